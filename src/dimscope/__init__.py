@@ -1,0 +1,87 @@
+"""dimscope: how many dimensions a neural network really uses, layer by layer.
+
+>>> import dimscope as ds
+>>> from dimscope.manifolds import embed, sphere
+>>> ds.estimate(embed(sphere(2000, 3), 100))
+Estimate(3.04 ± 0.09, n=2000)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Where each public name lives. They are loaded at first use: `import dimscope`
+# itself loads NumPy at most, never torch, SciPy, pandas or matplotlib.
+_HOMES = {
+    "Activations": "activations",
+    "BadPoints": "errors",
+    "BadSource": "errors",
+    "DegeneratePoints": "errors",
+    "DimscopeError": "errors",
+    "Estimate": "estimates",
+    "Exact": "neighbors",
+    "Fit": "estimators",
+    "Layer": "activations",
+    "NeighborEstimator": "estimators",
+    "Neighbors": "neighbors",
+    "Profile": "profiles",
+    "Provenance": "provenance",
+    "Resampled": "estimators",
+    "TiedPoints": "errors",
+    "TwoNN": "estimators",
+    "capture": "capturing",
+    "estimate": "measuring",
+    "load_model": "sources",
+    "nearest_neighbors": "neighbors",
+    "profile": "profiling",
+}
+
+__all__ = [
+    "Activations",
+    "BadPoints",
+    "BadSource",
+    "DegeneratePoints",
+    "DimscopeError",
+    "Estimate",
+    "Exact",
+    "Fit",
+    "Layer",
+    "NeighborEstimator",
+    "Neighbors",
+    "Profile",
+    "Provenance",
+    "Resampled",
+    "TiedPoints",
+    "TwoNN",
+    "capture",
+    "estimate",
+    "load_model",
+    "nearest_neighbors",
+    "profile",
+]
+
+if TYPE_CHECKING:
+    from dimscope.activations import Activations, Layer
+    from dimscope.capturing import capture
+    from dimscope.errors import BadPoints, BadSource, DegeneratePoints, DimscopeError, TiedPoints
+    from dimscope.estimates import Estimate
+    from dimscope.estimators import Fit, NeighborEstimator, Resampled, TwoNN
+    from dimscope.measuring import estimate
+    from dimscope.neighbors import Exact, Neighbors, nearest_neighbors
+    from dimscope.profiles import Profile
+    from dimscope.profiling import profile
+    from dimscope.provenance import Provenance
+    from dimscope.sources import load_model
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"dimscope.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'dimscope' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

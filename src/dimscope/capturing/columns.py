@@ -1,0 +1,148 @@
+"""Columns: the growing array of points of one layer, written without a second copy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dimscope.capturing.readout import Readout
+from dimscope.errors import BadPoints
+
+__all__ = ["Column", "UncapturableError"]
+
+_DTYPES: dict[torch.dtype, type[np.floating[Any]]] = {
+    torch.float16: np.float16,
+    torch.float64: np.float64,
+}  # all others, bfloat16 among them, are exact in float32
+
+
+class UncapturableError(Exception):
+    """Why a layer has no points, in a sentence."""
+
+
+class Column:
+    """Points of one layer, batch after batch.
+
+    Parameters
+    ----------
+    name : str
+        Name of the layer, for messages.
+    readout : callable
+        Tensor to points.
+    n_points : int, optional
+        How many rows will come; the array is then made once, at its full size.
+    """
+
+    def __init__(self, name: str, readout: Readout, n_points: int | None = None) -> None:
+        self.name = name
+        self.n_points = n_points
+        self.used = 0
+        self.reason: str | None = None
+        self._readout = readout
+        self._array: np.ndarray[Any, Any] | None = None
+
+    @property
+    def n_features(self) -> int:
+        """Number of units; 0 as long as nothing, or nothing usable, was seen."""
+        return 0 if self._array is None or self.reason else int(self._array.shape[1])
+
+    def append(self, tensor: Tensor, n_rows: int) -> None:
+        """Add the points of one batch; what is wrong with them is kept in ``reason``."""
+        if self.reason is not None:
+            return
+        try:
+            self._write(self._points(tensor.detach(), n_rows), n_rows)
+        except UncapturableError as reason:
+            self.fail(str(reason))
+
+    def fail(self, reason: str) -> None:
+        """Give the layer up, and its memory back."""
+        self.reason, self._array = reason, None
+
+    def _points(self, tensor: Tensor, n_rows: int) -> Tensor:
+        if not tensor.is_floating_point():
+            raise UncapturableError(
+                f"its values are {_word(tensor.dtype)}, not floating-point numbers"
+            )
+        if tensor.is_sparse or tensor.is_nested:
+            raise UncapturableError("its tensor is sparse or nested, so it has no array of points")
+        if tensor.ndim == 0 or tensor.shape[0] != n_rows:
+            raise UncapturableError(
+                f"its shape {tuple(tensor.shape)} does not have one row for each of the "
+                f"{n_rows} stimuli of the batch"
+            )
+        try:
+            points = self._readout(tensor)
+        except Exception as error:  # the readout is the user's; the other layers go on
+            raise UncapturableError(
+                f"the readout failed on shape {tuple(tensor.shape)}: {error}"
+            ) from error
+        if not isinstance(points, Tensor) or points.ndim == 0 or points.shape[0] != n_rows:
+            shape = tuple(points.shape) if isinstance(points, Tensor) else type(points).__name__
+            raise UncapturableError(f"the readout returned {shape}, not one row for each stimulus")
+        if points.numel() == 0:
+            raise UncapturableError("it has no units")
+        return points.detach()
+
+    def _write(self, points: Tensor, n_rows: int) -> None:
+        n_features = points.numel() // n_rows
+        dtype = np.dtype(_DTYPES.get(points.dtype, np.float32))
+        if self._array is None:
+            self._array = self._allocate(self.n_points or n_rows, n_features, dtype)
+        elif self._array.shape[1] != n_features:
+            raise UncapturableError(
+                f"its number of units changes from {self._array.shape[1]} to {n_features} "
+                "between batches; the readouts 'mean', 'first' and 'last' give equal rows"
+            )
+        self._grow(self.used + n_rows)
+        rows = self._array[self.used : self.used + n_rows]
+        # Straight from the tensor's own layout and type into the rows, in one parallel copy.
+        torch.from_numpy(rows.reshape(points.shape)).copy_(points)
+        self.used += n_rows
+
+    def _grow(self, n_rows: int) -> None:
+        array = self._array
+        assert array is not None
+        if n_rows > len(array):
+            # realloc moves pages, not bytes: no second copy. The eighth keeps growing cheap.
+            self._resize(max(n_rows, len(array) + len(array) // 8))
+
+    def reserve(self, n_points: int) -> None:
+        """Make room for ``n_points`` rows at once."""
+        self.n_points = n_points
+        if self._array is not None and n_points > len(self._array):
+            self._resize(n_points)
+
+    def _resize(self, n_rows: int) -> None:
+        assert self._array is not None
+        try:
+            self._array.resize((n_rows, self._array.shape[1]), refcheck=False)
+        except MemoryError as error:
+            raise self._too_big(n_rows, self._array.shape[1], self._array.dtype) from error
+
+    def _allocate(self, n_rows: int, n_features: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+        try:
+            return np.empty((n_rows, n_features), dtype)
+        except MemoryError as error:
+            raise self._too_big(n_rows, n_features, dtype) from error
+
+    def _too_big(self, n_rows: int, n_features: int, dtype: np.dtype[Any]) -> BadPoints:
+        size = n_rows * n_features * dtype.itemsize / 1e9
+        return BadPoints(
+            f"layer {self.name!r} needs {size:.1f} GB for {n_rows} points of {n_features} units; "
+            "take fewer points or layers, or readout='mean'"
+        )
+
+    def finish(self) -> np.ndarray[Any, Any]:
+        """Return the array, with exactly the rows that came."""
+        assert self._array is not None
+        if len(self._array) != self.used:
+            self._resize(self.used)
+        return self._array
+
+
+def _word(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,99 @@
+"""Data from disk: a folder of images, or a ``.npy`` file; never a pickle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dimscope.errors import BadSource
+
+__all__ = ["open_data"]
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+def open_data(path: Path) -> Any:
+    """Open what a path points to.
+
+    Parameters
+    ----------
+    path : Path
+        A folder of images with one folder for each class (resized to 256, centre crop 224,
+        ImageNet mean and standard deviation), or a ``.npy`` file with one row for each stimulus.
+
+    Returns
+    -------
+    Dataset or array
+        The array is a read-only memory map.
+
+    Raises
+    ------
+    BadSource
+        If there is nothing, or nothing that can be read safely.
+    """
+    if path.is_dir():
+        return _open_folder(path)
+    if not path.exists():
+        raise BadSource(f"{path} does not exist; give an image folder or a .npy file")
+    if path.suffix != ".npy":
+        raise BadSource(
+            f"{path} is neither a folder of images nor a .npy file; save the array with numpy.save"
+        )
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise BadSource(f"{path} {_trouble(path, error)}") from error
+    if array.ndim == 0:
+        raise BadSource(f"{path} holds one number; give an array with one row for each stimulus")
+    return array
+
+
+def _trouble(path: Path, error: Exception) -> str:
+    if path.stat().st_size == 0:
+        return "is empty; write it again with numpy.save"
+    with path.open("rb") as file:
+        magic = file.read(6)
+    text = str(error).lower()
+    if magic == b"\x93NUMPY" and ("object" in text or "pickle" in text):
+        return (
+            "holds Python objects, which are pickled and therefore not read; "
+            "save a plain numeric array"
+        )
+    if magic == b"\x93NUMPY":
+        return "is cut short: the header promises more data than there are; copy it again"
+    if magic[:1] == b"\x80":
+        return "is a pickle, which is never read; save the array with numpy.save"
+    return "is not a NumPy array file; save the array with numpy.save"
+
+
+def _open_folder(path: Path) -> Any:
+    from torchvision import transforms
+    from torchvision.datasets import ImageFolder
+    from torchvision.datasets.folder import default_loader
+
+    def load(file: str) -> Any:
+        try:
+            return default_loader(file)
+        except (OSError, SyntaxError) as error:
+            raise BadSource(f"{file} is not an image that can be read: {error}") from error
+
+    prepare = transforms.Compose(
+        [
+            transforms.Resize(256),
+            transforms.CenterCrop(224),
+            transforms.ToTensor(),
+            transforms.Normalize(MEAN, STD),
+        ]
+    )
+    try:
+        return ImageFolder(str(path), prepare, loader=load)
+    except FileNotFoundError as error:
+        hint = "put the images of each class into a folder of its own, such as cat/1.jpg"
+        if not any(path.iterdir()):
+            raise BadSource(f"{path} is an empty folder; {hint}") from error
+        if not any(entry.is_dir() for entry in path.iterdir()):
+            raise BadSource(f"{path} has no folder for each class in it; {hint}") from error
+        raise BadSource(f"a class folder in {path} has no images: {error}") from error

@@ -1,0 +1,218 @@
+"""Streams: every way in which data enters becomes batches in order.
+
+What can be indexed (arrays, data sets, folders) is drawn from with the seed; what
+can only be iterated (a DataLoader, a generator) is taken from the front.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, default_collate
+
+from dimscope.capturing.batches import Batch, as_batch, as_tensor
+from dimscope.capturing.drawing import draw, labels_of
+from dimscope.capturing.files import open_data
+from dimscope.errors import BadPoints, BadSource
+
+__all__ = ["Stream", "open_batches"]
+
+_Rows = np.ndarray[Any, Any]
+
+
+@dataclass
+class Stream:
+    """Batches in order.
+
+    Parameters
+    ----------
+    batches : iterable of Batch
+        Read once.
+    n_points : int or None
+        How many rows will come, where that is known.
+    drawn : {"all", "sample", "first"}
+        Which rows of the data these are.
+    class_names : tuple of str or None
+        Name of class 0, 1, ...
+    """
+
+    batches: Iterable[Batch]
+    n_points: int | None
+    drawn: str
+    class_names: tuple[str, ...] | None = None
+
+
+def open_batches(
+    data: Any,
+    *,
+    n_points: int | None = None,
+    per_class: int | None = None,
+    seed: int = 0,
+    batch_size: int = 32,
+) -> Stream:
+    """Turn what the caller has into a stream of batches.
+
+    Parameters
+    ----------
+    data : tensor, array, (array, labels), Dataset, DataLoader, iterable of batches, or path
+        A path is a folder of images with one folder for each class, or a ``.npy`` file.
+    n_points, per_class : int, optional
+        How many rows in all, or of each class.
+    seed : int
+        Of the draw.
+    batch_size : int
+        For data that do not come in batches.
+
+    Raises
+    ------
+    BadSource
+        If the data cannot be read.
+    BadPoints
+        If there are not as many rows as asked for.
+    """
+    for word, value in (("n_points", n_points), ("per_class", per_class)):
+        if value is not None and (isinstance(value, bool) or value < 1):
+            raise BadPoints(f"{word} is {value!r}; use a number of at least 1")
+    if n_points is not None and per_class is not None:
+        raise BadPoints("n_points and per_class exclude each other; give one of them")
+    if batch_size < 1:
+        raise BadPoints(f"batch_size is {batch_size}; use a number of at least 1")
+    if isinstance(data, str | Path):
+        data = open_data(Path(data))
+    names = _class_names(data)
+    some = n_points is not None or per_class is not None
+    source = _as_indexed(data)
+    if source is None:
+        batches = _limit(map(as_batch, _as_iterable(data, batch_size)), n_points, per_class)
+        return Stream(_check(batches), None, "first" if some else "all", names)
+    if source.n == 0:
+        raise BadPoints("the data hold no rows; give at least three")
+    rows = draw(source.n, n_points, per_class, seed, source.labels)
+    parts = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+    return Stream(map(source.fetch, parts), len(rows), "sample" if some else "all", names)
+
+
+@dataclass(frozen=True)
+class _Indexed:
+    """Data of which any rows can be had."""
+
+    n: int
+    fetch: Callable[[_Rows], Batch]
+    labels: Callable[[], np.ndarray[Any, Any] | None]
+
+
+def _as_indexed(data: Any) -> _Indexed | None:
+    if isinstance(data, np.ndarray | Tensor):
+        data = (data, None)
+    if isinstance(data, tuple) and len(data) == 2 and _are_rows(*data):
+        labels = None if data[1] is None else np.asarray(data[1])
+        return _Indexed(len(data[0]), _rows_of(data[0], labels), lambda: labels)
+    if isinstance(data, IterableDataset | DataLoader | list | tuple | Mapping):
+        return None
+    if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+        return _Indexed(len(data), _items_of(data), lambda: labels_of(data))
+    return None
+
+
+def _as_iterable(data: Any, batch_size: int) -> Iterable[Any]:
+    if isinstance(data, IterableDataset):
+        return DataLoader(data, batch_size=batch_size)
+    if isinstance(data, Mapping) or not isinstance(data, Iterable):
+        raise BadSource(
+            f"batches is a {type(data).__name__}; use a tensor, an array, a Dataset, a "
+            "DataLoader, an iterable of batches, an image folder or a .npy file"
+        )
+    return data
+
+
+def _are_rows(first: Any, second: Any) -> bool:
+    if not isinstance(first, np.ndarray | Tensor):
+        return False
+    if first.ndim == 0:
+        raise BadPoints("the data are one number; give an array with one row for each stimulus")
+    if second is None:
+        return True
+    return (
+        isinstance(second, np.ndarray | Tensor | list)
+        and np.ndim(second) == 1
+        and len(second) == len(first)
+    )
+
+
+def _rows_of(data: Any, labels: np.ndarray[Any, Any] | None) -> Callable[[_Rows], Batch]:
+    def fetch(rows: _Rows) -> Batch:
+        # Always a copy: the network may work in place on what it is given.
+        if isinstance(data, Tensor):
+            part = data[torch.from_numpy(rows).to(data.device)]
+        else:
+            part = data[rows]
+        known = None if labels is None else labels[rows]
+        return Batch(as_tensor(part), known, len(rows))
+
+    return fetch
+
+
+def _items_of(data: Any) -> Callable[[_Rows], Batch]:
+    def fetch(rows: _Rows) -> Batch:
+        items = [data[int(row)] for row in rows]
+        try:
+            return as_batch(default_collate(items))
+        except (TypeError, RuntimeError) as error:
+            raise BadSource(
+                f"rows {rows[0]} to {rows[-1]} of the data set do not make a batch: {error}; give "
+                "the data set a transform that returns tensors of one shape"
+            ) from error
+
+    return fetch
+
+
+def _limit(
+    batches: Iterable[Batch], n_points: int | None, per_class: int | None
+) -> Iterator[Batch]:
+    """Take the first rows, in all or of each class."""
+    left = n_points
+    taken: dict[Any, int] = {}
+    for batch in batches:
+        if batch.n_rows == 0:
+            continue
+        if per_class is not None:
+            if batch.labels is None:
+                raise BadPoints("per_class needs labels, but the batches have none")
+            rows = []
+            for row, label in enumerate(batch.labels.tolist()):
+                taken[label] = taken.get(label, 0) + 1
+                if taken[label] <= per_class:
+                    rows.append(row)
+            if rows:
+                yield batch.take(np.asarray(rows))
+        elif left is None:
+            yield batch
+        else:
+            yield batch if batch.n_rows <= left else batch.take(np.arange(left))
+            left -= batch.n_rows
+            if left <= 0:
+                return
+
+
+def _check(batches: Iterator[Batch]) -> Iterator[Batch]:
+    empty = True
+    for batch in batches:
+        empty = False
+        yield batch
+    if empty:
+        raise BadSource("batches is empty (or was read before); give at least one batch")
+
+
+def _class_names(data: Any) -> tuple[str, ...] | None:
+    while data is not None:
+        names = getattr(data, "classes", None)
+        if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
+            return tuple(names)
+        data = getattr(data, "dataset", None)  # of a DataLoader, a Subset
+    return None

@@ -1,0 +1,64 @@
+"""Tensors in nested tuples, lists and mappings, as networks take and return them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from torch import Tensor
+
+__all__ = ["main_tensor", "map_tensors", "tensors_in"]
+
+
+def tensors_in(values: Any) -> Iterator[Tensor]:
+    """All tensors in nested tuples, lists and mappings, in order."""
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, tuple | list):
+        for value in values:
+            yield from tensors_in(value)
+    elif isinstance(values, Mapping):
+        for value in values.values():
+            yield from tensors_in(value)
+
+
+def map_tensors(function: Callable[[Tensor], Tensor], values: Any) -> Any:
+    """Apply a function to every tensor in nested tuples, lists and mappings."""
+    if isinstance(values, Tensor):
+        return function(values)
+    if isinstance(values, Mapping):
+        return {key: map_tensors(function, value) for key, value in values.items()}
+    if isinstance(values, tuple | list):
+        return type(values)(map_tensors(function, value) for value in values)
+    return values
+
+
+def named_tensors(values: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
+    """All tensors of an output with the path that leads to each: ``[1]``, ``[key]``."""
+    if isinstance(values, Tensor):
+        yield path, values
+    elif isinstance(values, Mapping):
+        for key, value in values.items():
+            yield from named_tensors(value, f"{path}[{key}]")
+    elif isinstance(values, tuple | list):
+        for i, value in enumerate(values):
+            yield from named_tensors(value, f"{path}[{i}]")
+
+
+def main_tensor(
+    output: Any, n_rows: int | None = None
+) -> tuple[Tensor | None, list[tuple[str, Tensor]]]:
+    """Split an output into its main tensor and the further ones with their paths.
+
+    The main tensor is the first floating one that has a row for each stimulus,
+    else the first floating one, else the first.
+    """
+    found = list(named_tensors(output))
+    ranks = [
+        (not t.is_floating_point(), n_rows is not None and (t.ndim == 0 or len(t) != n_rows))
+        for _, t in found
+    ]
+    if not found:
+        return None, []
+    best = ranks.index(min(ranks))
+    return found[best][1], found[:best] + found[best + 1 :]

@@ -1,0 +1,176 @@
+"""The commands, and how errors leave: in a sentence, with exit code 1 or 2.
+
+Code 2 is a wrong call (an option, a file that is not there, an unknown model), 1 is
+data that cannot be measured. Standard output holds results only.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dimscope.cli.output import estimate_table, profile_table, say
+from dimscope.cli.parsing import estimator_from, existing
+from dimscope.cli.progress import Bar
+from dimscope.errors import DimscopeError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="How many dimensions does a neural network really use, layer by layer?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+EstimatorOption = Annotated[
+    str, typer.Option("--estimator", help="twonn, or FILE.py:NAME for one of your own")
+]
+DiscardOption = Annotated[
+    float, typer.Option(min=0, max=0.99, help="fraction of the largest ratios that is censored")
+]
+FitOption = Annotated[str, typer.Option(help="mle, regression or triplets")]
+ResamplesOption = Annotated[
+    int, typer.Option(min=0, help="subsets for the spread over resamples; 0 for none, else >= 2")
+]
+KeepOption = Annotated[float, typer.Option(help="fraction of the points in each subset")]
+SeedOption = Annotated[int, typer.Option(help="for every random choice")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]
+
+
+@app.command()
+def estimate(
+    points: Annotated[Path, typer.Argument(help="a .npy file of shape (n_points, n_features)")],
+    estimator: EstimatorOption = "twonn",
+    fit: FitOption = "mle",
+    discard: DiscardOption = 0.1,
+    resamples: ResamplesOption = 0,
+    keep: KeepOption = 0.9,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the intrinsic dimension of an array."""
+    import dimscope as ds
+    from dimscope.files import open_array
+
+    chosen = estimator_from(estimator, fit, discard, resamples, keep, seed)
+    array = open_array(existing(points, "POINTS"))
+    with Bar() as bar:
+        found = ds.estimate(array, chosen, progress=lambda part: bar("searching", part, 1))
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), allow_nan=False))
+    else:
+        say(estimate_table(found, str(points), array.shape))
+
+
+@app.command()
+def profile(
+    model: Annotated[
+        str, typer.Argument(help="torchvision/NAME, timm/NAME, hf/NAME or FILE.py:FUNCTION")
+    ],
+    data: Annotated[Path, typer.Option(help="an image folder (one folder a class) or a .npy file")],
+    weights: Annotated[
+        str | None, typer.Option(help="a file of weights, or 'random' for an untrained network")
+    ] = None,
+    layers: Annotated[
+        list[str] | None,
+        typer.Option(help="checkpoints, all, last_hidden, a name or a pattern; may be repeated"),
+    ] = None,
+    by_class: Annotated[
+        bool, typer.Option(help="one profile for each class, and their mean")
+    ] = False,
+    n_points: Annotated[int | None, typer.Option(min=3, help="points drawn from the data")] = None,
+    per_class: Annotated[int | None, typer.Option(min=3, help="points drawn of each class")] = None,
+    readout: Annotated[str, typer.Option(help="flatten, mean, first or last")] = "flatten",
+    batch_size: Annotated[int, typer.Option(min=1, help="points run at a time")] = 32,
+    estimator: EstimatorOption = "twonn",
+    fit: FitOption = "mle",
+    discard: DiscardOption = 0.1,
+    resamples: ResamplesOption = 0,
+    keep: KeepOption = 0.9,
+    seed: SeedOption = 0,
+    name: Annotated[str | None, typer.Option(help="name of the profile")] = None,
+    out: Annotated[Path | None, typer.Option(help="write the profile to this .json file")] = None,
+    plot: Annotated[Path | None, typer.Option(help="draw it to this .png, .svg or .pdf")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the intrinsic dimension of every layer of a network."""
+    import dimscope as ds
+    from dimscope.plotting import check_figure_path, save_figure
+
+    chosen = estimator_from(estimator, fit, discard, resamples, keep, seed)
+    existing(data, "--data")
+    for path, option in ((out, "--out"), (plot, "--plot")):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise typer.BadParameter(f"there is no folder {path.parent}", param_hint=option)
+    if plot is not None:
+        check_figure_path(plot)
+    try:
+        network = ds.load_model(model, weights=weights, seed=seed)
+    except DimscopeError as error:
+        raise typer.BadParameter(str(error), param_hint="MODEL") from None
+    with Bar() as bar:
+        found = ds.profile(
+            network,
+            data,
+            chosen,
+            by_class=by_class,
+            layers=_one_or_several(layers),
+            readout=readout,
+            n_points=n_points,
+            per_class=per_class,
+            batch_size=batch_size,
+            seed=seed,
+            name=name or model,
+            progress=bar,
+        )
+    if out is not None:
+        found.save(out)
+    if plot is not None:
+        save_figure(found.plot(), plot)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), allow_nan=False))
+    else:
+        say(profile_table(found))
+        written = [str(path) for path in (out, plot) if path is not None]
+        if written:
+            say(f"written: {', '.join(written)}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="folder for the figure and the profiles")] = Path(
+        "dimscope-demo"
+    ),
+    seed: SeedOption = 0,
+) -> None:
+    """Train a small network on handwritten digits and show what its layers do."""
+    from dimscope.cli.demo import run_demo
+
+    run_demo(out, seed)
+
+
+def _one_or_several(layers: list[str] | None) -> Any:
+    if not layers:
+        return "checkpoints"
+    return layers[0] if len(layers) == 1 else layers
+
+
+def _warn(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; the entry point of the ``dimscope`` program."""
+    warnings.showwarning = _warn
+    try:
+        app(arguments)
+    except DimscopeError as error:
+        print(f"dimscope: {error}", file=sys.stderr)
+        raise SystemExit(1) from None

@@ -1,0 +1,90 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from dimscope import Estimate, Profile
+
+__all__ = ["estimate_table", "profile_table", "say"]
+
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+_BAR_WIDTH = 24
+
+
+def say(thing: Any) -> None:
+    """Print to standard output, wide enough for a table when it is not a terminal."""
+    console = Console(highlight=False, soft_wrap=isinstance(thing, str))
+    if not console.is_terminal:
+        console = Console(highlight=False, soft_wrap=isinstance(thing, str), width=110)
+    console.print(thing)
+
+
+def estimate_table(found: Estimate, title: str, shape: tuple[int, ...]) -> Table:
+    """One estimate, a quantity a line."""
+    table = Table(title=title, show_header=False, title_justify="left", title_style="bold")
+    table.add_column(style="dim")
+    table.add_column()
+    lower, upper = found.interval
+    table.add_row("dimension", Text(str(found), style="bold"))
+    table.add_row("95 % interval", f"{lower:.4g} to {upper:.4g}")
+    if found.resample_std is not None:
+        table.add_row(
+            "resamples", f"std {found.resample_std:.3g} over {len(found.resamples)} subsets"
+        )
+    table.add_row("points", f"{shape[0]} x {shape[1]} features, {found.n_used} used")
+    if found.n_duplicates:
+        table.add_row("duplicates", f"{found.n_duplicates} rows collapsed")
+    if found.tie_fraction:
+        table.add_row("ties", f"{found.tie_fraction:.2%} of the points have r1 = r2")
+    if not math.isnan(found.goodness_of_fit):
+        table.add_row("goodness of fit", f"p = {found.goodness_of_fit:.2g}")
+    if found.is_lower_bound:
+        table.add_row("note", "above 20 a neighbour estimate is a lower bound")
+    table.add_row("estimator", str(found.provenance.parameters.get("estimator", "")))
+    return table
+
+
+def profile_table(profile: Profile) -> Table:
+    """A profile, a layer a line, with a small drawing."""
+    estimator = profile.estimators[0]
+    found = profile.of(estimator)
+    spread = {name: _spread(profile, estimator, name) for name in found}
+    with_spread = not all(math.isnan(one) for one in spread.values())
+    table = Table(title=profile.name, title_justify="left", title_style="bold")
+    table.add_column("layer", overflow="fold")
+    for heading in ("depth", "units", "dimension"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    if with_spread:
+        over = "classes" if profile.classes else "resamples"
+        table.add_column(f"std over {over}", justify="right")
+    table.add_column("profile", min_width=_BAR_WIDTH)
+    measured = [e.dimension for e in found.values() if not math.isnan(e.dimension)]
+    for layer in profile.layers:
+        one = found[layer.name]
+        cells: list[str | Text] = [layer.name, str(layer.depth), str(layer.n_features)]
+        if math.isnan(one.dimension):
+            cells += ["-", *[""] * with_spread, Text(one.reason, style="dim", overflow="fold")]
+        else:
+            bar = Text(_bar(one.dimension / max(measured)), style="cyan", no_wrap=True)
+            cells += [str(one), *[f"{spread[layer.name]:.2g}"] * with_spread, bar]
+        table.add_row(*cells)
+    return table
+
+
+def _spread(profile: Profile, estimator: str, layer: str) -> float:
+    if profile.classes:
+        return profile.spread[estimator][layer]
+    std = profile.of(estimator)[layer].resample_std
+    return math.nan if std is None else std
+
+
+def _bar(share: float) -> str:
+    whole, part = divmod(round(share * _BAR_WIDTH * 8), 8)
+    return "█" * whole + (_EIGHTHS[part] if part else "")

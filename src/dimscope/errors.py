@@ -1,0 +1,28 @@
+"""What can go wrong, said so that it can be mended.
+
+Every message tells *what* is wrong, *where* it is (the first bad row, the file,
+the layer) and *what to do*. Every one is a ``ValueError``, so code that already
+guards a numerical call keeps working.
+"""
+
+__all__ = ["BadPoints", "BadSource", "DegeneratePoints", "DimscopeError", "TiedPoints"]
+
+
+class DimscopeError(ValueError):
+    """Base of every error that ``dimscope`` raises on purpose."""
+
+
+class BadPoints(DimscopeError):
+    """The input is not an array of finite points of shape (n_points, n_features)."""
+
+
+class DegeneratePoints(DimscopeError):
+    """The points are valid but have no dimension: too few distinct ones, or all tied."""
+
+
+class BadSource(DimscopeError):
+    """A model, a data set or a file cannot be read as what it was given for."""
+
+
+class TiedPoints(UserWarning):
+    """Many points have equal first and second distances, as discrete data do."""

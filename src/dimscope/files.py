@@ -1,0 +1,102 @@
+"""Files read safely and written whole: never a pickle, never half a file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dimscope.errors import BadSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+__all__ = ["open_array", "write_beside"]
+
+
+def open_array(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """Map a ``.npy`` file into memory, read-only.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    numpy.memmap
+
+    Raises
+    ------
+    BadSource
+        If there is no such file, or it is not a whole NumPy array of numbers.
+
+    Examples
+    --------
+    >>> open_array("nowhere.npy")
+    Traceback (most recent call last):
+    dimscope.errors.BadSource: there is no file nowhere.npy
+    """
+    path = Path(path)
+    if not path.exists():
+        raise BadSource(f"there is no file {path}")
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+    except (ValueError, OSError, EOFError) as error:
+        raise BadSource(f"{path} {_trouble(path, error)}") from None
+
+
+def _trouble(path: Path, error: Exception) -> str:
+    if path.is_dir():
+        return "is a folder, not a .npy file"
+    if path.stat().st_size == 0:
+        return "is empty; write it again with numpy.save"
+    with path.open("rb") as file:
+        start = file.read(6)
+    if start[:1] == b"\x80":
+        return "is a pickle, which is never read; save the array with numpy.save"
+    if start[:4] == b"PK\x03\x04":
+        return "is a zip archive such as .npz; save one array with numpy.save"
+    if start != b"\x93NUMPY":
+        return "is not a NumPy array file; save the array with numpy.save"
+    text = str(error).lower()
+    if "object" in text or "pickle" in text:
+        return (
+            "holds Python objects, which are pickled and therefore not read; "
+            "save a plain numeric array"
+        )
+    return "is cut short: its header promises more data than there are; copy it again"
+
+
+def write_beside(path: str | os.PathLike[str], write: Callable[[Path], Any]) -> None:
+    """Write a file beside its place, then rename it: it is there whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+    write : callable
+        Writes the file at the path that it is given, which has the same ending.
+
+    Raises
+    ------
+    BadSource
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> write_beside("no/such/folder/x.txt", lambda path: path.write_text("x"))
+    Traceback (most recent call last):
+    dimscope.errors.BadSource: cannot write no/such/folder/x.txt: No such file or directory
+    """
+    path = Path(path)
+    beside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        write(beside)
+        beside.replace(path)
+    except OSError as error:
+        raise BadSource(f"cannot write {path}: {error.strerror}") from None
+    finally:
+        beside.unlink(missing_ok=True)

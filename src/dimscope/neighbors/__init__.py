@@ -1,0 +1,7 @@
+"""Points -> Neighbors: engines that find the nearest points and say what they promise."""
+
+from dimscope.neighbors.engines import Engine, Exact
+from dimscope.neighbors.searching import nearest_neighbors
+from dimscope.neighbors.values import Neighbors
+
+__all__ = ["Engine", "Exact", "Neighbors", "nearest_neighbors"]

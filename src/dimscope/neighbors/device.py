@@ -1,0 +1,211 @@
+"""Points that live on a device: the certified search of a torch tensor where it lies.
+
+The same rule as on the CPU (:mod:`dimscope.neighbors.certified`) over a kernel written
+with tensor operations. Whoever has a tensor has loaded torch, so it is looked up, never
+imported here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dimscope.errors import BadPoints
+from dimscope.neighbors.tiles import RUN, rounding_bound
+from dimscope.points import Points, check_range, check_shape
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["DevicePoints", "DeviceTiles", "is_on_device"]
+
+_VALUES = 1 << 26  # of a block of bounds, or of differences
+_SAMPLE = 16
+
+
+def is_on_device(points: Any) -> bool:
+    """Whether these are a torch tensor on a CUDA device; others are copied to the CPU.
+
+    The certificate needs float64, which not every kind of device has.
+
+    Examples
+    --------
+    >>> is_on_device(np.zeros((3, 2)))
+    False
+    """
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(points, torch.Tensor) and points.device.type == "cuda"
+
+
+class DevicePoints(Points):
+    """Checked points in a torch tensor.
+
+    Parameters
+    ----------
+    tensor : tensor of shape (n_points, n_features)
+    """
+
+    def __init__(self, tensor: Any, rows: NDArray[np.intp] | None = None) -> None:
+        torch = sys.modules["torch"]
+        if rows is None:
+            tensor = tensor.detach()
+            check_shape(tuple(tensor.shape))
+            if tensor.is_complex():
+                raise BadPoints(
+                    "points are complex; give real and imaginary parts as separate features"
+                )
+            if tensor.dtype == torch.bool:
+                tensor = tensor.to(torch.uint8)
+            _check_finite(tensor)
+        max_abs = float(torch.maximum(tensor.max().double(), -tensor.min().double()))
+        check_range(max_abs, tensor.shape[1], tensor.dtype == torch.int64)
+        super().__init__(tensor, max_abs, rows)
+
+    @property
+    def tensor_dtype(self) -> Any:
+        """float32 or float64, whichever holds every value."""
+        torch = sys.modules["torch"]
+        small = self.array.dtype in (torch.float32, torch.float16, torch.bfloat16)
+        return torch.float32 if small and self.max_abs < 1e38 else torch.float64
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The same as a NumPy dtype."""
+        return np.dtype(str(self.tensor_dtype).removeprefix("torch."))
+
+    def select(self, rows: NDArray[np.intp]) -> DevicePoints:
+        """The points at these rows, still without a copy."""
+        return DevicePoints(self.array, rows if self.rows is None else self.rows[rows])
+
+    def on_device(self, rows: Any, columns: slice = slice(None)) -> Any:
+        """Values of some rows and columns as a floating tensor."""
+        if self.rows is not None:
+            rows = self.rows[rows]
+        if isinstance(rows, np.ndarray):
+            rows = sys.modules["torch"].from_numpy(rows).to(self.array.device)
+        return self.array[:, columns][rows].to(self.tensor_dtype)
+
+    def block(
+        self,
+        rows: slice | NDArray[np.intp],
+        columns: slice = slice(None),
+        dtype: np.dtype[Any] | None = None,
+    ) -> NDArray[Any]:
+        """Values of some rows and columns, brought to the CPU."""
+        values: NDArray[Any] = self.on_device(rows, columns).cpu().numpy()
+        return values.astype(dtype or self.dtype, copy=False)
+
+
+def _check_finite(tensor: Any) -> None:
+    if not tensor.is_floating_point():
+        return
+    bad = ~tensor.isfinite().all(dim=1)
+    if bool(bad.any()):
+        row = int(bad.int().argmax())
+        column = int((~tensor[row].isfinite()).int().argmax())
+        raise BadPoints(
+            f"row {row}, column {column} is {float(tensor[row, column])}; "
+            "remove or replace the values that are not finite"
+        )
+
+
+class DeviceTiles:
+    """The kernel of a certified search, on the device of the points.
+
+    Parameters
+    ----------
+    points : DevicePoints
+        Distinct rows.
+    progress : callable, optional
+        Called with the fraction of the products that are done.
+    """
+
+    def __init__(
+        self, points: DevicePoints, progress: Callable[[float], None] | None = None
+    ) -> None:
+        self.points = points
+        self.n_points = points.n_points
+        self.unit = 1.0 if 2.0**-20 < points.max_abs < 2.0**20 else points.scale
+        self._progress = progress
+        self._torch = sys.modules["torch"]
+        sample = np.unique(np.linspace(0, self.n_points - 1, _SAMPLE).astype(int))
+        # the median, not the mean: far points must not drag the centre away
+        self._centre = points.on_device(sample).median(dim=0).values
+
+    def candidates(self, m: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """For every point, the m others of least lower bound, ascending."""
+        step = max(1, _VALUES // self.n_points)
+        bounds, indices = [], []
+        with _full_precision(self._torch):
+            for start in range(0, self.n_points, step):
+                rows = slice(start, min(start + step, self.n_points))
+                block = self._bounds(rows, self._torch.float32, 2.0**-24)
+                least, places = block.topk(m, dim=1, largest=False, sorted=True)
+                bounds.append(least.double().cpu().numpy())
+                indices.append(places.cpu().numpy())
+                if self._progress is not None:
+                    self._progress(rows.stop / self.n_points)
+        return np.concatenate(bounds), np.concatenate(indices).astype(np.intp)
+
+    def row_bounds(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Lower bounds of the squared distances from some points to all, in float64."""
+        with _full_precision(self._torch):
+            block: NDArray[np.float64] = (
+                self._bounds(rows, self._torch.float64, 2.0**-53).cpu().numpy()
+            )
+        return block
+
+    def pair_squares(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Squared distances by direct differences, accumulated in float64."""
+        step = max(1, _VALUES // (4 * self.points.n_features))
+        squares = [
+            (
+                (self.points.on_device(i[s : s + step]) - self.points.on_device(j[s : s + step]))
+                .double()
+                .mul_(self.unit)
+                .square_()
+                .sum(dim=1)
+            )
+            for s in range(0, len(i), step)
+        ]
+        found: NDArray[np.float64] = self._torch.cat(squares).cpu().numpy()
+        return found
+
+    def _centred(self, rows: Any, columns: slice, dtype: Any) -> Any:
+        values = (self.points.on_device(rows, columns) - self._centre[columns]).mul_(self.unit)
+        return values.to(dtype)
+
+    def _bounds(self, rows: Any, dtype: Any, unit_roundoff: float) -> Any:
+        """Lower bounds from some rows to all; infinite from a point to itself."""
+        width = self.points.n_features
+        everyone = slice(0, self.n_points)
+        numbers = np.arange(self.n_points)[rows]
+        device = self.points.array.device
+        gram = self._torch.zeros(len(numbers), self.n_points, dtype=dtype, device=device)
+        norms = self._torch.zeros(self.n_points, dtype=dtype, device=device)
+        for start in range(0, width, RUN):
+            columns = slice(start, min(start + RUN, width))
+            right = self._centred(everyone, columns, dtype)
+            left = right[self._torch.from_numpy(numbers).to(device)]
+            gram.addmm_(left, right.T)
+            norms += right.square().sum(dim=1)
+        weighted = norms * (1 - 2 * rounding_bound(width, unit_roundoff))
+        mine = self._torch.from_numpy(numbers).to(device)
+        gram.mul_(-2).add_(weighted).add_((weighted[mine] - width * 2.0**-126)[:, None])
+        gram[self._torch.arange(len(numbers), device=device), mine] = float("inf")
+        return gram
+
+
+@contextlib.contextmanager
+def _full_precision(torch: Any) -> Iterator[None]:
+    """No TF32: its products keep 10 bits, far from what the bounds allow for."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -1,0 +1,86 @@
+"""Duplicate rows: found before the search, without reading more than is needed.
+
+Rows are compared by a 64-bit sum of their bit patterns times random odd numbers,
+first over a few columns, then, for rows that agree there, over all; rows whose sums
+agree are compared value by value.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dimscope.points import Points
+
+__all__ = ["distinct_rows"]
+
+_RUN = 16  # contiguous columns read at a time: one cache line of float32
+_RUNS = 4
+_BATCH = 1 << 22  # values hashed at a time
+
+
+def distinct_rows(points: Points) -> NDArray[np.intp]:
+    """Positions of the first occurrence of every distinct row, ascending.
+
+    Parameters
+    ----------
+    points : Points of shape (n_points, n_features)
+
+    Returns
+    -------
+    array of int, shape (n_distinct,)
+
+    Examples
+    --------
+    >>> from dimscope.points import as_points
+    >>> distinct_rows(as_points([[1, 2], [3, 4], [1, 2], [0.0, 5], [-0.0, 5]])).tolist()
+    [0, 1, 3]
+    """
+    n, width = points.n_points, points.n_features
+    suspects = np.arange(n)
+    if width > _RUN * _RUNS:
+        starts = np.linspace(0, width - _RUN, _RUNS).astype(int)
+        few = sum(_sums(points, suspects, slice(s, s + _RUN)) for s in starts)
+        suspects = _repeated(np.asarray(few))
+    sums = _sums(points, suspects, slice(0, width))
+    repeated = _repeated(sums)
+    # a stable sort keeps each group of equal sums in the order of its rows
+    repeated = repeated[np.argsort(sums[repeated], kind="stable")]
+    keep = np.ones(n, dtype=bool)
+    group: np.uint64 | None = None
+    seen: list[NDArray[Any]] = []
+    for position in repeated:
+        row = points.block(suspects[position : position + 1])[0]
+        if sums[position] != group:
+            group, seen = sums[position], []
+        if any(np.array_equal(row, other) for other in seen):
+            keep[suspects[position]] = False
+        else:
+            seen.append(row)
+    return np.flatnonzero(keep)
+
+
+def _repeated(sums: NDArray[Any]) -> NDArray[np.intp]:
+    """Positions whose value occurs more than once."""
+    _, inverse, counts = np.unique(sums, return_inverse=True, return_counts=True)
+    return np.flatnonzero(counts[inverse] > 1)
+
+
+def _sums(points: Points, rows: NDArray[np.intp], columns: slice) -> NDArray[np.uint64]:
+    width = columns.stop - columns.start
+    odd = np.random.default_rng(columns.start).integers(0, 2**63, width, dtype=np.uint64) * 2 + 1
+    sums = np.empty(len(rows), dtype=np.uint64)
+    step = max(1, _BATCH // width)
+    for start in range(0, len(rows), step):
+        block = points.block(rows[start : start + step], columns)
+        values = np.ascontiguousarray(block + 0.0)  # -0.0 equals 0.0
+        bits: NDArray[Any] = values.view(f"u{values.itemsize}")
+        if bits.itemsize == 8:
+            # small integers have their last 32 bits zero, which a product would not spread
+            bits = bits ^ (bits >> np.uint64(32))
+        sums[start : start + step] = (bits * odd).sum(axis=1, dtype=np.uint64)
+    return sums

@@ -1,0 +1,166 @@
+"""The verb points -> Neighbors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dimscope.errors import DegeneratePoints
+from dimscope.neighbors.certified import Kernel, certified_neighbors
+from dimscope.neighbors.device import DevicePoints, DeviceTiles, is_on_device
+from dimscope.neighbors.duplicates import distinct_rows
+from dimscope.neighbors.engines import Engine, Exact
+from dimscope.neighbors.tiles import Tiles
+from dimscope.neighbors.tree import tree_neighbors
+from dimscope.neighbors.values import Neighbors
+from dimscope.points import Points, as_points
+from dimscope.provenance import Provenance, versions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+__all__ = ["TREE_FEATURES", "nearest_neighbors"]
+
+# Squares of smaller distances, in units of the largest absolute value, lose digits.
+_NEAREST = 2.0**-480
+_PAIRS = 1 << 22  # measured at a time when a few points are searched again
+TREE_FEATURES = 16  # measured: above, tiles are faster even on data of low dimension
+
+
+def nearest_neighbors(
+    points: Any,
+    k: int = 2,
+    engine: Engine | None = None,
+    *,
+    progress: Callable[[float], None] | None = None,
+) -> Neighbors:
+    """Distances from each distinct point to its k nearest others.
+
+    Parameters
+    ----------
+    points : array-like of shape (n_points, n_features)
+        NumPy array, memory map, torch tensor (searched where it lives), nested lists.
+    k : int
+        Neighbours wanted; at least 2, less than the number of distinct points.
+    engine : Engine, optional
+        What to promise; :class:`Exact` by default.
+    progress : callable, optional
+        Called with the fraction done, between 0 and 1.
+
+    Returns
+    -------
+    Neighbors
+        ``distances`` in float64, relative error at most 1e-6; ``indices`` into the
+        distinct points; ``rows`` leads back to the rows of ``points``.
+
+    Raises
+    ------
+    BadPoints
+        If the points are not a two-dimensional array of finite numbers.
+    DegeneratePoints
+        If there are fewer than three distinct points, or not more than k.
+
+    Notes
+    -----
+    Up to 16 features a k-d tree is used, above it certified tiles
+    (:mod:`dimscope.neighbors.certified`). Equal rows are collapsed first.
+
+    Examples
+    --------
+    >>> nearest_neighbors([[0.0], [1.0], [3.0], [3.0]]).distances.tolist()
+    [[1.0, 3.0], [1.0, 2.0], [2.0, 3.0]]
+    """
+    engine = Exact() if engine is None else engine
+    if not isinstance(engine, Exact):
+        raise TypeError(f"engine must be an Engine such as Exact(), not {engine!r}")
+    if k < 2:
+        raise ValueError(f"k is {k}, but at least 2 neighbours are needed")
+    checked = DevicePoints(points) if is_on_device(points) else as_points(points)
+    rows = distinct_rows(checked)
+    _check_distinct(checked.n_points, len(rows), k)
+    distinct = checked if len(rows) == checked.n_points else checked.select(rows)
+    distances, indices, how = _search(distinct, k, progress)
+    _check_range(distances[:, 0], checked, rows)
+
+    def search_again(
+        queries: NDArray[np.intp], among: NDArray[np.intp], wanted: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        return _search_rows(distinct, queries, among, wanted)
+
+    provenance = Provenance(
+        "nearest_neighbors",
+        {
+            "k": k,
+            "engine": repr(engine),
+            "shape": [checked.n_points, checked.n_features],
+            "dtype": str(checked.array.dtype),
+            **how,
+        },
+        versions("scipy"),
+    )
+    return Neighbors(
+        distances, indices, rows, checked.n_points, "exact to 1e-6", provenance, search_again
+    )
+
+
+def _check_distinct(n_points: int, n_distinct: int, k: int) -> None:
+    if n_distinct == 1:
+        raise DegeneratePoints(f"all {n_points} points are the same: they have no dimension")
+    if n_distinct < 3:
+        raise DegeneratePoints(
+            f"only {n_distinct} of {n_points} points are distinct; at least 3 are needed"
+        )
+    if k >= n_distinct:
+        raise DegeneratePoints(
+            f"{k} neighbours were asked for, but there are only {n_distinct} distinct points; "
+            f"give k < {n_distinct}"
+        )
+
+
+def _check_range(nearest: NDArray[np.float64], points: Points, rows: NDArray[np.intp]) -> None:
+    bad = nearest * points.scale < _NEAREST
+    if bad.any():
+        raise DegeneratePoints(
+            f"row {rows[bad.argmax()]} has a neighbour nearer than 1e-144 of the largest absolute "
+            f"value, {points.max_abs:.3g}, which float64 cannot square; remove the far points"
+        )
+
+
+def _search(
+    points: Points, k: int, progress: Callable[[float], None] | None
+) -> tuple[NDArray[np.float64], NDArray[np.intp], dict[str, Any]]:
+    if points.n_features <= TREE_FEATURES and not isinstance(points, DevicePoints):
+        return *tree_neighbors(points, k, progress), {"where": "tree"}
+    kernel = _kernel(points, progress)
+    distances, indices, effort = certified_neighbors(kernel, k)
+    where = str(points.array.device) if isinstance(points, DevicePoints) else "tiles"
+    return distances, indices, {"where": where, **effort}
+
+
+def _kernel(points: Points, progress: Callable[[float], None] | None = None) -> Kernel:
+    if isinstance(points, DevicePoints):
+        return DeviceTiles(points, progress)
+    return Tiles(points, progress)
+
+
+def _search_rows(
+    points: Points, queries: NDArray[np.intp], among: NDArray[np.intp], k: int
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """The k nearest of some points, themselves among ``among``; few by direct differences."""
+    if k >= len(among):
+        raise DegeneratePoints(f"{len(among)} chosen points do not have {k} neighbours each")
+    if len(queries) * len(among) > _PAIRS:
+        distances, indices, _ = _search(points.select(among), k, None)
+        place = np.empty(points.n_points, dtype=np.intp)
+        place[among] = np.arange(len(among))
+        return distances[place[queries]], among[indices[place[queries]]]
+    kernel = _kernel(points)
+    squares = kernel.pair_squares(
+        np.repeat(queries, len(among)), np.tile(among, len(queries))
+    ).reshape(len(queries), -1)
+    squares[queries[:, None] == among] = np.inf
+    order = np.argsort(squares, axis=1, kind="stable")[:, :k]
+    return np.sqrt(np.take_along_axis(squares, order, axis=1)) / kernel.unit, among[order]

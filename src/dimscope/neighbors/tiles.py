@@ -1,0 +1,294 @@
+"""Dense symmetric tiles: lower bounds of all distances by matrix products.
+
+A product X X' in float32 is the fastest way to all squared distances, and it is
+wrong in the last digits: |x|^2 + |y|^2 - 2 x.y cancels. So the tiles do not give
+distances. They give, for every pair, a *lower bound* of the squared distance that
+holds whatever the order in which the product was summed, and
+:mod:`dimscope.neighbors.certified` decides with direct differences.
+
+Each tile is multiplied by one thread with a single-threaded BLAS, in short runs of
+columns that are centred on the way and stay in the cache. A short run is also what
+keeps the bound tight: rounding grows with the length of a sum.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dimscope.neighbors.blas import add_gram, add_product, mirror, one_thread_each
+from dimscope.neighbors.differences import pair_squares
+from dimscope.points import Points
+from dimscope.threads import parallel, spans, workers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+__all__ = ["Tiles", "rounding_bound"]
+
+TILE = 2048  # rows and columns of a tile
+RUN = 1024  # features in one product
+_SAMPLE = 16  # rows from which the centre is taken
+
+
+def rounding_bound(n_features: int, unit_roundoff: float) -> float:
+    """Bound of the error of |x|^2 + |y|^2 - 2 x.y, over (|x| + |y|)^2.
+
+    One unit roundoff for each term of a run of columns, whatever the order of summation,
+    for each run added, and for the few operations around them.
+
+    Examples
+    --------
+    >>> rounding_bound(10**5, 2**-24) < 1e-4
+    True
+    """
+    runs = -(-n_features // RUN) + 4 * workers()
+    return (min(RUN, n_features) + runs + 16) * unit_roundoff
+
+
+class Tiles:
+    """Squared distances between points, in units of the points' own power-of-two scale.
+
+    Parameters
+    ----------
+    points : Points of shape (n_points, n_features)
+        Distinct rows.
+    progress : callable, optional
+        Called with the fraction of the products that are done.
+    """
+
+    def __init__(self, points: Points, progress: Callable[[float], None] | None = None) -> None:
+        self.points = points
+        self._progress = progress
+        self.n_points = points.n_points
+        # A plain factor keeps squares inside float32; most data need none.
+        self.unit = 1.0 if 2.0**-20 < points.max_abs < 2.0**20 else points.scale
+        self._lock = threading.Lock()
+
+    @cached_property
+    def centre(self) -> NDArray[Any]:
+        """A point amid the bulk: rounding grows with the distance from it.
+
+        The mean of the half of a sample whose median distance to the others is least,
+        so that a few far points do not drag it away.
+        """
+        sample = np.unique(np.linspace(0, self.n_points - 1, _SAMPLE).astype(int))
+        gram = np.zeros((len(sample), len(sample)))
+        runs = spans(self.points.n_features, RUN)
+        for columns in runs:
+            rows = self.points.block(sample, columns)
+            rows = (rows - rows[0]) * self.unit
+            gram += rows @ rows.T
+        squares = np.diag(gram)
+        spread = np.median(squares[:, None] + squares - 2 * gram, axis=1)
+        inner = sample[np.argsort(spread, kind="stable")[: max(1, len(sample) // 2)]]
+        # divided before summing: the sum of values near the end of the range overflows
+        return np.concatenate([(self.points.block(inner, c) / len(inner)).sum(0) for c in runs])
+
+    def _centred(self, rows: Any, columns: slice, out: NDArray[Any]) -> NDArray[Any]:
+        """Centred values of some rows and columns, written into the front of ``out``."""
+        block = self.points.block(rows, columns)
+        out = out[: len(block), : block.shape[1]]
+        if out.dtype == block.dtype:
+            np.subtract(block, self.centre[columns], out=out)
+        else:
+            # centred and scaled in the wider of the two types, or digits would be lost
+            wide = np.subtract(block, self.centre[columns], dtype=np.float64)
+            if self.unit != 1.0:
+                wide *= self.unit
+            out[:] = wide
+            return out
+        if self.unit != 1.0:
+            out *= self.unit
+        return out
+
+    # -- candidates ---------------------------------------------------------------
+
+    def candidates(self, m: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """For every point, the m others of least lower bound, ascending.
+
+        Parameters
+        ----------
+        m : int
+            Less than n_points.
+
+        Returns
+        -------
+        bounds : array of shape (n_points, m)
+            Lower bounds of squared distances; every other point's is at least the last.
+        indices : array of shape (n_points, m)
+        """
+        n = self.n_points
+        self._m = m
+        self._bounds = np.full((n, m), np.inf, dtype=np.float32)
+        self._indices = np.full((n, m), -1, dtype=np.intp)
+        self._norms = np.zeros(n, dtype=np.float32)
+        tiles = spans(n, TILE)
+        self._done = 0.0
+        with one_thread_each():
+            # The tiles on the diagonal come first: they give the norms, and thresholds
+            # that leave little to sort in the others.
+            self._multiply([(tile, tile) for tile in tiles])
+            self._multiply([(a, b) for i, a in enumerate(tiles) for b in tiles[i + 1 :]])
+        return self._bounds.astype(np.float64), self._indices
+
+    def _multiply(self, pairs: list[tuple[slice, slice]]) -> None:
+        """Form every tile, its columns split over threads where tiles are few."""
+        if not pairs:
+            return
+        width = self.points.n_features
+        splits = max(1, min(-(-2 * workers() // len(pairs)), width // (4 * RUN)))
+        ranges = spans(width, -(-width // splits))
+        pieces: dict[int, NDArray[np.float32]] = {}
+        left = dict.fromkeys(range(len(pairs)), len(ranges))
+
+        def work(task: tuple[int, slice]) -> None:
+            number, columns = task
+            a, b = pairs[number]
+            part = self._product(a, b, columns)
+            with self._lock:
+                left[number] -= 1
+                last = left[number] == 0
+                if number in pieces:
+                    pieces[number] += part
+                else:
+                    pieces[number] = part
+                gram = pieces.pop(number) if last else None
+            if gram is not None:
+                self._select(a, b, gram)
+            self._advance((1 if a == b else 2) * part.size * (columns.stop - columns.start))
+
+        parallel(work, [(i, columns) for i in range(len(pairs)) for columns in ranges])
+
+    def _advance(self, multiplications: int) -> None:
+        if self._progress is None:
+            return
+        with self._lock:
+            self._done += multiplications / (self.n_points**2 * self.points.n_features)
+            self._progress(min(1.0, self._done))
+
+    def _product(self, a: slice, b: slice, columns: slice) -> NDArray[np.float32]:
+        shape = a.stop - a.start, b.stop - b.start
+        total = np.zeros(shape, np.float32)
+        mine = np.empty((shape[0], RUN), np.float32)
+        theirs = np.empty((shape[1], RUN), np.float32)
+        for run in spans(columns.stop - columns.start, RUN):
+            where = slice(columns.start + run.start, columns.start + run.stop)
+            left = self._centred(a, where, mine)
+            if a == b:
+                add_gram(total, left)
+            else:
+                add_product(total, left, self._centred(b, where, theirs))
+        return total
+
+    def _select(self, a: slice, b: slice, gram: NDArray[np.float32]) -> None:
+        if a == b:
+            mirror(gram)
+            self._norms[a] = np.diag(gram)
+        # (|x| + |y|)^2 <= 2 |x|^2 + 2 |y|^2: the bound is a smaller weight of the norms
+        weight = np.float32(1 - 2 * rounding_bound(self.points.n_features, 2.0**-24))
+        underflow = np.float32(self.points.n_features * 2.0**-126)
+        bounds = gram
+        bounds *= np.float32(-2)
+        bounds += (weight * self._norms[a] - underflow)[:, None]
+        bounds += weight * self._norms[b]
+        if a == b:
+            np.fill_diagonal(bounds, np.inf)
+            self._merge(*_smallest(bounds, self._m, a.start, b.start))
+            return
+        limit_a, limit_b = self._bounds[a, -1], self._bounds[b, -1]
+        width = bounds.shape[1]
+        most = 16 * self._m * max(bounds.shape)
+        hits = np.flatnonzero(bounds < limit_a[:, None])
+        if len(hits) > most:
+            # a copy: the columns are searched next, and need every bound
+            self._merge(*_smallest(bounds.copy(), self._m, a.start, b.start))
+        else:
+            row, column = np.divmod(hits, width)
+            self._merge(row + a.start, column + b.start, bounds.ravel()[hits])
+        hits = np.flatnonzero(bounds < limit_b)
+        if len(hits) > most:
+            turned = np.ascontiguousarray(bounds.T)
+            self._merge(*_smallest(turned, self._m, b.start, a.start))
+        else:
+            row, column = np.divmod(hits, width)
+            self._merge(column + b.start, row + a.start, bounds.ravel()[hits])
+
+    def _merge(
+        self, rows: NDArray[np.intp], others: NDArray[np.intp], values: NDArray[np.float32]
+    ) -> None:
+        """Put new candidates into the lists of their rows and keep the m least."""
+        m = self._m
+        with self._lock:
+            touched = np.unique(rows)
+            rows = np.concatenate([np.repeat(touched, m), rows])
+            others = np.concatenate([self._indices[touched].ravel(), others])
+            values = np.concatenate([self._bounds[touched].ravel(), values])
+            order = np.lexsort((values, rows))
+            rows = rows[order]
+            starts = np.flatnonzero(np.diff(rows, prepend=-1))
+            kept = order[(starts[:, None] + np.arange(m)).ravel()]
+            self._bounds[touched] = values[kept].reshape(-1, m)
+            self._indices[touched] = others[kept].reshape(-1, m)
+
+    # -- decisions --------------------------------------------------------------------
+
+    def pair_squares(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Squared distances by direct differences; see :func:`~.differences.pair_squares`."""
+        return pair_squares(self.points, i, j, self.unit)
+
+    def row_bounds(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Lower bounds of the squared distances from some points to all, in float64.
+
+        Parameters
+        ----------
+        rows : array of int, shape (m,)
+
+        Returns
+        -------
+        array of shape (m, n_points)
+            Infinite from a point to itself.
+        """
+        width = self.points.n_features
+        result = np.empty((len(rows), self.n_points))
+
+        def work(span: slice) -> None:
+            gram = np.zeros((len(rows), span.stop - span.start))
+            mine, theirs = np.zeros(len(rows)), np.zeros(span.stop - span.start)
+            left_buffer, right_buffer = np.empty((len(mine), RUN)), np.empty((len(theirs), RUN))
+            for columns in spans(width, RUN):
+                left = self._centred(rows, columns, left_buffer)
+                right = self._centred(span, columns, right_buffer)
+                gram += left @ right.T
+                mine += np.vecdot(left, left)
+                theirs += np.vecdot(right, right)
+            weight = 1 - 2 * rounding_bound(width, 2.0**-53)
+            result[:, span] = weight * (mine[:, None] + theirs) - 2 * gram
+
+        with one_thread_each():
+            parallel(work, spans(self.n_points, min(TILE, -(-self.n_points // workers()))))
+        result[np.arange(len(rows)), rows] = np.inf
+        return result
+
+
+def _smallest(
+    values: NDArray[np.float32], m: int, row: int, column: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+    """The m least values of every row, as triples; overwrites ``values``.
+
+    A few passes of ``argmin``, which is vectorised, are ten times faster than
+    ``argpartition``.
+    """
+    everyone = np.arange(len(values))
+    places = np.empty((len(values), m), dtype=np.intp)
+    least = np.empty((len(values), m), dtype=values.dtype)
+    for rank in range(m):
+        places[:, rank] = values.argmin(axis=1)
+        least[:, rank] = values[everyone, places[:, rank]]
+        values[everyone, places[:, rank]] = np.inf
+    return np.repeat(everyone + row, m), places.ravel() + column, least.ravel()

@@ -1,0 +1,181 @@
+"""Neighbors: the distances to the nearest other points, with a stated accuracy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dimscope.errors import BadPoints, DegeneratePoints
+from dimscope.provenance import Provenance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    SearchAgain = Callable[
+        [NDArray[np.intp], NDArray[np.intp], int], tuple[NDArray[np.float64], NDArray[np.intp]]
+    ]
+
+__all__ = ["Neighbors"]
+
+
+@dataclass(frozen=True)
+class Neighbors:
+    """Distances to the k nearest other points, and which points they are.
+
+    Made by :func:`dimscope.nearest_neighbors`, or by hand from any metric or search:
+    ``Neighbors(distances, indices)``.
+
+    Parameters
+    ----------
+    distances : array of shape (n_distinct, k)
+        Ascending in each row, the point itself left out; float64.
+    indices : array of shape (n_distinct, k)
+        The neighbours, as positions among the distinct points.
+    rows : array of shape (n_distinct,), optional
+        Row of each distinct point in the user's array; without it all rows are distinct.
+    n_points : int, optional
+        Rows of the user's array, duplicates included.
+    guarantee : str
+        What is promised of the distances.
+
+    Raises
+    ------
+    BadPoints
+        If the shapes differ, k < 2, a distance is not finite or negative, or a row
+        is not ascending.
+    DegeneratePoints
+        If there are fewer than three distinct points, or a distance is zero
+        (duplicates must be collapsed first).
+
+    Examples
+    --------
+    >>> Neighbors([[1.0, 2.0], [1.0, 3.0], [2.0, 3.0]], [[1, 2], [0, 2], [0, 1]])
+    Neighbors(n=3, k=2, as given)
+    """
+
+    distances: NDArray[np.float64]
+    indices: NDArray[np.intp]
+    rows: NDArray[np.intp] | None = None
+    n_points: int = 0
+    guarantee: str = "as given"
+    provenance: Provenance = field(default_factory=lambda: Provenance("neighbors"), repr=False)
+    search_again: SearchAgain | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        distances = np.asarray(self.distances, dtype=np.float64)
+        indices = np.asarray(self.indices, dtype=np.intp)
+        object.__setattr__(self, "distances", distances)
+        object.__setattr__(self, "indices", indices)
+        if distances.ndim != 2 or distances.shape != indices.shape or distances.shape[1] < 2:
+            raise BadPoints(
+                "distances and indices must both have shape (n_points, k) with k >= 2, but they "
+                f"have {distances.shape} and {indices.shape}"
+            )
+        if len(distances) < 3:
+            raise DegeneratePoints(
+                f"there are only {len(distances)} distinct points; give at least 3"
+            )
+        if self.rows is None:
+            object.__setattr__(self, "rows", np.arange(len(distances)))
+        if not self.n_points:
+            object.__setattr__(self, "n_points", len(distances))
+        self._check_values()
+
+    def _check_values(self) -> None:
+        bad = ~np.isfinite(self.distances).all(axis=1) | (self.distances < 0).any(axis=1)
+        if bad.any():
+            raise BadPoints(f"a distance of row {int(bad.argmax())} is negative or not finite")
+        bad = (np.diff(self.distances, axis=1) < 0).any(axis=1)
+        if bad.any():
+            raise BadPoints(f"the distances of row {int(bad.argmax())} do not ascend")
+        bad = self.distances[:, 0] == 0
+        if bad.any():
+            raise DegeneratePoints(
+                f"row {int(bad.argmax())} has a neighbour at distance 0; collapse duplicates first"
+            )
+        if ((self.indices < 0) | (self.indices >= len(self.indices))).any():
+            raise BadPoints("indices must be positions among the rows of distances")
+
+    @property
+    def n_distinct(self) -> int:
+        """Number of distinct points."""
+        return len(self.distances)
+
+    @property
+    def n_duplicates(self) -> int:
+        """Rows that repeat an earlier row and were collapsed into it."""
+        return self.n_points - self.n_distinct
+
+    @property
+    def k(self) -> int:
+        """Number of neighbours of each point."""
+        return int(self.distances.shape[1])
+
+    def __repr__(self) -> str:
+        return f"Neighbors(n={self.n_distinct}, k={self.k}, {self.guarantee})"
+
+    def within(self, rows: NDArray[Any], k: int = 2) -> Neighbors:
+        """The k nearest neighbours when only some of the distinct points exist.
+
+        Serves resamples, blocks and decimation from one search: neighbours outside
+        ``rows`` are struck from the lists, and the few points whose list runs out are
+        searched again among ``rows``.
+
+        Parameters
+        ----------
+        rows : array of int, shape (m,)
+            Positions among the distinct points, no repeats.
+        k : int
+            Neighbours wanted.
+
+        Returns
+        -------
+        Neighbors
+            Of the m points, in the order of ``rows``.
+
+        Raises
+        ------
+        DegeneratePoints
+            If a list runs out and this value was given by hand, so that nothing can
+            be searched again.
+
+        Examples
+        --------
+        >>> n = Neighbors([[1, 2, 3], [1, 1, 2], [1, 1, 2], [1, 2, 3]],
+        ...               [[1, 2, 3], [0, 2, 3], [1, 3, 0], [2, 1, 0]])
+        >>> n.within([0, 1, 3]).distances.tolist()
+        [[1.0, 3.0], [1.0, 2.0], [2.0, 3.0]]
+        """
+        rows = np.asarray(rows)
+        if rows.dtype.kind not in "iu" or rows.ndim != 1:
+            raise BadPoints("rows must be a list of whole numbers; for a mask give np.flatnonzero")
+        rows = rows.astype(np.intp)
+        if len(rows) and not 0 <= rows.min() <= rows.max() < self.n_distinct:
+            raise BadPoints(f"rows must be between 0 and {self.n_distinct - 1}")
+        position = np.full(self.n_distinct, -1, dtype=np.intp)
+        position[rows] = np.arange(len(rows))
+        if len(np.unique(rows)) != len(rows):
+            raise BadPoints("rows must not repeat: a repeated point has a neighbour at distance 0")
+        local = position[self.indices[rows]]
+        kept = local >= 0
+        # a stable sort of the flags brings the survivors to the front, still ascending
+        order = np.argsort(~kept, axis=1, kind="stable")[:, :k]
+        distances = np.take_along_axis(self.distances[rows], order, axis=1)
+        indices = np.take_along_axis(local, order, axis=1)
+        short = np.flatnonzero(kept.sum(axis=1) < k)
+        if len(short):
+            if self.search_again is None:
+                raise DegeneratePoints(
+                    f"{len(short)} of {len(rows)} points have fewer than {k} of their {self.k} "
+                    "neighbours among the chosen rows; give Neighbors with more neighbours"
+                )
+            distances[short], found = self.search_again(rows[short], rows, k)
+            indices[short] = position[found]
+        assert self.rows is not None  # set in __post_init__
+        return Neighbors(
+            distances, indices, self.rows[rows], len(rows), self.guarantee, self.provenance
+        )

@@ -1,0 +1,190 @@
+"""Pictures: ax in, ax out.
+
+Colours are the Okabe-Ito palette, distinct markers go with them, so that a figure
+reads in print and for colour-blind readers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dimscope.errors import BadSource
+from dimscope.estimates import LOWER_BOUND_ABOVE
+from dimscope.files import write_beside
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from dimscope.profiles import Profile
+
+__all__ = ["check_figure_path", "plot_profile", "plot_profiles", "save_figure"]
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = "osD^vPX"
+_FORMATS = (".png", ".svg", ".pdf")
+
+
+def _new_axes() -> Axes:
+    from matplotlib.figure import Figure
+
+    # not through pyplot: no global state, no window, nothing to close
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    return figure.add_subplot()
+
+
+def plot_profile(profile: Profile, ax: Axes | None = None, **style: Any) -> Axes:
+    """Draw the dimension of every layer against relative depth.
+
+    Parameters
+    ----------
+    profile : Profile
+        By class, the error bars are the standard deviation over classes; otherwise the
+        95 % interval.
+    ax : matplotlib.axes.Axes, optional
+        New ones without it.
+    **style
+        Passed to :meth:`matplotlib.axes.Axes.errorbar`.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> from dimscope import Estimate, Layer, Profile
+    >>> p = Profile((Layer("input", "input"),), {"twonn": {"input": Estimate(3.0, 0.1)}})
+    >>> p.plot().get_ylabel()
+    'intrinsic dimension'
+    """
+    ax = _new_axes() if ax is None else ax
+    several = len(profile.estimators) > 1
+    for estimator in profile.estimators:
+        label = " ".join(p for p in (profile.name, estimator if several else "") if p)
+        _draw(profile, estimator, ax, {"label": label or None, **style})
+    _name_layers(profile, ax)
+    _finish(ax)
+    return ax
+
+
+def plot_profiles(profiles: Iterable[Profile], ax: Axes | None = None) -> Axes:
+    """Draw several profiles, first estimator each, into one picture with a legend.
+
+    Parameters
+    ----------
+    profiles : iterable of Profile
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> from dimscope import Estimate, Layer, Profile
+    >>> p = [Profile((Layer("a"),), {"twonn": {"a": Estimate(d, 0.1)}}, n)
+    ...      for n, d in (("one", 2.0), ("two", 5.0))]
+    >>> [text.get_text() for text in plot_profiles(p).get_legend().get_texts()]
+    ['one', 'two']
+    """
+    ax = _new_axes() if ax is None else ax
+    profiles = list(profiles)
+    for profile in profiles:
+        _draw(profile, profile.estimators[0], ax, {"label": profile.name})
+    if len({tuple((x.name, x.depth) for x in one.layers) for one in profiles}) == 1:
+        _name_layers(profiles[0], ax)
+    _finish(ax)
+    ax.legend(frameon=False)
+    return ax
+
+
+def _draw(profile: Profile, estimator: str, ax: Axes, style: dict[str, Any]) -> None:
+    frame = profile.to_frame()
+    frame = frame[frame["estimator"] == estimator]
+    if profile.classes:
+        frame = frame[frame["label"] == "mean"]
+        below = above = frame["class_std"]
+    else:
+        below = frame["dimension"] - frame["lower"]
+        above = frame["upper"] - frame["dimension"]
+    number = len(ax.containers)
+    look: dict[str, Any] = {
+        "color": _COLOURS[number % len(_COLOURS)],
+        "marker": _MARKERS[number % len(_MARKERS)],
+        "markersize": 5,
+        "capsize": 3,
+        "linewidth": 1.6,
+    }
+    ax.errorbar(
+        frame["relative_depth"], frame["dimension"], yerr=(below, above), **{**look, **style}
+    )
+
+
+def _name_layers(profile: Profile, ax: Axes) -> None:
+    """Write the names of the layers along the top, where there is room for each."""
+    top = ax.secondary_xaxis("top")
+    places: dict[float, list[str]] = {}
+    for layer in profile.layers:
+        places.setdefault(layer.relative_depth, []).append(layer.name)
+    top.set_xticks(list(places), [", ".join(names) for names in places.values()])
+    top.tick_params(axis="x", rotation=60, labelsize=7, length=2)
+    for label in top.get_xticklabels():
+        label.set_horizontalalignment("left")
+        label.set_rotation_mode("anchor")
+
+
+def _finish(ax: Axes) -> None:
+    ax.set_xlabel("relative depth")
+    ax.set_ylabel("intrinsic dimension")
+    ax.set_ylim(bottom=0)
+    ax.set_xlim(-0.03, 1.03)
+    ax.spines[["right"]].set_visible(False)
+    if ax.get_ylim()[1] > LOWER_BOUND_ABOVE:
+        ax.axhspan(LOWER_BOUND_ABOVE, ax.get_ylim()[1], color="0.95", zorder=0, linewidth=0)
+        ax.annotate(
+            "lower bounds",
+            (0.995, LOWER_BOUND_ABOVE),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="right",
+            fontsize=7,
+            color="0.45",
+        )
+
+
+def check_figure_path(path: str | os.PathLike[str]) -> Path:
+    """The path, if its ending is a format that can be written.
+
+    Examples
+    --------
+    >>> check_figure_path("p.gif")
+    Traceback (most recent call last):
+    dimscope.errors.BadSource: cannot write p.gif: its ending must be one of .png, .svg, .pdf
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _FORMATS:
+        raise BadSource(f"cannot write {path}: its ending must be one of {', '.join(_FORMATS)}")
+    return path
+
+
+def save_figure(ax: Axes, path: str | os.PathLike[str]) -> None:
+    """Write the figure of these axes as PNG, SVG or PDF, beside and renamed.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    path : path
+        Its ending chooses the format.
+
+    Raises
+    ------
+    BadSource
+        If the ending is none of these, or the file cannot be written.
+    """
+    path = check_figure_path(path)
+    figure: Figure = ax.figure  # type: ignore[assignment]
+    write_beside(path, lambda beside: figure.savefig(beside, dpi=200))

@@ -1,0 +1,90 @@
+"""The verb model -> Profile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from dimscope.activations import Activations
+from dimscope.layerwise import measure_layers
+
+if TYPE_CHECKING:
+    from dimscope.measuring import Estimators
+    from dimscope.neighbors import Engine
+    from dimscope.profiles import Profile
+
+__all__ = ["profile"]
+
+
+def profile(
+    source: Any,
+    batches: Any = None,
+    estimators: Estimators | None = None,
+    *,
+    by_class: bool = False,
+    engine: Engine | None = None,
+    name: str | None = None,
+    progress: Callable[[str, float, float | None], None] | None = None,
+    **capture_options: Any,
+) -> Profile:
+    """Measure the dimension of every layer of a network.
+
+    Parameters
+    ----------
+    source : torch.nn.Module or Activations
+        A network, or activations already captured.
+    batches : tensor, Dataset, DataLoader, iterable of batches, or path
+        What the network is shown; not given with activations.
+    estimators : estimator, list of estimators, or dict of name -> estimator
+        :class:`~dimscope.TwoNN` by default.
+    by_class : bool
+        One profile for each class, with their mean and standard deviation.
+    engine : Engine, optional
+        How neighbours are searched; exact by default.
+    name : str, optional
+        Name of the profile; by default the class of the network.
+    progress : callable, optional
+        Called with (step, done, total or None).
+    **capture_options
+        ``layers``, ``readout``, ``forward``, ``n_points``, ``per_class``, ``seed``,
+        ``batch_size``: see :func:`dimscope.capture`.
+
+    Returns
+    -------
+    Profile
+
+    Raises
+    ------
+    BadSource, BadPoints
+        If the data cannot be read, or no layer of that name exists.
+
+    Notes
+    -----
+    The network runs once over the data, in evaluation mode, whatever the number of
+    layers.
+
+    Examples
+    --------
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 50), torch.nn.ReLU(), torch.nn.Linear(50, 9))
+    >>> p = profile(net, torch.rand(1000, 2), name="net")
+    >>> list(p), [round(float(e)) for e in p.values()]
+    (['input', '0', 'output'], [2, 2, 2])
+    """
+    if isinstance(source, Activations):
+        if batches is not None or capture_options:
+            raise TypeError("activations are captured already: give no batches or capture options")
+        return measure_layers(
+            source, estimators, by_class=by_class, engine=engine, name=name, progress=progress
+        )
+    from dimscope.capturing import capture
+
+    def captured(done: int, total: int | None) -> None:
+        if progress is not None:
+            progress("running the network", done, total)
+
+    activations = capture(source, batches, name=name, progress=captured, **capture_options)
+    return measure_layers(
+        activations, estimators, by_class=by_class, engine=engine, name=name, progress=progress
+    )

@@ -1,0 +1,126 @@
+"""What must not change an estimate, whatever the points."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dimscope import Resampled, TwoNN, nearest_neighbors
+
+few = settings(deadline=None, max_examples=25, derandomize=True)
+seeds = st.integers(0, 2**32 - 1)
+widths = st.sampled_from([2, 5, 16, 17, 60])
+dtypes = st.sampled_from(["float32", "float64"])
+ESTIMATORS = [TwoNN(), TwoNN(fit="regression"), TwoNN(discard=0)]
+
+
+def cloud(seed, width, n=120):
+    """Points on a curved surface, in any number of features."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n, min(width, 4)))
+    return np.tanh(x @ rng.standard_normal((x.shape[1], width))) + 0.01 * x[:, :1] ** 2
+
+
+def assert_same(points, other, rel=1e-6):
+    one, two = nearest_neighbors(points), nearest_neighbors(other)
+    for estimator in ESTIMATORS:
+        a, b = estimator(one), estimator(two)
+        assert b.dimension == pytest.approx(a.dimension, rel=rel)
+        assert b.std_error == pytest.approx(a.std_error, rel=1e-4)
+        assert (b.n_points, b.n_used) == (a.n_points, a.n_used)
+
+
+@few
+@given(seeds, widths)
+def test_rotation(seed, width):
+    points = cloud(seed, width)
+    rotation, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((width, width)))
+    assert_same(points, points @ rotation)
+
+
+@few
+@given(seeds, widths, st.floats(-1e5, 1e5))
+def test_translation(seed, width, offset):
+    points = cloud(seed, width)
+    assert_same(points, points + offset * np.random.default_rng(seed).random(width))
+
+
+@few
+@given(seeds, widths, dtypes, st.integers(-20, 20), st.integers(-60, 60))
+def test_translation_and_scaling_that_float_holds_exactly(seed, width, dtype, offset, power):
+    # steps of 2^-10 below 2^6: every sum and product is exact, even in float32
+    points = np.round(cloud(seed, width) * 1024) / 1024
+    points = np.unique(points, axis=0).astype(dtype)
+    moved = ((points + np.asarray(offset, dtype)) * np.asarray(2.0**power, dtype)).astype(dtype)
+    assert_same(points, moved)
+
+
+@few
+@given(seeds, widths, st.floats(1e-25, 1e25))
+def test_scaling(seed, width, factor):
+    points = cloud(seed, width)
+    assert_same(points, points * factor)
+
+
+@few
+@given(seeds, widths, dtypes)
+def test_permutation_of_rows_and_columns(seed, width, dtype):
+    rng = np.random.default_rng(seed)
+    points = cloud(seed, width).astype(dtype)
+    rows, columns = rng.permutation(len(points)), rng.permutation(width)
+    assert_same(points, points[rows][:, columns])
+
+
+@few
+@given(seeds, widths, dtypes, st.integers(1, 50))
+def test_zero_padding(seed, width, dtype, zeros):
+    points = cloud(seed, width).astype(dtype)
+    padded = np.concatenate([points, np.zeros((len(points), zeros), dtype)], axis=1)
+    assert_same(points, padded)
+
+
+@few
+@given(seeds, widths, st.integers(1, 100))
+def test_repeating_rows(seed, width, repeats):
+    points = cloud(seed, width)
+    again = points[np.random.default_rng(seed).integers(0, len(points), repeats)]
+    one, two = TwoNN()(points), TwoNN()(np.concatenate([points, again]))
+    assert two.dimension == pytest.approx(one.dimension, rel=1e-9)
+    assert two.n_duplicates == repeats
+
+
+@few
+@given(seeds, widths, st.integers(0, 1000), st.floats(0.3, 0.95))
+def test_resampled_is_reproducible_by_its_seed(seed, width, own, keep):
+    points = cloud(seed, width)
+    estimator = Resampled(TwoNN(), n=3, keep=keep, seed=own)
+    first, second = estimator(points), estimator(points.copy())
+    assert first == second
+    assert first.resamples == second.resamples
+    other = Resampled(TwoNN(), n=3, keep=keep, seed=own + 1)(points)
+    assert other.resamples != first.resamples
+    assert other.dimension == pytest.approx(first.dimension, rel=1e-12)
+
+
+@few
+@given(seeds, widths, dtypes, st.integers(3, 120), st.integers(2, 8))
+def test_within_is_a_fresh_search(seed, width, dtype, size, k):
+    points = cloud(seed, width).astype(dtype)
+    rows = np.random.default_rng(seed).permutation(len(points))[:size]
+    within = nearest_neighbors(points, k).within(rows)
+    fresh = nearest_neighbors(points[rows])
+    np.testing.assert_allclose(within.distances, fresh.distances, rtol=1e-6)
+    assert within.n_points == size
+
+
+@few
+@given(seeds, widths, dtypes)
+def test_neighbours_are_sound(seed, width, dtype):
+    points = cloud(seed, width).astype(dtype)
+    found = nearest_neighbors(points, 4)
+    rows = np.arange(len(points))[:, None]
+    assert (found.indices != rows).all()
+    assert (np.diff(np.sort(found.indices, axis=1), axis=1) > 0).all()
+    difference = points[found.indices].astype(float) - points[:, None].astype(float)
+    distance = np.linalg.norm(difference, axis=2)
+    np.testing.assert_allclose(found.distances, distance, rtol=1e-6)

@@ -1,0 +1,71 @@
+"""The decision rule alone: any valid lower bounds, however loose, give the right answer."""
+
+import numpy as np
+import pytest
+
+from dimscope.neighbors.certified import certified_neighbors
+from reference import brute_force
+
+
+class LooseKernel:
+    """Exact squares, and bounds that are too small by a random amount for each pair."""
+
+    unit = 1.0
+
+    def __init__(self, points, first, second, seed=0):
+        self.n_points = n = len(points)
+        distances, indices = brute_force(points, n - 1)
+        self.squares = np.full((n, n), np.inf)
+        np.put_along_axis(self.squares, indices, distances**2, axis=1)
+        rng = np.random.default_rng(seed)
+        self.first = self.squares - first * rng.random((n, n))
+        self.second = self.squares - second * rng.random((n, n))
+
+    def candidates(self, m):
+        order = np.argsort(self.first, axis=1)[:, :m]
+        return np.take_along_axis(self.first, order, axis=1), order
+
+    def pair_squares(self, i, j):
+        return self.squares[i, j]
+
+    def row_bounds(self, rows):
+        return self.second[rows].copy()
+
+
+@pytest.mark.parametrize("k", [2, 3, 8, 59])
+@pytest.mark.parametrize("first", [0, 0.1, 1, 100])
+@pytest.mark.parametrize("second", [0, 0.1, 1, 100])
+def test_loose_bounds_give_the_right_neighbours(k, first, second):
+    points = np.random.default_rng(k).standard_normal((60, 3))
+    distances, indices, _ = certified_neighbors(LooseKernel(points, first, second), k)
+    exact, nearest = brute_force(points, k)
+    np.testing.assert_allclose(distances, exact, rtol=1e-12)
+    np.testing.assert_array_equal(indices, nearest)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_wide_search_never_worsens_what_was_found(seed):
+    # The first bounds find all; the second mislead about which points come first.
+    points = np.random.default_rng(seed).standard_normal((60, 3))
+    kernel = LooseKernel(points, 3.0, 0.0, seed)
+    rng = np.random.default_rng(seed)
+    loose = rng.random((60, 60)) < 0.3
+    kernel.second = np.where(loose, kernel.squares - 5 * rng.random((60, 60)), kernel.squares)
+    distances, _, effort = certified_neighbors(kernel, 2)
+    assert effort["open_rows"] > 0
+    np.testing.assert_allclose(distances, brute_force(points)[0], rtol=1e-12)
+
+
+def test_good_bounds_measure_little():
+    points = np.random.default_rng(0).standard_normal((60, 3))
+    _, _, effort = certified_neighbors(LooseKernel(points, 0, 0), 2)
+    assert effort == {"pairs": 120, "open_rows": 0}
+
+
+def test_the_certificate_is_what_makes_it_right(monkeypatch):
+    from dimscope.neighbors import certified
+
+    points = np.random.default_rng(0).standard_normal((60, 3))
+    monkeypatch.setattr(certified, "SLACK", -np.inf)
+    distances, _, _ = certified_neighbors(LooseKernel(points, 1, 0), 2)
+    assert np.abs(distances / brute_force(points)[0] - 1).max() > 1e-3

@@ -1,0 +1,93 @@
+import json
+import math
+
+import pytest
+
+from dimscope import Estimate, Resampled, TwoNN
+from dimscope.manifolds import cube
+
+
+def strict(value):
+    return json.loads(json.dumps(value, allow_nan=False))
+
+
+@pytest.mark.parametrize(
+    "estimate",
+    [
+        Estimate(10.6, 0.3, n_points=2000, n_used=1800, n_duplicates=3),
+        TwoNN()(cube(200, 2)),
+        Resampled(n=3)(cube(200, 2)),
+        Estimate(25.0, 1.0, is_lower_bound=True, goodness_of_fit=0.5, tie_fraction=0.01),
+    ],
+)
+def test_json_gives_the_estimate_back(estimate):
+    again = Estimate.from_dict(strict(estimate.to_dict()))
+    for name in (
+        "dimension",
+        "std_error",
+        "n_points",
+        "n_used",
+        "n_duplicates",
+        "tie_fraction",
+        "is_lower_bound",
+        "resample_std",
+        "resamples",
+        "reason",
+        "provenance",
+        "interval",
+    ):
+        assert getattr(again, name) == getattr(estimate, name), name
+    assert again.goodness_of_fit == pytest.approx(estimate.goodness_of_fit, nan_ok=True)
+    assert again.scores is None
+
+
+def test_nan_is_written_null_and_read_as_nan():
+    missing = Estimate(math.nan, reason="all points are the same", resamples=(1.0, math.nan))
+    written = missing.to_dict()
+    assert written["dimension"] is written["std_error"] is written["goodness_of_fit"] is None
+    assert written["interval"] == [None, None]
+    assert written["resamples"] == [1.0, None]
+    again = Estimate.from_dict(strict(written))
+    assert math.isnan(again.dimension)
+    assert math.isnan(again.std_error)
+    assert math.isnan(again.goodness_of_fit)
+    assert math.isnan(again.resamples[1])
+    assert again.reason == "all points are the same"
+
+
+def test_no_error_is_not_an_error_of_zero():
+    assert math.isnan(Estimate(3.0).std_error)
+    assert all(math.isnan(bound) for bound in Estimate(3.0).interval)
+    assert str(Estimate(3.0)) == "3 ± nan"
+
+
+@pytest.mark.parametrize(
+    ("dimension", "std_error", "text"),
+    [
+        (10.6, 0.3, "10.6 ± 0.3"),
+        (10.64, 0.14, "10.64 ± 0.14"),
+        (2.0, 0.0123, "2.000 ± 0.012"),
+        (150.4, 12.0, "150 ± 12"),
+        (99.0, 1.4, "99.0 ± 1.4"),
+    ],
+)
+def test_printed_to_the_digits_that_count(dimension, std_error, text):
+    assert str(Estimate(dimension, std_error)) == text
+
+
+def test_printed_without_a_dimension():
+    assert str(Estimate(math.nan, reason="too few")) == "not measured: too few"
+    assert str(Estimate(math.nan)) == "nan"
+    assert repr(Estimate(5.0, 0.5, n_points=7)) == "Estimate(5.0 ± 0.5, n=7)"
+    assert str(Estimate(30.0, 2.0, is_lower_bound=True)) == "≥ 30 ± 2"
+
+
+def test_interval_widens_with_the_level():
+    estimate = Estimate(10.0, 1.0)
+    assert estimate.interval == estimate.interval_at(0.95)
+    low, high = estimate.interval_at(0.99)
+    assert low < estimate.interval[0] < 10 < estimate.interval[1] < high
+
+
+def test_is_a_number():
+    assert float(Estimate(4.5)) == 4.5

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+
+from dimscope import Resampled, TwoNN, nearest_neighbors
+from dimscope.errors import DegeneratePoints
+from dimscope.manifolds import sphere
+
+POINTS = sphere(300, 3, seed=1)
+
+
+@pytest.mark.parametrize("keep", [0.9, 0.5])
+@pytest.mark.parametrize("fit", ["mle", "regression", "triplets"])
+def test_each_resample_is_the_estimate_of_its_subset(fit, keep):
+    estimator = TwoNN(fit=fit)
+    resampled = Resampled(estimator, n=3, keep=keep, seed=5)
+    estimate = resampled(POINTS)
+    fresh = [float(estimator(POINTS[rows])) for rows in resampled.subsets(300)]
+    np.testing.assert_allclose(estimate.resamples, fresh, rtol=1e-9)
+    assert estimate.resample_std == pytest.approx(np.std(fresh, ddof=1))
+
+
+def test_the_estimate_is_that_of_all_points():
+    plain, resampled = TwoNN()(POINTS), Resampled(TwoNN())(POINTS)
+    assert resampled.dimension == pytest.approx(plain.dimension, rel=1e-12)
+    assert resampled.std_error == pytest.approx(plain.std_error, rel=1e-12)
+    assert resampled.goodness_of_fit == plain.goodness_of_fit
+    assert plain.resample_std is None
+
+
+def test_subsets_are_distinct_points_without_replacement():
+    subsets = list(Resampled(n=4, keep=0.9).subsets(100))
+    assert len(subsets) == 4
+    for rows in subsets:
+        assert len(set(rows.tolist())) == len(rows) == 90
+        assert (np.diff(rows) > 0).all()
+    assert len({rows.tobytes() for rows in subsets}) == 4
+
+
+def test_seed_decides():
+    assert Resampled(seed=3)(POINTS) == Resampled(seed=3)(POINTS)
+    assert Resampled(seed=3)(POINTS).resamples != Resampled(seed=4)(POINTS).resamples
+
+
+def test_duplicates_never_meet_in_a_subset():
+    estimate = Resampled(n=3)(np.concatenate([POINTS, POINTS[:100]]))
+    assert estimate.n_duplicates == 100
+    assert estimate.resamples == Resampled(n=3)(POINTS).resamples
+
+
+def test_ranks_grow_as_less_is_kept():
+    assert Resampled(keep=0.99).ranks < Resampled(keep=0.9).ranks < Resampled(keep=0.5).ranks
+    assert Resampled(keep=0.01).ranks == 16
+
+
+def test_few_points_or_neighbours_are_said():
+    with pytest.raises(DegeneratePoints, match="neighbours"):
+        Resampled()(POINTS[:4])
+    with pytest.raises(DegeneratePoints, match="search with k=7"):
+        Resampled()(nearest_neighbors(POINTS))
+
+
+@pytest.mark.parametrize("wrong", [{"n": 1}, {"keep": 0}, {"keep": 1}, {"keep": 1.5}])
+def test_parameters_are_checked(wrong):
+    with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
+        Resampled(**wrong)
+
+
+def test_repr_gives_the_estimator_back():
+    resampled = Resampled(TwoNN(fit="regression"), n=4, keep=0.8, seed=2)
+    assert eval(repr(resampled)) == resampled
+    assert resampled.name == "twonn"
