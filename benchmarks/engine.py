@@ -82,7 +82,7 @@ def run(peers: str) -> str:
             fastest = min(others, key=lambda k: others[k])
             rows.append(
                 [f"{n} x {d}"]
-                + [f"{median.get(name, float('nan')):.2f}" for name in _COLUMNS]
+                + [f"{median[name]:.2f}" if name in median else "–" for name in _COLUMNS]
                 + [
                     f"{others[fastest] / median['dimscope']:.2f} ({fastest})",
                     f"{median['dimscope'] / median['bare']:.2f}",

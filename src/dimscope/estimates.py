@@ -91,7 +91,7 @@ class Estimate:
         return interval(self.dimension, self.std_error, p)
 
     def __float__(self) -> float:
-        return self.dimension
+        return float(self.dimension)
 
     def __repr__(self) -> str:
         return f"Estimate({self}, n={self.n_points})"

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["open_array", "write_beside"]
 
+_ARCHIVE = "is a zip archive such as .npz; save one array with numpy.save"
+
 
 def open_array(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Map a ``.npy`` file into memory, read-only.
@@ -44,9 +46,13 @@ def open_array(path: str | os.PathLike[str]) -> NDArray[Any]:
     if not path.exists():
         raise BadSource(f"there is no file {path}")
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise BadSource(f"{path} {_trouble(path, error)}") from None
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise BadSource(f"{path} {_ARCHIVE}")
+    return array
 
 
 def _trouble(path: Path, error: Exception) -> str:
@@ -59,7 +65,7 @@ def _trouble(path: Path, error: Exception) -> str:
     if start[:1] == b"\x80":
         return "is a pickle, which is never read; save the array with numpy.save"
     if start[:4] == b"PK\x03\x04":
-        return "is a zip archive such as .npz; save one array with numpy.save"
+        return _ARCHIVE
     if start != b"\x93NUMPY":
         return "is not a NumPy array file; save the array with numpy.save"
     text = str(error).lower()

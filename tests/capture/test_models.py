@@ -120,7 +120,7 @@ def test_unknown_names(name, message):
 
 def test_files_that_do_not_give_a_network(spec, tmp_path):
     file = spec.rpartition(":")[0]
-    with pytest.raises(BadSource, match=r"no function 'make_modle'\. Did you mean 'make_model'"):
+    with pytest.raises(BadSource, match=r"no 'make_modle'\. Did you mean 'make_model'"):
         load_model(f"{file}:make_modle")
     with pytest.raises(BadSource, match="returned a str"):
         load_model(f"{file}:make_text")

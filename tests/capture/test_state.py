@@ -46,12 +46,12 @@ def test_flags_hooks_and_random_numbers_are_restored(fail_at):
     mine = model.fc1.register_forward_hook(lambda *a: None)
     statistics = model.bn.running_mean.clone()
     state = torch.get_rng_state()
-    try:
-        capture(model, torch.zeros(10, 4), batch_size=4)
-    except ArithmeticError:
-        assert fail_at
+    if fail_at:
+        with pytest.raises(BadSource, match=f"batch {fail_at}.*on purpose") as caught:
+            capture(model, torch.zeros(10, 4), batch_size=4)
+        assert isinstance(caught.value.__cause__, ArithmeticError)
     else:
-        assert not fail_at
+        capture(model, torch.zeros(10, 4), batch_size=4)
     assert {name: m.training for name, m in model.named_modules()} == flags
     assert flags[""]
     assert not flags["bn"]

@@ -13,17 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from dimscope.activations import Activations
+from dimscope.capturing.allocator import reused_memory
 from dimscope.capturing.batches import Batch
 from dimscope.capturing.fingerprints import weights_sha256
+from dimscope.capturing.randomness import PrivateRandom
 from dimscope.capturing.readout import Readout, as_readout
 from dimscope.capturing.recording import Recorder
 from dimscope.capturing.selection import Layers, Selection
 from dimscope.capturing.streams import open_batches
 from dimscope.capturing.structure import Structure, unwrap
-from dimscope.capturing.tensors import main_tensor, map_tensors
+from dimscope.capturing.tensors import describe_tensors, main_tensor, map_tensors
 from dimscope.capturing.tracing import Tracer
 from dimscope.capturing.values import Event
-from dimscope.errors import BadPoints, BadSource
+from dimscope.errors import BadPoints, BadSource, DimscopeError
 from dimscope.provenance import Provenance, versions
 
 __all__ = ["capture"]
@@ -113,7 +115,7 @@ def capture(
     run = _Run(network, forward, tracer, recorder, seed)
     labels: list[np.ndarray[Any, Any] | None] = []
     done = 0
-    with _evaluating(network), tracer.hooked():
+    with _evaluating(network), tracer.hooked(), reused_memory():
         for batch in stream.batches:
             run(batch)
             labels.append(batch.labels)
@@ -157,7 +159,7 @@ class _Run:
         dtypes = {p.dtype for p in parameters if p.is_floating_point()}
         self.device = devices.pop() if len(devices) == 1 else None
         self.dtype = dtypes.pop() if len(dtypes) == 1 else None
-        self.random = _Random(seed, self.device)
+        self.random = PrivateRandom(seed, self.device)
 
     def __call__(self, batch: Batch) -> None:
         inputs = map_tensors(self._prepare, batch.inputs)
@@ -171,7 +173,7 @@ class _Run:
         # no_grad rather than inference_mode: tensors that a network keeps for later
         # (caches, lazily made weights) stay usable in training.
         with torch.no_grad(), self.random, _eagerly(), self.tracer:
-            output = self.forward(self.network, inputs)
+            output = self._run(inputs)
         found, extras = main_tensor(output, batch.n_rows)
         if found is None:
             raise BadSource(
@@ -182,6 +184,17 @@ class _Run:
             node = self.tracer.output(tensor)
             self.recorder.watch(Event(f"output{path}", node, tensor, inside=True, fresh=False))
         self.recorder.leave(found, self.tracer.output(found), self.tracer)
+
+    def _run(self, inputs: Any) -> Any:
+        try:
+            return self.forward(self.network, inputs)
+        except DimscopeError:
+            raise
+        except Exception as error:
+            raise BadSource(
+                f"the network failed on batch {self.recorder.n_batches + 1}, of "
+                f"{describe_tensors(inputs)}: {type(error).__name__}: {error}"
+            ) from error
 
     def _prepare(self, tensor: Tensor) -> Tensor:
         dtype = self.dtype if tensor.is_floating_point() else None
@@ -204,33 +217,6 @@ def _call(network: nn.Module, inputs: Any) -> Any:
     except (TypeError, ValueError):
         required = []
     return network(*inputs[: max(1, len(required))])
-
-
-class _Random:
-    """A private stream of random numbers; the caller's is untouched."""
-
-    def __init__(self, seed: int, device: torch.device | None) -> None:
-        self._devices = [device] if device is not None and device.type == "cuda" else []
-        self._states: tuple[Tensor, list[Tensor]] | None = None
-        self._seed = seed
-        self._fork: AbstractContextManager[None] = nullcontext()
-
-    def _read(self) -> tuple[Tensor, list[Tensor]]:
-        return torch.get_rng_state(), [torch.cuda.get_rng_state(d) for d in self._devices]
-
-    def __enter__(self) -> None:
-        self._fork = torch.random.fork_rng(devices=self._devices)
-        self._fork.__enter__()
-        if self._states is None:
-            torch.manual_seed(self._seed)
-            return
-        torch.set_rng_state(self._states[0])
-        for device, state in zip(self._devices, self._states[1], strict=True):
-            torch.cuda.set_rng_state(state, device)
-
-    def __exit__(self, *error: Any) -> None:
-        self._states = self._read()
-        self._fork.__exit__(None, None, None)
 
 
 @contextmanager

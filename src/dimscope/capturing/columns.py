@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,11 @@ _DTYPES: dict[torch.dtype, type[np.floating[Any]]] = {
     torch.float16: np.float16,
     torch.float64: np.float64,
 }  # all others, bfloat16 among them, are exact in float32
+
+_HUGE = 4 << 20  # bytes from which huge pages pay
+_PRIVATE: dict[str, int] = (
+    {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+)
 
 
 class UncapturableError(Exception):
@@ -43,6 +49,7 @@ class Column:
         self.reason: str | None = None
         self._readout = readout
         self._array: np.ndarray[Any, Any] | None = None
+        self._pages: mmap.mmap | None = None
 
     @property
     def n_features(self) -> int:
@@ -60,7 +67,7 @@ class Column:
 
     def fail(self, reason: str) -> None:
         """Give the layer up, and its memory back."""
-        self.reason, self._array = reason, None
+        self.reason, self._array, self._pages = reason, None, None
 
     def _points(self, tensor: Tensor, n_rows: int) -> Tensor:
         if not tensor.is_floating_point():
@@ -104,11 +111,10 @@ class Column:
         self.used += n_rows
 
     def _grow(self, n_rows: int) -> None:
-        array = self._array
-        assert array is not None
-        if n_rows > len(array):
-            # realloc moves pages, not bytes: no second copy. The eighth keeps growing cheap.
-            self._resize(max(n_rows, len(array) + len(array) // 8))
+        assert self._array is not None
+        room = len(self._array)
+        if n_rows > room:
+            self._resize(max(n_rows, room + room // 8))  # the eighth keeps growing cheap
 
     def reserve(self, n_points: int) -> None:
         """Make room for ``n_points`` rows at once."""
@@ -118,16 +124,29 @@ class Column:
 
     def _resize(self, n_rows: int) -> None:
         assert self._array is not None
+        n_features, dtype = self._array.shape[1], self._array.dtype
+        size = n_rows * n_features * dtype.itemsize
+        pages, self._array = self._pages, None  # pages cannot move under an array
+        assert pages is not None
         try:
-            self._array.resize((n_rows, self._array.shape[1]), refcheck=False)
-        except MemoryError as error:
-            raise self._too_big(n_rows, self._array.shape[1], self._array.dtype) from error
+            pages.resize(size)
+        except (SystemError, OSError, MemoryError):  # no mremap on this system, or no room
+            whole = np.frombuffer(pages, dtype).reshape(-1, n_features)
+            self._array = self._allocate(n_rows, n_features, dtype)
+            self._array[: self.used] = whole[: self.used]
+        else:
+            self._array = np.frombuffer(pages, dtype, n_rows * n_features).reshape(n_rows, -1)
 
     def _allocate(self, n_rows: int, n_features: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+        # Pages of its own, apart from the heap: they can grow without a copy, and go back
+        # to the system when the array goes.
         try:
-            return np.empty((n_rows, n_features), dtype)
-        except MemoryError as error:
+            self._pages = pages = mmap.mmap(-1, n_rows * n_features * dtype.itemsize, **_PRIVATE)
+        except (OSError, MemoryError, OverflowError, ValueError) as error:
             raise self._too_big(n_rows, n_features, dtype) from error
+        if len(pages) >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
+            pages.madvise(mmap.MADV_HUGEPAGE)
+        return np.frombuffer(pages, dtype).reshape(n_rows, n_features)
 
     def _too_big(self, n_rows: int, n_features: int, dtype: np.dtype[Any]) -> BadPoints:
         size = n_rows * n_features * dtype.itemsize / 1e9

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dimscope.errors import BadSource
+from dimscope.files import open_array
 
 __all__ = ["open_data"]
 
@@ -42,31 +41,10 @@ def open_data(path: Path) -> Any:
         raise BadSource(
             f"{path} is neither a folder of images nor a .npy file; save the array with numpy.save"
         )
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise BadSource(f"{path} {_trouble(path, error)}") from error
+    array = open_array(path)
     if array.ndim == 0:
         raise BadSource(f"{path} holds one number; give an array with one row for each stimulus")
     return array
-
-
-def _trouble(path: Path, error: Exception) -> str:
-    if path.stat().st_size == 0:
-        return "is empty; write it again with numpy.save"
-    with path.open("rb") as file:
-        magic = file.read(6)
-    text = str(error).lower()
-    if magic == b"\x93NUMPY" and ("object" in text or "pickle" in text):
-        return (
-            "holds Python objects, which are pickled and therefore not read; "
-            "save a plain numeric array"
-        )
-    if magic == b"\x93NUMPY":
-        return "is cut short: the header promises more data than there are; copy it again"
-    if magic[:1] == b"\x80":
-        return "is a pickle, which is never read; save the array with numpy.save"
-    return "is not a NumPy array file; save the array with numpy.save"
 
 
 def _open_folder(path: Path) -> Any:

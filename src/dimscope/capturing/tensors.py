@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["main_tensor", "map_tensors", "tensors_in"]
+__all__ = ["describe_tensors", "main_tensor", "map_tensors", "tensors_in"]
 
 
 def tensors_in(values: Any) -> Iterator[Tensor]:
@@ -31,6 +31,21 @@ def map_tensors(function: Callable[[Tensor], Tensor], values: Any) -> Any:
     if isinstance(values, tuple | list):
         return type(values)(map_tensors(function, value) for value in values)
     return values
+
+
+def describe_tensors(values: Any) -> str:
+    """Shapes and types of all tensors, for messages.
+
+    Examples
+    --------
+    >>> import torch
+    >>> describe_tensors({"a": torch.zeros(2, 3)})
+    'float32 of shape (2, 3)'
+    """
+    return " and ".join(
+        f"{str(t.dtype).removeprefix('torch.')} of shape {tuple(t.shape)}"
+        for t in tensors_in(values)
+    )
 
 
 def named_tensors(values: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:

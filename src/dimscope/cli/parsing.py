@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -41,21 +40,19 @@ def estimator_from(
     return chosen
 
 
-def _own_estimator(spec: str) -> Any:
+def _own_estimator(spec: str) -> NeighborEstimator:
     from dimscope import NeighborEstimator
+    from dimscope.sources.scripts import load_name
 
     file, _, name = spec.rpartition(":")
-    path = existing(Path(file), "--estimator")
-    module_spec = importlib.util.spec_from_file_location(path.stem, path)
-    if module_spec is None or module_spec.loader is None:
-        raise ValueError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(module_spec)
-    try:
-        module_spec.loader.exec_module(module)
-    except Exception as error:
-        raise ValueError(f"{path} cannot be run: {type(error).__name__}: {error}") from None
-    found = getattr(module, name, None)
-    found = found() if isinstance(found, type) else found
+    found = load_name(Path(file), name)
+    if isinstance(found, type) and issubclass(found, NeighborEstimator):
+        try:
+            found = found()
+        except TypeError as error:
+            raise ValueError(
+                f"{name} in {file} cannot be made without parameters: {error}"
+            ) from error
     if not isinstance(found, NeighborEstimator):
-        raise ValueError(f"{name} in {path} is not a NeighborEstimator")
+        raise ValueError(f"{name} in {file} is not a NeighborEstimator")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from types import TracebackType
 from typing import Any
@@ -46,9 +47,9 @@ class Bar:
             self._phase, self._step_start, self._task = phase, now, None
         if now - self._start < _PATIENCE:
             return
-        if self._shown is None:
-            self._open()
-        if self._shown.console.is_terminal:
+        if sys.stderr.isatty():
+            if self._shown is None:
+                self._open()
             if self._task is None:
                 for old in self._shown.task_ids:
                     self._shown.update(old, visible=False)
@@ -56,25 +57,23 @@ class Bar:
             self._shown.update(self._task, completed=done, total=total, description=step)
         elif now - self._line >= _LINE_EVERY:
             self._line = now
-            self._shown.console.print(self._sentence(step, done, total, now))
+            print(self._sentence(step, done, total, now), file=sys.stderr, flush=True)
 
     def _open(self) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
         from rich.progress import TimeRemainingColumn as Left
 
-        console = Console(stderr=True)
         self._shown = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             TaskProgressColumn(),
             Left(compact=True),
             TextColumn("left"),
-            console=console,
+            console=Console(stderr=True),
             transient=True,
         )
-        if console.is_terminal:
-            self._shown.start()
+        self._shown.start()
 
     def _sentence(self, step: str, done: float, total: float | None, now: float) -> str:
         if not total or not done:

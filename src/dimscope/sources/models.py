@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib.util
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
 
 from dimscope.errors import BadSource
+from dimscope.sources.scripts import load_name, near
 from dimscope.sources.weights import load_weights
 
 __all__ = ["load_model"]
@@ -75,14 +72,14 @@ def _make(spec: str, trained: bool) -> nn.Module:
     raise BadSource(
         f"model {spec!r} is not understood; use torchvision/NAME, timm/NAME, hf/NAME or "
         "path/file.py:function"
-        + _near(spec, [f"torchvision/{known}" for known in _torchvision_names()])
+        + near(spec, [f"torchvision/{known}" for known in _torchvision_names()])
     )
 
 
 def _from_torchvision(name: str, trained: bool) -> nn.Module:
     known = _torchvision_names()
     if name not in known:
-        raise BadSource(f"torchvision has no model {name!r}.{_near(name, known)}")
+        raise BadSource(f"torchvision has no model {name!r}.{near(name, known)}")
     from torchvision.models import get_model
 
     # Some constructors warn about, or are slow in, an initialisation that is overwritten.
@@ -111,7 +108,7 @@ def _from_timm(name: str, trained: bool) -> nn.Module:
         raise BadSource(f"timm/{name} needs timm; run pip install dimscope[timm]") from error
     base = name.split(".")[0]
     if base not in (known := timm.list_models()):
-        raise BadSource(f"timm has no model {name!r}.{_near(base, known)}")
+        raise BadSource(f"timm has no model {name!r}.{near(base, known)}")
     model: nn.Module = _fetch(f"timm/{name}", lambda: timm.create_model(name, pretrained=trained))
     return model
 
@@ -148,36 +145,17 @@ def _fetch(spec: str, make: Callable[[], Any]) -> Any:
 
 
 def _from_file(path: Path, function: str) -> nn.Module:
-    if not path.is_file():
-        raise BadSource(f"{path} does not exist; give path/file.py:function")
-    module = _import(path)
-    maker = getattr(module, function, None)
+    maker = load_name(path, function)
     if not callable(maker):
-        names = [key for key, value in vars(module).items() if callable(value)]
-        raise BadSource(f"{path} has no function {function!r}.{_near(function, names)}")
-    model = maker()
+        raise BadSource(f"{function} in {path} is not a function; it must return the network")
+    try:
+        model = maker()
+    except Exception as error:
+        raise BadSource(
+            f"{function}() in {path} failed: {type(error).__name__}: {error}"
+        ) from error
     if not isinstance(model, nn.Module):
         raise BadSource(
             f"{function} in {path} returned a {type(model).__name__}; return a torch.nn.Module"
         )
     return model
-
-
-def _import(path: Path) -> ModuleType:
-    name = f"_dimscope_source_{path.stem}"
-    found = importlib.util.spec_from_file_location(name, path)
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    sys.modules[name] = module  # dataclasses and pickles look their module up there
-    try:
-        found.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise BadSource(f"{path} cannot be run: {type(error).__name__}: {error}") from error
-    return module
-
-
-def _near(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
-    return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""

@@ -1,0 +1,137 @@
+"""``dimscope estimate``: the same number as the call, errors in a sentence."""
+
+import json
+
+import numpy as np
+import pytest
+
+import dimscope as ds
+
+
+def test_prints_the_estimate_of_the_call(run, points):
+    done = run("estimate", points)
+    assert done.code == 0
+    assert str(ds.estimate(np.load(points))) in done.out
+    assert "500 x 3 features" in done.out
+
+
+def test_json_is_one_object_and_nothing_else(run, points):
+    done = run("estimate", points, "--json", "--fit", "regression", "--discard", "0.2")
+    found = json.loads(done.out)
+    expected = ds.TwoNN(fit="regression", discard=0.2)(np.load(points))
+    assert found["dimension"] == pytest.approx(float(expected), rel=1e-12)
+    assert found["interval"] == pytest.approx(list(expected.interval))
+    assert (found["n_points"], found["n_duplicates"], found["is_lower_bound"]) == (500, 0, False)
+    assert "TwoNN(fit='regression', discard=0.2" in found["estimator"]
+
+
+def test_resamples_are_those_of_the_call(run, points):
+    found = json.loads(run("estimate", points, "--resamples", 4, "--seed", 9, "--json").out)
+    expected = ds.Resampled(ds.TwoNN(seed=9), n=4, keep=0.9, seed=9)(np.load(points))
+    assert found["resample_std"] == pytest.approx(expected.resample_std)
+
+
+def test_an_estimator_of_ones_own(run, points, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import dataclass\n"
+        "import numpy as np\n"
+        "import dimscope as ds\n\n"
+        "@dataclass(frozen=True)\n"
+        "class Mine(ds.NeighborEstimator):\n"
+        "    def evaluate(self, neighbors):\n"
+        "        return ds.Fit(4.25, np.zeros(len(neighbors.distances)))\n"
+    )
+    done = run("estimate", points, "--estimator", "mine.py:Mine", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["dimension"] == 4.25
+
+
+def test_ties_warn_on_standard_error_only(run, tmp_path):
+    np.save(tmp_path / "grid.npy", np.random.default_rng(0).integers(0, 9, (400, 3)))
+    done = run("estimate", "grid.npy", "--json")
+    assert done.code == 0
+    assert "warning:" in done.err
+    assert "%" in done.err
+    assert json.loads(done.out)["tie_fraction"] > 0
+
+
+def text_file(path):
+    path.write_text("1 2 3\n4 5 6\n")
+
+
+def truncated(path):
+    np.save(path, np.random.default_rng(0).random((100, 10)))
+    path.write_bytes(path.read_bytes()[:3000])
+
+
+def pickled(path):
+    np.array([{"a": 1}], dtype=object).dump(path)
+
+
+def objects(path):
+    np.save(path, np.array([[1, "a"], [2, None]], dtype=object), allow_pickle=True)
+
+
+def archive(path):
+    with path.open("wb") as file:
+        np.savez(file, a=np.zeros(3))
+
+
+def saved(array):
+    return lambda path: np.save(path, array)
+
+
+nan = np.random.default_rng(0).random((50, 4))
+nan[17, 2] = np.nan
+infinite = np.random.default_rng(0).random((50, 4))
+infinite[31, 0] = np.inf
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (text_file, "not a NumPy array file"),
+        (truncated, "cut short"),
+        (pickled, "is a pickle"),
+        (objects, "Python objects"),
+        (archive, "zip archive"),
+        (lambda path: path.touch(), "is empty"),
+        (lambda path: path.mkdir(), "is a folder"),
+        (saved(nan), "row 17"),
+        (saved(infinite), "row 31"),
+        (saved(np.ones((30, 5))), "all 30 points are the same"),
+        (saved(np.eye(2)), "2"),
+        (saved(np.arange(9.0)), "reshape(-1, 1)"),
+        (saved(np.zeros((0, 4))), "0"),
+        (saved(np.array([["a", "b"], ["c", "d"]])), "numbers"),
+    ],
+)
+def test_what_cannot_be_measured_ends_with_a_sentence(run, tmp_path, make, words):
+    make(tmp_path / "bad.npy")
+    before = sorted(tmp_path.iterdir())
+    done = run("estimate", "bad.npy", "--json")
+    assert done.code == 1
+    assert done.out == ""
+    assert done.err.startswith("dimscope: ")
+    assert words in done.err
+    assert len(done.err.strip().splitlines()) == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere.npy"], "nowhere.npy"),
+        (["points.npy", "--fit", "spline"], "spline"),
+        (["points.npy", "--discard", "1.5"], "--discard"),
+        (["points.npy", "--estimator", "fourier"], "fourier"),
+        (["points.npy", "--estimator", "missing.py:Mine"], "missing.py"),
+        (["points.npy", "--resamples", "1"], "2"),
+        ([], "points"),
+    ],
+)
+def test_a_wrong_call_ends_with_code_2(run, points, arguments, words):
+    done = run("estimate", *arguments)
+    assert done.code == 2
+    assert done.out == ""
+    assert words in done.err

@@ -1,0 +1,112 @@
+"""``dimscope profile``: a network in, its profile out, on the terminal and in files."""
+
+import json
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import dimscope as ds
+
+
+def test_prints_every_layer_with_a_bar(run, points, network):
+    done = run("profile", "net.py:small", "--data", points)
+    assert done.code == 0, done.err
+    for name in ("input", "0", "output"):
+        assert any(line.split()[1:2] == [name] for line in done.out.splitlines())
+    assert "█" in done.out
+
+
+def test_out_plot_and_json_agree(run, points, network, tmp_path):
+    done = run(
+        "profile", "net.py:small", "--data", points, "--name", "mine",
+        "--out", "p.json", "--plot", "p.png", "--json",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    printed = json.loads(done.out)
+    assert printed == json.loads((tmp_path / "p.json").read_text())
+    profile = ds.Profile.load("p.json")
+    assert profile.name == "mine"
+    assert float(profile["input"]) == pytest.approx(float(ds.estimate(np.load(points))), rel=1e-6)
+    with Image.open(tmp_path / "p.png") as image:
+        assert min(image.size) > 500
+        assert len(image.convert("RGB").getcolors(1 << 24)) > 10
+    assert not list(tmp_path.glob(".*part*"))
+
+
+def test_svg(run, points, network, tmp_path):
+    assert run("profile", "net.py:small", "--data", points, "--plot", "p.svg").code == 0
+    assert ET.parse(tmp_path / "p.svg").getroot().tag.endswith("svg")
+
+
+def test_layers_are_chosen(run, points, network):
+    done = run("profile", "net.py:small", "--data", points, "--layers", "last_hidden", "--json")
+    assert {row["role"] for row in json.loads(done.out)["layers"]} == {"last_hidden"}
+
+
+def test_an_image_folder_by_class(run, tmp_path):
+    rng = np.random.default_rng(0)
+    for label in ("cat", "dog"):
+        (tmp_path / "images" / label).mkdir(parents=True)
+        for number in range(6):
+            pixels = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / label / f"{number}.png")
+    (tmp_path / "net.py").write_text(
+        "import torch\n\n\ndef tiny():\n    return torch.nn.Sequential(\n"
+        "        torch.nn.Conv2d(3, 2, 9, 8), torch.nn.ReLU(), torch.nn.MaxPool2d(4),\n"
+        "        torch.nn.Flatten(), torch.nn.LazyLinear(5))\n"
+    )
+    done = run("profile", "net.py:tiny", "--data", "images", "--by-class", "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert list(found["classes"]) == ["cat", "dog"]
+    means = {row["name"]: row["twonn"] for row in found["layers"]}
+    each = [
+        {row["name"]: row["twonn"] for row in one["layers"]} for one in found["classes"].values()
+    ]
+    dims = [one["input"]["dimension"] for one in each]
+    assert means["input"]["dimension"] == pytest.approx(np.mean(dims))
+    assert means["input"]["class_std"] == pytest.approx(np.std(dims, ddof=1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["net.py:missing"], "missing"),
+        (["nowhere.py:net"], "nowhere.py"),
+        (["torchvision/resnet1000"], "resnet1000"),
+        (["net.py:small", "--plot", "p.gif"], ".png"),
+        (["net.py:small", "--out", "no/such/p.json"], "no/such"),
+        (["net.py:small", "--data", "gone.npy"], "gone.npy"),
+        (["net.py:small", "--layers", "layer77"], "layer77"),
+        (["net.py:small", "--readout", "sum"], "sum"),
+        (["net.py:small", "--weights", "gone.pt"], "gone.pt"),
+    ],
+)
+def test_wrong_calls_write_nothing(run, points, network, tmp_path, arguments, words):
+    if "--data" not in arguments:
+        arguments = [*arguments, "--data", points]
+    if "--out" not in arguments:
+        arguments = [*arguments, "--out", "p.json"]
+    done = run("profile", *arguments)
+    assert done.code in (1, 2)
+    assert words in done.err
+    assert done.out == ""
+    assert not (tmp_path / "p.json").exists()
+
+
+def test_a_network_that_does_not_fit_the_data(run, points, network, tmp_path):
+    done = run("profile", "net.py:broken", "--data", points, "--out", "p.json")
+    assert done.code == 1
+    assert "7" in done.err
+    assert not (tmp_path / "p.json").exists()
+
+
+def test_weights_that_are_a_pickle_of_code_are_refused(run, points, network, tmp_path):
+    import pickle
+
+    (tmp_path / "w.pt").write_bytes(pickle.dumps(print))
+    done = run("profile", "net.py:small", "--data", points, "--weights", "w.pt")
+    assert done.code in (1, 2)
+    assert "w.pt" in done.err

@@ -1,0 +1,45 @@
+"""The bar: silent for what is short, with the time left for what is long."""
+
+import pytest
+
+from dimscope.cli import progress
+from dimscope.cli.progress import Bar
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that the test sets."""
+
+    class Clock:
+        now = 0.0
+
+    monkeypatch.setattr(progress.time, "monotonic", lambda: Clock.now)
+    return Clock
+
+
+def test_nothing_is_shown_before_two_seconds(clock, capsys):
+    with Bar() as bar:
+        for now in (0.0, 1.0, 1.9):
+            clock.now = now
+            bar("searching", now / 2, 1)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_lines_with_the_time_left_without_a_terminal(clock, capsys):
+    with Bar() as bar:
+        bar("searching", 0, 100)
+        clock.now = 20.0
+        bar("searching", 40, 100)
+        clock.now = 21.0
+        bar("searching", 42, 100)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.split("\n") == ["searching: 40% done, 30 s left", ""]
+
+
+def test_an_unknown_total_says_what_is_done(clock, capsys):
+    with Bar() as bar:
+        bar("running", 0)
+        clock.now = 12.0
+        bar("running", 64)
+    assert "running: 64 done" in capsys.readouterr().err
