@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["pair_squares"]
 
-# Features, and values, of one batch: it fits the cache and is long enough that the
-# interpreter does not count.
-_RUN, _VALUES = 2048, 1 << 17
+# Features, and values, of one batch: it fits the last cache and is long enough that threads
+# do not wait for each other's turn in the interpreter.
+_RUN, _VALUES = 8192, 1 << 19
 
 
 def pair_squares(
