@@ -26,6 +26,8 @@ def named_estimators(estimators: Estimators | None) -> dict[str, NeighborEstimat
         estimators = TwoNN()
     if isinstance(estimators, NeighborEstimator | type):
         estimators = [estimators]
+    if not isinstance(estimators, Iterable):
+        raise TypeError(f"{estimators!r} is not an estimator; give an instance such as TwoNN()")
     several = list(estimators.values() if isinstance(estimators, Mapping) else estimators)
     for one in several:
         if not isinstance(one, NeighborEstimator):

@@ -6,6 +6,7 @@ reads in print and for colour-blind readers.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,6 +27,7 @@ __all__ = ["check_figure_path", "plot_profile", "plot_profiles", "save_figure"]
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = "osD^vPX"
 _FORMATS = (".png", ".svg", ".pdf")
+_NAME_SIZE = 7  # points, of the names of layers
 
 
 def _new_axes() -> Axes:
@@ -124,16 +126,26 @@ def _draw(profile: Profile, estimator: str, ax: Axes, style: dict[str, Any]) -> 
 
 
 def _name_layers(profile: Profile, ax: Axes) -> None:
-    """Write the names of the layers along the top, where there is room for each."""
+    """Write the names of the layers along the top, those that there is room for."""
     top = ax.secondary_xaxis("top")
     places: dict[float, list[str]] = {}
     for layer in profile.layers:
         places.setdefault(layer.relative_depth, []).append(layer.name)
-    top.set_xticks(list(places), [", ".join(names) for names in places.values()])
-    top.tick_params(axis="x", rotation=60, labelsize=7, length=2)
+    # depth that one line of text takes up, upright
+    figure: Figure = ax.get_figure(root=True)  # type: ignore[assignment]
+    line = 1.2 * _NAME_SIZE / 72 / (0.9 * figure.get_figwidth() * ax.get_position().width)
+    shown: list[float] = []
+    for place in sorted(places, reverse=True):  # the output is named before all others
+        if not shown or shown[-1] - place >= line:
+            shown.append(place)
+    gaps = [later - earlier for later, earlier in itertools.pairwise(shown)]
+    crowded = min(gaps, default=1.0) < 2 * line
+    top.set_xticks(shown, [", ".join(places[place]) for place in shown])
+    top.tick_params(axis="x", rotation=90 if crowded else 60, labelsize=_NAME_SIZE, length=2)
     for label in top.get_xticklabels():
-        label.set_horizontalalignment("left")
-        label.set_rotation_mode("anchor")
+        label.set_horizontalalignment("center" if crowded else "left")
+        if not crowded:
+            label.set_rotation_mode("anchor")
 
 
 def _finish(ax: Axes) -> None:
@@ -144,13 +156,14 @@ def _finish(ax: Axes) -> None:
     ax.spines[["right"]].set_visible(False)
     if ax.get_ylim()[1] > LOWER_BOUND_ABOVE:
         ax.axhspan(LOWER_BOUND_ABOVE, ax.get_ylim()[1], color="0.95", zorder=0, linewidth=0)
+        # beside the axes, where no curve can cross it
         ax.annotate(
             "lower bounds",
-            (0.995, LOWER_BOUND_ABOVE),
+            (1, LOWER_BOUND_ABOVE),
             xycoords=("axes fraction", "data"),
-            xytext=(0, 3),
+            xytext=(3, 0),
             textcoords="offset points",
-            ha="right",
+            rotation=90,
             fontsize=7,
             color="0.45",
         )

@@ -33,6 +33,8 @@ def gaussian(n, d, dtype=torch.float32):
         (gaussian(400, 3000) * 1e25, "large"),
         (gaussian(400, 3) * 1e-25, "few features, small"),
         ((gaussian(300, 40) * 3).int(), "integers"),
+        (((gaussian(300, 40) + 9) * 3).to(torch.uint16), "unsigned"),
+        (gaussian(300, 40).to(torch.float8_e4m3fn), "float8"),
         (torch.cat([gaussian(100, 50) * 1e-3 + 1e3, gaussian(100, 50) * 1e-3 - 1e3]), "clusters"),
     ],
     ids=lambda x: x.replace(" ", "-") if isinstance(x, str) else "points",
@@ -82,6 +84,8 @@ def test_subset_searches_again():
         (gaussian(4, 2).to(torch.complex64), "complex"),
         (torch.ones(5, 20), "the same"),
         (torch.full((4, 2), 2**60), "float64"),
+        (torch.eye(4).to_sparse(), "to_dense"),
+        (torch.ones(4, 2).to(torch.uint64), "int64"),
     ],
 )
 def test_bad_points_are_named(points, message):

@@ -49,7 +49,7 @@ def test_names():
     assert list(named_estimators(one for one in (TwoNN(), Resampled()))) == ["twonn", "twonn_2"]
 
 
-@pytest.mark.parametrize("wrong", [TwoNN, [TwoNN], {"a": TwoNN}, "twonn", ["twonn"]])
+@pytest.mark.parametrize("wrong", [TwoNN, [TwoNN], {"a": TwoNN}, "twonn", ["twonn"], 3])
 def test_what_is_not_an_estimator(wrong):
     with pytest.raises(TypeError, match="is not an estimator; give an instance"):
         estimate(POINTS, wrong)

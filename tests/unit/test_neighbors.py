@@ -123,6 +123,15 @@ def test_within_refuses_rows_that_mean_nothing(rows, message):
         nearest_neighbors(TILES).within(rows)
 
 
+def test_within_what_is_within():
+    half, few = np.arange(0, 200, 2), np.arange(0, 100, 7)
+    found = nearest_neighbors(TILES).within(half).within(few)
+    fresh = nearest_neighbors(TILES[half][few])
+    np.testing.assert_allclose(found.distances, fresh.distances, rtol=1e-12)
+    np.testing.assert_array_equal(found.indices, fresh.indices)
+    np.testing.assert_array_equal(found.rows, half[few])
+
+
 def test_within_too_few_rows():
     with pytest.raises(DegeneratePoints, match="2 chosen points"):
         nearest_neighbors(TILES).within([0, 1])
@@ -151,11 +160,17 @@ GOOD = ([[1.0, 2.0], [1.0, 3.0], [2.0, 3.0]], [[1, 2], [0, 2], [0, 1]])
         ([*GOOD[0][:2], [-2.0, 2.0]], GOOD[1], BadPoints, "row 2 is negative or not finite"),
         ([[1.0, 2.0], [0.0, 3.0], [2.0, 3.0]], GOOD[1], DegeneratePoints, "row 1 has a neighbour"),
         (GOOD[0], [[1, 2], [0, 2], [0, 3]], BadPoints, "positions among"),
+        (GOOD[0], [[1, 2], [0, 1], [0, 1]], BadPoints, "row 1 names the point itself"),
     ],
 )
 def test_neighbors_by_hand_are_checked(distances, indices, error, message):
     with pytest.raises(error, match=message):
         Neighbors(distances, indices)
+
+
+def test_rows_by_hand_are_counted():
+    with pytest.raises(BadPoints, match="each of the 3 distinct points"):
+        Neighbors(*GOOD, rows=[4, 5])
 
 
 def test_neighbors_by_hand():

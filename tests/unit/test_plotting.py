@@ -30,6 +30,26 @@ def test_the_curve_is_the_profile():
     assert ax.get_ylim()[0] == 0
 
 
+@pytest.mark.parametrize("n_layers", [5, 25, 60])
+def test_names_of_layers_do_not_run_into_each_other(n_layers):
+    names = [f"features.{i}.block" for i in range(n_layers)]
+    layers = tuple(
+        ds.Layer(name, depth=i, relative_depth=i / (n_layers - 1)) for i, name in enumerate(names)
+    )
+    one = ds.Profile(layers, {"twonn": dict.fromkeys(names, ds.Estimate(3.0, 0.1))})
+    ax = one.plot()
+    figure = ax.figure
+    figure.canvas.draw()
+    labels = ax.child_axes[0].get_xticklabels()
+    assert labels[0].get_text() == names[-1]
+    assert min(len(names), 12) <= len(labels)
+    places = [label.get_position()[0] for label in labels]
+    pixels = ax.transData.transform([(place, 0) for place in sorted(places)])[:, 0]
+    gap = np.diff(pixels).min() / figure.dpi * 72
+    angle = np.radians(labels[0].get_rotation())
+    assert gap * np.sin(angle) >= labels[0].get_fontsize()
+
+
 def test_by_class_draws_the_means():
     one = profile("net", by_class=True)
     assert [e.dimension for e in one.values()] in curves(one.plot())

@@ -130,13 +130,6 @@ def test_pair_squares_in_batches(pairs, width, monkeypatch):
     np.testing.assert_allclose(Tiles(as_points(points)).pair_squares(i, j), exact, rtol=3e-7)
 
 
-def test_centre_is_amid_the_bulk():
-    points = np.random.default_rng(0).standard_normal((300, 20)) + 100
-    points[:3] = 1e9
-    points[-3:] = -1e9
-    assert np.abs(Tiles(as_points(points)).centre - 100).max() < 5
-
-
 @pytest.mark.usefixtures("small")
 def test_selected_rows():
     points = np.random.default_rng(0).standard_normal((300, 40))

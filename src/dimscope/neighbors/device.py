@@ -54,12 +54,13 @@ class DevicePoints(Points):
         if rows is None:
             tensor = tensor.detach()
             check_shape(tuple(tensor.shape))
+            if tensor.layout != torch.strided:
+                raise BadPoints(f"points are a {tensor.layout} tensor; give points.to_dense()")
             if tensor.is_complex():
                 raise BadPoints(
                     "points are complex; give real and imaginary parts as separate features"
                 )
-            if tensor.dtype == torch.bool:
-                tensor = tensor.to(torch.uint8)
+            tensor = _comparable(tensor, torch)
             _check_finite(tensor)
         max_abs = float(torch.maximum(tensor.max().double(), -tensor.min().double()))
         check_range(max_abs, tensor.shape[1], tensor.dtype == torch.int64)
@@ -98,6 +99,17 @@ class DevicePoints(Points):
         """Values of some rows and columns, brought to the CPU."""
         values: NDArray[Any] = self.on_device(rows, columns).cpu().numpy()
         return values.astype(dtype or self.dtype, copy=False)
+
+
+def _comparable(tensor: Any, torch: Any) -> Any:
+    """The same values in a type that torch can compare and subtract."""
+    if tensor.dtype in (torch.bool, torch.uint16, torch.uint32):
+        return tensor.to(torch.int64)
+    if tensor.dtype == torch.uint64:
+        raise BadPoints("points are torch.uint64; give points.to(torch.int64)")
+    if tensor.is_floating_point() and tensor.element_size() < 2:
+        return tensor.float()
+    return tensor
 
 
 def _check_finite(tensor: Any) -> None:

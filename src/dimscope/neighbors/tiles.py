@@ -7,19 +7,19 @@ holds whatever the order in which the product was summed, and
 :mod:`dimscope.neighbors.certified` decides with direct differences.
 
 Each tile is multiplied by one thread with a single-threaded BLAS, in short runs of
-columns that are centred on the way and stay in the cache. A short run is also what
-keeps the bound tight: rounding grows with the length of a sum.
+columns that are centred on the way, where that helps, and stay in the cache. A short run
+is also what keeps the bound tight: rounding grows with the length of a sum.
 """
 
 from __future__ import annotations
 
 import threading
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dimscope.neighbors.blas import add_gram, add_product, mirror, one_thread_each
+from dimscope.neighbors.centring import Centred
 from dimscope.neighbors.differences import pair_squares
 from dimscope.points import Points
 from dimscope.threads import parallel, spans, workers
@@ -33,7 +33,6 @@ __all__ = ["Tiles", "rounding_bound"]
 
 TILE = 2048  # rows and columns of a tile
 RUN = 1024  # features in one product
-_SAMPLE = 16  # rows from which the centre is taken
 
 
 def rounding_bound(n_features: int, unit_roundoff: float) -> float:
@@ -68,44 +67,8 @@ class Tiles:
         self.n_points = points.n_points
         # A plain factor keeps squares inside float32; most data need none.
         self.unit = 1.0 if 2.0**-20 < points.max_abs < 2.0**20 else points.scale
+        self._centred = Centred(points, self.unit)
         self._lock = threading.Lock()
-
-    @cached_property
-    def centre(self) -> NDArray[Any]:
-        """A point amid the bulk: rounding grows with the distance from it.
-
-        The mean of the half of a sample whose median distance to the others is least,
-        so that a few far points do not drag it away.
-        """
-        sample = np.unique(np.linspace(0, self.n_points - 1, _SAMPLE).astype(int))
-        gram = np.zeros((len(sample), len(sample)))
-        runs = spans(self.points.n_features, RUN)
-        for columns in runs:
-            rows = self.points.block(sample, columns)
-            rows = (rows - rows[0]) * self.unit
-            gram += rows @ rows.T
-        squares = np.diag(gram)
-        spread = np.median(squares[:, None] + squares - 2 * gram, axis=1)
-        inner = sample[np.argsort(spread, kind="stable")[: max(1, len(sample) // 2)]]
-        # divided before summing: the sum of values near the end of the range overflows
-        return np.concatenate([(self.points.block(inner, c) / len(inner)).sum(0) for c in runs])
-
-    def _centred(self, rows: Any, columns: slice, out: NDArray[Any]) -> NDArray[Any]:
-        """Centred values of some rows and columns, written into the front of ``out``."""
-        block = self.points.block(rows, columns)
-        out = out[: len(block), : block.shape[1]]
-        if out.dtype == block.dtype:
-            np.subtract(block, self.centre[columns], out=out)
-        else:
-            # centred and scaled in the wider of the two types, or digits would be lost
-            wide = np.subtract(block, self.centre[columns], dtype=np.float64)
-            if self.unit != 1.0:
-                wide *= self.unit
-            out[:] = wide
-            return out
-        if self.unit != 1.0:
-            out *= self.unit
-        return out
 
     # -- candidates ---------------------------------------------------------------
 
@@ -179,11 +142,11 @@ class Tiles:
         theirs = np.empty((shape[1], RUN), np.float32)
         for run in spans(columns.stop - columns.start, RUN):
             where = slice(columns.start + run.start, columns.start + run.stop)
-            left = self._centred(a, where, mine)
+            left = self._centred.block(a, where, mine)
             if a == b:
                 add_gram(total, left)
             else:
-                add_product(total, left, self._centred(b, where, theirs))
+                add_product(total, left, self._centred.block(b, where, theirs))
         return total
 
     def _select(self, a: slice, b: slice, gram: NDArray[np.float32]) -> None:
@@ -262,8 +225,8 @@ class Tiles:
             mine, theirs = np.zeros(len(rows)), np.zeros(span.stop - span.start)
             left_buffer, right_buffer = np.empty((len(mine), RUN)), np.empty((len(theirs), RUN))
             for columns in spans(width, RUN):
-                left = self._centred(rows, columns, left_buffer)
-                right = self._centred(span, columns, right_buffer)
+                left = self._centred.block(rows, columns, left_buffer)
+                right = self._centred.block(span, columns, right_buffer)
                 gram += left @ right.T
                 mine += np.vecdot(left, left)
                 theirs += np.vecdot(right, right)

@@ -45,8 +45,8 @@ class Neighbors:
     Raises
     ------
     BadPoints
-        If the shapes differ, k < 2, a distance is not finite or negative, or a row
-        is not ascending.
+        If the shapes differ, k < 2, a distance is not finite or negative, a row is not
+        ascending, or a point is its own neighbour.
     DegeneratePoints
         If there are fewer than three distinct points, or a distance is zero
         (duplicates must be collapsed first).
@@ -79,8 +79,13 @@ class Neighbors:
             raise DegeneratePoints(
                 f"there are only {len(distances)} distinct points; give at least 3"
             )
-        if self.rows is None:
-            object.__setattr__(self, "rows", np.arange(len(distances)))
+        rows = np.arange(len(distances)) if self.rows is None else np.asarray(self.rows)
+        object.__setattr__(self, "rows", rows)
+        if rows.shape != (len(distances),):
+            raise BadPoints(
+                f"rows must hold one number for each of the {len(distances)} distinct points, "
+                f"but have shape {rows.shape}"
+            )
         if not self.n_points:
             object.__setattr__(self, "n_points", len(distances))
         self._check_values()
@@ -99,6 +104,11 @@ class Neighbors:
             )
         if ((self.indices < 0) | (self.indices >= len(self.indices))).any():
             raise BadPoints("indices must be positions among the rows of distances")
+        bad = (self.indices == np.arange(len(self.indices))[:, None]).any(axis=1)
+        if bad.any():
+            raise BadPoints(
+                f"row {int(bad.argmax())} names the point itself as its neighbour; leave it out"
+            )
 
     @property
     def n_distinct(self) -> int:
@@ -176,6 +186,16 @@ class Neighbors:
             distances[short], found = self.search_again(rows[short], rows, k)
             indices[short] = position[found]
         assert self.rows is not None  # set in __post_init__
+        again = self.search_again
+
+        def search_again(
+            queries: NDArray[np.intp], among: NDArray[np.intp], wanted: int
+        ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+            assert again is not None
+            found, others = again(rows[queries], rows[among], wanted)
+            return found, position[others]
+
         return Neighbors(
-            distances, indices, self.rows[rows], len(rows), self.guarantee, self.provenance
-        )
+            distances, indices, self.rows[rows], len(rows), self.guarantee, self.provenance,
+            search_again if again else None,
+        )  # fmt: skip
