@@ -5,7 +5,7 @@ PEERS  := .venv-peers
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench clean
+.PHONY: help install peers demo test lint bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -21,7 +21,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install  ## train a small network on digits and draw its profiles
 	$(BIN)/dimscope demo
 
-test: install  ## run every test
+test: install peers  ## run every test
 	$(BIN)/python -m pytest
 
 lint: install  ## format, lint and type checks
@@ -29,10 +29,11 @@ lint: install  ## format, lint and type checks
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: install $(PEERS)/.installed  ## measure against peers; writes docs/performance.md
+bench: install peers  ## measure against peers; writes docs/performance.md
 	env -u OPENBLAS_CORETYPE $(BIN)/python -m benchmarks --peers $(PEERS)/bin/python
 
-# DADApy needs NumPy 1, so it lives in an environment of its own.
+peers: $(PEERS)/.installed  ## make .venv-peers, with DADApy, which needs NumPy 1
+
 $(PEERS)/.installed:
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --upgrade pip

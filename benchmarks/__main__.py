@@ -6,7 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
-from benchmarks import authors, embedding, engine, profiles
+from benchmarks import authors, coverage, embedding, engine, profiles
 from benchmarks.timing import machine
 
 _PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -21,6 +21,7 @@ def main() -> None:
         "profiles": profiles.run,
         "authors": authors.run,
         "embedding": embedding.run,
+        "coverage": coverage.run,
     }
     parser.add_argument("--only", choices=sections, action="append")
     arguments = parser.parse_args()

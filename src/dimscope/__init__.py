@@ -20,11 +20,21 @@ _HOMES = {
     "BadPoints": "errors",
     "BadSource": "errors",
     "DegeneratePoints": "errors",
+    "Difference": "contrasts",
     "DimscopeError": "errors",
     "Estimate": "estimates",
     "Exact": "neighbors",
     "Fit": "estimators",
+    "Gride": "estimators",
     "Layer": "activations",
+    "MLE": "estimators",
+    "PCA": "estimators",
+    "ParticipationRatio": "estimators",
+    "Estimator": "estimators",
+    "SpectralEstimator": "estimators",
+    "Spectrum": "spectra",
+    "spectrum": "spectra",
+    "surrogate": "spectra",
     "NeighborEstimator": "estimators",
     "Neighbors": "neighbors",
     "Profile": "profiles",
@@ -33,48 +43,76 @@ _HOMES = {
     "TiedPoints": "errors",
     "TwoNN": "estimators",
     "capture": "capturing",
+    "difference": "contrasts",
     "estimate": "measuring",
     "load_model": "sources",
+    "local_dimension": "estimators",
     "nearest_neighbors": "neighbors",
     "profile": "profiling",
 }
 
 __all__ = [
+    "MLE",
+    "PCA",
     "Activations",
     "BadPoints",
     "BadSource",
     "DegeneratePoints",
+    "Difference",
     "DimscopeError",
     "Estimate",
+    "Estimator",
     "Exact",
     "Fit",
+    "Gride",
     "Layer",
     "NeighborEstimator",
     "Neighbors",
+    "ParticipationRatio",
     "Profile",
     "Provenance",
     "Resampled",
+    "SpectralEstimator",
+    "Spectrum",
     "TiedPoints",
     "TwoNN",
     "capture",
+    "difference",
     "estimate",
     "load_model",
+    "local_dimension",
     "nearest_neighbors",
     "profile",
+    "spectrum",
+    "surrogate",
 ]
 
 if TYPE_CHECKING:
     from dimscope.activations import Activations, Layer
     from dimscope.capturing import capture
+    from dimscope.contrasts import Difference, difference
     from dimscope.errors import BadPoints, BadSource, DegeneratePoints, DimscopeError, TiedPoints
     from dimscope.estimates import Estimate
-    from dimscope.estimators import Fit, NeighborEstimator, Resampled, TwoNN
+    from dimscope.estimators import (
+        MLE,
+        PCA,
+        Estimator,
+        Fit,
+        Gride,
+        NeighborEstimator,
+        ParticipationRatio,
+        Resampled,
+        SpectralEstimator,
+        TwoNN,
+        local_dimension,
+    )
     from dimscope.measuring import estimate
     from dimscope.neighbors import Exact, Neighbors, nearest_neighbors
     from dimscope.profiles import Profile
     from dimscope.profiling import profile
     from dimscope.provenance import Provenance
     from dimscope.sources import load_model
+    from dimscope.spectra import Spectrum, spectrum, surrogate
 
 
 def __getattr__(name: str) -> Any:

@@ -5,15 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from dimscope.provenance import Provenance
-from dimscope.uncertainty import interval
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from dimscope.uncertainty import Influence, interval
 
 __all__ = ["LOWER_BOUND_ABOVE", "Estimate"]
 
@@ -51,6 +46,9 @@ class Estimate:
     reason : str
         Why there is no dimension, if there is none.
     provenance : Provenance
+    influence : Influence or None
+        What each point adds to the estimate, for :func:`dimscope.difference`; it is not
+        written to files.
 
     Examples
     --------
@@ -73,7 +71,7 @@ class Estimate:
     resamples: tuple[float, ...] = ()
     reason: str = ""
     provenance: Provenance = field(default_factory=lambda: Provenance("estimate"), repr=False)
-    scores: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
+    influence: Influence | None = field(default=None, repr=False, compare=False)
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -107,11 +105,11 @@ class Estimate:
         return f"{bound}{self.dimension:.{digits}f} ± {self.std_error:.{digits}f}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: NaN becomes None, the scores are left out."""
+        """Plain values for JSON: NaN becomes None, the influence is left out."""
         lower, upper = self.interval
         result: dict[str, Any] = {}
         for one in fields(self):
-            if one.name not in ("provenance", "scores"):
+            if one.name not in ("provenance", "influence"):
                 result[one.name] = _plain(getattr(self, one.name))
         result["interval"] = [_plain(lower), _plain(upper)]
         result["estimator"] = self.provenance.parameters.get("estimator", "")
@@ -121,7 +119,7 @@ class Estimate:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Estimate:
         """Inverse of :meth:`to_dict`."""
-        known = {one.name for one in fields(cls)} - {"provenance", "scores"}
+        known = {one.name for one in fields(cls)} - {"provenance", "influence"}
         values = {key: value for key, value in data.items() if key in known}
         for key in ("dimension", "std_error", "goodness_of_fit", "tie_fraction"):
             if values.get(key) is None:

@@ -16,7 +16,7 @@ from dimscope.profiles import Profile
 from dimscope.provenance import Provenance, versions
 
 if TYPE_CHECKING:
-    from dimscope.estimators import NeighborEstimator
+    from dimscope.estimators import Estimator
     from dimscope.neighbors import Engine
 
 __all__ = ["measure_layers"]
@@ -95,7 +95,7 @@ def measure_layers(
 
 def _measure(
     activations: Activations,
-    named: Mapping[str, NeighborEstimator],
+    named: Mapping[str, Estimator],
     rows: np.ndarray[Any, Any] | None,
     engine: Engine | None,
     tell: Progress,
@@ -131,7 +131,7 @@ def _measure(
 
 def _over_classes(
     activations: Activations,
-    named: Mapping[str, NeighborEstimator],
+    named: Mapping[str, Estimator],
     classes: Mapping[str, Profile],
     provenance: Provenance,
 ) -> tuple[dict[str, dict[str, Estimate]], dict[str, dict[str, float]]]:

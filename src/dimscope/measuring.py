@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, overload
 
 from dimscope.estimates import Estimate
-from dimscope.estimators import NeighborEstimator, TwoNN
-from dimscope.neighbors import Engine, Neighbors, nearest_neighbors
+from dimscope.estimators import Estimator, TwoNN
+from dimscope.estimators.inputs import Inputs
+from dimscope.neighbors import Engine
 
 __all__ = ["Estimators", "estimate", "named_estimators"]
 
-Estimators = NeighborEstimator | Iterable[NeighborEstimator] | Mapping[str, NeighborEstimator]
+Estimators = Estimator | Iterable[Estimator] | Mapping[str, Estimator]
 
 
-def named_estimators(estimators: Estimators | None) -> dict[str, NeighborEstimator]:
+def named_estimators(estimators: Estimators | None) -> dict[str, Estimator]:
     """Name every estimator: its own name, numbered where two are the same.
 
     Examples
@@ -24,17 +25,17 @@ def named_estimators(estimators: Estimators | None) -> dict[str, NeighborEstimat
     """
     if estimators is None:
         estimators = TwoNN()
-    if isinstance(estimators, NeighborEstimator | type):
+    if isinstance(estimators, Estimator | type):
         estimators = [estimators]
     if not isinstance(estimators, Iterable):
         raise TypeError(f"{estimators!r} is not an estimator; give an instance such as TwoNN()")
     several = list(estimators.values() if isinstance(estimators, Mapping) else estimators)
     for one in several:
-        if not isinstance(one, NeighborEstimator):
+        if not isinstance(one, Estimator):
             raise TypeError(f"{one!r} is not an estimator; give an instance such as TwoNN()")
     if isinstance(estimators, Mapping):
         return dict(estimators)
-    named: dict[str, NeighborEstimator] = {}
+    named: dict[str, Estimator] = {}
     for one in several:
         name, number = one.name, 1
         while name in named:
@@ -49,7 +50,7 @@ def named_estimators(estimators: Estimators | None) -> dict[str, NeighborEstimat
 @overload
 def estimate(
     points: Any,
-    estimators: NeighborEstimator | None = None,
+    estimators: Estimator | None = None,
     engine: Engine | None = None,
     *,
     progress: Callable[[float], None] | None = None,
@@ -57,7 +58,7 @@ def estimate(
 @overload
 def estimate(
     points: Any,
-    estimators: Iterable[NeighborEstimator] | Mapping[str, NeighborEstimator],
+    estimators: Iterable[Estimator] | Mapping[str, Estimator],
     engine: Engine | None = None,
     *,
     progress: Callable[[float], None] | None = None,
@@ -98,10 +99,8 @@ def estimate(
     ['line', 'mle']
     """
     named = named_estimators(estimators)
-    if not isinstance(points, Neighbors):
-        ranks = max(one.ranks for one in named.values())
-        points = nearest_neighbors(points, ranks, engine, progress=progress)
-    results = {name: one.from_neighbors(points) for name, one in named.items()}
-    if estimators is None or isinstance(estimators, NeighborEstimator):
+    inputs = Inputs(points, engine, max(one.ranks for one in named.values()), progress)
+    results = {name: one.measure(inputs) for name, one in named.items()}
+    if estimators is None or isinstance(estimators, Estimator):
         return next(iter(results.values()))
     return results

@@ -133,7 +133,7 @@ def _name_layers(profile: Profile, ax: Axes) -> None:
         places.setdefault(layer.relative_depth, []).append(layer.name)
     # depth that one line of text takes up, upright
     figure: Figure = ax.get_figure(root=True)  # type: ignore[assignment]
-    line = 1.2 * _NAME_SIZE / 72 / (0.9 * figure.get_figwidth() * ax.get_position().width)
+    line = 1.1 * _NAME_SIZE / 72 / (figure.get_figwidth() * ax.get_position().width)
     shown: list[float] = []
     for place in sorted(places, reverse=True):  # the output is named before all others
         if not shown or shown[-1] - place >= line:

@@ -9,6 +9,8 @@ dependence structure).
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
@@ -17,63 +19,104 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dimscope.neighbors import Neighbors
-
-__all__ = ["independent_error", "interval", "neighbor_error"]
+__all__ = ["Influence", "covariance", "dependent_pairs", "interval"]
 
 
-def independent_error(scores: NDArray[np.float64]) -> float:
-    """Standard error of a mean of independent scores, sqrt(sum psi^2) / n.
+@dataclass(frozen=True, eq=False)
+class Influence:
+    """What each point adds to an estimate, and which points depend on each other.
 
     Parameters
     ----------
     scores : array of shape (n,)
-        Influence of each point; the estimate is the truth plus their mean.
+        The estimate is its expectation plus their mean, to first order.
+    pairs : array of int, shape (2, m)
+        Positions of points that depend on each other, each unordered pair once.
+    rows : array of int, shape (n,)
+        Row of each point in the user's array, ascending or not, without repeats.
 
     Examples
     --------
-    >>> independent_error(np.array([1.0, -1.0, 1.0, -1.0]))
+    >>> none = np.empty((2, 0), dtype=int)
+    >>> Influence(np.array([1.0, -1.0, 1.0, -1.0]), none, np.arange(4)).std_error
     0.5
     """
-    return float(np.sqrt(scores @ scores) / len(scores)) if len(scores) else float("nan")
+
+    scores: NDArray[np.float64]
+    pairs: NDArray[np.intp]
+    rows: NDArray[np.intp]
+
+    @property
+    def std_error(self) -> float:
+        """Standard error of the estimate; never less than for independent scores.
+
+        sqrt(sum_i psi_i^2 + 2 sum_(i~j) psi_i psi_j) / n, each unordered pair once.
+        """
+        if not len(self.scores):
+            return math.nan
+        alone = self.scores @ self.scores
+        low, high = self.pairs
+        # in a small sample the cross terms may come out negative by chance
+        return float(
+            np.sqrt(alone + max(0.0, 2 * (self.scores[low] @ self.scores[high]))) / len(self.scores)
+        )
 
 
-def neighbor_error(scores: NDArray[np.float64], neighbors: Neighbors, ranks: int = 2) -> float:
-    """Standard error of a mean of scores that depend on each other through neighbours.
+def dependent_pairs(indices: NDArray[np.intp], reach: int) -> NDArray[np.intp]:
+    """Pairs of points of which one is among the first neighbours of the other.
 
     Parameters
     ----------
-    scores : array of shape (n_distinct,)
-        Influence of each point.
-    neighbors : Neighbors
-        Points *i* and *j* are dependent if either is among the first ``ranks``
-        neighbours of the other.
-    ranks : int
+    indices : array of int, shape (n, k)
+        Neighbours of each point, nearest first.
+    reach : int
+        How many of them count, at most k; 0 for none.
+
+    Returns
+    -------
+    array of shape (2, m)
+        Each unordered pair once, the smaller position first.
+
+    Examples
+    --------
+    >>> dependent_pairs(np.array([[1], [0], [1]]), 1).tolist()
+    [[0, 1], [1, 2]]
+    """
+    n = len(indices)
+    i = np.repeat(np.arange(n), reach)
+    j = indices[:, :reach].ravel()
+    key = np.unique(np.minimum(i, j) * np.int64(n) + np.maximum(i, j))
+    return np.array(np.divmod(key, n), dtype=np.intp)
+
+
+def covariance(a: Influence, b: Influence) -> float:
+    """Covariance of two estimates from the same rows.
+
+    Parameters
+    ----------
+    a, b : Influence
+        Of two representations of the same stimuli, row by row.
 
     Returns
     -------
     float
-        Never less than the error for independent scores.
-
-    Notes
-    -----
-    sqrt(sum_i psi_i^2 + 2 sum_(i~j) psi_i psi_j) / n, each unordered pair once.
+        sum over i, j of psi_a(i) psi_b(j) / (n_a n_b) over the same rows and the pairs
+        that depend on each other in either.
 
     Examples
     --------
-    >>> from dimscope.neighbors import nearest_neighbors
-    >>> n = nearest_neighbors([[0.0], [1.0], [3.0], [7.0]])
-    >>> neighbor_error(np.zeros(4), n)
-    0.0
+    >>> none = np.empty((2, 0), dtype=int)
+    >>> one = Influence(np.array([1.0, -1.0]), none, np.arange(2))
+    >>> bool(np.isclose(covariance(one, one), one.std_error**2))
+    True
     """
-    n = len(scores)
-    i = np.repeat(np.arange(n), ranks)
-    j = neighbors.indices[:, :ranks].ravel()
-    key = np.unique(np.minimum(i, j) * np.int64(n) + np.maximum(i, j))
-    low, high = np.divmod(key, n)
-    variance = scores @ scores + 2 * (scores[low] @ scores[high])
-    # in a small sample the cross terms may come out negative by chance
-    return float(np.sqrt(max(variance, scores @ scores)) / n)
+    n = int(max(a.rows.max(), b.rows.max())) + 1
+    x, y = np.zeros(n), np.zeros(n)
+    x[a.rows], y[b.rows] = a.scores, b.scores
+    pairs = np.concatenate([np.sort(one.rows[one.pairs], axis=0) for one in (a, b)], axis=1)
+    low, high = np.divmod(np.unique(pairs[0] * np.int64(n) + pairs[1]), n)
+    total = x @ y + x[low] @ y[high] + x[high] @ y[low]
+    return float(total / (len(a.scores) * len(b.scores)))
 
 
 def interval(dimension: float, std_error: float, p: float = 0.95) -> tuple[float, float]:

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from dimscope import TwoNN, manifolds, nearest_neighbors
+from dimscope import MLE, PCA, TwoNN, manifolds, nearest_neighbors, spectrum
 
 skdim = pytest.importorskip("skdim")
 sklearn_neighbors = pytest.importorskip("sklearn.neighbors")
+sklearn_decomposition = pytest.importorskip("sklearn.decomposition")
+sklearn_preprocessing = pytest.importorskip("sklearn.preprocessing")
 
 CLOUDS = {
     "sphere": manifolds.sphere(500, 3),
@@ -56,3 +58,27 @@ def test_scikit_learn_distances(name, k):
     found = nearest_neighbors(points, k)
     np.testing.assert_allclose(found.distances, distances, rtol=1e-6)
     np.testing.assert_array_equal(found.indices, indices)
+
+
+@each_cloud
+@pytest.mark.parametrize("variance", [0.5, 0.9, 0.99])
+@pytest.mark.parametrize("normalized", [False, True])
+def test_scikit_learn_components(name, variance, normalized):
+    points = CLOUDS[name]
+    if normalized:
+        points = sklearn_preprocessing.StandardScaler().fit_transform(points)
+    peer = sklearn_decomposition.PCA(variance, svd_solver="full").fit(points)
+    assert PCA(normalized, variance)(CLOUDS[name]).dimension == peer.n_components_
+    values = spectrum(CLOUDS[name]).eigenvalues
+    raw = sklearn_decomposition.PCA(svd_solver="full").fit(CLOUDS[name]).explained_variance_
+    np.testing.assert_allclose(values, raw[: len(values)], atol=1e-9 * raw[0])
+
+
+@each_cloud
+@pytest.mark.parametrize("k", [5, 20])
+def test_scikit_dimension_maximum_likelihood(name, k):
+    peer = skdim.id.MLE().fit(CLOUDS[name], n_neighbors=k, comb="mle")
+    own = MLE(k=k)(CLOUDS[name])
+    # its sum is not corrected for the bias of order 1 / (N k)
+    n = len(CLOUDS[name]) * (k - 1)
+    assert own.dimension == pytest.approx(peer.dimension_ * (n - 1) / n, rel=1e-6)

@@ -38,7 +38,7 @@ def test_json_gives_the_estimate_back(estimate):
     ):
         assert getattr(again, name) == getattr(estimate, name), name
     assert again.goodness_of_fit == pytest.approx(estimate.goodness_of_fit, nan_ok=True)
-    assert again.scores is None
+    assert again.influence is None
 
 
 def test_nan_is_written_null_and_read_as_nan():

@@ -1,6 +1,7 @@
 import pytest
 
-from dimscope import Estimate, Resampled, TwoNN, estimate, measuring, nearest_neighbors
+from dimscope import Estimate, Resampled, TwoNN, estimate, nearest_neighbors
+from dimscope.estimators import inputs
 from dimscope.manifolds import cube
 from dimscope.measuring import named_estimators
 
@@ -26,7 +27,7 @@ def test_one_search_serves_all(monkeypatch):
         searches.append(k)
         return nearest_neighbors(points, k, engine, **kwargs)
 
-    monkeypatch.setattr(measuring, "nearest_neighbors", counted)
+    monkeypatch.setattr(inputs, "nearest_neighbors", counted)
     estimate(POINTS, [TwoNN(), Resampled(TwoNN()), TwoNN(fit="triplets")])
     assert searches == [Resampled().ranks]
 

@@ -4,42 +4,76 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from dimscope import Neighbors, nearest_neighbors
-from dimscope.uncertainty import independent_error, interval, neighbor_error
+from dimscope import nearest_neighbors
+from dimscope.uncertainty import Influence, covariance, dependent_pairs, interval
 
-RING = Neighbors(np.tile([1.0, 2.0], (12, 1)), (np.arange(12)[:, None] + [1, 2]) % 12)
-
-
-def by_hand(scores, indices):
-    pairs = {frozenset((i, int(j))) for i, row in enumerate(indices) for j in row}
-    cross = sum(scores[a] * scores[b] for a, b in map(tuple, pairs))
-    return math.sqrt(scores @ scores + 2 * cross) / len(scores)
+RING = (np.arange(12)[:, None] + [1, 2]) % 12
+CLOUD = nearest_neighbors(np.random.default_rng(1).standard_normal((100, 3)), 4).indices
 
 
-def test_each_pair_of_neighbours_counts_once():
+def influence(scores, indices, reach=2):
+    return Influence(scores, dependent_pairs(indices, reach), np.arange(len(scores)))
+
+
+def graph(indices):
+    return {frozenset((i, int(j))) for i, row in enumerate(indices) for j in row}
+
+
+@pytest.mark.parametrize("reach", [0, 1, 2, 4])
+def test_each_pair_of_neighbours_counts_once(reach):
+    pairs = dependent_pairs(CLOUD, reach)
+    assert {frozenset(pair) for pair in pairs.T.tolist()} == graph(CLOUD[:, :reach])
+    assert pairs.shape == (2, len(graph(CLOUD[:, :reach])))
+
+
+def test_error_by_hand():
     # positive scores: the cross terms cannot be cut off
     scores = np.random.default_rng(0).random(100)
-    found = nearest_neighbors(np.random.default_rng(1).standard_normal((100, 3)), 4)
-    assert neighbor_error(scores, found) == pytest.approx(by_hand(scores, found.indices[:, :2]))
-    assert neighbor_error(scores, found, 4) == pytest.approx(by_hand(scores, found.indices))
+    cross = sum(scores[a] * scores[b] for a, b in map(tuple, graph(CLOUD[:, :2])))
+    expected = math.sqrt(scores @ scores + 2 * cross) / 100
+    assert influence(scores, CLOUD).std_error == pytest.approx(expected)
 
 
 def test_equal_scores_on_a_ring():
     # every point has 4 neighbours in the graph: variance 12 (1 + 4)
-    assert neighbor_error(np.ones(12), RING) == pytest.approx(math.sqrt(60) / 12)
+    assert influence(np.ones(12), RING).std_error == pytest.approx(math.sqrt(60) / 12)
 
 
 def test_never_less_than_for_independent_scores():
     scores = np.resize([1.0, -1.0], 12)
-    opposite = Neighbors(RING.distances, (np.arange(12)[:, None] + [1, 3]) % 12)
-    assert neighbor_error(scores, opposite) == independent_error(scores)
+    opposite = (np.arange(12)[:, None] + [1, 3]) % 12
+    assert influence(scores, opposite).std_error == influence(scores, opposite, 0).std_error
 
 
-def test_independent_error_is_that_of_a_mean():
+def test_error_of_independent_scores_is_that_of_a_mean():
     scores = np.random.default_rng(0).standard_normal(1000)
     scores -= scores.mean()
-    assert independent_error(scores) == pytest.approx(scores.std() / math.sqrt(1000))
-    assert math.isnan(independent_error(np.empty(0)))
+    alone = influence(scores, np.empty((1000, 0), int), 0)
+    assert alone.std_error == pytest.approx(scores.std() / math.sqrt(1000))
+    assert math.isnan(influence(np.empty(0), np.empty((0, 2), int)).std_error)
+
+
+def test_covariance_by_hand():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal(100), rng.standard_normal(100)
+    rows = rng.permutation(150)[:100]
+    a = Influence(x, dependent_pairs(CLOUD, 1), np.arange(100))
+    b = Influence(y, dependent_pairs(CLOUD[:, ::-1], 2), rows)
+    joined = {frozenset(p) for p in a.pairs.T.tolist()} | {
+        frozenset(rows[p].tolist()) for p in b.pairs.T
+    }
+    place = {int(row): i for i, row in enumerate(rows)}
+    value = {row: y[i] for row, i in place.items()}
+    total = sum(x[i] * value.get(i, 0) for i in range(100))
+    for one, other in map(tuple, joined):
+        for i, j in ((one, other), (other, one)):
+            total += (x[i] if i < 100 else 0) * value.get(j, 0)
+    assert covariance(a, b) == pytest.approx(total / 100**2)
+
+
+def test_covariance_with_itself_is_the_variance():
+    one = influence(np.random.default_rng(0).random(100), CLOUD)
+    assert covariance(one, one) == pytest.approx(one.std_error**2)
 
 
 @pytest.mark.parametrize("p", [0.5, 0.9, 0.95, 0.999])

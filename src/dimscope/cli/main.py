@@ -30,7 +30,12 @@ app = typer.Typer(
 )
 
 EstimatorOption = Annotated[
-    str, typer.Option("--estimator", help="twonn, or FILE.py:NAME for one of your own")
+    str,
+    typer.Option(
+        "--estimator",
+        help="twonn, gride, mle, pca, participationratio; with parameters as in "
+        "'Gride(n1=2, n2=4)'; or FILE.py:NAME for one of your own",
+    ),
 ]
 DiscardOption = Annotated[
     float, typer.Option(min=0, max=0.99, help="fraction of the largest ratios that is censored")

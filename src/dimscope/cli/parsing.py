@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
-    from dimscope import NeighborEstimator
+    from dimscope import Estimator
 
 __all__ = ["estimator_from", "existing"]
 
@@ -22,37 +23,70 @@ def existing(path: Path, option: str) -> Path:
 
 def estimator_from(
     name: str, fit: str, discard: float, resamples: int, keep: float, seed: int
-) -> NeighborEstimator:
+) -> Estimator:
     """Build the estimator that the options describe."""
     import dimscope as ds
 
     try:
         if name == "twonn":
-            chosen: NeighborEstimator = ds.TwoNN(fit=fit, discard=discard, seed=seed)
+            chosen: Estimator = ds.TwoNN(fit=fit, discard=discard, seed=seed)
         elif ":" in name:
             chosen = _own_estimator(name)
         else:
-            raise ValueError(f"there is no estimator {name!r}; use twonn, or FILE.py:NAME")
+            chosen = _written_out(name)
         if resamples:
+            if not isinstance(chosen, ds.NeighborEstimator):
+                raise ValueError(f"{name} has no resamples: it is not fitted to neighbours")
             chosen = ds.Resampled(chosen, n=resamples, keep=keep, seed=seed)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     return chosen
 
 
-def _own_estimator(spec: str) -> NeighborEstimator:
-    from dimscope import NeighborEstimator
+def _written_out(text: str) -> Estimator:
+    """``gride``, or as Python prints it: ``Gride(n1=2, n2=4)``; only literal parameters."""
+    import dimscope.estimators as offered
+
+    kinds = {
+        name.lower(): kind
+        for name in offered.__all__
+        if isinstance(kind := getattr(offered, name), type)
+        and issubclass(kind, offered.Estimator)
+        and not getattr(kind, "__abstractmethods__", None)
+        and kind is not offered.Resampled
+    }
+    try:
+        tree = ast.parse(text, mode="eval").body
+        call = tree if isinstance(tree, ast.Call) else ast.Call(tree, [], [])
+        name = call.func.id.lower() if isinstance(call.func, ast.Name) else ""
+        values = [ast.literal_eval(one) for one in call.args]
+        named = {str(one.arg): ast.literal_eval(one.value) for one in call.keywords}
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"{text!r} is not an estimator such as Gride(n1=2, n2=4)") from error
+    if name not in kinds:
+        raise ValueError(
+            f"there is no estimator {text!r}; use one of {', '.join(sorted(kinds))}, such a name "
+            "with parameters, as in 'Gride(n1=2, n2=4)', or FILE.py:NAME"
+        )
+    try:
+        return kinds[name](*values, **named)
+    except TypeError as error:
+        raise ValueError(f"{text}: {error}") from error
+
+
+def _own_estimator(spec: str) -> Estimator:
+    from dimscope import Estimator
     from dimscope.sources.scripts import load_name
 
     file, _, name = spec.rpartition(":")
     found = load_name(Path(file), name)
-    if isinstance(found, type) and issubclass(found, NeighborEstimator):
+    if isinstance(found, type) and issubclass(found, Estimator):
         try:
             found = found()
         except TypeError as error:
             raise ValueError(
                 f"{name} in {file} cannot be made without parameters: {error}"
             ) from error
-    if not isinstance(found, NeighborEstimator):
-        raise ValueError(f"{name} in {file} is not a NeighborEstimator")
+    if not isinstance(found, Estimator):
+        raise ValueError(f"{name} in {file} is not an Estimator")
     return found

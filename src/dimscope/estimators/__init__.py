@@ -1,7 +1,23 @@
-"""Neighbors -> Estimate: one estimator a file."""
+"""Neighbors or spectrum -> Estimate: one estimator a file."""
 
-from dimscope.estimators.base import Fit, NeighborEstimator
+from dimscope.estimators.base import Estimator, Fit, NeighborEstimator
+from dimscope.estimators.gride import Gride
+from dimscope.estimators.mle import MLE, local_dimension
+from dimscope.estimators.pca import PCA, ParticipationRatio
 from dimscope.estimators.resampled import Resampled
+from dimscope.estimators.spectral import SpectralEstimator
 from dimscope.estimators.two_nn import TwoNN
 
-__all__ = ["Fit", "NeighborEstimator", "Resampled", "TwoNN"]
+__all__ = [
+    "MLE",
+    "PCA",
+    "Estimator",
+    "Fit",
+    "Gride",
+    "NeighborEstimator",
+    "ParticipationRatio",
+    "Resampled",
+    "SpectralEstimator",
+    "TwoNN",
+    "local_dimension",
+]

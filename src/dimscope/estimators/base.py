@@ -32,14 +32,16 @@ import numpy as np
 
 from dimscope.errors import DegeneratePoints, TiedPoints
 from dimscope.estimates import LOWER_BOUND_ABOVE, Estimate
-from dimscope.neighbors import Engine, Neighbors, nearest_neighbors
+from dimscope.estimators.inputs import Inputs
 from dimscope.provenance import Provenance, versions
-from dimscope.uncertainty import independent_error, neighbor_error
+from dimscope.uncertainty import Influence, dependent_pairs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["TIE", "Fit", "NeighborEstimator"]
+    from dimscope.neighbors import Engine, Neighbors
+
+__all__ = ["TIE", "Estimator", "Fit", "NeighborEstimator"]
 
 TIE = 1e-6  # the accuracy of the exact engine: closer distances count as equal
 _TIES_WARNED = 1e-3
@@ -47,8 +49,47 @@ _TIES_BY_CHANCE = 2  # at a relative 1e-6 a tie or two happen in continuous data
 
 
 @dataclass(frozen=True)
+class Estimator(ABC):
+    """Base of all estimators; a subclass says what it is fitted to."""
+
+    @property
+    def name(self) -> str:
+        """Name in tables: the class in lower case."""
+        return type(self).__name__.lower()
+
+    @property
+    def ranks(self) -> int:
+        """Number of neighbours of each point that are needed; 0 for none."""
+        return 0
+
+    @abstractmethod
+    def measure(self, inputs: Inputs) -> Estimate:
+        """Measure the dimension from inputs that several estimators share."""
+
+    def __call__(self, points: Any, engine: Engine | None = None) -> Estimate:
+        """Measure the dimension of points, or of neighbours already found.
+
+        Parameters
+        ----------
+        points : array-like of shape (n_points, n_features), or Neighbors
+        engine : Engine, optional
+            How to search for neighbours; exact by default.
+
+        Returns
+        -------
+        Estimate
+
+        Raises
+        ------
+        BadPoints, DegeneratePoints
+            If the points have no dimension; the message says why and where.
+        """
+        return self.measure(Inputs(points, engine, self.ranks))
+
+
+@dataclass(frozen=True)
 class Fit:
-    """What an estimator found.
+    """What an estimator found in neighbours.
 
     Parameters
     ----------
@@ -57,9 +98,9 @@ class Fit:
         Influence of each point on the dimension; without it there is no standard error.
     n_used : int
         Points that enter the fit.
-    independent : bool
-        Whether the scores are independent; if not, neighbours are taken to depend on
-        each other.
+    reach : int
+        The scores of two points depend on each other if one is among the first
+        ``reach`` neighbours of the other; 0 for independent scores.
     goodness_of_fit : float
         p-value, NaN if not tested.
     resamples : tuple of float
@@ -69,13 +110,13 @@ class Fit:
     dimension: float
     scores: NDArray[np.float64] | None = None
     n_used: int = 0
-    independent: bool = False
+    reach: int = 2
     goodness_of_fit: float = math.nan
     resamples: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
-class NeighborEstimator(ABC):
+class NeighborEstimator(Estimator):
     """Base of the estimators that need distances to neighbours."""
 
     @property
@@ -84,9 +125,9 @@ class NeighborEstimator(ABC):
         return 2
 
     @property
-    def name(self) -> str:
-        """Name in tables: the class in lower case."""
-        return type(self).__name__.lower()
+    def compared(self) -> tuple[int, int]:
+        """The two ranks whose distances must differ, for the count of ties."""
+        return 1, 2
 
     @abstractmethod
     def evaluate(self, neighbors: Neighbors) -> Fit:
@@ -102,27 +143,9 @@ class NeighborEstimator(ABC):
         Fit
         """
 
-    def __call__(self, points: Any, engine: Engine | None = None) -> Estimate:
-        """Measure the dimension of points, or of neighbours already found.
-
-        Parameters
-        ----------
-        points : array-like of shape (n_points, n_features), or Neighbors
-        engine : Engine, optional
-            How to search; exact by default.
-
-        Returns
-        -------
-        Estimate
-
-        Raises
-        ------
-        BadPoints, DegeneratePoints
-            If the points have no dimension; the message says why and where.
-        """
-        if not isinstance(points, Neighbors):
-            points = nearest_neighbors(points, self.ranks, engine)
-        return self.from_neighbors(points)
+    def measure(self, inputs: Inputs) -> Estimate:
+        """Measure the dimension from shared inputs."""
+        return self.from_neighbors(inputs.neighbors)
 
     def from_neighbors(self, neighbors: Neighbors) -> Estimate:
         """Measure the dimension from neighbours.
@@ -145,14 +168,14 @@ class NeighborEstimator(ABC):
                 f"{self!r} needs {self.ranks} neighbours of each point, but there are "
                 f"{neighbors.k}; search with k={self.ranks}"
             )
-        ties = _tie_fraction(neighbors)
+        ties = _tie_fraction(neighbors, *self.compared)
         fit = self.evaluate(neighbors)
-        if fit.scores is None:
-            std_error = math.nan
-        elif fit.independent:
-            std_error = independent_error(fit.scores)
-        else:
-            std_error = neighbor_error(fit.scores, neighbors)
+        influence = None
+        if fit.scores is not None:
+            pairs = dependent_pairs(neighbors.indices, fit.reach)
+            assert neighbors.rows is not None  # set when it was made
+            influence = Influence(fit.scores, pairs, neighbors.rows)
+        std_error = influence.std_error if influence else math.nan
         return Estimate(
             dimension=float(fit.dimension),
             std_error=std_error if std_error > 0 else math.nan,
@@ -170,22 +193,23 @@ class NeighborEstimator(ABC):
                 versions(),
                 (neighbors.provenance,),
             ),
-            scores=fit.scores,
+            influence=influence,
         )
 
 
-def _tie_fraction(neighbors: Neighbors) -> float:
-    r1, r2 = neighbors.distances[:, 0], neighbors.distances[:, 1]
-    fraction = float(np.mean(r2 <= r1 * (1 + TIE)))
+def _tie_fraction(neighbors: Neighbors, near: int, far: int) -> float:
+    """Fraction of points with two neighbours at the same distance; warns, or raises for all."""
+    inner, outer = neighbors.distances[:, near - 1], neighbors.distances[:, far - 1]
+    fraction = float(np.mean(outer <= inner * (1 + TIE)))
     if fraction == 1:
         raise DegeneratePoints(
-            f"all {len(r1)} distinct points have their first two neighbours at the same "
-            "distance, as on a grid: the ratios r2 / r1 are all 1 and hold no dimension"
+            f"all {len(inner)} distinct points have neighbours {near} and {far} at the same "
+            "distance, as on a grid: the ratios of their distances are all 1 and hold no dimension"
         )
-    if fraction > max(_TIES_WARNED, _TIES_BY_CHANCE / len(r1)):
+    if fraction > max(_TIES_WARNED, _TIES_BY_CHANCE / len(inner)):
         warnings.warn(
-            f"{fraction:.1%} of the points have r1 = r2, as in discrete or quantised data; "
-            "the dimension is biased upward. Use data before quantisation, or larger scales",
+            f"{fraction:.1%} of the points have r{near} = r{far}, as in discrete or quantised "
+            "data; the dimension is biased upward. Use data before quantisation, or larger scales",
             TiedPoints,
             stacklevel=4,
         )

@@ -81,6 +81,11 @@ class Resampled(NeighborEstimator):
             k += 1
         return k
 
+    @property
+    def compared(self) -> tuple[int, int]:
+        """Those of the estimator that is resampled."""
+        return self.estimator.compared
+
     def subsets(self, n_distinct: int) -> Iterator[NDArray[np.intp]]:
         """Positions of the points in each subset, ascending.
 

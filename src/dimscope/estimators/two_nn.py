@@ -82,10 +82,10 @@ class TwoNN(NeighborEstimator):
 
     def evaluate(self, neighbors: Neighbors) -> Fit:
         """Fit the rate of L = ln(r2 / r1)."""
-        ratio = np.log(neighbors.distances[:, 1] / neighbors.distances[:, 0])
+        every = ratio = np.log(neighbors.distances[:, 1] / neighbors.distances[:, 0])
         if self.fit == "triplets":
             chosen = triplets(neighbors.indices, self.seed)
-            ratio = ratio[chosen]
+            ratio = every[chosen]
         n = len(ratio)
         kept = n if self.fit == "triplets" else math.floor((1 - self.discard) * n + 1e-9)
         fitter = regression if self.fit == "regression" else censored_likelihood
@@ -101,4 +101,7 @@ class TwoNN(NeighborEstimator):
                 "is left in the rest; the data are discrete"
             )
         p_value = goodness_of_fit(ratio, dimension, fitter, kept)
-        return Fit(dimension, scores, used, self.fit == "triplets", p_value)
+        if self.fit == "triplets":  # the points that were not chosen have no influence
+            within, scores = scores, np.zeros(len(every))
+            scores[chosen] = within * len(every) / len(chosen)
+        return Fit(dimension, scores, used, 0 if self.fit == "triplets" else 2, p_value)

@@ -1,0 +1,155 @@
+"""Gride: the dimension from the ratio of two distances further out than the nearest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dimscope.errors import DegeneratePoints
+from dimscope.estimators.base import Fit, NeighborEstimator
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dimscope.neighbors import Neighbors
+
+__all__ = ["Gride"]
+
+
+@dataclass(frozen=True)
+class Gride(NeighborEstimator):
+    """The intrinsic dimension from mu = r_n2 / r_n1 (Denti et al. 2022), a generalised TwoNN.
+
+    Parameters
+    ----------
+    n1, n2 : int
+        Ranks of the two neighbours, 1 <= n1 < n2. Larger ranks look at larger scales.
+
+    Notes
+    -----
+    Where the density is constant up to neighbour n2, u = mu^-d follows a Beta law with
+    parameters n1 and n2 - n1, so that
+
+    p(mu) = d (mu^d - 1)^(n2-n1-1) / (B(n2-n1, n1) mu^((n2-1) d + 1)).
+
+    The derivative of its logarithm, with N / d replaced by (N - 1) / d, which takes the
+    bias of order 1/N away, is zero at the estimate:
+
+    (N - 1) / d - n1 sum L + (n2-n1-1) sum L / (mu^d - 1) = 0, L = ln mu.
+
+    It falls with d, so there is one root; for n2 = n1 + 1 that is d = (N - 1) / (n1 sum L).
+
+    The influence of a point is its term of that sum divided by the Fisher information
+    (:func:`fisher_information`). Above a dimension of about 20 the result is a lower bound.
+
+    References
+    ----------
+    F. Denti, D. Doimo, A. Laio and A. Mira, "The generalized ratios intrinsic dimension
+    estimator", Scientific Reports 12, 20005 (2022).
+
+    Examples
+    --------
+    >>> from dimscope.manifolds import torus
+    >>> abs(float(Gride(2, 4)(torus(2000, 3))) - 3) < 0.15
+    True
+    >>> from dimscope import Neighbors
+    >>> from math import e
+    >>> known = Neighbors([[1, 1, e], [1, 1, e], [1, 1, e], [1, 1, e]],
+    ...                   [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
+    >>> float(Gride(2, 3)(known))  # (N - 1) / (n1 S) = 3 / (2 * 4)
+    0.375
+    """
+
+    n1: int = 2
+    n2: int = 4
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.n1 < self.n2:
+            raise ValueError(f"n1 is {self.n1} and n2 is {self.n2}; 1 <= n1 < n2 is needed")
+
+    @property
+    def ranks(self) -> int:
+        """The further of the two."""
+        return max(2, self.n2)
+
+    @property
+    def compared(self) -> tuple[int, int]:
+        """The two ranks of the ratio."""
+        return self.n1, self.n2
+
+    def evaluate(self, neighbors: Neighbors) -> Fit:
+        """Fit the exponent of the law of the ratios."""
+        far, near = neighbors.distances[:, self.n2 - 1], neighbors.distances[:, self.n1 - 1]
+        ratio = np.log(far / near)
+        n, between = len(ratio), self.n2 - self.n1 - 1
+        if not ratio.any():
+            raise DegeneratePoints(
+                f"neighbours {self.n1} and {self.n2} of all {n} points are at the same distance"
+            )
+        if between == 0:
+            dimension = (n - 1) / (self.n1 * ratio.sum())
+        else:
+            dimension = _root(ratio, self.n1, between)
+        slope = _terms(ratio, dimension, self.n1, between)
+        information = fisher_information(self.n1, self.n2) / dimension**2
+        return Fit(dimension, slope / information, n, reach=self.n2)
+
+
+def fisher_information(n1: int, n2: int) -> float:
+    """d^2 times the Fisher information of d in one ratio.
+
+    Parameters
+    ----------
+    n1, n2 : int
+
+    Notes
+    -----
+    1 + (n2-n1-1) E[ln(u)^2 u / (1-u)^2] with u of the Beta law; the expectation is, by
+    derivatives of the Beta function and with m = n2 - n1,
+
+    B(n1+1, m-2) / B(n1, m) ((psi(n1+1) - psi(n1+m-1))^2 + psi'(n1+1) - psi'(n1+m-1)),
+
+    and -n1 (n1+1) psi''(n1+1) for m = 2.
+
+    Examples
+    --------
+    >>> fisher_information(1, 2)  # one exponential
+    1.0
+    >>> round(fisher_information(1, 3), 4)  # 1 + 4 (zeta(3) - 1)
+    1.8082
+    """
+    from scipy.special import beta, polygamma
+
+    m = n2 - n1
+    if m == 1:
+        return 1.0
+    if m == 2:
+        return float(1 - n1 * (n1 + 1) * polygamma(2, n1 + 1))
+    first = polygamma(0, n1 + 1) - polygamma(0, n1 + m - 1)
+    second = polygamma(1, n1 + 1) - polygamma(1, n1 + m - 1)
+    weight = beta(n1 + 1, m - 2) / beta(n1, m)
+    return float(1 + (m - 1) * weight * (first**2 + second))
+
+
+def _terms(ratio: NDArray[np.float64], d: float, n1: int, between: int) -> NDArray[np.float64]:
+    """Derivative of the logarithm of each ratio's likelihood."""
+    # L / (mu^d - 1) tends to 1/d where mu tends to 1
+    grown = np.expm1(np.minimum(d * ratio, 700))
+    inner = np.divide(ratio, grown, out=np.full_like(ratio, 1 / d), where=grown > 0)
+    return np.asarray(1 / d - n1 * ratio + between * inner)
+
+
+def _root(ratio: NDArray[np.float64], n1: int, between: int) -> float:
+    """The d at which the terms sum to zero."""
+    from scipy.optimize import brentq
+
+    # each term lies between (1 + between)/d - (n1 + between) L and (1 + between)/d - n1 L
+    scale = (1 + between) / ratio.mean()
+    low, high = scale / (n1 + between) * (1 - 1 / len(ratio)), scale / n1
+
+    def slope(d: float) -> float:
+        return float(_terms(ratio, d, n1, between).sum() - 1 / d)
+
+    return float(brentq(slope, low * 0.999, high * 1.001, rtol=1e-12))

@@ -1,0 +1,224 @@
+"""Spectra: how the variance spreads over directions, and clouds that have only that.
+
+A covariance sees linear structure. Its spectrum gives the linear dimension (PC-ID, the
+participation ratio), and a Gaussian cloud with the same second moments, the *surrogate*,
+shows what the intrinsic dimension would be if there were nothing else: data on a curved
+manifold have far fewer dimensions than their surrogate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dimscope.errors import DegeneratePoints
+from dimscope.points import Points, as_points
+from dimscope.provenance import Provenance, versions
+from dimscope.threads import spans
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Spectrum", "spectrum", "surrogate"]
+
+_VALUES = 1 << 22  # of a block, in float64
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """Eigenvalues of a covariance matrix.
+
+    Parameters
+    ----------
+    eigenvalues : array of shape (min(n_points - 1, n_features),)
+        Descending, at least 0.
+    n_points, n_features : int
+    normalized : bool
+        Whether every feature was divided by its standard deviation.
+
+    Examples
+    --------
+    >>> one = spectrum([[0.0, 0], [2, 0], [0, 1], [2, 1]])
+    >>> one.eigenvalues.round(6).tolist(), one.components(0.9)
+    ([1.333333, 0.333333], 2)
+    """
+
+    eigenvalues: NDArray[np.float64]
+    n_points: int
+    n_features: int
+    normalized: bool = False
+    provenance: Provenance = field(default_factory=lambda: Provenance("spectrum"), repr=False)
+
+    def components(self, variance: float) -> int:
+        """Fewest leading components that hold a fraction of the variance.
+
+        Parameters
+        ----------
+        variance : float
+            0 < variance < 1.
+
+        Examples
+        --------
+        >>> Spectrum(np.array([3.0, 1.0]), 10, 2).components(0.75)
+        1
+        """
+        if not 0 < variance < 1:
+            raise ValueError(f"variance is {variance}; it must be between 0 and 1")
+        share = np.cumsum(self.eigenvalues) / self.eigenvalues.sum()
+        # a share that equals the fraction but for rounding reaches it
+        return int(np.searchsorted(share, variance * (1 - 1e-12)) + 1)
+
+    @property
+    def participation_ratio(self) -> float:
+        """(sum lambda)^2 / sum lambda^2: the number of equal eigenvalues that spread alike.
+
+        Examples
+        --------
+        >>> Spectrum(np.array([1.0, 1.0, 1.0]), 10, 3).participation_ratio
+        3.0
+        """
+        share = self.eigenvalues / self.eigenvalues.sum()
+        return float(1 / (share @ share))
+
+
+def spectrum(points: Any, *, normalized: bool = False) -> Spectrum:
+    """The spectrum of the covariance of points.
+
+    Parameters
+    ----------
+    points : array-like of shape (n_points, n_features)
+        Repeated rows count as often as they come.
+    normalized : bool
+        Divide every feature by its standard deviation first (the correlation matrix, as
+        in the paper); features that do not vary stay out.
+
+    Returns
+    -------
+    Spectrum
+
+    Raises
+    ------
+    BadPoints, DegeneratePoints
+        If the points are no array of finite numbers, or do not vary.
+
+    Notes
+    -----
+    The smaller of X'X and XX' is formed in float64, block by block, of the centred points
+    divided by sqrt(n_points - 1); no larger matrix is ever made.
+
+    Examples
+    --------
+    >>> from dimscope.manifolds import embed, gaussian
+    >>> one = spectrum(embed(gaussian(1000, 3), 5000))
+    >>> (one.eigenvalues > 0.5).sum().item(), one.eigenvalues.shape
+    (3, (999,))
+    """
+    from scipy.linalg import eigh
+
+    checked = as_points(points)
+    n, width = checked.n_points, checked.n_features
+    square = np.zeros((min(n, width),) * 2)
+    if width <= n:
+        mean, factor = _moments(checked, normalized)
+        for rows in spans(n, max(1, _VALUES // width)):
+            block = (_scaled(checked, rows, slice(None)) - mean) * factor
+            square += block.T @ block
+    else:
+        for columns in spans(width, max(1, _VALUES // n)):
+            block = _scaled(checked, slice(None), columns)
+            block = block - block.mean(axis=0)
+            if normalized:
+                block *= _inverse(np.sqrt((block**2).sum(axis=0) / (n - 1)))
+            square += block @ block.T
+    if not _vary(checked):
+        raise DegeneratePoints(f"all {n} points are the same: they have no variance")
+    values = eigh(square / (n - 1), eigvals_only=True, overwrite_a=True)[::-1]
+    if not normalized:
+        values = values / checked.scale**2
+    provenance = Provenance(
+        "spectrum", {"shape": [n, width], "normalized": normalized}, versions("scipy")
+    )
+    most = min(n - 1, width)
+    return Spectrum(np.maximum(values[:most], 0), n, width, normalized, provenance)
+
+
+def surrogate(points: Any, n_points: int | None = None, *, seed: int = 0) -> NDArray[np.float64]:
+    """Gaussian points with the mean and the covariance of others.
+
+    Parameters
+    ----------
+    points : array-like of shape (n, n_features)
+    n_points : int, optional
+        How many to draw; as many as there are by default.
+    seed : int
+
+    Returns
+    -------
+    array of shape (n_points, n_features), float64
+
+    Raises
+    ------
+    BadPoints
+        If the points are no array of finite numbers.
+
+    Notes
+    -----
+    mean + G Xc / sqrt(n - 1), with Xc the centred points and G standard normal of shape
+    (n_points, n): its covariance is that of the sample, exactly in expectation, and no
+    n_features x n_features matrix is made.
+
+    Examples
+    --------
+    >>> from dimscope.manifolds import gaussian
+    >>> x = gaussian(2000, 2) @ [[3.0, 0], [0, 1]] + 7
+    >>> surrogate(x).mean(axis=0).round().tolist(), surrogate(x).std(axis=0).round().tolist()
+    ([7.0, 7.0], [3.0, 1.0])
+    """
+    checked = as_points(points)
+    n = checked.n_points
+    drawn = n if n_points is None else n_points
+    if drawn < 1:
+        raise ValueError(f"n_points is {drawn}; at least 1 is needed")
+    mixing = np.random.default_rng(seed).standard_normal((drawn, n)) / np.sqrt(n - 1)
+    result = np.empty((drawn, checked.n_features))
+    for columns in spans(checked.n_features, max(1, _VALUES // n)):
+        block = checked.block(slice(None), columns, np.dtype(np.float64))
+        mean = block.mean(axis=0)
+        np.matmul(mixing, block - mean, out=result[:, columns])
+        result[:, columns] += mean
+    return result
+
+
+def _vary(points: Points) -> bool:
+    """Whether any row differs from the first, to the last digit."""
+    first = points.block(slice(0, 1))
+    several = spans(points.n_points, max(1, _VALUES // points.n_features))
+    return any((points.block(rows) != first).any() for rows in several)
+
+
+def _scaled(points: Points, rows: slice, columns: slice) -> NDArray[np.float64]:
+    """Values between -1 and 1, so that their squares stay in range."""
+    return points.block(rows, columns, np.dtype(np.float64)) * points.scale
+
+
+def _moments(
+    points: Points, normalized: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | float]:
+    """Mean of every feature and what to multiply it by; two passes, to lose no digits."""
+    n, width = points.n_points, points.n_features
+    several = spans(n, max(1, _VALUES // width))
+    mean = sum(_scaled(points, rows, slice(None)).sum(axis=0) for rows in several) / n
+    if not normalized:
+        return np.asarray(mean), 1.0
+    squares = sum(
+        ((_scaled(points, rows, slice(None)) - mean) ** 2).sum(axis=0) for rows in several
+    )
+    return np.asarray(mean), _inverse(np.sqrt(squares / (n - 1)))
+
+
+def _inverse(spread: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1 / spread; 0 for features that do not vary but for rounding."""
+    varies = spread > 1e-14
+    return np.where(varies, 1 / np.where(varies, spread, 1), 0)

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+from dimscope import MLE, DegeneratePoints, Neighbors, local_dimension, nearest_neighbors
+from dimscope.manifolds import sphere, torus
+
+NEIGHBORS = nearest_neighbors(torus(400, 2, seed=3), 20)
+
+
+def inverse_of(k):
+    """1/(k-1) sum over j < k of ln(r_k / r_j), one point after the other."""
+    return np.array(
+        [sum(np.log(r[k - 1] / r[j]) for j in range(k - 1)) / (k - 1) for r in NEIGHBORS.distances]
+    )
+
+
+@pytest.mark.parametrize("k", [3, 5, 20])
+def test_formulas(k):
+    y = inverse_of(k)
+    together = (400 * (k - 1) - 1) / ((k - 1) * y.sum())
+    assert float(MLE(k=k)(NEIGHBORS)) == pytest.approx(together, rel=1e-12)
+    local = (k - 2) / ((k - 1) * y)
+    assert float(MLE(k=k, average="dimension")(NEIGHBORS)) == pytest.approx(local.mean(), rel=1e-12)
+    np.testing.assert_allclose(local_dimension(NEIGHBORS, k), local)
+
+
+@pytest.mark.parametrize("average", ["inverse", "dimension"])
+@pytest.mark.parametrize("k", [5, 20])
+def test_scores_have_no_mean(average, k):
+    scores = MLE(k=k, average=average)(NEIGHBORS).influence.scores
+    assert abs(scores.mean()) < 0.02 * scores.std()
+
+
+@pytest.mark.parametrize("average", ["inverse", "dimension"])
+def test_intervals_cover(average):
+    found = [MLE(k=5, average=average)(torus(400, 2, seed=seed)) for seed in range(200)]
+    mean = np.mean([float(one) for one in found])
+    covered = np.mean([one.interval[0] <= mean <= one.interval[1] for one in found])
+    assert 0.89 <= covered <= 0.99
+
+
+@pytest.mark.parametrize("average", ["inverse", "dimension"])
+@pytest.mark.parametrize("d", [1, 2, 5])
+def test_dimension_of_a_sphere(average, d):
+    mean = np.mean([float(MLE(k=8, average=average)(sphere(2000, d, seed=s))) for s in range(3)])
+    assert mean == pytest.approx(d, rel=0.06)
+
+
+def test_local_dimension_of_points_and_of_neighbours_is_the_same():
+    points = torus(400, 2, seed=3)
+    np.testing.assert_allclose(local_dimension(points, 20), local_dimension(NEIGHBORS, 20))
+
+
+def test_local_dimension_refuses_what_has_none():
+    points = torus(100, 2)
+    with pytest.raises(DegeneratePoints, match="5 of 105 rows repeat"):
+        local_dimension(np.concatenate([points, points[:5]]))
+    tied = Neighbors(np.ones((9, 3)), (np.arange(9)[:, None] + [1, 2, 3]) % 9)
+    with pytest.raises(DegeneratePoints, match="of point 0 \\(9 in all\\)"):
+        local_dimension(tied, 3)
+    with pytest.raises(ValueError, match="at least 3"):
+        local_dimension(points, 2)
+
+
+@pytest.mark.parametrize("wrong", [{"k": 2}, {"average": "median"}])
+def test_parameters(wrong):
+    with pytest.raises(ValueError, match=r"at least 3|use one of"):
+        MLE(**wrong)

@@ -1,0 +1,150 @@
+"""Spectra and surrogates against plain NumPy."""
+
+import numpy as np
+import pytest
+
+from dimscope import PCA, ParticipationRatio, estimate, spectra, spectrum, surrogate
+from dimscope.errors import BadPoints, DegeneratePoints
+from dimscope.manifolds import cube, embed
+from dimscope.neighbors import nearest_neighbors
+
+RNG = np.random.default_rng(0)
+TALL = RNG.standard_normal((300, 40)) @ RNG.standard_normal((40, 40)) + 5
+WIDE = RNG.standard_normal((60, 25)) @ RNG.standard_normal((25, 700)) + 5
+each_shape = pytest.mark.parametrize("points", [TALL, WIDE], ids=["tall", "wide"])
+
+
+def plain(points, normalized):
+    centred = points - points.mean(axis=0)
+    if normalized:
+        centred = centred / centred.std(axis=0, ddof=1)
+    singular = np.linalg.svd(centred, compute_uv=False)
+    return (singular**2 / (len(points) - 1))[: min(len(points) - 1, points.shape[1])]
+
+
+@each_shape
+@pytest.mark.parametrize("normalized", [False, True])
+@pytest.mark.parametrize("values", [1 << 22, 500])
+def test_eigenvalues(points, normalized, values, monkeypatch):
+    monkeypatch.setattr(spectra, "_VALUES", values)
+    found = spectrum(points, normalized=normalized)
+    expected = plain(points, normalized)
+    np.testing.assert_allclose(found.eigenvalues, expected, atol=1e-10 * expected[0])
+    assert (found.n_points, found.n_features) == points.shape
+
+
+@each_shape
+@pytest.mark.parametrize("factor", [1e-25, 1e25, 1e100])
+def test_any_scale(points, factor):
+    found = spectrum(points * factor).eigenvalues / factor / factor
+    np.testing.assert_allclose(found, spectrum(points).eigenvalues, rtol=1e-9, atol=1e-9)
+    again = spectrum(points * factor, normalized=True).eigenvalues
+    np.testing.assert_allclose(again, spectrum(points, normalized=True).eigenvalues, atol=1e-9)
+
+
+@each_shape
+def test_a_large_mean_costs_few_digits(points):
+    np.testing.assert_allclose(
+        spectrum(points + 1e6).eigenvalues, spectrum(points).eigenvalues, rtol=1e-7, atol=1e-7
+    )
+
+
+@each_shape
+def test_normalised_variance_is_the_number_of_features_that_vary(points):
+    constant = points.copy()
+    constant[:, 3] = 7.1
+    total = spectrum(constant, normalized=True).eigenvalues.sum()
+    assert total == pytest.approx(points.shape[1] - 1)
+
+
+def test_float32_and_integers():
+    whole = np.round(TALL * 10).astype(int)
+    as_floats = spectrum(whole.astype(float)).eigenvalues
+    np.testing.assert_allclose(spectrum(whole).eigenvalues, as_floats)
+    np.testing.assert_allclose(spectrum(whole.astype(np.float32)).eigenvalues, as_floats)
+
+
+@pytest.mark.parametrize("shape", [(10, 3), (5, 30)])
+def test_no_variance(shape):
+    with pytest.raises(DegeneratePoints, match="have no variance"):
+        spectrum(np.full(shape, 0.1))
+
+
+@pytest.mark.parametrize("variance", [0.5, 0.9, 0.99])
+@each_shape
+def test_components_reach_the_variance_and_no_fewer_do(points, variance):
+    values = plain(points, False)
+    k = int(PCA(variance=variance)(points).dimension)
+    assert values[:k].sum() >= variance * values.sum() > values[: k - 1].sum()
+
+
+def test_components_of_exact_shares():
+    assert spectra.Spectrum(np.full(10, 0.1), 20, 10).components(0.9) == 9
+
+
+def test_participation_ratio():
+    values = plain(WIDE, False)
+    expected = values.sum() ** 2 / (values**2).sum()
+    assert float(ParticipationRatio()(WIDE)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("variance", [0, 1, 90, float("nan")])
+def test_variance_is_a_fraction(variance):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        PCA(variance=variance)
+
+
+def test_neighbours_have_no_spectrum():
+    with pytest.raises(BadPoints, match="needs the points themselves"):
+        estimate(nearest_neighbors(TALL), PCA())
+
+
+def test_one_spectrum_serves_all(monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        "dimscope.estimators.inputs.spectrum",
+        lambda points, normalized: made.append(normalized) or spectrum(points),
+    )
+    estimate(TALL, [PCA(), PCA(variance=0.5), ParticipationRatio(), PCA(normalized=True)])
+    assert made == [False, True]
+
+
+def test_repeated_rows_count():
+    twice = np.concatenate([TALL, TALL])
+    expected = plain(twice, False)
+    np.testing.assert_allclose(spectrum(twice).eigenvalues, expected, rtol=1e-9)
+
+
+# -- surrogates ------------------------------------------------------------------------
+
+
+def test_second_moments_up_to_sampling():
+    drawn = surrogate(TALL, 40_000, seed=1)
+    np.testing.assert_allclose(drawn.mean(axis=0), TALL.mean(axis=0), atol=0.15)
+    exact = np.cov(TALL.T)
+    error = np.cov(drawn.T) - exact
+    # entries of a sample covariance of Gaussians have variance (s_ii s_jj + s_ij^2) / n
+    spread = np.sqrt((np.outer(np.diag(exact), np.diag(exact)) + exact**2) / 40_000)
+    assert 0.8 < np.sqrt(np.mean((error / spread) ** 2)) < 1.2
+
+
+def test_wide_surrogates_lie_in_the_span():
+    drawn = surrogate(WIDE, 500)
+    assert drawn.shape == (500, 700)
+    assert np.linalg.matrix_rank(drawn - WIDE.mean(axis=0), tol=1e-6) == 25
+
+
+def test_surrogates_repeat_by_seed():
+    np.testing.assert_array_equal(surrogate(TALL, seed=3), surrogate(TALL, seed=3))
+    assert not np.allclose(surrogate(TALL, seed=3), surrogate(TALL, seed=4))
+    with pytest.raises(ValueError, match="at least 1"):
+        surrogate(TALL, 0)
+
+
+def test_a_curved_manifold_has_fewer_dimensions_than_its_surrogate():
+    angles = 2 * np.pi * cube(1000, 1)
+    waves = np.concatenate([f(k * angles) for k in range(1, 8) for f in (np.sin, np.cos)], axis=1)
+    points = embed(waves, 50)
+    assert float(estimate(points)) < 1.2
+    assert float(estimate(surrogate(points))) > 8
+    assert float(PCA()(points)) == 13
