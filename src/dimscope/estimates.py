@@ -46,6 +46,8 @@ class Estimate:
     reason : str
         Why there is no dimension, if there is none.
     provenance : Provenance
+    degrees_of_freedom : float
+        Of the standard error; infinite but for means over a few classes.
     influence : Influence or None
         What each point adds to the estimate, for :func:`dimscope.difference`; it is not
         written to files.
@@ -70,6 +72,7 @@ class Estimate:
     resample_std: float | None = None
     resamples: tuple[float, ...] = ()
     reason: str = ""
+    degrees_of_freedom: float = math.inf
     provenance: Provenance = field(default_factory=lambda: Provenance("estimate"), repr=False)
     influence: Influence | None = field(default=None, repr=False, compare=False)
 
@@ -86,7 +89,7 @@ class Estimate:
         >>> [round(bound, 2) for bound in Estimate(10.0, 1.0).interval_at(0.5)]
         [9.35, 10.7]
         """
-        return interval(self.dimension, self.std_error, p)
+        return interval(self.dimension, self.std_error, p, self.degrees_of_freedom)
 
     def __float__(self) -> float:
         return float(self.dimension)
@@ -124,6 +127,8 @@ class Estimate:
         for key in ("dimension", "std_error", "goodness_of_fit", "tie_fraction"):
             if values.get(key) is None:
                 values[key] = math.nan
+        if values.get("degrees_of_freedom") is None:
+            values["degrees_of_freedom"] = math.inf
         values["resamples"] = tuple(
             math.nan if one is None else one for one in values.get("resamples", ())
         )

@@ -154,6 +154,7 @@ def _over_classes(
                 n_duplicates=sum(e.n_duplicates for e in each),
                 is_lower_bound=mean > LOWER_BOUND_ABOVE,
                 reason=missing,
+                degrees_of_freedom=max(1, len(measured) - 1),
                 provenance=Provenance(
                     "mean over classes",
                     {"estimator": repr(named[key]), "classes": len(measured)},

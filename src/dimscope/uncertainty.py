@@ -119,14 +119,18 @@ def covariance(a: Influence, b: Influence) -> float:
     return float(total / (len(a.scores) * len(b.scores)))
 
 
-def interval(dimension: float, std_error: float, p: float = 0.95) -> tuple[float, float]:
-    """Central interval at level p, normal on the logarithm so that it stays positive.
+def interval(
+    dimension: float, std_error: float, p: float = 0.95, degrees_of_freedom: float = math.inf
+) -> tuple[float, float]:
+    """Central interval at level p, on the logarithm so that it stays positive.
 
     Parameters
     ----------
     dimension, std_error : float
     p : float
         Between 0 and 1.
+    degrees_of_freedom : float
+        Of the standard error: of Student's t, or of the normal law if infinite.
 
     Returns
     -------
@@ -137,10 +141,21 @@ def interval(dimension: float, std_error: float, p: float = 0.95) -> tuple[float
     >>> lower, upper = interval(10.0, 0.5)
     >>> round(lower, 2), round(upper, 2)
     (9.07, 11.03)
+    >>> lower, upper = interval(10.0, 0.5, degrees_of_freedom=4)
+    >>> round(lower, 2), round(upper, 2)
+    (8.7, 11.49)
     """
     if not 0 < p < 1:
         raise ValueError(f"the level of an interval is between 0 and 1, not {p}")
     if not dimension > 0 or not np.isfinite(std_error):
         return (float("nan"), float("nan"))
-    factor = float(np.exp(NormalDist().inv_cdf((1 + p) / 2) * std_error / dimension))
+    factor = float(np.exp(_quantile((1 + p) / 2, degrees_of_freedom) * std_error / dimension))
     return (dimension / factor, dimension * factor)
+
+
+def _quantile(p: float, degrees_of_freedom: float) -> float:
+    if math.isinf(degrees_of_freedom):
+        return NormalDist().inv_cdf(p)
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees_of_freedom, p))

@@ -3,6 +3,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from dimscope import nearest_neighbors
 from dimscope.uncertainty import Influence, covariance, dependent_pairs, interval
@@ -82,6 +83,13 @@ def test_interval_is_normal_on_the_logarithm(p):
     z = NormalDist().inv_cdf((1 + p) / 2)
     assert math.log(upper / 8) == pytest.approx(z * 0.05)
     assert math.log(8 / lower) == pytest.approx(z * 0.05)
+
+
+@pytest.mark.parametrize("dof", [1, 4, 30])
+def test_few_degrees_of_freedom_widen_the_interval(dof):
+    lower, upper = interval(8.0, 0.4, 0.95, dof)
+    assert math.log(upper / 8) == pytest.approx(stats.t.ppf(0.975, dof) * 0.05)
+    assert math.log(8 / lower) == pytest.approx(stats.t.ppf(0.975, dof) * 0.05)
 
 
 @pytest.mark.parametrize(
