@@ -6,7 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
-from benchmarks import authors, coverage, embedding, engine, profiles
+from benchmarks import authors, correction, coverage, embedding, engine, profiles, scales
 from benchmarks.timing import machine
 
 _PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -22,6 +22,8 @@ def main() -> None:
         "authors": authors.run,
         "embedding": embedding.run,
         "coverage": coverage.run,
+        "correction": correction.run,
+        "scales": scales.run,
     }
     parser.add_argument("--only", choices=sections, action="append")
     arguments = parser.parse_args()

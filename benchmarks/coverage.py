@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
-import os
-from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
+from benchmarks.processes import on_processors, tiled
 from benchmarks.timing import table
 from dimscope import Estimate, TwoNN, manifolds, nearest_neighbors
 
@@ -18,7 +16,6 @@ DIMENSIONS, SIZES = (2, 5, 10), (200, 500, 2000)
 UNSEEN = [("ball", 3, 300), ("ball", 7, 1000), ("paraboloid", 4, 800), ("paraboloid", 8, 300)]
 FITS = ("mle", "regression")
 REPEATS = 1000
-_TILED = 17  # features from which the search multiplies: faster than a tree in 10 dimensions
 
 Cell = tuple[str, int, int]
 
@@ -29,8 +26,7 @@ def cell(where: Cell, repeats: int = REPEATS) -> list[tuple[str, float, float, f
     found: dict[str, list[Estimate]] = {fit: [] for fit in FITS}
     for seed in range(repeats):
         points = getattr(manifolds, name)(n, d, seed=seed)
-        missing = max(0, _TILED - points.shape[1])
-        neighbors = nearest_neighbors(np.pad(points, ((0, 0), (0, missing))))
+        neighbors = nearest_neighbors(tiled(points))
         for fit in FITS:
             found[fit].append(TwoNN(fit=fit).from_neighbors(neighbors))
     rows = []
@@ -44,33 +40,22 @@ def cell(where: Cell, repeats: int = REPEATS) -> list[tuple[str, float, float, f
     return rows
 
 
-def _alone(cpu: multiprocessing.Queue[int]) -> None:
-    """Each process on one processor, so that they do not fight for threads."""
-    os.sched_setaffinity(0, {cpu.get()})
-
-
 def run() -> str:
     """Measure every cell and return the tables."""
     seen: list[Cell] = list(itertools.product(MANIFOLDS, DIMENSIONS, SIZES))
     cells = seen + UNSEEN
-    cpus = sorted(os.sched_getaffinity(0))
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    for cpu in cpus:
-        queue.put(cpu)
     rows, shares, ratios = [], [], []
-    with ProcessPoolExecutor(len(cpus), context, _alone, (queue,)) as pool:
-        for (name, d, n), results in zip(cells, pool.map(cell, cells), strict=True):
-            for fit, mean, share, ratio in results:
-                new = (name, d, n) in UNSEEN
-                rows.append(
-                    [name, "not before" if new else "", d, n, fit, f"{mean:.2f}",
-                     f"{share:.1%}", f"{ratio:.2f}"]
-                )  # fmt: skip
-                if not new:
-                    shares.append(share)
-                    ratios.append(ratio)
-                print(*rows[-1], flush=True)
+    for (name, d, n), results in zip(cells, on_processors(cell, cells), strict=True):
+        for fit, mean, share, ratio in results:
+            new = (name, d, n) in UNSEEN
+            rows.append(
+                [name, "not before" if new else "", d, n, fit, f"{mean:.2f}",
+                 f"{share:.1%}", f"{ratio:.2f}"]
+            )  # fmt: skip
+            if not new:
+                shares.append(share)
+                ratios.append(ratio)
+            print(*rows[-1], flush=True)
     within = np.mean([0.925 <= share <= 0.975 for share in shares])
     close = np.mean([0.9 <= ratio <= 1.15 for ratio in ratios])
     summary = (

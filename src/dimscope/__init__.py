@@ -20,6 +20,8 @@ _HOMES = {
     "BadPoints": "errors",
     "BadSource": "errors",
     "DegeneratePoints": "errors",
+    "Corrected": "corrections",
+    "CurvatureTest": "curvature",
     "Difference": "contrasts",
     "DimscopeError": "errors",
     "Estimate": "estimates",
@@ -32,7 +34,10 @@ _HOMES = {
     "ParticipationRatio": "estimators",
     "Estimator": "estimators",
     "SpectralEstimator": "estimators",
+    "ScaleCurve": "curves",
     "Spectrum": "spectra",
+    "rank_curve": "scales",
+    "scale_curve": "scales",
     "spectrum": "spectra",
     "surrogate": "spectra",
     "NeighborEstimator": "estimators",
@@ -42,7 +47,10 @@ _HOMES = {
     "Resampled": "estimators",
     "TiedPoints": "errors",
     "TwoNN": "estimators",
+    "PointsEstimator": "estimators",
+    "SkDim": "estimators",
     "capture": "capturing",
+    "curvature_test": "curvature",
     "difference": "contrasts",
     "estimate": "measuring",
     "load_model": "sources",
@@ -57,6 +65,8 @@ __all__ = [
     "Activations",
     "BadPoints",
     "BadSource",
+    "Corrected",
+    "CurvatureTest",
     "DegeneratePoints",
     "Difference",
     "DimscopeError",
@@ -69,20 +79,26 @@ __all__ = [
     "NeighborEstimator",
     "Neighbors",
     "ParticipationRatio",
+    "PointsEstimator",
     "Profile",
     "Provenance",
     "Resampled",
+    "ScaleCurve",
+    "SkDim",
     "SpectralEstimator",
     "Spectrum",
     "TiedPoints",
     "TwoNN",
     "capture",
+    "curvature_test",
     "difference",
     "estimate",
     "load_model",
     "local_dimension",
     "nearest_neighbors",
     "profile",
+    "rank_curve",
+    "scale_curve",
     "spectrum",
     "surrogate",
 ]
@@ -91,6 +107,9 @@ if TYPE_CHECKING:
     from dimscope.activations import Activations, Layer
     from dimscope.capturing import capture
     from dimscope.contrasts import Difference, difference
+    from dimscope.corrections import Corrected
+    from dimscope.curvature import CurvatureTest, curvature_test
+    from dimscope.curves import ScaleCurve
     from dimscope.errors import BadPoints, BadSource, DegeneratePoints, DimscopeError, TiedPoints
     from dimscope.estimates import Estimate
     from dimscope.estimators import (
@@ -101,7 +120,9 @@ if TYPE_CHECKING:
         Gride,
         NeighborEstimator,
         ParticipationRatio,
+        PointsEstimator,
         Resampled,
+        SkDim,
         SpectralEstimator,
         TwoNN,
         local_dimension,
@@ -111,6 +132,7 @@ if TYPE_CHECKING:
     from dimscope.profiles import Profile
     from dimscope.profiling import profile
     from dimscope.provenance import Provenance
+    from dimscope.scales import rank_curve, scale_curve
     from dimscope.sources import load_model
     from dimscope.spectra import Spectrum, spectrum, surrogate
 

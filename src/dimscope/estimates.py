@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from dimscope.corrections import Corrected
 from dimscope.provenance import Provenance
 from dimscope.uncertainty import Influence, interval
 
@@ -39,6 +40,9 @@ class Estimate:
         True above 20, where a neighbour estimate falls short.
     goodness_of_fit : float
         p-value of the hypothesis that the ratios follow the fitted law; NaN if not tested.
+    corrected : Corrected or None
+        The dimension that would give this value at this number of points, with a band
+        (:mod:`dimscope.corrections`); it assumes more than the estimate does.
     resample_std : float or None
         Standard deviation over resamples, where asked for.
     resamples : tuple of float
@@ -69,6 +73,7 @@ class Estimate:
     tie_fraction: float = 0.0
     is_lower_bound: bool = False
     goodness_of_fit: float = math.nan
+    corrected: Corrected | None = None
     resample_std: float | None = None
     resamples: tuple[float, ...] = ()
     reason: str = ""
@@ -127,6 +132,9 @@ class Estimate:
         for key in ("dimension", "std_error", "goodness_of_fit", "tie_fraction"):
             if values.get(key) is None:
                 values[key] = math.nan
+        if values.get("corrected") is not None:
+            lower, upper = values["corrected"]["interval"]
+            values["corrected"] = Corrected(values["corrected"]["dimension"], (lower, upper))
         if values.get("degrees_of_freedom") is None:
             values["degrees_of_freedom"] = math.inf
         values["resamples"] = tuple(
@@ -140,4 +148,6 @@ def _plain(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if isinstance(value, tuple):
         return [_plain(one) for one in value]
+    if isinstance(value, Corrected):
+        return {"dimension": value.dimension, "interval": list(value.interval)}
     return value

@@ -18,7 +18,18 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ball", "cube", "embed", "gaussian", "paraboloid", "sphere", "swiss_roll", "torus"]
+__all__ = [
+    "ball",
+    "cube",
+    "embed",
+    "gaussian",
+    "logistic",
+    "paraboloid",
+    "sphere",
+    "student",
+    "swiss_roll",
+    "torus",
+]
 
 
 def cube(n_points: int, d: int, seed: int = 0) -> NDArray[np.float64]:
@@ -42,6 +53,28 @@ def gaussian(n_points: int, d: int, seed: int = 0) -> NDArray[np.float64]:
     (10, 4)
     """
     return np.random.default_rng(seed).standard_normal((n_points, d))
+
+
+def logistic(n_points: int, d: int, seed: int = 0) -> NDArray[np.float64]:
+    """Independent coordinates of the logistic law: tails between Gaussian and heavy.
+
+    Examples
+    --------
+    >>> logistic(10, 4).shape
+    (10, 4)
+    """
+    return np.random.default_rng(seed).logistic(size=(n_points, d))
+
+
+def student(n_points: int, d: int, seed: int = 0) -> NDArray[np.float64]:
+    """Independent coordinates of Student's t with 5 degrees of freedom: heavy tails.
+
+    Examples
+    --------
+    >>> student(10, 4).shape
+    (10, 4)
+    """
+    return np.random.default_rng(seed).standard_t(5, (n_points, d))
 
 
 def ball(n_points: int, d: int, seed: int = 0) -> NDArray[np.float64]:

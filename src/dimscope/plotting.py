@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from dimscope.curves import ScaleCurve, ScalePoint
     from dimscope.profiles import Profile
 
-__all__ = ["check_figure_path", "plot_profile", "plot_profiles", "save_figure"]
+__all__ = ["check_figure_path", "plot_profile", "plot_profiles", "plot_scale", "save_figure"]
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = "osD^vPX"
@@ -103,6 +104,68 @@ def plot_profiles(profiles: Iterable[Profile], ax: Axes | None = None) -> Axes:
     return ax
 
 
+def plot_scale(curve: ScaleCurve, ax: Axes | None = None, **style: Any) -> Axes:
+    """Draw the dimension against the number of points, or against the rank of the neighbours.
+
+    Parameters
+    ----------
+    curve : ScaleCurve
+        Error bars are the standard deviation over the blocks, or one standard error where
+        there is a single block. The range over which the dimension stays the same is shaded.
+    ax : matplotlib.axes.Axes, optional
+        New ones without it.
+    **style
+        Passed to :meth:`matplotlib.axes.Axes.errorbar`.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> from dimscope.manifolds import cube
+    >>> from dimscope.scales import rank_curve
+    >>> rank_curve(cube(200, 2), 8).plot().get_xlabel()
+    'rank of the farther neighbour'
+    """
+    ax = _new_axes() if ax is None else ax
+    by_rank = len({one.ranks for one in curve.points}) > 1
+
+    def place(one: ScalePoint) -> int:
+        return one.ranks[1] if by_rank else one.n_points
+
+    bars = [one.std_error if one.n_blocks == 1 else one.std for one in curve.points]
+    number = len(ax.containers)
+    ax.errorbar(
+        [place(one) for one in curve.points],
+        [one.dimension for one in curve.points],
+        yerr=bars,
+        **{**_look(number), **style},
+    )
+    flat = curve.plateau()
+    if flat is not None:
+        ax.axvspan(
+            *sorted((place(flat.first), place(flat.last))), color="0.93", zorder=0, linewidth=0
+        )
+    ax.set_xscale("log", base=2 if by_rank else 10)
+    ax.set_xlabel("rank of the farther neighbour" if by_rank else "number of points")
+    ax.set_ylabel("intrinsic dimension")
+    ax.set_ylim(bottom=0)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def _look(number: int) -> dict[str, Any]:
+    """Colour, marker and line of the n-th curve."""
+    return {
+        "color": _COLOURS[number % len(_COLOURS)],
+        "marker": _MARKERS[number % len(_MARKERS)],
+        "markersize": 5,
+        "capsize": 3,
+        "linewidth": 1.6,
+    }
+
+
 def _draw(profile: Profile, estimator: str, ax: Axes, style: dict[str, Any]) -> None:
     frame = profile.to_frame()
     frame = frame[frame["estimator"] == estimator]
@@ -112,17 +175,8 @@ def _draw(profile: Profile, estimator: str, ax: Axes, style: dict[str, Any]) -> 
     else:
         below = frame["dimension"] - frame["lower"]
         above = frame["upper"] - frame["dimension"]
-    number = len(ax.containers)
-    look: dict[str, Any] = {
-        "color": _COLOURS[number % len(_COLOURS)],
-        "marker": _MARKERS[number % len(_MARKERS)],
-        "markersize": 5,
-        "capsize": 3,
-        "linewidth": 1.6,
-    }
-    ax.errorbar(
-        frame["relative_depth"], frame["dimension"], yerr=(below, above), **{**look, **style}
-    )
+    look = {**_look(len(ax.containers)), **style}
+    ax.errorbar(frame["relative_depth"], frame["dimension"], yerr=(below, above), **look)
 
 
 def _name_layers(profile: Profile, ax: Axes) -> None:

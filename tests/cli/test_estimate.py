@@ -46,6 +46,28 @@ def test_an_estimator_of_ones_own(run, points, tmp_path):
     assert json.loads(done.out)["dimension"] == 4.25
 
 
+@pytest.mark.parametrize(
+    ("text", "estimator"),
+    [
+        ("gride", ds.Gride()),
+        ("Gride(n1=1, n2=3)", ds.Gride(1, 3)),
+        ("MLE(k=5)", ds.MLE(k=5)),
+        ("PCA(variance=0.5)", ds.PCA(variance=0.5)),
+        ("participationratio", ds.ParticipationRatio()),
+    ],
+)
+def test_estimators_by_name(run, points, text, estimator):
+    found = json.loads(run("estimate", points, "--estimator", text, "--json").out)
+    assert found["dimension"] == pytest.approx(float(estimator(np.load(points))))
+    assert found["estimator"] == repr(estimator)
+
+
+def test_resamples_need_neighbours(run, points):
+    done = run("estimate", points, "--estimator", "pca", "--resamples", 5)
+    assert done.code == 2
+    assert "not fitted to neighbours" in " ".join(done.err.split())
+
+
 def test_ties_warn_on_standard_error_only(run, tmp_path):
     np.save(tmp_path / "grid.npy", np.random.default_rng(0).integers(0, 9, (400, 3)))
     done = run("estimate", "grid.npy", "--json")

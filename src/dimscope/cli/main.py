@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dimscope.cli.output import estimate_table, profile_table, say
+from dimscope.cli.output import estimate_table, profile_table, say, scale_table
 from dimscope.cli.parsing import estimator_from, existing
 from dimscope.cli.progress import Bar
 from dimscope.errors import DimscopeError
@@ -72,6 +72,63 @@ def estimate(
         typer.echo(json.dumps(found.to_dict(), allow_nan=False))
     else:
         say(estimate_table(found, str(points), array.shape))
+
+
+@app.command()
+def scale(
+    points: Annotated[Path, typer.Argument(help="a .npy file of shape (n_points, n_features)")],
+    blocks: Annotated[
+        int, typer.Option(min=1, help="into up to how many blocks the points are split")
+    ] = 20,
+    ranks: Annotated[
+        int, typer.Option(min=2, help="highest rank of a neighbour, for Gride at doubling ranks")
+    ] = 64,
+    estimator: EstimatorOption = "twonn",
+    fit: FitOption = "mle",
+    discard: DiscardOption = 0.1,
+    seed: SeedOption = 0,
+    plot: Annotated[Path | None, typer.Option(help="draw it to this .png, .svg or .pdf")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the dimension of an array at many scales, to see whether it has one value."""
+    import dimscope as ds
+    from dimscope.files import open_array
+    from dimscope.plotting import check_figure_path, plot_scale, save_figure
+
+    chosen = estimator_from(estimator, fit, discard, 0, 0.9, seed)
+    if not isinstance(chosen, ds.NeighborEstimator):
+        raise typer.BadParameter("scales need an estimator of neighbours", param_hint="--estimator")
+    if plot is not None:
+        existing(plot.absolute().parent, "--plot")
+        check_figure_path(plot)
+    array = open_array(existing(points, "POINTS"))
+    with Bar() as bar:
+        found = ds.nearest_neighbors(
+            array,
+            max(ranks, chosen.ranks),
+            at_most=True,
+            progress=lambda part: bar("searching", part, 1),
+        )
+        by_points = ds.scale_curve(
+            found,
+            chosen,
+            blocks=range(1, blocks + 1),
+            seed=seed,
+            progress=lambda part: bar("blocks", part, 1),
+        )
+    by_rank = ds.rank_curve(found, ranks)
+    if plot is not None:
+        save_figure(plot_scale(by_points), plot)
+    if as_json:
+        both = {"points": by_points.to_dict(), "ranks": by_rank.to_dict()}
+        typer.echo(json.dumps(both, allow_nan=False))
+        return
+    say(scale_table(by_points, f"{points}: fewer and fewer points"))
+    say(by_points.verdict)
+    say(scale_table(by_rank, "Gride: neighbours further and further away"))
+    say(by_rank.verdict)
+    if plot is not None:
+        say(f"written: {plot}")
 
 
 @app.command()

@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from dimscope import Estimate, Profile
+    from dimscope import Estimate, Profile, ScaleCurve
 
-__all__ = ["estimate_table", "profile_table", "say"]
+__all__ = ["estimate_table", "profile_table", "say", "scale_table"]
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _BAR_WIDTH = 24
@@ -47,7 +47,31 @@ def estimate_table(found: Estimate, title: str, shape: tuple[int, ...]) -> Table
         table.add_row("goodness of fit", f"p = {found.goodness_of_fit:.2g}")
     if found.is_lower_bound:
         table.add_row("note", "above 20 a neighbour estimate is a lower bound")
+        if found.corrected is not None:
+            low, high = found.corrected.interval
+            table.add_row(
+                "corrected",
+                f"{found.corrected.dimension:.3g} ({low:.3g} to {high:.3g}), if the data are "
+                "locally like a cube, a ball, a sphere or a cloud of independent coordinates",
+            )
     table.add_row("estimator", str(found.provenance.parameters.get("estimator", "")))
+    return table
+
+
+def scale_table(curve: ScaleCurve, title: str) -> Table:
+    """A scale curve, a scale a line, with a small drawing."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for heading in ("points", "blocks", "neighbours", "distance", "dimension", "std"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", min_width=_BAR_WIDTH)
+    most = max(one.dimension for one in curve.points)
+    for one in curve.points:
+        table.add_row(
+            str(one.n_points), str(one.n_blocks), f"{one.ranks[0]}, {one.ranks[1]}",
+            f"{one.distance:.3g}", f"{one.dimension:.3g} ± {one.std_error:.2g}",
+            "" if math.isnan(one.std) else f"{one.std:.2g}",
+            Text(_bar(one.dimension / most), style="cyan", no_wrap=True),
+        )  # fmt: skip
     return table
 
 

@@ -4,6 +4,7 @@ from dimscope.estimators.base import Estimator, Fit, NeighborEstimator
 from dimscope.estimators.gride import Gride
 from dimscope.estimators.mle import MLE, local_dimension
 from dimscope.estimators.pca import PCA, ParticipationRatio
+from dimscope.estimators.points import PointsEstimator, SkDim
 from dimscope.estimators.resampled import Resampled
 from dimscope.estimators.spectral import SpectralEstimator
 from dimscope.estimators.two_nn import TwoNN
@@ -16,7 +17,9 @@ __all__ = [
     "Gride",
     "NeighborEstimator",
     "ParticipationRatio",
+    "PointsEstimator",
     "Resampled",
+    "SkDim",
     "SpectralEstimator",
     "TwoNN",
     "local_dimension",

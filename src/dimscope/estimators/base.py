@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dimscope.corrections import Corrected
 from dimscope.errors import DegeneratePoints, TiedPoints
 from dimscope.estimates import LOWER_BOUND_ABOVE, Estimate
 from dimscope.estimators.inputs import Inputs
@@ -143,6 +144,10 @@ class NeighborEstimator(Estimator):
         Fit
         """
 
+    def corrected(self, fit: Fit, std_error: float, n_points: int) -> Corrected | None:
+        """The dimension corrected for the number of points; None without a correction."""
+        return None
+
     def measure(self, inputs: Inputs) -> Estimate:
         """Measure the dimension from shared inputs."""
         return self.from_neighbors(inputs.neighbors)
@@ -185,6 +190,7 @@ class NeighborEstimator(Estimator):
             tie_fraction=ties,
             is_lower_bound=bool(fit.dimension > LOWER_BOUND_ABOVE),
             goodness_of_fit=fit.goodness_of_fit,
+            corrected=self.corrected(fit, std_error, neighbors.n_distinct),
             resample_std=float(np.std(fit.resamples, ddof=1)) if fit.resamples else None,
             resamples=fit.resamples,
             provenance=Provenance(

@@ -5,12 +5,17 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dimscope.errors import BadPoints
-from dimscope.neighbors import Engine, Neighbors, nearest_neighbors
+from dimscope.neighbors import Engine, Neighbors, distinct_rows, nearest_neighbors
+from dimscope.points import as_points
 from dimscope.spectra import Spectrum, spectrum
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
 __all__ = ["Inputs"]
 
@@ -55,6 +60,21 @@ class Inputs:
             return self.points
         return nearest_neighbors(self.points, self._ranks, self._engine, progress=self._progress)
 
+    @cached_property
+    def distinct(self) -> tuple[NDArray[np.float64], int]:
+        """The points that differ, in float64, and how many there were."""
+        self._refuse_neighbors("this estimator")
+        checked = as_points(self.points)
+        rows = distinct_rows(checked)
+        return checked.block(rows, dtype=np.dtype(np.float64)), checked.n_points
+
+    def _refuse_neighbors(self, who: str) -> None:
+        if isinstance(self.points, Neighbors):
+            raise BadPoints(
+                f"{who} needs the points themselves, but Neighbors were given, which hold "
+                "distances only"
+            )
+
     def spectrum(self, normalized: bool) -> Spectrum:
         """The spectrum of the covariance, or of the correlation matrix.
 
@@ -63,11 +83,7 @@ class Inputs:
         BadPoints
             If only neighbours were given.
         """
-        if isinstance(self.points, Neighbors):
-            raise BadPoints(
-                "a spectrum needs the points themselves, but Neighbors were given, which hold "
-                "distances only"
-            )
+        self._refuse_neighbors("a spectrum")
         if normalized not in self._spectra:
             self._spectra[normalized] = spectrum(self.points, normalized=normalized)
         return self._spectra[normalized]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dimscope.corrections import Corrected
 from dimscope.estimators.base import Fit, NeighborEstimator
 from dimscope.estimators.two_nn import TwoNN
 
@@ -85,6 +86,10 @@ class Resampled(NeighborEstimator):
     def compared(self) -> tuple[int, int]:
         """Those of the estimator that is resampled."""
         return self.estimator.compared
+
+    def corrected(self, fit: Fit, std_error: float, n_points: int) -> Corrected | None:
+        """That of the estimator that is resampled."""
+        return self.estimator.corrected(fit, std_error, n_points)
 
     def subsets(self, n_distinct: int) -> Iterator[NDArray[np.intp]]:
         """Positions of the points in each subset, ascending.

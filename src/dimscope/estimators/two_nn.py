@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dimscope.corrections import Corrected, correct
 from dimscope.errors import DegeneratePoints
 from dimscope.estimators.base import Fit, NeighborEstimator
 from dimscope.estimators.pareto import censored_likelihood, goodness_of_fit, regression, triplets
@@ -105,3 +106,7 @@ class TwoNN(NeighborEstimator):
             within, scores = scores, np.zeros(len(every))
             scores[chosen] = within * len(every) / len(chosen)
         return Fit(dimension, scores, used, 0 if self.fit == "triplets" else 2, p_value)
+
+    def corrected(self, fit: Fit, std_error: float, n_points: int) -> Corrected | None:
+        """The dimension that would give this value at this number of points."""
+        return correct(fit.dimension, std_error, n_points, self.fit, self.discard)

@@ -26,7 +26,7 @@ __all__ = ["TREE_FEATURES", "nearest_neighbors"]
 
 # Squares of smaller distances, in units of the largest absolute value, lose digits.
 _NEAREST = 2.0**-480
-_PAIRS = 1 << 22  # measured at a time when a few points are searched again
+_FEW = 64  # a pair by differences costs as much as so many by a product
 TREE_FEATURES = 16  # measured: above, tiles are faster even on data of low dimension
 
 
@@ -35,6 +35,7 @@ def nearest_neighbors(
     k: int = 2,
     engine: Engine | None = None,
     *,
+    at_most: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> Neighbors:
     """Distances from each distinct point to its k nearest others.
@@ -47,6 +48,8 @@ def nearest_neighbors(
         Neighbours wanted; at least 2, less than the number of distinct points.
     engine : Engine, optional
         What to promise; :class:`Exact` by default.
+    at_most : bool
+        Take all other points where there are fewer than k, instead of an error.
     progress : callable, optional
         Called with the fraction done, between 0 and 1.
 
@@ -80,6 +83,8 @@ def nearest_neighbors(
         raise ValueError(f"k is {k}, but at least 2 neighbours are needed")
     checked = DevicePoints(points) if is_on_device(points) else as_points(points)
     rows = distinct_rows(checked)
+    if at_most:
+        k = max(2, min(k, len(rows) - 1))
     _check_distinct(checked.n_points, len(rows), k)
     distinct = checked if len(rows) == checked.n_points else checked.select(rows)
     distances, indices, how = _search(distinct, k, progress)
@@ -152,7 +157,7 @@ def _search_rows(
     """The k nearest of some points, themselves among ``among``; few by direct differences."""
     if k >= len(among):
         raise DegeneratePoints(f"{len(among)} chosen points do not have {k} neighbours each")
-    if len(queries) * len(among) > _PAIRS:
+    if _FEW * len(queries) > len(among):
         distances, indices, _ = _search(points.select(among), k, None)
         place = np.empty(points.n_points, dtype=np.intp)
         place[among] = np.arange(len(among))

@@ -1,0 +1,58 @@
+"""For scikit-learn: an estimator with its protocol around one of ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import validate_data
+
+from dimscope.estimators import Estimator, TwoNN
+
+__all__ = ["IntrinsicDimension"]
+
+
+class IntrinsicDimension(BaseEstimator):  # type: ignore[misc]
+    """The intrinsic dimension as a fitted attribute.
+
+    Parameters
+    ----------
+    estimator : Estimator, optional
+        :class:`~dimscope.TwoNN` by default.
+
+    Attributes
+    ----------
+    estimate_ : Estimate
+        With error, interval and diagnostics.
+    dimension_ : float
+    std_error_ : float
+    n_features_in_ : int
+
+    Examples
+    --------
+    >>> from dimscope.manifolds import torus
+    >>> round(IntrinsicDimension().fit(torus(2000, 2)).dimension_, 1)
+    2.0
+    """
+
+    def __init__(self, estimator: Estimator | None = None) -> None:
+        self.estimator = estimator
+
+    def fit(self, X: Any, y: None = None) -> IntrinsicDimension:
+        """Measure the dimension.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_points, n_features)
+        y : ignored
+
+        Returns
+        -------
+        IntrinsicDimension
+        """
+        X = validate_data(self, X, ensure_min_samples=3)
+        estimator = TwoNN() if self.estimator is None else self.estimator
+        self.estimate_ = estimator(X)
+        self.dimension_ = self.estimate_.dimension
+        self.std_error_ = self.estimate_.std_error
+        return self
