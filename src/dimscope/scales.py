@@ -8,6 +8,7 @@ same data at larger scales. Where the dimension stays the same over a range it i
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterable
@@ -20,6 +21,7 @@ from dimscope.errors import DegeneratePoints, TiedPoints
 from dimscope.estimators import Gride, NeighborEstimator, TwoNN
 from dimscope.neighbors import Engine, Neighbors, nearest_neighbors
 from dimscope.provenance import Provenance, versions
+from dimscope.threads import parallel
 
 __all__ = ["rank_curve", "scale_curve"]
 
@@ -89,17 +91,15 @@ def scale_curve(
     if not usable:
         raise DegeneratePoints(f"{n} distinct points are too few for {numbers[0]} blocks of 20")
     order = np.random.default_rng(seed).permutation(n)
-    found = []
-    for done, b in enumerate(usable):
-        size = n // b
-        several = [
-            neighbors
-            if b == 1
-            else neighbors.within(order[i * size : (i + 1) * size], estimator.ranks)
-            for i in range(b)
-        ]
-        found.append(_scale_point(several, estimator))
-        tell(half + (1 - half) * (done + 1) / len(usable))
+    done = itertools.count(1)
+
+    def split(b: int) -> list[Neighbors]:
+        blocks = np.split(order[: n // b * b], b)
+        several = [neighbors] if b == 1 else neighbors.split(blocks, estimator.ranks)
+        tell(half + (1 - half) * next(done) / len(usable))
+        return several
+
+    found = [_scale_point(several, estimator) for several in parallel(split, usable)]
     return ScaleCurve(
         tuple(found),
         Provenance(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -39,8 +40,13 @@ def spans(n: int, size: int) -> list[slice]:
     return list(itertools.starmap(slice, itertools.pairwise(edges)))
 
 
+_thread = threading.local()
+
+
 def parallel(function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
     """``[function(item) for item in items]`` on threads; NumPy releases the lock.
+
+    Within such a thread there are no others: work that is shared out stays where it is.
 
     Examples
     --------
@@ -48,7 +54,7 @@ def parallel(function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
     [1, 2]
     """
     n = min(workers(), len(items))
-    if n <= 1:
+    if n <= 1 or getattr(_thread, "busy", False):
         return [function(item) for item in items]
-    with ThreadPoolExecutor(n) as pool:
+    with ThreadPoolExecutor(n, initializer=lambda: setattr(_thread, "busy", True)) as pool:
         return list(pool.map(function, items))

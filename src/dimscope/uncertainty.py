@@ -85,8 +85,10 @@ def dependent_pairs(indices: NDArray[np.intp], reach: int) -> NDArray[np.intp]:
     n = len(indices)
     i = np.repeat(np.arange(n), reach)
     j = indices[:, :reach].ravel()
-    key = np.unique(np.minimum(i, j) * np.int64(n) + np.maximum(i, j))
-    return np.array(np.divmod(key, n), dtype=np.intp)
+    key = np.sort(np.minimum(i, j) * np.int64(n) + np.maximum(i, j))
+    new = np.ones(len(key), dtype=bool)
+    new[1:] = key[1:] != key[:-1]
+    return np.array(np.divmod(key[new], n), dtype=np.intp)
 
 
 def covariance(a: Influence, b: Influence) -> float:

@@ -3,6 +3,7 @@ import pytest
 
 from dimscope import nearest_neighbors
 from dimscope.neighbors import differences, tiles
+from dimscope.neighbors.candidates import Candidates
 from dimscope.neighbors.tiles import Tiles
 from dimscope.points import as_points
 from reference import brute_force, worst_error
@@ -12,20 +13,6 @@ from reference import brute_force, worst_error
 def small(monkeypatch):
     monkeypatch.setattr(tiles, "TILE", 64)
     monkeypatch.setattr(tiles, "RUN", 32)
-
-
-@pytest.fixture
-def dense(monkeypatch):
-    """Count how often a tile is sorted whole: those on the diagonal, and crowded others."""
-    shapes = []
-    smallest = tiles._smallest
-
-    def counted(values, m, column):
-        shapes.append(values.shape)
-        return smallest(values, m, column)
-
-    monkeypatch.setattr(tiles, "_smallest", counted)
-    return shapes
 
 
 def clouds(n, width):
@@ -56,16 +43,19 @@ def test_more_candidates_than_a_tile_has_points():
 
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("tile", [256, 512])
-def test_a_tile_sorted_whole_serves_its_rows_and_its_columns(tile, turned, dense, monkeypatch):
+def test_a_tile_sorted_whole_serves_its_rows_and_its_columns(tile, turned, monkeypatch):
     # The rows of the first tile are sparse, so that nearly all of the second tile passes
     # their thresholds; a few points of the second have their neighbour among the first.
+    turns = []
+    offer = Candidates.offer
+    monkeypatch.setattr(Candidates, "offer", lambda *some: (turns.append(some), offer(*some)))
     monkeypatch.setattr(tiles, "TILE", tile)
     rng = np.random.default_rng(0)
     sparse, crowd = 9 * rng.standard_normal((tile, 20)), rng.standard_normal((tile, 20))
     crowd[-16:] = sparse[:16] + 0.01 * rng.standard_normal((16, 20))
     points = np.concatenate([crowd, sparse] if turned else [sparse, crowd])
     assert worst_error(nearest_neighbors(points), points) < 1e-6
-    assert len(dense) >= 3  # two of them on the diagonal
+    assert len(turns) == (4 if turned else 3)  # two diagonal tiles, one that is not
 
 
 def test_columns_are_split_where_tiles_are_few(monkeypatch):

@@ -8,7 +8,10 @@ release the lock, so that each thread can multiply its own tile.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import threading
+from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -45,15 +48,34 @@ def _libraries() -> threadpoolctl.ThreadpoolController:
     return threadpoolctl.ThreadpoolController()
 
 
-def one_thread_each() -> Any:
+_users, _lock = 0, threading.Lock()
+_limit: Any = None
+
+
+@contextlib.contextmanager
+def one_thread_each() -> Iterator[None]:
     """Context in which every BLAS call stays on the thread that makes it.
+
+    The limit holds for the whole process; it is lifted when the last of several threads
+    that are inside leaves.
 
     Examples
     --------
     >>> with one_thread_each():
     ...     add_gram(np.zeros((1, 1), np.float32), np.ones((1, 1), np.float32))
     """
-    return _libraries().limit(limits=1, user_api="blas")
+    global _users, _limit
+    with _lock:
+        if not _users:
+            _limit = _libraries().limit(limits=1, user_api="blas")
+        _users += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if not _users:
+                _limit.restore_original_limits()
 
 
 def _int(value: int) -> Any:

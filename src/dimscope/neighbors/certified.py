@@ -10,16 +10,18 @@ nearer, and all of those are measured. So the result never rests on a product.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Kernel", "certified_neighbors"]
+__all__ = ["Kernel", "Listed", "certified_among", "certified_neighbors", "certified_rows"]
 
 EXTRA = 4  # candidates beyond k: they settle all but crowded rows
+SPARE = 2  # candidates over k, where k is large: for later searches among some points
 # A bound this close below e^2 may hide a nearer point, but none that would change a
 # distance by more than a quarter of the promised 1e-6.
 SLACK = 1 - 5e-7
@@ -32,19 +34,36 @@ class Kernel(Protocol):
     n_points: int
     unit: float
 
-    def candidates(self, m: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    def candidates(self, m: int) -> tuple[NDArray[np.floating[Any]], NDArray[np.intp]]:
         """The m others of least lower bound for every point, ascending."""
 
     def pair_squares(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64]:
         """Squared distances by direct differences."""
 
-    def row_bounds(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Float64 lower bounds from some points to all."""
+    def row_bounds(
+        self, rows: NDArray[np.intp], among: NDArray[np.intp] | None = None
+    ) -> NDArray[np.float64]:
+        """Float64 lower bounds from some points to others, by default to all."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The candidates of every point, kept for later searches among some of the points.
+
+    Parameters
+    ----------
+    bounds : array of shape (n_points, m)
+        Lower bounds of squared distances, ascending; everyone else's is at least the last.
+    indices : array of shape (n_points, m)
+    """
+
+    bounds: NDArray[np.floating[Any]]
+    indices: NDArray[np.intp]
 
 
 def certified_neighbors(
     kernel: Kernel, k: int
-) -> tuple[NDArray[np.float64], NDArray[np.intp], dict[str, int]]:
+) -> tuple[NDArray[np.float64], NDArray[np.intp], dict[str, int], Listed]:
     """The k nearest others of every point.
 
     Parameters
@@ -61,19 +80,19 @@ def certified_neighbors(
     indices : array of shape (n_points, k)
     effort : dict
         How many pairs were measured, and how many rows needed the float64 product.
+    listed : Listed
     """
     n = kernel.n_points
-    m = min(k + EXTRA, n - 1)
+    m = min(max(k + EXTRA, int(SPARE * k)), n - 1)
     bounds, indices = kernel.candidates(m)
-    squares = np.full((n, m), np.inf)
-    squares[:, :k] = _measure(kernel, np.repeat(np.arange(n), k), indices[:, :k].ravel()).reshape(
-        n, k
-    )
-    worst = squares[:, :k].max(axis=1)
-    if m > k:
-        doubtful = bounds[:, k:] < SLACK * worst[:, None]
-        row, column = np.nonzero(doubtful)
-        squares[row, k + column] = _measure(kernel, row, indices[row, k + column])
+    listed = Listed(bounds, indices)
+    squares = _measure(kernel, np.repeat(np.arange(n), k), indices[:, :k].ravel()).reshape(n, k)
+    doubtful = bounds[:, k:] < SLACK * squares.max(axis=1)[:, None]
+    row, column = np.nonzero(doubtful)
+    if len(row):
+        more = np.full((n, column.max() + 1), np.inf)
+        more[row, column] = _measure(kernel, row, indices[row, k + column])
+        squares = np.concatenate([squares, more], axis=1)
     n_pairs = int(np.isfinite(squares).sum())
     order = np.argsort(squares, axis=1, kind="stable")[:, :k]
     indices = np.take_along_axis(indices, order, axis=1)
@@ -82,42 +101,98 @@ def certified_neighbors(
     cleared = (bounds[:, -1] >= SLACK * squares[:, -1]) | (m == n - 1)
     open_rows = np.flatnonzero(~cleared)
     if len(open_rows):
-        n_pairs += _search_wide(kernel, open_rows, k, squares, indices)
+        squares[open_rows], indices[open_rows], measured = certified_rows(kernel, open_rows, k)
+        n_pairs += measured
     distances = np.sqrt(squares) / kernel.unit
-    return distances, indices, {"pairs": n_pairs, "open_rows": len(open_rows)}
+    return distances, indices, {"pairs": n_pairs, "open_rows": len(open_rows)}, listed
 
 
-def _search_wide(
-    kernel: Kernel,
-    rows: NDArray[np.intp],
-    k: int,
-    squares: NDArray[np.float64],
-    indices: NDArray[np.intp],
-) -> int:
-    """Settle the open rows: measure everyone that a float64 product does not rule out."""
+def certified_among(
+    kernel: Kernel, listed: Listed, rows: NDArray[np.intp], labels: NDArray[np.intp], k: int
+) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.bool_]]:
+    """The k nearest with the same label, from the candidates of a search among all.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    listed : Listed
+    rows : array of int, shape (m,)
+    labels : array of int, shape (n_points,)
+    k : int
+
+    Returns
+    -------
+    squares : array of shape (m, k)
+        Ascending.
+    indices : array of shape (m, k)
+    cleared : array of bool, shape (m,)
+        Whether the candidates sufficed; the other rows hold nothing of use.
+    """
+    everyone, width = listed.indices[rows], listed.indices.shape[1]
+    inside = labels[everyone] == labels[rows][:, None]
+    most = min(k + EXTRA, width)
+    order = np.argsort(~inside, axis=1, kind="stable")[:, : most + 1]
+    inside = np.take_along_axis(inside, order, axis=1)
+    bounds = np.take_along_axis(listed.bounds[rows], order, axis=1)
+    indices = np.take_along_axis(everyone, order, axis=1)
+    row, column = np.nonzero(inside[:, :most])
+    squares = np.full((len(rows), max(most, k)), np.inf)
+    squares[row, column] = _measure(kernel, rows[row], indices[row, column])
+    # whoever was not measured has at least this bound
+    left = listed.bounds[rows, -1]
+    if width > most:
+        left = np.where(inside[:, most], bounds[:, most], left)
+    order = np.argsort(squares, axis=1, kind="stable")[:, :k]
+    squares = np.take_along_axis(squares, order, axis=1)
+    indices = np.take_along_axis(indices, np.minimum(order, indices.shape[1] - 1), axis=1)
+    return squares, indices, left >= SLACK * squares[:, -1]
+
+
+def certified_rows(
+    kernel: Kernel, rows: NDArray[np.intp], k: int, among: NDArray[np.intp] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.intp], int]:
+    """The k nearest of some points: measure everyone that a float64 product does not rule out.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    rows : array of int, shape (m,)
+    k : int
+        Less than the number of points among whom they are sought.
+    among : array of int, optional
+        Where they are sought; all points by default.
+
+    Returns
+    -------
+    squares : array of shape (m, k)
+        Ascending.
+    indices : array of shape (m, k)
+    n_pairs : int
+        Pairs that were measured.
+    """
+    others = np.arange(kernel.n_points) if among is None else among
+    squares, indices = np.empty((len(rows), k)), np.empty((len(rows), k), dtype=np.intp)
     n_pairs = 0
-    step = max(1, _BATCH_BYTES // (8 * kernel.n_points))
+    step = max(1, _BATCH_BYTES // (8 * len(others)))
     for start in range(0, len(rows), step):
         some = rows[start : start + step]
-        bounds = kernel.row_bounds(some)
+        bounds = kernel.row_bounds(some, among)
         nearest = np.argpartition(bounds, k - 1, axis=1)[:, :k]
-        found = _measure(kernel, np.repeat(some, k), nearest.ravel()).reshape(-1, k)
-        worst = np.minimum(found.max(axis=1), squares[some, -1])
-        possible = bounds < SLACK * worst[:, None]
-        # those found before may be nearer than any of these
-        np.put_along_axis(possible, indices[some], True, axis=1)
+        found = _measure(kernel, np.repeat(some, k), others[nearest.ravel()]).reshape(-1, k)
+        possible = bounds < SLACK * found.max(axis=1)[:, None]
         np.put_along_axis(possible, nearest, False, axis=1)
-        local, other = np.nonzero(possible)
-        more = _measure(kernel, some[local], other)
+        local, place = np.nonzero(possible)
+        more = _measure(kernel, some[local], others[place])
         n_pairs += found.size + len(more)
-        everyone = np.concatenate([np.repeat(np.arange(len(some)), k), local])
-        others = np.concatenate([nearest.ravel(), other])
+        owner = np.concatenate([np.repeat(np.arange(len(some)), k), local])
+        places = np.concatenate([nearest.ravel(), place])
         values = np.concatenate([found.ravel(), more])
-        order = np.lexsort((others, values, everyone))
-        starts = np.searchsorted(everyone[order], np.arange(len(some)))
+        order = np.lexsort((places, values, owner))
+        starts = np.searchsorted(owner[order], np.arange(len(some)))
         kept = order[starts[:, None] + np.arange(k)]
-        squares[some], indices[some] = values[kept], others[kept]
-    return n_pairs
+        here = slice(start, start + len(some))
+        squares[here], indices[here] = values[kept], others[places[kept]]
+    return squares, indices, n_pairs
 
 
 def _measure(kernel: Kernel, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64]:

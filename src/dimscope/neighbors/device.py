@@ -148,7 +148,7 @@ class DeviceTiles:
         # the median, not the mean: far points must not drag the centre away
         self._centre = points.on_device(sample).median(dim=0).values
 
-    def candidates(self, m: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    def candidates(self, m: int) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
         """For every point, the m others of least lower bound, ascending."""
         step = max(1, _VALUES // self.n_points)
         bounds, indices = [], []
@@ -157,17 +157,19 @@ class DeviceTiles:
                 rows = slice(start, min(start + step, self.n_points))
                 block = self._bounds(rows, self._torch.float32, 2.0**-24)
                 least, places = block.topk(m, dim=1, largest=False, sorted=True)
-                bounds.append(least.double().cpu().numpy())
+                bounds.append(least.cpu().numpy())
                 indices.append(places.cpu().numpy())
                 if self._progress is not None:
                     self._progress(rows.stop / self.n_points)
         return np.concatenate(bounds), np.concatenate(indices).astype(np.intp)
 
-    def row_bounds(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Lower bounds of the squared distances from some points to all, in float64."""
+    def row_bounds(
+        self, rows: NDArray[np.intp], among: NDArray[np.intp] | None = None
+    ) -> NDArray[np.float64]:
+        """Lower bounds of the squared distances from some points to others, in float64."""
         with _full_precision(self._torch):
             block: NDArray[np.float64] = (
-                self._bounds(rows, self._torch.float64, 2.0**-53).cpu().numpy()
+                self._bounds(rows, self._torch.float64, 2.0**-53, among).cpu().numpy()
             )
         return block
 
@@ -191,24 +193,26 @@ class DeviceTiles:
         values = (self.points.on_device(rows, columns) - self._centre[columns]).mul_(self.unit)
         return values.to(dtype)
 
-    def _bounds(self, rows: Any, dtype: Any, unit_roundoff: float) -> Any:
-        """Lower bounds from some rows to all; infinite from a point to itself."""
-        width = self.points.n_features
-        everyone = slice(0, self.n_points)
+    def _bounds(
+        self, rows: Any, dtype: Any, unit_roundoff: float, among: NDArray[np.intp] | None = None
+    ) -> Any:
+        """Lower bounds from some rows to others; infinite from a point to itself."""
+        torch, width, device = self._torch, self.points.n_features, self.points.array.device
         numbers = np.arange(self.n_points)[rows]
-        device = self.points.array.device
-        gram = self._torch.zeros(len(numbers), self.n_points, dtype=dtype, device=device)
-        norms = self._torch.zeros(self.n_points, dtype=dtype, device=device)
+        others = np.arange(self.n_points) if among is None else among
+        gram = torch.zeros(len(numbers), len(others), dtype=dtype, device=device)
+        mine = torch.zeros(len(numbers), dtype=dtype, device=device)
+        theirs = torch.zeros(len(others), dtype=dtype, device=device)
         for start in range(0, width, RUN):
             columns = slice(start, min(start + RUN, width))
-            right = self._centred(everyone, columns, dtype)
-            left = right[self._torch.from_numpy(numbers).to(device)]
+            left = self._centred(numbers, columns, dtype)
+            right = self._centred(slice(None) if among is None else among, columns, dtype)
             gram.addmm_(left, right.T)
-            norms += right.square().sum(dim=1)
-        weighted = norms * (1 - 2 * rounding_bound(width, unit_roundoff))
-        mine = self._torch.from_numpy(numbers).to(device)
-        gram.mul_(-2).add_(weighted).add_((weighted[mine] - width * 2.0**-126)[:, None])
-        gram[self._torch.arange(len(numbers), device=device), mine] = float("inf")
+            mine += left.square().sum(dim=1)
+            theirs += right.square().sum(dim=1)
+        weight = 1 - 2 * rounding_bound(width, unit_roundoff)
+        gram.mul_(-2).add_(weight * theirs).add_((weight * mine - width * 2.0**-126)[:, None])
+        gram[torch.from_numpy(numbers[:, None] == others).to(device)] = float("inf")
         return gram
 
 

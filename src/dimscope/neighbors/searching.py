@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dimscope.errors import DegeneratePoints
-from dimscope.neighbors.certified import Kernel, certified_neighbors
+from dimscope.neighbors.certified import (
+    Kernel,
+    Listed,
+    certified_among,
+    certified_neighbors,
+    certified_rows,
+)
 from dimscope.neighbors.device import DevicePoints, DeviceTiles, is_on_device
 from dimscope.neighbors.duplicates import distinct_rows
 from dimscope.neighbors.engines import Engine, Exact
@@ -26,7 +32,7 @@ __all__ = ["TREE_FEATURES", "nearest_neighbors"]
 
 # Squares of smaller distances, in units of the largest absolute value, lose digits.
 _NEAREST = 2.0**-480
-_FEW = 64  # a pair by differences costs as much as so many by a product
+_FEW = 4  # one side of a product in float64 costs as much as so many of a symmetric one
 TREE_FEATURES = 16  # measured: above, tiles are faster even on data of low dimension
 
 
@@ -87,13 +93,13 @@ def nearest_neighbors(
         k = max(2, min(k, len(rows) - 1))
     _check_distinct(checked.n_points, len(rows), k)
     distinct = checked if len(rows) == checked.n_points else checked.select(rows)
-    distances, indices, how = _search(distinct, k, progress)
+    distances, indices, how, lists = _search(distinct, k, progress)
     _check_range(distances[:, 0], checked, rows)
 
     def search_again(
-        queries: NDArray[np.intp], among: NDArray[np.intp], wanted: int
+        queries: NDArray[np.intp], labels: NDArray[np.intp], wanted: int
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        return _search_rows(distinct, queries, among, wanted)
+        return _search_groups(distinct, lists, queries, labels, wanted)
 
     provenance = Provenance(
         "nearest_neighbors",
@@ -136,13 +142,13 @@ def _check_range(nearest: NDArray[np.float64], points: Points, rows: NDArray[np.
 
 def _search(
     points: Points, k: int, progress: Callable[[float], None] | None
-) -> tuple[NDArray[np.float64], NDArray[np.intp], dict[str, Any]]:
+) -> tuple[NDArray[np.float64], NDArray[np.intp], dict[str, Any], tuple[Kernel, Listed] | None]:
     if points.n_features <= TREE_FEATURES and not isinstance(points, DevicePoints):
-        return *tree_neighbors(points, k, progress), {"where": "tree"}
+        return *tree_neighbors(points, k, progress), {"where": "tree"}, None
     kernel = _kernel(points, progress)
-    distances, indices, effort = certified_neighbors(kernel, k)
+    distances, indices, effort, listed = certified_neighbors(kernel, k)
     where = str(points.array.device) if isinstance(points, DevicePoints) else "tiles"
-    return distances, indices, {"where": where, **effort}
+    return distances, indices, {"where": where, **effort}, (kernel, listed)
 
 
 def _kernel(points: Points, progress: Callable[[float], None] | None = None) -> Kernel:
@@ -151,21 +157,32 @@ def _kernel(points: Points, progress: Callable[[float], None] | None = None) -> 
     return Tiles(points, progress)
 
 
-def _search_rows(
-    points: Points, queries: NDArray[np.intp], among: NDArray[np.intp], k: int
+def _search_groups(
+    points: Points,
+    lists: tuple[Kernel, Listed] | None,
+    queries: NDArray[np.intp],
+    labels: NDArray[np.intp],
+    k: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """The k nearest of some points, themselves among ``among``; few by direct differences."""
-    if k >= len(among):
-        raise DegeneratePoints(f"{len(among)} chosen points do not have {k} neighbours each")
-    if _FEW * len(queries) > len(among):
-        distances, indices, _ = _search(points.select(among), k, None)
-        place = np.empty(points.n_points, dtype=np.intp)
-        place[among] = np.arange(len(among))
-        return distances[place[queries]], among[indices[place[queries]]]
-    kernel = _kernel(points)
-    squares = kernel.pair_squares(
-        np.repeat(queries, len(among)), np.tile(among, len(queries))
-    ).reshape(len(queries), -1)
-    squares[queries[:, None] == among] = np.inf
-    order = np.argsort(squares, axis=1, kind="stable")[:, :k]
-    return np.sqrt(np.take_along_axis(squares, order, axis=1)) / kernel.unit, among[order]
+    """The k nearest with the same label: from the lists of all, or searched in each group."""
+    few = np.bincount(labels[labels >= 0])[labels[queries]] <= k
+    if few.any():
+        size = int((labels == labels[queries[few.argmax()]]).sum())
+        raise DegeneratePoints(f"{size} chosen points do not have {k} neighbours each")
+    distances, indices = np.empty((len(queries), k)), np.empty((len(queries), k), dtype=np.intp)
+    left = np.arange(len(queries))
+    if lists is not None:
+        squares, indices, cleared = certified_among(*lists, queries, labels, k)
+        distances = np.sqrt(squares) / lists[0].unit
+        left = np.flatnonzero(~cleared)
+    for label in np.unique(labels[queries[left]]):
+        among, mine = np.flatnonzero(labels == label), left[labels[queries[left]] == label]
+        if _FEW * len(mine) > len(among):
+            found, others, *_ = _search(points.select(among), k, None)
+            place = np.searchsorted(among, queries[mine])
+            distances[mine], indices[mine] = found[place], among[others[place]]
+        else:
+            kernel = lists[0] if lists else _kernel(points)
+            squares, indices[mine], _ = certified_rows(kernel, queries[mine], k, among)
+            distances[mine] = np.sqrt(squares) / kernel.unit
+    return distances, indices

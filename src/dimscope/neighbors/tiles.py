@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dimscope.neighbors.blas import add_gram, add_product, mirror, one_thread_each
+from dimscope.neighbors.candidates import Candidates
 from dimscope.neighbors.centring import Centred
 from dimscope.neighbors.differences import pair_squares
 from dimscope.points import Points
@@ -33,7 +34,6 @@ __all__ = ["Tiles", "rounding_bound"]
 
 TILE = 2048  # rows and columns of a tile
 RUN = 1024  # features in one product
-_PASSES = 100  # candidates a row up to which repeated minima are faster than a partition
 
 
 def rounding_bound(n_features: int, unit_roundoff: float) -> float:
@@ -73,7 +73,7 @@ class Tiles:
 
     # -- candidates ---------------------------------------------------------------
 
-    def candidates(self, m: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    def candidates(self, m: int) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
         """For every point, the m others of least lower bound, ascending.
 
         Parameters
@@ -88,9 +88,7 @@ class Tiles:
         indices : array of shape (n_points, m)
         """
         n = self.n_points
-        self._m = m
-        self._bounds = np.full((n, m), np.inf, dtype=np.float32)
-        self._indices = np.full((n, m), -1, dtype=np.intp)
+        self._best = Candidates(n, m)
         self._norms = np.zeros(n, dtype=np.float32)
         tiles = spans(n, TILE)
         self._done = 0.0
@@ -99,7 +97,7 @@ class Tiles:
             # that leave little to sort in the others.
             self._multiply([(tile, tile) for tile in tiles])
             self._multiply([(a, b) for i, a in enumerate(tiles) for b in tiles[i + 1 :]])
-        return self._bounds.astype(np.float64), self._indices
+        return self._best.ascending()
 
     def _multiply(self, pairs: list[tuple[slice, slice]]) -> None:
         """Form every tile, its columns split over threads where tiles are few."""
@@ -163,53 +161,9 @@ class Tiles:
         bounds += weight * self._norms[b]
         if a == b:
             np.fill_diagonal(bounds, np.inf)
-            self._merge_lists(a, *_smallest(bounds, self._m, b.start))
-            return
-        limit_a, limit_b = self._bounds[a, -1], self._bounds[b, -1]
-        width = bounds.shape[1]
-        most = 16 * self._m * max(bounds.shape)
-        hits = np.flatnonzero(bounds < limit_a[:, None])
-        if len(hits) > most:
-            # a copy: the columns are searched next, and need every bound
-            self._merge_lists(a, *_smallest(bounds.copy(), self._m, b.start))
-        else:
-            row, column = np.divmod(hits, width)
-            self._merge(row + a.start, column + b.start, bounds.ravel()[hits])
-        hits = np.flatnonzero(bounds < limit_b)
-        if len(hits) > most:
-            turned = np.ascontiguousarray(bounds.T)
-            self._merge_lists(b, *_smallest(turned, self._m, a.start))
-        else:
-            row, column = np.divmod(hits, width)
-            self._merge(column + b.start, row + a.start, bounds.ravel()[hits])
-
-    def _merge(
-        self, rows: NDArray[np.intp], others: NDArray[np.intp], values: NDArray[np.float32]
-    ) -> None:
-        """Put a few new candidates into the lists of their rows and keep the m least."""
-        m = self._m
-        with self._lock:
-            touched = np.unique(rows)
-            rows = np.concatenate([np.repeat(touched, m), rows])
-            others = np.concatenate([self._indices[touched].ravel(), others])
-            values = np.concatenate([self._bounds[touched].ravel(), values])
-            order = np.lexsort((values, rows))
-            rows = rows[order]
-            starts = np.flatnonzero(np.diff(rows, prepend=-1))
-            kept = order[(starts[:, None] + np.arange(m)).ravel()]
-            self._bounds[touched] = values[kept].reshape(-1, m)
-            self._indices[touched] = others[kept].reshape(-1, m)
-
-    def _merge_lists(
-        self, rows: slice, others: NDArray[np.intp], values: NDArray[np.float32]
-    ) -> None:
-        """Put m new candidates into the list of every row of a tile and keep the m least."""
-        with self._lock:
-            values = np.concatenate([self._bounds[rows], values], axis=1)
-            others = np.concatenate([self._indices[rows], others], axis=1)
-            order = np.argsort(values, axis=1)[:, : self._m]
-            self._bounds[rows] = np.take_along_axis(values, order, axis=1)
-            self._indices[rows] = np.take_along_axis(others, order, axis=1)
+        self._best.offer(a, b, bounds)
+        if a != b:
+            self._best.offer_turned(a, b, bounds)
 
     # -- decisions --------------------------------------------------------------------
 
@@ -217,28 +171,34 @@ class Tiles:
         """Squared distances by direct differences; see :func:`~.differences.pair_squares`."""
         return pair_squares(self.points, i, j, self.unit)
 
-    def row_bounds(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Lower bounds of the squared distances from some points to all, in float64.
+    def row_bounds(
+        self, rows: NDArray[np.intp], among: NDArray[np.intp] | None = None
+    ) -> NDArray[np.float64]:
+        """Lower bounds of the squared distances from some points to others, in float64.
 
         Parameters
         ----------
         rows : array of int, shape (m,)
+        among : array of int, shape (n,), optional
+            The others; all points by default.
 
         Returns
         -------
-        array of shape (m, n_points)
+        array of shape (m, n)
             Infinite from a point to itself.
         """
         width = self.points.n_features
-        result = np.empty((len(rows), self.n_points))
+        others = np.arange(self.n_points) if among is None else among
+        result = np.empty((len(rows), len(others)))
 
         def work(span: slice) -> None:
+            chosen = span if among is None else among[span]
             gram = np.zeros((len(rows), span.stop - span.start))
             mine, theirs = np.zeros(len(rows)), np.zeros(span.stop - span.start)
             left_buffer, right_buffer = np.empty((len(mine), RUN)), np.empty((len(theirs), RUN))
             for columns in spans(width, RUN):
                 left = self._centred.block(rows, columns, left_buffer)
-                right = self._centred.block(span, columns, right_buffer)
+                right = self._centred.block(chosen, columns, right_buffer)
                 gram += left @ right.T
                 mine += np.vecdot(left, left)
                 theirs += np.vecdot(right, right)
@@ -246,28 +206,6 @@ class Tiles:
             result[:, span] = weight * (mine[:, None] + theirs) - 2 * gram
 
         with one_thread_each():
-            parallel(work, spans(self.n_points, min(TILE, -(-self.n_points // workers()))))
-        result[np.arange(len(rows)), rows] = np.inf
+            parallel(work, spans(len(others), min(TILE, -(-len(others) // workers()))))
+        result[rows[:, None] == others] = np.inf
         return result
-
-
-def _smallest(
-    values: NDArray[np.float32], m: int, column: int
-) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Places, counted from ``column``, and values of the m least of every row.
-
-    Overwrites ``values``. A few passes of ``argmin``, which is vectorised, are ten times
-    faster than ``argpartition``; many are not.
-    """
-    m = min(m, values.shape[1])
-    everyone = np.arange(len(values))
-    if m > _PASSES:
-        places = np.argpartition(values, m - 1, axis=1)[:, :m]
-        return places + column, np.take_along_axis(values, places, axis=1)
-    places = np.empty((len(values), m), dtype=np.intp)
-    least = np.empty((len(values), m), dtype=values.dtype)
-    for rank in range(m):
-        places[:, rank] = values.argmin(axis=1)
-        least[:, rank] = values[everyone, places[:, rank]]
-        values[everyone, places[:, rank]] = np.inf
-    return places + column, least

@@ -11,10 +11,12 @@ from dimscope.errors import BadPoints, DegeneratePoints
 from dimscope.provenance import Provenance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
+    # points whose list ran out, a label for every point (-1: not chosen), k -> distances and
+    # indices of the k nearest with the same label
     SearchAgain = Callable[
         [NDArray[np.intp], NDArray[np.intp], int], tuple[NDArray[np.float64], NDArray[np.intp]]
     ]
@@ -160,22 +162,52 @@ class Neighbors:
         >>> n.within([0, 1, 3]).distances.tolist()
         [[1.0, 3.0], [1.0, 2.0], [2.0, 3.0]]
         """
-        rows = np.asarray(rows)
-        if rows.dtype.kind not in "iu" or rows.ndim != 1:
-            raise BadPoints("rows must be a list of whole numbers; for a mask give np.flatnonzero")
-        rows = rows.astype(np.intp)
+        return self.split([rows], k)[0]
+
+    def split(self, groups: Iterable[Any], k: int = 2) -> list[Neighbors]:
+        """:meth:`within` for several groups of points that share none.
+
+        Parameters
+        ----------
+        groups : iterable of arrays of int
+            Positions among the distinct points, none of them twice.
+        k : int
+            Neighbours wanted.
+
+        Returns
+        -------
+        list of Neighbors
+            One a group.
+
+        Raises
+        ------
+        DegeneratePoints
+            As in :meth:`within`.
+
+        Examples
+        --------
+        >>> from dimscope import nearest_neighbors
+        >>> found = nearest_neighbors([[0.0], [1.0], [2.0], [4.0], [5.0], [7.0]])
+        >>> [one.distances[:, 0].tolist() for one in found.split([[0, 2, 4], [1, 3, 5]])]
+        [[2.0, 2.0, 3.0], [3.0, 3.0, 3.0]]
+        """
+        several = [_positions(one) for one in groups]
+        rows = np.concatenate(several)
         if len(rows) and not 0 <= rows.min() <= rows.max() < self.n_distinct:
             raise BadPoints(f"rows must be between 0 and {self.n_distinct - 1}")
-        position = np.full(self.n_distinct, -1, dtype=np.intp)
-        position[rows] = np.arange(len(rows))
-        if len(np.unique(rows)) != len(rows):
+        sizes = [len(one) for one in several]
+        labels = np.full(self.n_distinct, -1, dtype=np.intp)
+        labels[rows] = np.repeat(np.arange(len(several)), sizes)
+        position = np.empty(self.n_distinct, dtype=np.intp)
+        position[rows] = np.concatenate([np.arange(size) for size in sizes])
+        if (np.bincount(rows, minlength=1) > 1).any():
             raise BadPoints("rows must not repeat: a repeated point has a neighbour at distance 0")
-        local = position[self.indices[rows]]
-        kept = local >= 0
+        found = self.indices[rows]
+        kept = labels[found] == labels[rows][:, None]
         # a stable sort of the flags brings the survivors to the front, still ascending
         order = np.argsort(~kept, axis=1, kind="stable")[:, :k]
         distances = np.take_along_axis(self.distances[rows], order, axis=1)
-        indices = np.take_along_axis(local, order, axis=1)
+        indices = np.take_along_axis(found, order, axis=1)
         short = np.flatnonzero(kept.sum(axis=1) < k)
         if len(short):
             if self.search_again is None:
@@ -183,19 +215,41 @@ class Neighbors:
                     f"{len(short)} of {len(rows)} points have fewer than {k} of their {self.k} "
                     "neighbours among the chosen rows; give Neighbors with more neighbours"
                 )
-            distances[short], found = self.search_again(rows[short], rows, k)
-            indices[short] = position[found]
+            distances[short], indices[short] = self.search_again(rows[short], labels, k)
+        indices = position[indices]
         assert self.rows is not None  # set in __post_init__
-        again = self.search_again
+        result = []
+        for own, stop in zip(several, np.cumsum(sizes), strict=True):
+            here = slice(stop - len(own), stop)
+            result.append(
+                Neighbors(
+                    distances[here], indices[here], self.rows[own], len(own), self.guarantee,
+                    self.provenance, _among(self.search_again, own, self.n_distinct),
+                )
+            )  # fmt: skip
+        return result
 
-        def search_again(
-            queries: NDArray[np.intp], among: NDArray[np.intp], wanted: int
-        ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-            assert again is not None
-            found, others = again(rows[queries], rows[among], wanted)
-            return found, position[others]
 
-        return Neighbors(
-            distances, indices, self.rows[rows], len(rows), self.guarantee, self.provenance,
-            search_again if again else None,
-        )  # fmt: skip
+def _positions(rows: Any) -> NDArray[np.intp]:
+    rows = np.asarray(rows)
+    if rows.dtype.kind not in "iu" or rows.ndim != 1:
+        raise BadPoints("rows must be a list of whole numbers; for a mask give np.flatnonzero")
+    return np.asarray(rows, dtype=np.intp)
+
+
+def _among(again: SearchAgain | None, rows: NDArray[np.intp], n: int) -> SearchAgain | None:
+    """A search among some of n points, which are numbered anew."""
+    if again is None:
+        return None
+
+    def search_again(
+        queries: NDArray[np.intp], labels: NDArray[np.intp], k: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        whole = np.full(n, -1, dtype=np.intp)
+        whole[rows] = labels
+        distances, indices = again(rows[queries], whole, k)
+        position = np.empty(n, dtype=np.intp)
+        position[rows] = np.arange(len(rows))
+        return distances, position[indices]
+
+    return search_again
