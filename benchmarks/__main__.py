@@ -6,7 +6,17 @@ import argparse
 import re
 from pathlib import Path
 
-from benchmarks import authors, correction, coverage, embedding, engine, profiles, scales
+from benchmarks import (
+    authors,
+    correction,
+    coverage,
+    embedding,
+    engine,
+    intervals,
+    profiles,
+    scales,
+    statements,
+)
 from benchmarks.timing import machine
 
 _PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -22,7 +32,9 @@ def main() -> None:
         "authors": authors.run,
         "embedding": embedding.run,
         "coverage": coverage.run,
+        "intervals": intervals.run,
         "correction": correction.run,
+        "statements": statements.run,
         "scales": scales.run,
     }
     parser.add_argument("--only", choices=sections, action="append")

@@ -27,7 +27,9 @@ _HOMES = {
     "Estimate": "estimates",
     "Exact": "neighbors",
     "Fit": "estimators",
+    "Gap": "spectra",
     "Gride": "estimators",
+    "I3D": "estimators",
     "Layer": "activations",
     "MLE": "estimators",
     "PCA": "estimators",
@@ -60,6 +62,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "I3D",
     "MLE",
     "PCA",
     "Activations",
@@ -74,6 +77,7 @@ __all__ = [
     "Estimator",
     "Exact",
     "Fit",
+    "Gap",
     "Gride",
     "Layer",
     "NeighborEstimator",
@@ -113,6 +117,7 @@ if TYPE_CHECKING:
     from dimscope.errors import BadPoints, BadSource, DegeneratePoints, DimscopeError, TiedPoints
     from dimscope.estimates import Estimate
     from dimscope.estimators import (
+        I3D,
         MLE,
         PCA,
         Estimator,
@@ -134,7 +139,7 @@ if TYPE_CHECKING:
     from dimscope.provenance import Provenance
     from dimscope.scales import rank_curve, scale_curve
     from dimscope.sources import load_model
-    from dimscope.spectra import Spectrum, spectrum, surrogate
+    from dimscope.spectra import Gap, Spectrum, spectrum, surrogate
 
 
 def __getattr__(name: str) -> Any:

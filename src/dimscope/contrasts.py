@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 
 from dimscope.errors import BadPoints
 from dimscope.estimates import Estimate
-from dimscope.uncertainty import covariance
+from dimscope.uncertainty import covariance, quantile
 
 __all__ = ["Difference", "difference"]
 
@@ -30,6 +29,8 @@ class Difference:
         Standard error of the difference; NaN when there is none.
     correlation : float
         Of the two estimates, through the stimuli that they share.
+    degrees_of_freedom : float
+        Of the standard error; infinite but for means over a few classes.
 
     Examples
     --------
@@ -41,13 +42,19 @@ class Difference:
     difference: float
     std_error: float
     correlation: float
+    degrees_of_freedom: float = math.inf
 
     @property
     def p_value(self) -> float:
-        """Two-sided p-value of no difference, normal; NaN without an error."""
+        """Two-sided p-value of no difference, normal or Student's; NaN without an error."""
         if self.difference == 0:
             return 1.0
-        return math.erfc(abs(self.difference) / self.std_error / math.sqrt(2))
+        t = abs(self.difference) / self.std_error
+        if math.isinf(self.degrees_of_freedom):
+            return math.erfc(t / math.sqrt(2))
+        from scipy.special import stdtr
+
+        return float(2 * stdtr(self.degrees_of_freedom, -t))
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -64,7 +71,7 @@ class Difference:
         """
         if not 0 < p < 1:
             raise ValueError(f"the level of an interval is between 0 and 1, not {p}")
-        half = NormalDist().inv_cdf((1 + p) / 2) * self.std_error
+        half = quantile((1 + p) / 2, self.degrees_of_freedom) * self.std_error
         return self.difference - half, self.difference + half
 
     def __float__(self) -> float:
@@ -81,7 +88,8 @@ def difference(a: Estimate, b: Estimate) -> Difference:
     ----------
     a, b : Estimate
         Of two layers of a network, or of one layer of two networks that saw the same
-        data; from any estimators that have a standard error.
+        data; from any estimators that have a standard error. Means over classes are
+        compared class by class, a paired t test.
 
     Returns
     -------
@@ -115,7 +123,7 @@ def difference(a: Estimate, b: Estimate) -> Difference:
         if one.influence is None:
             raise BadPoints(
                 f"the {which} estimate holds no influences of points: it was loaded from a file, "
-                "is a mean, or its estimator has no standard error; measure it again"
+                "or its estimator offers none; measure it again"
             )
     if a.n_points != b.n_points:
         raise BadPoints(
@@ -130,4 +138,5 @@ def difference(a: Estimate, b: Estimate) -> Difference:
         a.dimension - b.dimension,
         math.sqrt(variance) if variance > 0 else math.nan,
         shared / (a.std_error * b.std_error),
+        min(a.degrees_of_freedom, b.degrees_of_freedom),
     )

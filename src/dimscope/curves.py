@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dimscope.estimates import LOWER_BOUND_ABOVE
 from dimscope.provenance import Provenance
 
 if TYPE_CHECKING:
@@ -139,8 +140,9 @@ class ScaleCurve:
             if by_rank
             else f"{flat.first.n_points} to {flat.last.n_points} points"
         )
+        bound = "at least " if flat.dimension > LOWER_BOUND_ABOVE else ""
         return (
-            f"The dimension is {flat.dimension:.3g} from {ends} "
+            f"The dimension is {bound}{flat.dimension:.3g} from {ends} "
             f"(it varies by {flat.spread:.0%} there)."
         )
 

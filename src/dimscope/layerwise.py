@@ -14,8 +14,11 @@ from dimscope.estimates import LOWER_BOUND_ABOVE, Estimate
 from dimscope.measuring import Estimators, estimate, named_estimators
 from dimscope.profiles import Profile
 from dimscope.provenance import Provenance, versions
+from dimscope.uncertainty import Influence
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from dimscope.estimators import Estimator
     from dimscope.neighbors import Engine
 
@@ -141,7 +144,9 @@ def _over_classes(
     for key in named:
         for layer in activations.layers:
             each = [one.of(key)[layer.name] for one in classes.values()]
-            measured = np.array([e.dimension for e in each if not math.isnan(e.dimension)])
+            every = np.array([e.dimension for e in each])
+            places = np.flatnonzero(~np.isnan(every))
+            measured = every[places]
             missing = next((e.reason for e in each if e.reason), "")
             mean = float(measured.mean()) if len(measured) else math.nan
             std = float(measured.std(ddof=1)) if len(measured) > 1 else math.nan
@@ -155,6 +160,7 @@ def _over_classes(
                 is_lower_bound=mean > LOWER_BOUND_ABOVE,
                 reason=missing,
                 degrees_of_freedom=max(1, len(measured) - 1),
+                influence=_of_classes(measured, places) if len(measured) > 1 else None,
                 provenance=Provenance(
                     "mean over classes",
                     {"estimator": repr(named[key]), "classes": len(measured)},
@@ -162,3 +168,10 @@ def _over_classes(
                 ),
             )
     return means, spread
+
+
+def _of_classes(measured: NDArray[np.float64], places: NDArray[np.intp]) -> Influence:
+    """What each class adds to the mean over classes; n / (n - 1) for the mean being measured."""
+    n = len(measured)
+    scores = (measured - measured.mean()) * math.sqrt(n / (n - 1))
+    return Influence(scores, np.empty((2, 0), dtype=np.intp), places)

@@ -7,6 +7,7 @@ reads in print and for colour-blind readers.
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -39,16 +40,20 @@ def _new_axes() -> Axes:
     return figure.add_subplot()
 
 
-def plot_profile(profile: Profile, ax: Axes | None = None, **style: Any) -> Axes:
+def plot_profile(
+    profile: Profile, ax: Axes | None = None, *, simultaneous: bool = False, **style: Any
+) -> Axes:
     """Draw the dimension of every layer against relative depth.
 
     Parameters
     ----------
     profile : Profile
         By class, the error bars are the standard deviation over classes; otherwise the
-        95 % interval.
+        95 % interval of each layer.
     ax : matplotlib.axes.Axes, optional
         New ones without it.
+    simultaneous : bool
+        Error bars that hold for all layers at once (:meth:`dimscope.Profile.simultaneous`).
     **style
         Passed to :meth:`matplotlib.axes.Axes.errorbar`.
 
@@ -67,7 +72,7 @@ def plot_profile(profile: Profile, ax: Axes | None = None, **style: Any) -> Axes
     several = len(profile.estimators) > 1
     for estimator in profile.estimators:
         label = " ".join(p for p in (profile.name, estimator if several else "") if p)
-        _draw(profile, estimator, ax, {"label": label or None, **style})
+        _draw(profile, estimator, ax, {"label": label or None, **style}, simultaneous)
     _name_layers(profile, ax)
     _finish(ax)
     return ax
@@ -166,11 +171,19 @@ def _look(number: int) -> dict[str, Any]:
     }
 
 
-def _draw(profile: Profile, estimator: str, ax: Axes, style: dict[str, Any]) -> None:
+def _draw(
+    profile: Profile, estimator: str, ax: Axes, style: dict[str, Any], simultaneous: bool = False
+) -> None:
     frame = profile.to_frame()
     frame = frame[frame["estimator"] == estimator]
     if profile.classes:
         frame = frame[frame["label"] == "mean"]
+    if simultaneous:
+        bounds = profile.simultaneous(estimator=estimator)
+        every = [bounds.get(layer, (math.nan, math.nan)) for layer in frame["layer"]]
+        below = frame["dimension"] - [lower for lower, _ in every]
+        above = [upper for _, upper in every] - frame["dimension"]
+    elif profile.classes:
         below = above = frame["class_std"]
     else:
         below = frame["dimension"] - frame["lower"]

@@ -93,6 +93,39 @@ class Profile(Mapping[str, Estimate]):
         of = f", {len(self.classes)} classes" if self.classes else ""
         return f"Profile({self.name!r}, {len(self)} layers{of}, {', '.join(self.estimators)})"
 
+    def simultaneous(
+        self, p: float = 0.95, estimator: str | None = None
+    ) -> dict[str, tuple[float, float]]:
+        """Intervals that hold for all layers at once, at level p.
+
+        Parameters
+        ----------
+        p : float
+            Probability that no layer falls outside of its interval.
+        estimator : str, optional
+            The first by default.
+
+        Returns
+        -------
+        dict of layer name -> (lower, upper)
+            Of the layers that have a standard error.
+
+        Notes
+        -----
+        Each of m layers has an interval at level p^(1/m) (Sidak): together they hold with
+        probability at least p for normal errors, however the layers depend on each other.
+
+        Examples
+        --------
+        >>> layers = tuple(Layer(name) for name in "ab")
+        >>> p = Profile(layers, {"twonn": {n: Estimate(10.0, 0.5) for n in "ab"}})
+        >>> [round(bound, 2) for bound in p.simultaneous()["a"]]  # one at 95 %: 9.07, 11.03
+        [8.94, 11.18]
+        """
+        found = self.of(self.estimators[0] if estimator is None else estimator)
+        known = {name: one for name, one in found.items() if math.isfinite(one.std_error)}
+        return {name: one.interval_at(p ** (1 / len(known))) for name, one in known.items()}
+
     def to_frame(self) -> pd.DataFrame:
         """Tidy table: one row for each layer and estimator (and class).
 

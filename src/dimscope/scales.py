@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import itertools
 import math
-import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from dimscope.curves import ScaleCurve, ScalePoint
-from dimscope.errors import DegeneratePoints, TiedPoints
+from dimscope.errors import DegeneratePoints
 from dimscope.estimators import Gride, NeighborEstimator, TwoNN
 from dimscope.neighbors import Engine, Neighbors, nearest_neighbors
 from dimscope.provenance import Provenance, versions
@@ -167,18 +166,19 @@ def _neighbors(
 
 def _scale_point(several: list[Neighbors], estimator: NeighborEstimator) -> ScalePoint:
     near, far = estimator.compared
-    with warnings.catch_warnings():
-        if len(several) > 1:  # the whole has warned already
-            warnings.simplefilter("ignore", TiedPoints)
-        found = [estimator.from_neighbors(one) for one in several]
-    dimensions = np.array([one.dimension for one in found])
-    std = float(dimensions.std(ddof=1)) if len(found) > 1 else math.nan
+    if len(several) == 1:
+        found = estimator.from_neighbors(several[0])
+        dimension, std, std_error = found.dimension, math.nan, found.std_error
+    else:
+        each = np.array([estimator.evaluate(one).dimension for one in several])
+        dimension, std = float(each.mean()), float(each.std(ddof=1))
+        std_error = std / math.sqrt(len(each))
     return ScalePoint(
         several[0].n_distinct,
         len(several),
         (near, far),
         float(np.mean([one.distances[:, far - 1].mean() for one in several])),
-        float(dimensions.mean()),
+        dimension,
         std,
-        std / math.sqrt(len(found)) if len(found) > 1 else found[0].std_error,
+        std_error,
     )

@@ -21,9 +21,28 @@ from dimscope.threads import spans
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Spectrum", "spectrum", "surrogate"]
+__all__ = ["Gap", "Spectrum", "spectrum", "surrogate"]
 
 _VALUES = 1 << 22  # of a block, in float64
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The widest gap of a spectrum, and whether it is one.
+
+    Parameters
+    ----------
+    after : int
+        Number of eigenvalues before it.
+    ratio : float
+        The last eigenvalue before it over the first after; infinite if that is zero.
+    p_value : float
+        Small if a smooth spectrum has no such gap.
+    """
+
+    after: int
+    ratio: float
+    p_value: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +100,59 @@ class Spectrum:
         """
         share = self.eigenvalues / self.eigenvalues.sum()
         return float(1 / (share @ share))
+
+    def gap(self) -> Gap:
+        """The widest gap among the leading half of the eigenvalues, and a test that it is one.
+
+        Returns
+        -------
+        Gap
+
+        Raises
+        ------
+        DegeneratePoints
+            If there are fewer than 3 eigenvalues.
+
+        Notes
+        -----
+        The largest values of a power law have k ln(lambda_k / lambda_(k+1)) independent and
+        exponential (Renyi 1953). Fisher's test asks whether the largest of m such terms holds
+        too large a share g of their sum: p = min(1, m (1 - g)^(m-1)), exact above g = 1/2 and an
+        upper bound below. Eigenvalues repel, so that a smooth spectrum is more even than that and
+        is called gapped less often than p says. Eigenvalues that are zero but for rounding
+        end the spectrum: a gap with p = 0.
+
+        References
+        ----------
+        A. Renyi, "On the theory of order statistics", Acta Mathematica Hungarica 4 (1953).
+        R. A. Fisher, "Tests of significance in harmonic analysis", Proceedings of the Royal
+        Society A 125 (1929).
+
+        Examples
+        --------
+        >>> from dimscope.manifolds import cube, embed
+        >>> noise = 0.01 * np.random.default_rng(0).standard_normal((500, 40))
+        >>> spectrum(embed(cube(500, 3), 40) + noise).gap().after
+        3
+        >>> spectrum(noise).gap().p_value
+        1.0
+        """
+        values = self.eigenvalues
+        if len(values) < 3:
+            raise DegeneratePoints(
+                f"a gap needs at least 3 eigenvalues, but there are {len(values)}"
+            )
+        m = len(values) // 2
+        rounding = max(self.n_points, self.n_features) * np.finfo(float).eps * values[0]
+        rank = int((values > rounding).sum())
+        if rank <= m:
+            return Gap(rank, np.inf, 0.0)
+        ratios = values[:m] / values[1 : m + 1]
+        terms = np.arange(1, m + 1) * np.log(ratios)
+        after = int(terms.argmax()) + 1
+        share = terms[after - 1] / terms.sum() if terms.any() else 1 / m
+        p_value = min(1.0, m * (1 - share) ** (m - 1))
+        return Gap(after, float(ratios[after - 1]), float(p_value))
 
 
 def spectrum(points: Any, *, normalized: bool = False) -> Spectrum:

@@ -19,7 +19,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Influence", "covariance", "dependent_pairs", "interval"]
+__all__ = ["Influence", "covariance", "dependent_pairs", "interval", "quantile"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,11 +151,18 @@ def interval(
         raise ValueError(f"the level of an interval is between 0 and 1, not {p}")
     if not dimension > 0 or not np.isfinite(std_error):
         return (float("nan"), float("nan"))
-    factor = float(np.exp(_quantile((1 + p) / 2, degrees_of_freedom) * std_error / dimension))
+    factor = float(np.exp(quantile((1 + p) / 2, degrees_of_freedom) * std_error / dimension))
     return (dimension / factor, dimension * factor)
 
 
-def _quantile(p: float, degrees_of_freedom: float) -> float:
+def quantile(p: float, degrees_of_freedom: float = math.inf) -> float:
+    """Quantile of Student's t, or of the normal law for infinite degrees of freedom.
+
+    Examples
+    --------
+    >>> round(quantile(0.975), 3), round(quantile(0.975, 4), 3)
+    (1.96, 2.776)
+    """
     if math.isinf(degrees_of_freedom):
         return NormalDist().inv_cdf(p)
     from scipy.special import stdtrit

@@ -5,13 +5,34 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dimscope import Resampled, TwoNN, nearest_neighbors
+from dimscope import (
+    I3D,
+    MLE,
+    PCA,
+    Gride,
+    ParticipationRatio,
+    Resampled,
+    TwoNN,
+    nearest_neighbors,
+)
 
 few = settings(deadline=None, max_examples=25, derandomize=True)
 seeds = st.integers(0, 2**32 - 1)
 widths = st.sampled_from([2, 5, 16, 17, 60])
 dtypes = st.sampled_from(["float32", "float64"])
-ESTIMATORS = [TwoNN(), TwoNN(fit="regression"), TwoNN(discard=0)]
+TRIPLETS = TwoNN(fit="triplets")  # chosen in the order of the points
+ESTIMATORS = [
+    TwoNN(),
+    TwoNN(fit="regression"),
+    TRIPLETS,
+    TwoNN(discard=0),
+    Gride(1, 2),
+    Gride(2, 4),
+    Gride(2, 5),
+    MLE(5),
+    MLE(5, average="dimension"),
+]
+SPECTRAL = [PCA(), PCA(variance=0.99), ParticipationRatio()]
 
 
 def cloud(seed, width, n=120):
@@ -21,13 +42,15 @@ def cloud(seed, width, n=120):
     return np.tanh(x @ rng.standard_normal((x.shape[1], width))) + 0.01 * x[:, :1] ** 2
 
 
-def assert_same(points, other, rel=1e-6):
-    one, two = nearest_neighbors(points), nearest_neighbors(other)
-    for estimator in ESTIMATORS:
+def assert_same(points, other, rel=1e-6, estimators=ESTIMATORS):
+    one, two = nearest_neighbors(points, 5), nearest_neighbors(other, 5)
+    for estimator in estimators:
         a, b = estimator(one), estimator(two)
         assert b.dimension == pytest.approx(a.dimension, rel=rel)
         assert b.std_error == pytest.approx(a.std_error, rel=1e-4)
         assert (b.n_points, b.n_used) == (a.n_points, a.n_used)
+    for estimator in SPECTRAL:
+        assert float(estimator(other)) == pytest.approx(float(estimator(points)), rel=rel)
 
 
 @few
@@ -68,7 +91,9 @@ def test_permutation_of_rows_and_columns(seed, width, dtype):
     rng = np.random.default_rng(seed)
     points = cloud(seed, width).astype(dtype)
     rows, columns = rng.permutation(len(points)), rng.permutation(width)
-    assert_same(points, points[rows][:, columns])
+    assert_same(
+        points, points[rows][:, columns], estimators=[one for one in ESTIMATORS if one != TRIPLETS]
+    )
 
 
 @few
@@ -124,3 +149,29 @@ def test_neighbours_are_sound(seed, width, dtype):
     difference = points[found.indices].astype(float) - points[:, None].astype(float)
     distance = np.linalg.norm(difference, axis=2)
     np.testing.assert_allclose(found.distances, distance, rtol=1e-6)
+
+
+@few
+@given(seeds, st.sampled_from(["cityblock", "hamming"]))
+def test_i3d(seed, metric):
+    rng = np.random.default_rng(seed)
+    counts, estimator = rng.integers(0, 4, (100, 20)), I3D(metric=metric)
+    found = estimator(counts)
+    rows, columns = rng.permutation(100), rng.permutation(20)
+    signs, offset = rng.choice([-1, 1], 20), rng.integers(-1000, 1000, 20)
+    padded = np.pad(counts, ((0, 0), (0, 7)))
+    for other in (counts[rows], counts[:, columns], counts * signs + offset, padded):
+        again = estimator(other)
+        assert float(again) == pytest.approx(float(found), rel=1e-9)
+        assert again.std_error == pytest.approx(found.std_error, rel=1e-9)
+
+
+@few
+@given(seeds, st.sampled_from([17, 60]))
+def test_correlation_matrix_forgets_units_and_offsets(seed, width):
+    points = cloud(seed, width)
+    rng = np.random.default_rng(seed)
+    other = points * rng.uniform(0.1, 10, width) * rng.choice([-1, 1], width) + rng.random(width)
+    other = np.pad(other[:, rng.permutation(width)], ((0, 0), (0, 5)), constant_values=3.0)
+    for estimator in (PCA(normalized=True), ParticipationRatio(normalized=True)):
+        assert float(estimator(other)) == pytest.approx(float(estimator(points)), rel=1e-6)

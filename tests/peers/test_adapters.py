@@ -31,6 +31,11 @@ def test_peers_give_what_they_give_alone(method, parameters):
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_ess():
+    assert 1.5 <= float(SkDim("ESS", {"random_state": 0})(sphere(60, 2))) <= 3.5
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_danco():
     assert 2 <= float(SkDim("DANCo", {"random_state": 0})(sphere(200, 2))) <= 4
 

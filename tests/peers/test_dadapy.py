@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dimscope import Gride, TwoNN, manifolds, nearest_neighbors
+from dimscope import I3D, Gride, TwoNN, manifolds, nearest_neighbors
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-peers" / "bin" / "python"
@@ -43,3 +43,9 @@ def test_gride_at_doubling_ranks(both):
     own = [float(Gride(2**i, 2 ** (i + 1))(neighbors)) for i in range(6)]
     # it stops its search for the root at 1e-7
     assert own == pytest.approx(peer["gride"], rel=1e-6)
+
+
+def test_i3d(both):
+    _, peer = both
+    counts = np.random.default_rng(0).integers(0, 12, (300, 4))
+    assert float(I3D(far=6, near=3)(counts)) == pytest.approx(peer["i3d"], rel=1e-6)

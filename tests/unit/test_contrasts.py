@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_rel
 
 import dimscope as ds
+from dimscope.layerwise import measure_layers
 from dimscope.manifolds import cube, sphere
 
 
@@ -88,3 +90,16 @@ def test_what_cannot_be_compared(change, message):
 def test_level_is_a_probability(p):
     with pytest.raises(ValueError, match="between 0 and 1"):
         ds.Difference(1.0, 0.1, 0.0).interval_at(p)
+
+
+def test_means_over_classes_are_compared_class_by_class():
+    labels = np.repeat(np.arange(6), 100)
+    rng = np.random.default_rng(0)
+    first = rng.standard_normal((600, 6)) * rng.uniform(0.1, 1, (6, 6))[labels]
+    activations = ds.Activations({"a": first, "b": first[:, :4]}, labels=labels)
+    profile = measure_layers(activations, by_class=True)
+    found = ds.difference(profile["a"], profile["b"])
+    each = [[float(one[layer]) for one in profile.classes.values()] for layer in "ab"]
+    paired = ttest_rel(*each)
+    assert found.p_value == pytest.approx(paired.pvalue, rel=1e-9)
+    assert found.interval == pytest.approx(tuple(paired.confidence_interval()), rel=1e-9)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import dimscope as ds
+from dimscope import Estimate, Layer, Profile
 from dimscope.layerwise import measure_layers
 from dimscope.manifolds import cube, sphere
 
@@ -110,3 +111,30 @@ def test_unknown_names_list_the_known(activations):
         profile["nowhere"]
     with pytest.raises(KeyError, match="twonn"):
         profile.of("pca")
+
+
+def test_simultaneous_intervals_hold_together():
+    rng = np.random.default_rng(0)
+    shared = rng.standard_normal((4000, 1))
+    noise = 0.8 * shared + 0.6 * rng.standard_normal((4000, 8))  # layers depend on each other
+    layers = tuple(Layer(str(i)) for i in range(8))
+    held = alone = 0
+    for row in noise:
+        found = {str(i): Estimate(100 + z, 1.0) for i, z in enumerate(row)}
+        profile = Profile(layers, {"twonn": found})
+        held += all(low <= 100 <= high for low, high in profile.simultaneous().values())
+        alone += all(one.interval[0] <= 100 <= one.interval[1] for one in found.values())
+    assert alone / 4000 < 0.9 < 0.945 < held / 4000 < 0.99
+
+
+def test_simultaneous_bars_are_longer():
+    layers = tuple(Layer(name) for name in "abc")
+    found = {"a": Estimate(3.0, 0.1), "b": Estimate(4.0, 0.2), "c": Estimate(math.nan, reason="no")}
+    profile = Profile(layers, {"twonn": found})
+    assert set(profile.simultaneous()) == {"a", "b"}
+    bars = [
+        profile.plot(simultaneous=both).containers[0].lines[2][0].get_segments()
+        for both in (False, True)
+    ]
+    short, long = (one[0][1][1] - one[0][0][1] for one in bars)
+    assert long > 1.1 * short

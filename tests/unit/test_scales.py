@@ -17,7 +17,7 @@ from dimscope import (
     scale_curve,
 )
 from dimscope.curves import ScaleCurve, ScalePoint
-from dimscope.manifolds import cube, torus
+from dimscope.manifolds import cube, gaussian, torus
 
 POINTS = torus(600, 2, seed=2)
 
@@ -150,3 +150,11 @@ def test_figure_holds_the_curve(curve):
     drawn = [list(line.get_ydata()) for line in ax.lines]
     assert [one.dimension for one in curve.points] in drawn
     assert ax.get_ylim()[0] == 0
+
+
+def test_a_plateau_above_20_is_at_least_that():
+    curve = rank_curve(gaussian(2000, 40), 8)
+    flat = curve.plateau()
+    assert flat is not None
+    assert flat.dimension > 20
+    assert curve.verdict.startswith(f"The dimension is at least {flat.dimension:.3g} from")

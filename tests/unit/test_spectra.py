@@ -5,7 +5,7 @@ import pytest
 
 from dimscope import PCA, ParticipationRatio, estimate, spectra, spectrum, surrogate
 from dimscope.errors import BadPoints, DegeneratePoints
-from dimscope.manifolds import cube, embed
+from dimscope.manifolds import cube, embed, gaussian
 from dimscope.neighbors import nearest_neighbors
 
 RNG = np.random.default_rng(0)
@@ -148,3 +148,26 @@ def test_a_curved_manifold_has_fewer_dimensions_than_its_surrogate():
     assert float(estimate(points)) < 1.2
     assert float(estimate(surrogate(points))) > 8
     assert float(PCA()(points)) == 13
+
+
+@pytest.mark.parametrize("planted", [1, 3, 12])
+def test_a_planted_gap_is_found(planted):
+    rng = np.random.default_rng(planted)
+    points = embed(gaussian(400, planted), 60) + 0.02 * rng.standard_normal((400, 60))
+    gap = spectrum(points).gap()
+    assert gap.after == planted
+    assert gap.p_value < 1e-4
+    exact = spectrum(embed(gaussian(400, planted), 60)).gap()
+    assert (exact.after, exact.ratio, exact.p_value) == (planted, np.inf, 0)
+
+
+@pytest.mark.parametrize("power", [0, 0.5, 1, 2])
+def test_smooth_spectra_are_seldom_called_gapped(power):
+    spread = np.arange(1, 81.0) ** -power
+    found = [spectrum(gaussian(300, 80, seed) * spread).gap().p_value for seed in range(60)]
+    assert np.mean(np.array(found) < 0.05) <= 0.1
+
+
+def test_a_gap_needs_a_few_eigenvalues():
+    with pytest.raises(DegeneratePoints, match="at least 3 eigenvalues"):
+        spectrum(gaussian(10, 2)).gap()

@@ -33,7 +33,7 @@ EstimatorOption = Annotated[
     str,
     typer.Option(
         "--estimator",
-        help="twonn, gride, mle, pca, participationratio; with parameters as in "
+        help="twonn, gride, mle, i3d, pca, participationratio; with parameters as in "
         "'Gride(n1=2, n2=4)'; or FILE.py:NAME for one of your own",
     ),
 ]

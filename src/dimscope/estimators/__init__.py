@@ -2,6 +2,7 @@
 
 from dimscope.estimators.base import Estimator, Fit, NeighborEstimator
 from dimscope.estimators.gride import Gride
+from dimscope.estimators.i3d import I3D
 from dimscope.estimators.mle import MLE, local_dimension
 from dimscope.estimators.pca import PCA, ParticipationRatio
 from dimscope.estimators.points import PointsEstimator, SkDim
@@ -10,6 +11,7 @@ from dimscope.estimators.spectral import SpectralEstimator
 from dimscope.estimators.two_nn import TwoNN
 
 __all__ = [
+    "I3D",
     "MLE",
     "PCA",
     "Estimator",

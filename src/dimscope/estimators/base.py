@@ -215,7 +215,8 @@ def _tie_fraction(neighbors: Neighbors, near: int, far: int) -> float:
     if fraction > max(_TIES_WARNED, _TIES_BY_CHANCE / len(inner)):
         warnings.warn(
             f"{fraction:.1%} of the points have r{near} = r{far}, as in discrete or quantised "
-            "data; the dimension is biased upward. Use data before quantisation, or larger scales",
+            "data; the dimension is biased upward. Use values before they were rounded, or look at "
+            "larger scales (rank_curve); for counts and categories use I3D",
             TiedPoints,
             stacklevel=4,
         )

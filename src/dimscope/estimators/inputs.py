@@ -9,7 +9,7 @@ import numpy as np
 
 from dimscope.errors import BadPoints
 from dimscope.neighbors import Engine, Neighbors, distinct_rows, nearest_neighbors
-from dimscope.points import as_points
+from dimscope.points import Points, as_points
 from dimscope.spectra import Spectrum, spectrum
 
 if TYPE_CHECKING:
@@ -61,10 +61,21 @@ class Inputs:
         return nearest_neighbors(self.points, self._ranks, self._engine, progress=self._progress)
 
     @cached_property
+    def every(self) -> Points:
+        """The points themselves, repeats included.
+
+        Raises
+        ------
+        BadPoints
+            If only neighbours were given.
+        """
+        self._refuse_neighbors("this estimator")
+        return as_points(self.points)
+
+    @cached_property
     def distinct(self) -> tuple[NDArray[np.float64], int]:
         """The points that differ, in float64, and how many there were."""
-        self._refuse_neighbors("this estimator")
-        checked = as_points(self.points)
+        checked = self.every
         rows = distinct_rows(checked)
         return checked.block(rows, dtype=np.dtype(np.float64)), checked.n_points
 
