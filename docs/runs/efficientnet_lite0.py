@@ -17,7 +17,8 @@ from efficientnet_lite_pytorch import EfficientNet
 import dimscope as ds
 from dimscope.capturing.files import open_data
 from dimscope.cli.output import profile_table, say
-from dimscope.plotting import plot_profiles, save_figure
+from dimscope.figures import save_figure
+from dimscope.plotting import plot_profiles
 
 
 def untrained() -> torch.nn.Module:

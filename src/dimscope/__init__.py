@@ -20,6 +20,7 @@ _HOMES = {
     "BadPoints": "errors",
     "BadSource": "errors",
     "DegeneratePoints": "errors",
+    "Comparison": "comparison",
     "Corrected": "corrections",
     "CurvatureTest": "curvature",
     "Difference": "contrasts",
@@ -52,6 +53,7 @@ _HOMES = {
     "PointsEstimator": "estimators",
     "SkDim": "estimators",
     "capture": "capturing",
+    "compare": "comparison",
     "curvature_test": "curvature",
     "difference": "contrasts",
     "estimate": "measuring",
@@ -68,6 +70,7 @@ __all__ = [
     "Activations",
     "BadPoints",
     "BadSource",
+    "Comparison",
     "Corrected",
     "CurvatureTest",
     "DegeneratePoints",
@@ -94,6 +97,7 @@ __all__ = [
     "TiedPoints",
     "TwoNN",
     "capture",
+    "compare",
     "curvature_test",
     "difference",
     "estimate",
@@ -110,6 +114,7 @@ __all__ = [
 if TYPE_CHECKING:
     from dimscope.activations import Activations, Layer
     from dimscope.capturing import capture
+    from dimscope.comparison import Comparison, compare
     from dimscope.contrasts import Difference, difference
     from dimscope.corrections import Corrected
     from dimscope.curvature import CurvatureTest, curvature_test

@@ -8,27 +8,28 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dimscope.errors import BadSource
 from dimscope.estimates import LOWER_BOUND_ABOVE
-from dimscope.files import write_beside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from dimscope.comparison import Comparison
     from dimscope.curves import ScaleCurve, ScalePoint
     from dimscope.profiles import Profile
 
-__all__ = ["check_figure_path", "plot_profile", "plot_profiles", "plot_scale", "save_figure"]
+__all__ = [
+    "plot_comparison",
+    "plot_profile",
+    "plot_profiles",
+    "plot_scale",
+]
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = "osD^vPX"
-_FORMATS = (".png", ".svg", ".pdf")
 _NAME_SIZE = 7  # points, of the names of layers
 
 
@@ -160,6 +161,33 @@ def plot_scale(curve: ScaleCurve, ax: Axes | None = None, **style: Any) -> Axes:
     return ax
 
 
+def plot_comparison(comparison: Comparison, ax: Axes | None = None, **style: Any) -> Axes:
+    """Draw the dimension of the last hidden layer of networks against their scores.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        Error bars are one standard error.
+    ax : matplotlib.axes.Axes, optional
+        New ones without it.
+    **style
+        Passed to :meth:`matplotlib.axes.Axes.errorbar`.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = _new_axes() if ax is None else ax
+    look = {**_look(len(ax.containers)), "linestyle": "none", **style}
+    ax.errorbar(comparison.dimensions, comparison.scores, xerr=comparison.std_errors, **look)
+    for name, x, y in zip(comparison.names, comparison.dimensions, comparison.scores, strict=True):
+        ax.annotate(name, (x, y), xytext=(4, 3), textcoords="offset points", fontsize=_NAME_SIZE)
+    ax.set_xlabel("intrinsic dimension of the last hidden layer")
+    ax.set_title(f"Pearson {comparison.pearson}, Spearman {comparison.spearman}", fontsize=9)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
 def _look(number: int) -> dict[str, Any]:
     """Colour, marker and line of the n-th curve."""
     return {
@@ -234,37 +262,3 @@ def _finish(ax: Axes) -> None:
             fontsize=7,
             color="0.45",
         )
-
-
-def check_figure_path(path: str | os.PathLike[str]) -> Path:
-    """The path, if its ending is a format that can be written.
-
-    Examples
-    --------
-    >>> check_figure_path("p.gif")
-    Traceback (most recent call last):
-    dimscope.errors.BadSource: cannot write p.gif: its ending must be one of .png, .svg, .pdf
-    """
-    path = Path(path)
-    if path.suffix.lower() not in _FORMATS:
-        raise BadSource(f"cannot write {path}: its ending must be one of {', '.join(_FORMATS)}")
-    return path
-
-
-def save_figure(ax: Axes, path: str | os.PathLike[str]) -> None:
-    """Write the figure of these axes as PNG, SVG or PDF, beside and renamed.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    path : path
-        Its ending chooses the format.
-
-    Raises
-    ------
-    BadSource
-        If the ending is none of these, or the file cannot be written.
-    """
-    path = check_figure_path(path)
-    figure: Figure = ax.figure  # type: ignore[assignment]
-    write_beside(path, lambda beside: figure.savefig(beside, dpi=200))

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 import dimscope as ds
+from dimscope.figures import save_figure
 from dimscope.layerwise import measure_layers
 from dimscope.manifolds import cube
-from dimscope.plotting import plot_profiles, save_figure
+from dimscope.plotting import plot_profiles
 
 
 def profile(name, by_class=False):

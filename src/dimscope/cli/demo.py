@@ -19,7 +19,8 @@ _EPOCHS = {"trained": 30, "shuffled labels": 300, "untrained": 0}
 
 def run_demo(out: Path, seed: int) -> None:
     """Train, measure, draw; see :func:`dimscope.cli.main.demo`."""
-    from dimscope.plotting import plot_profiles, save_figure
+    from dimscope.figures import save_figure
+    from dimscope.plotting import plot_profiles
     from dimscope.sources.digits import DigitsNet, accuracy, split_digits, train
 
     digits = split_digits(seed)

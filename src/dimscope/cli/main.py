@@ -14,8 +14,9 @@ from typing import Annotated, Any
 
 import typer
 
+from dimscope.cli.experiments import reproduce
 from dimscope.cli.output import estimate_table, profile_table, say, scale_table
-from dimscope.cli.parsing import estimator_from, existing
+from dimscope.cli.parsing import estimator_from, existing, scores_from
 from dimscope.cli.progress import Bar
 from dimscope.errors import DimscopeError
 
@@ -28,6 +29,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+app.command()(reproduce)
 
 EstimatorOption = Annotated[
     str,
@@ -92,8 +95,9 @@ def scale(
 ) -> None:
     """Measure the dimension of an array at many scales, to see whether it has one value."""
     import dimscope as ds
+    from dimscope.figures import check_figure_path, save_figure
     from dimscope.files import open_array
-    from dimscope.plotting import check_figure_path, plot_scale, save_figure
+    from dimscope.plotting import plot_scale
 
     chosen = estimator_from(estimator, fit, discard, 0, 0.9, seed)
     if not isinstance(chosen, ds.NeighborEstimator):
@@ -164,7 +168,7 @@ def profile(
 ) -> None:
     """Measure the intrinsic dimension of every layer of a network."""
     import dimscope as ds
-    from dimscope.plotting import check_figure_path, save_figure
+    from dimscope.figures import check_figure_path, save_figure
 
     chosen = estimator_from(estimator, fit, discard, resamples, keep, seed)
     existing(data, "--data")
@@ -206,6 +210,36 @@ def profile(
 
 
 @app.command()
+def compare(
+    profiles: Annotated[list[Path], typer.Argument(help="profiles that were saved, at least 3")],
+    accuracy: Annotated[
+        Path, typer.Option(help="a .csv file with a header and two columns: network, accuracy")
+    ],
+    plot: Annotated[Path | None, typer.Option(help="draw it to this .png, .svg or .pdf")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the dimension of the last hidden layer of networks with how good they are."""
+    import dimscope as ds
+    from dimscope.cli.output import comparison_table
+    from dimscope.figures import check_figure_path, save_figure
+
+    if plot is not None:
+        existing(plot.absolute().parent, "--plot")
+        check_figure_path(plot)
+    scores = scores_from(existing(accuracy, "--accuracy"))
+    found = ds.compare([ds.Profile.load(existing(one, "PROFILES")) for one in profiles], scores)
+    if plot is not None:
+        save_figure(found.plot(), plot)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), allow_nan=False))
+        return
+    say(comparison_table(found))
+    say(f"Pearson's r = {found.pearson}, Spearman's = {found.spearman}")
+    if plot is not None:
+        say(f"written: {plot}")
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="folder for the figure and the profiles")] = Path(
         "dimscope-demo"
@@ -216,49 +250,6 @@ def demo(
     from dimscope.cli.demo import run_demo
 
     run_demo(out, seed)
-
-
-@app.command()
-def reproduce(
-    figures: Annotated[
-        list[str], typer.Argument(help="fig1 ... fig9 of Ansuini et al. (2019), or all")
-    ],
-    scale: Annotated[str, typer.Option(help="smoke, small or paper")] = "small",
-    out: Annotated[Path, typer.Option(help="folder for numbers and figures")] = Path("ansuini2019"),
-    data: Annotated[Path | None, typer.Option(help="folder with the data sets")] = None,
-    weights: Annotated[Path | None, typer.Option(help="folder with weights")] = None,
-    cache: Annotated[
-        Path | None,
-        typer.Option(
-            help="folder for trained networks, from which a run goes on; "
-            "by default .cache/dimscope in your home"
-        ),
-    ] = None,
-) -> None:
-    """Make the figures of the paper again; what is done is kept."""
-    from dimscope_experiments.ansuini2019 import FIGURES, Study
-    from dimscope_experiments.ansuini2019 import reproduce as run
-
-    chosen = FIGURES if figures == ["all"] else tuple(figures)
-    unknown = [one for one in chosen if one not in FIGURES]
-    if unknown:
-        raise typer.BadParameter(
-            f"there is no figure {unknown[0]!r}; use {', '.join(FIGURES)} or all",
-            param_hint="FIGURES",
-        )
-    cache = Path.home() / ".cache" / "dimscope" if cache is None else cache
-    try:
-        with Bar() as bar:
-            run(Study(scale, out, cache, data, weights, bar), chosen)
-    except ValueError as error:
-        if isinstance(error, DimscopeError):
-            raise
-        raise typer.BadParameter(str(error)) from None
-    for one in chosen:
-        record = json.loads((out / one / "record.json").read_text(encoding="utf-8"))
-        say(f"{one}: {record.get('says', '')}".rstrip())
-        for claim in record["claims"]:
-            say(f"  {claim['number']}. {claim['says']} {claim['verdict']}: {claim['measured']}")
 
 
 def _one_or_several(layers: list[str] | None) -> Any:

@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from dimscope import Estimate, Profile, ScaleCurve
+    from dimscope import Comparison, Estimate, Profile, ScaleCurve
 
-__all__ = ["estimate_table", "profile_table", "say", "scale_table"]
+__all__ = ["comparison_table", "estimate_table", "profile_table", "say", "scale_table"]
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _BAR_WIDTH = 24
@@ -72,6 +72,18 @@ def scale_table(curve: ScaleCurve, title: str) -> Table:
             "" if math.isnan(one.std) else f"{one.std:.2g}",
             Text(_bar(one.dimension / most), style="cyan", no_wrap=True),
         )  # fmt: skip
+    return table
+
+
+def comparison_table(found: Comparison) -> Table:
+    """Networks by the dimension of their last hidden layer."""
+    table = Table()
+    table.add_column("network", overflow="fold")
+    for heading in ("dimension", "score"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    rows = zip(found.dimensions, found.std_errors, found.scores, found.names, strict=True)
+    for dimension, error, score, name in sorted(rows):
+        table.add_row(name, f"{dimension:.3g} ± {error:.2g}", f"{score:.4g}")
     return table
 
 

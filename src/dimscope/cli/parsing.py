@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from dimscope import Estimator
 
-__all__ = ["estimator_from", "existing"]
+__all__ = ["estimator_from", "existing", "scores_from"]
 
 
 def existing(path: Path, option: str) -> Path:
@@ -90,3 +90,18 @@ def _own_estimator(spec: str) -> Estimator:
     if not isinstance(found, Estimator):
         raise ValueError(f"{name} in {file} is not an Estimator")
     return found
+
+
+def scores_from(path: Path) -> dict[str, float]:
+    """Name of a network -> its score, from the first two columns of a table."""
+    import pandas as pd
+
+    from dimscope.errors import BadSource
+
+    try:
+        table = pd.read_csv(path)
+        return {str(name): float(value) for name, value in table.iloc[:, :2].to_numpy()}
+    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise BadSource(
+            f"{path} is not a table with a header and two columns, a name and a number: {error}"
+        ) from None

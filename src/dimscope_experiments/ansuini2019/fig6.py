@@ -28,6 +28,7 @@ def run(study: Study) -> dict[str, Any]:
     """Sweep the luminance, train three networks, measure their layers on digits held out."""
     settings = study.of("fig6")
     images, labels = digits(study)
+    data = fingerprint(images, labels)
     held, seed = settings["held_out"], settings["seed"]
     brightness = torch.rand(len(images), 1, 1, 1, generator=torch.Generator().manual_seed(seed))
     sweep = {
@@ -65,7 +66,7 @@ def run(study: Study) -> dict[str, Any]:
             to_zero_error=to_zero,
         )
         network = digit_network(seed)
-        key = {"variant": name, "scale": study.scale, "lambda": bright, **settings}
+        key = {"variant": name, "lambda": bright, "data": data, "settings": settings}
         epochs = train(
             network, shown[held:], target[held:], course, study, study.kept("digits", key), name
         )
@@ -84,7 +85,7 @@ def run(study: Study) -> dict[str, Any]:
     study.table("fig6", "errors", table)
     _draw(study, profiles)
     return {
-        "data": fingerprint(images, labels),
+        "data": data,
         "lambda": bright,
         "errors": errors,
         "claims": _claims(profiles, errors, sweep, bright),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ import torch
 
 from dimscope_experiments.ansuini2019.study import Study
 
-__all__ = ["digits", "fingerprint", "imagenet"]
+__all__ = ["Pictures", "cifar", "digits", "fingerprint", "imagenet"]
 
-_SIDE = 224
+# of the training images of CIFAR-10
+_MEAN = torch.tensor([0.4914, 0.4822, 0.4465])[:, None, None]
+_STD = torch.tensor([0.2470, 0.2435, 0.2616])[:, None, None]
 
 
 def digits(study: Study) -> tuple[torch.Tensor, torch.Tensor]:
@@ -39,6 +43,85 @@ def digits(study: Study) -> tuple[torch.Tensor, torch.Tensor]:
     return images[:, None].float() / 255, labels
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """Images to train on and images to test on, normalised, and a hash of all.
+
+    Parameters
+    ----------
+    training, test : tensors of shape (n, 3, 32, 32), float32
+    training_labels, test_labels : tensors of shape (n,), int64
+    hash : str
+    """
+
+    training: torch.Tensor
+    training_labels: torch.Tensor
+    test: torch.Tensor
+    test_labels: torch.Tensor
+    hash: str
+
+
+def cifar(study: Study, n_training: int | None = None) -> Pictures:
+    """CIFAR-10, as many images of every class; coloured noise at the smallest scale.
+
+    Parameters
+    ----------
+    study : Study
+    n_training : int, optional
+        Images to train on; by default as in the settings of the zoo.
+    """
+    zoo = study.of("zoo")
+    wanted = zoo["n_training"] if n_training is None else n_training
+    parts = []
+    for part, n in (("train", wanted), ("test", zoo["n_test"])):
+        if study.scale == "smoke":
+            rng = np.random.default_rng([zoo["seed"], n])
+            labels = torch.arange(n) % 10
+            coarse = rng.standard_normal((n, 3, 4, 4)) + labels.numpy()[:, None, None, None] / 5
+            images = torch.nn.functional.interpolate(
+                torch.from_numpy(coarse.astype(np.float32)), (32, 32), mode="bilinear"
+            )
+        else:
+            images, labels = _cifar_part(study, part, n)
+        parts += [images.contiguous(memory_format=torch.channels_last), labels]
+    return Pictures(parts[0], parts[1], parts[2], parts[3], fingerprint(*parts))
+
+
+def _cifar_part(study: Study, part: str, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first n / 10 images of every class, shuffled once."""
+    kept = study.kept("cifar_images", {"part": part, "n": n})
+    path = kept / "images.npz"
+    if not path.exists():
+        images, labels = [], []
+        for label, image in _cifar_files(study, part, n // 10):
+            images.append(image)
+            labels.append(label)
+        order = np.random.default_rng(0).permutation(len(labels))
+        beside = path.with_suffix(".part.npz")
+        np.savez(beside, images=np.stack(images)[order], labels=np.array(labels)[order])
+        beside.replace(path)
+    with np.load(path) as found:
+        values = torch.from_numpy(found["images"]).permute(0, 3, 1, 2).float() / 255
+        return (values - _MEAN) / _STD, torch.from_numpy(found["labels"])
+
+
+def _cifar_files(study: Study, part: str, each: int) -> Iterator[tuple[int, np.ndarray]]:
+    from PIL import Image
+
+    if study.data is None:
+        from torchvision.datasets import CIFAR10
+
+        whole = CIFAR10(str(study.cache / "cifar10"), train=part == "train", download=True)
+        for label in range(10):
+            for row in np.flatnonzero(np.array(whole.targets) == label)[:each]:
+                yield label, whole.data[row]
+        return
+    folder = study.find("CIFAR-10", f"cifar10/{part}", part)
+    for label, name in enumerate(sorted(one.name for one in folder.iterdir() if one.is_dir())):
+        for path in sorted((folder / name).iterdir())[:each]:
+            yield label, np.asarray(Image.open(path).convert("RGB"))
+
+
 def _unpacked(study: Study, name: str) -> Path:
     path = study.find("MNIST", name, f"{name}.gz", f"MNIST/raw/{name}", f"MNIST/raw/{name}.gz")
     if path.suffix != ".gz":
@@ -54,7 +137,7 @@ def imagenet(study: Study, n_points: int) -> Any:
     if study.scale == "smoke":
         rng = np.random.default_rng(study.settings["seed"])
         coarse = torch.from_numpy(rng.standard_normal((n_points, 3, 8, 8)).astype(np.float32))
-        return torch.nn.functional.interpolate(coarse, (_SIDE, _SIDE), mode="bilinear")
+        return torch.nn.functional.interpolate(coarse, (64, 64), mode="bilinear")
     return study.find("ImageNet", "imagenet_samples", "imagenet", "train")
 
 

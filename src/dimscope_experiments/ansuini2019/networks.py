@@ -10,7 +10,7 @@ from torch import nn
 
 import dimscope as ds
 
-__all__ = ["DIGIT_LAYERS", "digit_network", "named"]
+__all__ = ["DIGIT_LAYERS", "digit_network", "named", "with_classes"]
 
 DIGIT_LAYERS = ("input", "conv1", "pool1", "conv2", "pool2", "d1", "output")
 
@@ -62,3 +62,14 @@ def _lite(name: str, trained: bool, seed: int) -> nn.Module:
         ).get_model_file_path
         network.load_state_dict(torch.load(path(), weights_only=True))
     return network.eval()
+
+
+def with_classes(network: nn.Module, n_classes: int, seed: int) -> nn.Module:
+    """The network with a new output layer of so many classes."""
+    name, last = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Linear)][-1]
+    parent, _, own = name.rpartition(".")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        new = nn.Linear(last.in_features, n_classes)
+    setattr(network.get_submodule(parent), own, new)
+    return network

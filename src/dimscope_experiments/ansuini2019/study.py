@@ -93,7 +93,7 @@ class Study:
 
     def of(self, figure: str) -> dict[str, Any]:
         """The settings of one figure, with the seed."""
-        return {"seed": self.settings["seed"], **self.settings[figure]}
+        return {"seed": self.settings["seed"], **self.settings.get(figure, {})}
 
     def folder(self, figure: str) -> Path:
         """Where the results of a figure are; made if it is not there."""

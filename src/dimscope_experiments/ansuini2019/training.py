@@ -13,7 +13,7 @@ from torch import nn
 
 from dimscope_experiments.ansuini2019.study import Study
 
-__all__ = ["Course", "error_rate", "train"]
+__all__ = ["Course", "at_epoch", "error_rate", "train"]
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,13 @@ def train(
         done = epoch
     network.eval()
     return done
+
+
+def at_epoch(network: nn.Module, folder: Path, epoch: int) -> None:
+    """Give a network the weights that it had after an epoch, or the last before it."""
+    state = torch.load(folder / f"epoch_{min(epoch, last_epoch(folder))}.pt", weights_only=True)
+    network.load_state_dict(state["network"])
+    network.eval()
 
 
 def last_epoch(folder: Path) -> int:

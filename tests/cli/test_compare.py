@@ -1,0 +1,52 @@
+import json
+
+import pytest
+
+from dimscope import Estimate, Layer, Profile
+from dimscope.cli import main
+
+
+@pytest.fixture
+def files(tmp_path):
+    layer = Layer("fc", "last_hidden")
+    for i, d in enumerate((10.0, 13.0, 12.0, 18.0)):
+        Profile((layer,), {"twonn": {"fc": Estimate(d, 0.1)}}, f"net{i}").save(
+            tmp_path / f"net{i}.json"
+        )
+    (tmp_path / "acc.csv").write_text("network,accuracy\nnet0,0.9\nnet1,0.8\nnet2,0.85\nnet3,0.7\n")
+    return tmp_path
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as done:
+        main([str(one) for one in arguments])
+    return done.value.code
+
+
+def test_table_and_figure(files, capsys):
+    profiles = sorted(files.glob("net*.json"))
+    plot = files / "c.png"
+    assert run("compare", *profiles, "--accuracy", files / "acc.csv", "--plot", plot) == 0
+    out = capsys.readouterr().out
+    assert "net3" in out
+    assert "Pearson" in out
+    assert plot.stat().st_size > 5000
+
+
+def test_json(files, capsys):
+    profiles = sorted(files.glob("net*.json"))
+    assert run("compare", *profiles, "--accuracy", files / "acc.csv", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["pearson"]["r"] < -0.9
+    assert [row["network"] for row in found["networks"]] == ["net0", "net1", "net2", "net3"]
+
+
+def test_bad_tables(files, capsys):
+    profiles = sorted(files.glob("net*.json"))
+    (files / "short.csv").write_text("network,accuracy\nnet0,0.9\n")
+    assert run("compare", *profiles, "--accuracy", files / "short.csv") == 1
+    assert "no score for 'net1'" in capsys.readouterr().err
+    (files / "words.csv").write_text("network,accuracy\nnet0,good\n")
+    assert run("compare", *profiles, "--accuracy", files / "words.csv") == 1
+    assert "two columns, a name and a number" in capsys.readouterr().err
+    assert run("compare", *profiles, "--accuracy", files / "no.csv") == 2
