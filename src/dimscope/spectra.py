@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dimscope.errors import DegeneratePoints
+from dimscope.errors import BadPoints, DegeneratePoints
 from dimscope.points import Points, as_points
 from dimscope.provenance import Provenance, versions
 from dimscope.threads import spans
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Gap", "Spectrum", "spectrum", "surrogate"]
 
 _VALUES = 1 << 22  # of a block, in float64
+_LEAST = 1e-145  # factors whose squares stay well within range
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,11 @@ def spectrum(points: Any, *, normalized: bool = False) -> Spectrum:
 
     checked = as_points(points)
     n, width = checked.n_points, checked.n_features
+    if not _LEAST < checked.scale < 1 / _LEAST:
+        raise BadPoints(
+            f"the largest absolute value is {checked.max_abs:.3g}: float64 does not hold variances "
+            "of that size; multiply the points by a constant"
+        )
     square = np.zeros((min(n, width),) * 2)
     if width <= n:
         mean, factor = _moments(checked, normalized)

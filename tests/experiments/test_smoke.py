@@ -37,6 +37,17 @@ def test_a_figure(figure, folders, capsys):
             assert len(list(csv.DictReader(file))) >= 2
 
 
+def test_the_page_has_every_claim_and_figure(folders):
+    page = folders[0].with_suffix(".md").read_text()
+    for figure in FIGURES:
+        record = json.loads((folders[0] / figure / "record.json").read_text())
+        assert f"## {figure}" in page
+        for claim in record["claims"]:
+            assert f"{claim['number']}. {claim['says']} | **{claim['verdict']}**" in page
+        if figure != "fig7":
+            assert f"![{figure}]({folders[0].name}/{figure}/{figure}.png)" in page
+
+
 def test_networks_have_profiles_of_their_own(folders):
     with (folders[0] / "fig3" / "profiles.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["label"] in ("all", "mean")]

@@ -178,3 +178,7 @@ def test_neighbors_by_hand():
     assert found.n_points == found.n_distinct == 3
     assert found.guarantee == "as given"
     np.testing.assert_array_equal(found.rows, [0, 1, 2])
+
+
+def test_no_groups_are_no_neighbours():
+    assert nearest_neighbors(np.random.default_rng(0).standard_normal((20, 3))).split([]) == []

@@ -171,3 +171,9 @@ def test_smooth_spectra_are_seldom_called_gapped(power):
 def test_a_gap_needs_a_few_eigenvalues():
     with pytest.raises(DegeneratePoints, match="at least 3 eigenvalues"):
         spectrum(gaussian(10, 2)).gap()
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_variances_out_of_range_are_refused(scale):
+    with pytest.raises(BadPoints, match="does not hold variances of that size"):
+        spectrum(gaussian(50, 5) * scale)

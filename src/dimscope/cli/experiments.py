@@ -33,6 +33,7 @@ def reproduce(
     """Make the figures of the paper again; what is done is kept."""
     from dimscope_experiments.ansuini2019 import FIGURES, Study
     from dimscope_experiments.ansuini2019 import reproduce as run
+    from dimscope_experiments.ansuini2019.page import write_page
 
     chosen = FIGURES if figures == ["all"] else tuple(figures)
     unknown = [one for one in chosen if one not in FIGURES]
@@ -48,8 +49,10 @@ def reproduce(
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--scale") from None
         run(study, chosen)
+    page = write_page(out)
     for one in chosen:
         record = json.loads((out / one / "record.json").read_text(encoding="utf-8"))
         say(f"{one}: {record.get('says', '')}".rstrip())
         for claim in record["claims"]:
             say(f"  {claim['number']}. {claim['says']} {claim['verdict']}: {claim['measured']}")
+    say(f"written: {page}")

@@ -192,6 +192,8 @@ class Neighbors:
         [[2.0, 2.0, 3.0], [3.0, 3.0, 3.0]]
         """
         several = [_positions(one) for one in groups]
+        if not several:
+            return []
         rows = np.concatenate(several)
         if len(rows) and not 0 <= rows.min() <= rows.max() < self.n_distinct:
             raise BadPoints(f"rows must be between 0 and {self.n_distinct - 1}")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +19,7 @@ __all__ = ["objects", "poses"]
 
 SIDE = 224  # pixels
 _PATTERN = 2.0  # stripes of the texture across an object
+_BATCH = 25  # poses between two reports of progress
 _BLUR, _STEP = 8, 4  # pixels: width of the blur of known poses, and how many are kept
 
 
@@ -30,14 +36,8 @@ def objects(study: Study, n_objects: int, n_views: int) -> tuple[np.ndarray, np.
     labels = np.repeat(np.arange(n_objects), n_views)
     if path.exists():
         return np.load(path), labels
-    images: list[np.ndarray] = []
-    with _Studio() as studio:
-        for number in range(n_objects):
-            studio.show(_shape(number), colour=_colour(number))
-            turns = (360.0 * view / n_views for view in range(n_views))
-            images.extend(studio.shoot((0.0, turn, 0.0)) for turn in turns)
-            study.progress("rendering objects", number + 1, n_objects)
-    return _keep(path, np.stack(images)), labels
+    tasks = [(number, n_views) for number in range(n_objects)]
+    return _kept(path, _apart(study, "rendering objects", _views, tasks)), labels
 
 
 def poses(study: Study, n_images: int, angles: int, seed: int) -> np.ndarray:
@@ -56,28 +56,60 @@ def poses(study: Study, n_images: int, angles: int, seed: int) -> np.ndarray:
         Blurred: the sharp edges of an object move by more than a pixel from pose to pose, which
         bends the set of images so much that its dimension would count twice.
     """
-    from scipy.ndimage import gaussian_filter
-
     settings = {"poses": n_images, "angles": angles, "seed": seed, "side": SIDE, "blur": _BLUR}
     path = study.kept("poses", settings) / "images.npy"
     if path.exists():
         return np.asarray(np.load(path))
     rng = np.random.default_rng([seed, angles])
-    with _Studio() as studio:
-        studio.show(_asymmetric(), textured=True)
-        images = []
-        for number in range(n_images):
-            turn, roll = rng.uniform(0, 360, 2)
-            # uniform on the sphere of directions
-            tilt = np.degrees(np.arcsin(rng.uniform(-1, 1)))
-            picture = studio.shoot((tilt if angles > 1 else 0, turn, roll if angles > 2 else 0))
-            blurred = gaussian_filter(picture.astype(np.float32), (0, _BLUR, _BLUR), truncate=3)
-            images.append(blurred[:, ::_STEP, ::_STEP])
-            study.progress(f"rendering poses of {angles} angles", number + 1, n_images)
-    return _keep(path, np.stack(images))
+    turn, roll = rng.uniform(0, 360, (2, n_images))
+    # uniform on the sphere of directions
+    tilt = np.degrees(np.arcsin(rng.uniform(-1, 1, n_images)))
+    every = np.column_stack([tilt * (angles > 1), turn, roll * (angles > 2)])
+    tasks = np.array_split(every, -(-n_images // _BATCH))
+    return _kept(path, _apart(study, f"rendering poses of {angles} angles", _posed, tasks))
 
 
-def _keep(path: Path, images: np.ndarray) -> np.ndarray:
+def _apart(
+    study: Study, step: str, shoot: Callable[[Any], np.ndarray], tasks: Sequence[Any]
+) -> np.ndarray:
+    """Pictures from a process of its own: VTK and torch bring an LLVM each, which clash."""
+    if importlib.util.find_spec("pyvista") is None:
+        raise ds.BadSource("renderings need pyvista; run pip install 'dimscope[paper]'")
+    found = []
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        for number, images in enumerate(pool.map(shoot, tasks)):
+            found.append(images)
+            study.progress(step, number + 1, len(tasks))
+    return np.concatenate(found)
+
+
+@cache
+def _studio() -> _Studio:
+    return _Studio()
+
+
+def _views(task: tuple[int, int]) -> np.ndarray:
+    """All views of one object."""
+    number, n_views = task
+    _studio().show(_shape(number), colour=_colour(number))
+    turns = (360.0 * view / n_views for view in range(n_views))
+    return np.stack([_studio().shoot((0.0, turn, 0.0)) for turn in turns])
+
+
+def _posed(rotations: np.ndarray) -> np.ndarray:
+    """The textured object in some poses, blurred."""
+    from scipy.ndimage import gaussian_filter
+
+    _studio().show(_asymmetric(), textured=True)
+    images = []
+    for tilt, turn, roll in rotations.tolist():
+        picture = _studio().shoot((tilt, turn, roll)).astype(np.float32)
+        blurred = gaussian_filter(picture, (0, _BLUR, _BLUR), truncate=3)
+        images.append(blurred[:, ::_STEP, ::_STEP])
+    return np.stack(images)
+
+
+def _kept(path: Path, images: np.ndarray) -> np.ndarray:
     beside = path.with_suffix(".part.npy")
     np.save(beside, images)
     beside.replace(path)
@@ -87,13 +119,9 @@ def _keep(path: Path, images: np.ndarray) -> np.ndarray:
 class _Studio:
     """A camera, a light and a background that stay as they are while objects turn."""
 
-    def __enter__(self) -> _Studio:
-        try:
-            import pyvista
-        except ImportError as error:
-            raise ds.BadSource(
-                "renderings need pyvista; run pip install 'dimscope[paper]'"
-            ) from error
+    def __init__(self) -> None:
+        import pyvista
+
         pyvista.vtk_verbosity("off")  # it would report that there is no screen
         self._plotter = pyvista.Plotter(off_screen=True, window_size=[SIDE, SIDE], lighting="none")
         self._plotter.set_background("#9aa0a6")
@@ -105,10 +133,6 @@ class _Studio:
         )
         self._plotter.camera_position = [(0, 0, 4.2), (0, 0, 0), (0, 1, 0)]
         self._plotter.enable_anti_aliasing("ssaa")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._plotter.close()
 
     def show(self, mesh: Any, *, colour: str = "#c8a060", textured: bool = False) -> None:
         """Put an object on the stage, scaled to fill it, in place of the last."""
