@@ -3,110 +3,48 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from benchmarks.processes import on_processors, tiled
+from benchmarks.processes import on_processors
 from benchmarks.timing import table
-from dimscope import TwoNN, manifolds, nearest_neighbors
+from dimscope_experiments.ansuini2019 import statements
 
-N, REPEATS = 2000, 50
+N, REPEATS, HUB_REPEATS = 2000, 50, 20
 CLOUDS = list(itertools.product(("sphere", "torus", "cube", "gaussian", "paraboloid"), (2, 5, 10)))
 HIGH = list(itertools.product((10, 20, 30, 50, 100), (500, 2000, 10000)))
 
 
-def power_law(n: int, d: int, seed: int) -> np.ndarray:
-    """A direction, and a radius whose density falls by five orders of magnitude."""
-    rng = np.random.default_rng(seed)
-    direction = rng.standard_normal((n, d))
-    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    return np.asarray(direction * 10 ** (5 / d * rng.random((n, 1))))
-
-
-def clumps(n: int, d: int, seed: int) -> np.ndarray:
-    """A third of the points each in Gaussians of width 1, 0.1 and 0.01, a thousand apart."""
-    rng = np.random.default_rng(seed)
-    which = rng.integers(0, 3, (n, 1))
-    return np.asarray(rng.standard_normal((n, d)) * 0.1**which + 1000 * which)
-
-
-DENSITIES: dict[str, Callable[[int, int, int], np.ndarray]] = {
-    "uniform (cube)": manifolds.cube,
-    "Gaussian": manifolds.gaussian,
-    "Student, 5 degrees": manifolds.student,
-    "exponential, on a paraboloid": manifolds.paraboloid,
-    "power law over 5 decades": power_law,
-    "clumps, densities 1 : 10^d : 100^d": clumps,
-}
-
-
-def triplets(where: tuple[str, int]) -> list[Any]:
-    """All points against triplets that share none."""
-    name, d = where
-    both, shares, held = [], [], 0
-    for seed in range(REPEATS):
-        neighbors = nearest_neighbors(tiled(getattr(manifolds, name)(N, d, seed=seed)))
-        every, some = (TwoNN(fit=fit).from_neighbors(neighbors) for fit in ("mle", "triplets"))
-        both.append((every.dimension, some.dimension))
-        shares.append(some.n_used / N)
-        held += some.interval[0] <= every.dimension <= some.interval[1]
-    mean, spread = np.mean(both, axis=0), np.std(both, axis=0, ddof=1)
-    change = np.diff(both, axis=1)[:, 0]
-    error = change.std(ddof=1) / np.sqrt(REPEATS)
+def _triplets(name: str, d: int) -> list[Any]:
+    one = statements.triplets(name, d, N, REPEATS)
     return [
-        name, d, f"{mean[0]:.2f}", f"{mean[1]:.2f}", f"{change.mean() / mean[0]:+.1%} "
-        f"± {error / mean[0]:.1%}", f"{np.mean(shares):.0%}", f"{spread[1] / spread[0]:.1f}",
-        f"{held / REPEATS:.0%}",
+        name, d, f"{one['all']:.2f}", f"{one['triplets']:.2f}",
+        f"{one['change']:+.1%} ± {one['change_error']:.1%}", f"{one['of_the_points']:.0%}",
+        f"{one['spread_ratio']:.1f}", f"{one['held']:.0%}",
     ]  # fmt: skip
 
 
-def density(where: tuple[str, int]) -> list[Any]:
-    """Mean dimension of points of one density."""
-    name, d = where
-    found = [float(TwoNN()(tiled(DENSITIES[name](N, d, seed)))) for seed in range(REPEATS)]
-    return [name, d, f"{np.mean(found):.2f}", f"{np.mean(found) / d - 1:+.0%}"]
+def _density(name: str, d: int) -> list[Any]:
+    one = statements.density(name, d, N, REPEATS)
+    return [name, d, f"{one['measured']:.2f}", f"{one['error']:+.0%}"]
 
 
-def high(where: tuple[int, int]) -> list[Any]:
-    """Mean dimension of a cube, a Gaussian and an exponential cloud."""
-    d, n = where
-    makers = [manifolds.cube, manifolds.gaussian, manifolds.paraboloid]
-    repeats = max(3, 20_000 // n)
-    means = [np.mean([float(TwoNN()(tiled(make(n, d, i)))) for i in range(repeats)])
-             for make in makers]  # fmt: skip
+def _high(d: int, n: int) -> list[Any]:
+    one = statements.high(d, n, max(3, 20_000 // n))
+    means = (one[name] for name in ("cube", "gaussian", "paraboloid"))
     return [d, n, *(f"{mean:.1f} ({mean / d - 1:+.0%})" for mean in means)]
 
 
-def hubs(where: tuple[str, int, bool]) -> list[Any]:
-    """With all points, without the hubs, without as many others, and on halves and quarters."""
-    name, d, planted = where
-    rows = []
-    for seed in range(20):
-        points = tiled(getattr(manifolds, name)(N, d, seed=seed))
-        if planted:  # nearer to every point of a sphere than any other point is
-            points = np.concatenate([points, np.zeros((1, points.shape[1]))])
-        neighbors = nearest_neighbors(points, 16)
-        named = np.bincount(neighbors.indices[:, :2].ravel(), minlength=len(points))
-        order, rng = np.argsort(-named), np.random.default_rng(seed)
-        few = len(points) // 100
-        parts = [
-            np.arange(len(points)),
-            np.sort(order[few:]),
-            np.sort(rng.permutation(len(points))[few:]),
-            rng.permutation(len(points))[: N // 2],
-            rng.permutation(len(points))[: N // 4],
-        ]
-        rows.append([named.max(), *(float(TwoNN()(neighbors.within(part))) for part in parts)])
-    most, *means = np.mean(rows, axis=0)
-    title = f"{name}{' and its centre' if planted else ''}"
+def _hubs(name: str, d: int, planted: bool) -> list[Any]:
+    title, d, most, *means = statements.hubs(name, d, planted, N, HUB_REPEATS).values()
     return [title, d, f"{most:.0f}", *(f"{mean:.1f}" for mean in means)]
+
+
+_KINDS = {"triplets": _triplets, "density": _density, "high": _high, "hubs": _hubs}
 
 
 def _cell(task: tuple[str, Any]) -> list[Any]:
     kind, where = task
-    return {"triplets": triplets, "density": density, "high": high, "hubs": hubs}[kind](where)
+    return _KINDS[kind](*where)
 
 
 def _rows(kind: str, cells: list[Any]) -> list[list[Any]]:
@@ -120,7 +58,7 @@ def run() -> str:
     """Measure every statement and return its table."""
     of_hubs = [(name, d, False) for name in ("gaussian", "sphere") for d in (5, 20, 50)]
     of_hubs += [("sphere", d, True) for d in (2, 5, 20, 50)]
-    densities = list(itertools.product(DENSITIES, (2, 5, 10)))
+    densities = list(itertools.product(statements.DENSITIES, (2, 5, 10)))
     return "\n\n".join(
         [
             "**Triplets** that share no point, for which the likelihood is exact, against all "
@@ -136,8 +74,8 @@ def run() -> str:
             table(["d", "N", "cube", "Gaussian", "exponential, on a paraboloid"],
                   _rows("high", HIGH)),
             "**Hubs**, points that are among the two nearest neighbours of many others; "
-            f"N = {N}, 20 samples a row. *Named* is how often the largest hub is; the centre of a "
-            "sphere is added as a hub of the worst kind.",
+            f"N = {N}, {HUB_REPEATS} samples a row. *Named* is how often the largest hub is; the "
+            "centre of a sphere is added as a hub of the worst kind.",
             table(
                 ["points", "d", "named", "all", "without the first 1 % of hubs",
                  "without 1 % at random", "half of the points", "a quarter"],

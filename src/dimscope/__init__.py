@@ -42,7 +42,7 @@ _HOMES = {
     "rank_curve": "scales",
     "scale_curve": "scales",
     "spectrum": "spectra",
-    "surrogate": "spectra",
+    "surrogate": "surrogates",
     "NeighborEstimator": "estimators",
     "Neighbors": "neighbors",
     "Profile": "profiles",
@@ -144,7 +144,8 @@ if TYPE_CHECKING:
     from dimscope.provenance import Provenance
     from dimscope.scales import rank_curve, scale_curve
     from dimscope.sources import load_model
-    from dimscope.spectra import Gap, Spectrum, spectrum, surrogate
+    from dimscope.spectra import Gap, Spectrum, spectrum
+    from dimscope.surrogates import surrogate
 
 
 def __getattr__(name: str) -> Any:

@@ -60,6 +60,8 @@ class Correlation:
 
     def __str__(self) -> str:
         lower, upper = self.interval
+        if math.isnan(lower):
+            return f"{self.r:.2f} (n = {self.n}, no interval)"
         return f"{self.r:.2f} ({lower:.2f} to {upper:.2f}, n = {self.n})"
 
 

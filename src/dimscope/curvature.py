@@ -16,7 +16,7 @@ import numpy as np
 from dimscope.estimators import NeighborEstimator, TwoNN
 from dimscope.neighbors import Engine
 from dimscope.points import as_points
-from dimscope.spectra import surrogate
+from dimscope.surrogates import surrogate
 
 __all__ = ["CurvatureTest", "curvature_test"]
 

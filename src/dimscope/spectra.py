@@ -1,9 +1,7 @@
-"""Spectra: how the variance spreads over directions, and clouds that have only that.
+"""Spectra: how the variance spreads over directions.
 
-A covariance sees linear structure. Its spectrum gives the linear dimension (PC-ID, the
-participation ratio), and a Gaussian cloud with the same second moments, the *surrogate*,
-shows what the intrinsic dimension would be if there were nothing else: data on a curved
-manifold have far fewer dimensions than their surrogate.
+A covariance sees linear structure; its spectrum gives the linear dimension (PC-ID, the
+participation ratio).
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from dimscope.threads import spans
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Gap", "Spectrum", "spectrum", "surrogate"]
+__all__ = ["Gap", "Spectrum", "spectrum"]
 
 _VALUES = 1 << 22  # of a block, in float64
 _LEAST = 1e-145  # factors whose squares stay well within range
@@ -220,53 +218,6 @@ def spectrum(points: Any, *, normalized: bool = False) -> Spectrum:
     )
     most = min(n - 1, width)
     return Spectrum(np.maximum(values[:most], 0), n, width, normalized, provenance)
-
-
-def surrogate(points: Any, n_points: int | None = None, *, seed: int = 0) -> NDArray[np.float64]:
-    """Gaussian points with the mean and the covariance of others.
-
-    Parameters
-    ----------
-    points : array-like of shape (n, n_features)
-    n_points : int, optional
-        How many to draw; as many as there are by default.
-    seed : int
-
-    Returns
-    -------
-    array of shape (n_points, n_features), float64
-
-    Raises
-    ------
-    BadPoints
-        If the points are no array of finite numbers.
-
-    Notes
-    -----
-    mean + G Xc / sqrt(n - 1), with Xc the centred points and G standard normal of shape
-    (n_points, n): its covariance is that of the sample, exactly in expectation, and no
-    n_features x n_features matrix is made.
-
-    Examples
-    --------
-    >>> from dimscope.manifolds import gaussian
-    >>> x = gaussian(2000, 2) @ [[3.0, 0], [0, 1]] + 7
-    >>> surrogate(x).mean(axis=0).round().tolist(), surrogate(x).std(axis=0).round().tolist()
-    ([7.0, 7.0], [3.0, 1.0])
-    """
-    checked = as_points(points)
-    n = checked.n_points
-    drawn = n if n_points is None else n_points
-    if drawn < 1:
-        raise ValueError(f"n_points is {drawn}; at least 1 is needed")
-    mixing = np.random.default_rng(seed).standard_normal((drawn, n)) / np.sqrt(n - 1)
-    result = np.empty((drawn, checked.n_features))
-    for columns in spans(checked.n_features, max(1, _VALUES // n)):
-        block = checked.block(slice(None), columns, np.dtype(np.float64))
-        mean = block.mean(axis=0)
-        np.matmul(mixing, block - mean, out=result[:, columns])
-        result[:, columns] += mean
-    return result
 
 
 def _vary(points: Points) -> bool:

@@ -1,11 +1,11 @@
-"""Spectra and surrogates against plain NumPy."""
+"""Spectra against plain NumPy."""
 
 import numpy as np
 import pytest
 
-from dimscope import PCA, ParticipationRatio, estimate, spectra, spectrum, surrogate
+from dimscope import PCA, ParticipationRatio, estimate, spectra, spectrum
 from dimscope.errors import BadPoints, DegeneratePoints
-from dimscope.manifolds import cube, embed, gaussian
+from dimscope.manifolds import embed, gaussian
 from dimscope.neighbors import nearest_neighbors
 
 RNG = np.random.default_rng(0)
@@ -113,41 +113,6 @@ def test_repeated_rows_count():
     twice = np.concatenate([TALL, TALL])
     expected = plain(twice, False)
     np.testing.assert_allclose(spectrum(twice).eigenvalues, expected, rtol=1e-9)
-
-
-# -- surrogates ------------------------------------------------------------------------
-
-
-def test_second_moments_up_to_sampling():
-    drawn = surrogate(TALL, 40_000, seed=1)
-    np.testing.assert_allclose(drawn.mean(axis=0), TALL.mean(axis=0), atol=0.15)
-    exact = np.cov(TALL.T)
-    error = np.cov(drawn.T) - exact
-    # entries of a sample covariance of Gaussians have variance (s_ii s_jj + s_ij^2) / n
-    spread = np.sqrt((np.outer(np.diag(exact), np.diag(exact)) + exact**2) / 40_000)
-    assert 0.8 < np.sqrt(np.mean((error / spread) ** 2)) < 1.2
-
-
-def test_wide_surrogates_lie_in_the_span():
-    drawn = surrogate(WIDE, 500)
-    assert drawn.shape == (500, 700)
-    assert np.linalg.matrix_rank(drawn - WIDE.mean(axis=0), tol=1e-6) == 25
-
-
-def test_surrogates_repeat_by_seed():
-    np.testing.assert_array_equal(surrogate(TALL, seed=3), surrogate(TALL, seed=3))
-    assert not np.allclose(surrogate(TALL, seed=3), surrogate(TALL, seed=4))
-    with pytest.raises(ValueError, match="at least 1"):
-        surrogate(TALL, 0)
-
-
-def test_a_curved_manifold_has_fewer_dimensions_than_its_surrogate():
-    angles = 2 * np.pi * cube(1000, 1)
-    waves = np.concatenate([f(k * angles) for k in range(1, 8) for f in (np.sin, np.cos)], axis=1)
-    points = embed(waves, 50)
-    assert float(estimate(points)) < 1.2
-    assert float(estimate(surrogate(points))) > 8
-    assert float(PCA()(points)) == 13
 
 
 @pytest.mark.parametrize("planted", [1, 3, 12])

@@ -1,7 +1,7 @@
 """Ansuini, Laio, Macke and Zoccolan (NeurIPS 2019), figure by figure.
 
-Each module ``fig1`` ... ``fig9`` and ``headline`` has a function ``run(study)`` that measures,
-draws, and returns what the figure says of the paper's claims.
+Each module ``fig1`` ... ``fig9``, ``headline`` and ``statements`` has a function ``run(study)``
+that measures, draws, and returns what it says of the paper's claims.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from dimscope_experiments.ansuini2019.study import Study
 
 __all__ = ["FIGURES", "Study", "reproduce"]
 
-FIGURES = ("fig1", "fig2", "fig3", "fig4", "fig5", "fig6", "fig7", "fig8", "fig9", "headline")
+FIGURES = (
+    "fig1", "fig2", "fig3", "fig4", "fig5", "fig6", "fig7", "fig8", "fig9",
+    "headline", "statements",
+)  # fmt: skip
 
 
 def reproduce(study: Study, figures: Iterable[str] = FIGURES) -> None:

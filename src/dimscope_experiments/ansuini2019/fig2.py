@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 import dimscope as ds
 from dimscope.plotting import plot_profile, plot_scale
+from dimscope_experiments.ansuini2019.images import fingerprint
 from dimscope_experiments.ansuini2019.layers import authors_estimator
 from dimscope_experiments.ansuini2019.networks import named, with_classes
 from dimscope_experiments.ansuini2019.rendering import objects, poses
@@ -62,7 +63,13 @@ def run(study: Study) -> dict[str, Any]:
     known = _known(study, settings)
     study.table("fig2", "poses", known)
     _draw(study, profile, curves, known, pictures)
-    return {"errors": errors, "claims": _claims(profile, curves, known, errors)}
+    return {
+        "data": fingerprint(torch.from_numpy(pictures)),
+        "errors": errors,
+        "says": f"After fine-tuning {errors['training']:.1%} of the training views and "
+        f"{errors['held out']:.1%} of the views held out are wrong.",
+        "claims": _claims(profile, curves, known, errors),
+    }
 
 
 def _known(study: Study, settings: dict[str, Any]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 import dimscope as ds
-from dimscope_experiments.ansuini2019.images import Pictures, cifar, imagenet
+from dimscope_experiments.ansuini2019.images import Pictures, cifar, imagenet, source_hash
 from dimscope_experiments.ansuini2019.layers import (
     authors_estimator,
     hunchback,
@@ -22,7 +22,7 @@ from dimscope_experiments.ansuini2019.networks import named
 from dimscope_experiments.ansuini2019.study import Claim, Study, judged
 from dimscope_experiments.ansuini2019.zoo import Member
 
-__all__ = ["class_profile", "run"]
+__all__ = ["class_profile", "published_profile", "run"]
 
 
 def run(study: Study) -> dict[str, Any]:
@@ -30,20 +30,24 @@ def run(study: Study) -> dict[str, Any]:
     settings = study.of("fig3")
     by_class: dict[str, ds.Profile] = {}
     if settings["zoo"]:
-        pictures = cifar(study)
-        zoo = study.of("zoo")
+        pictures, zoo = cifar(study), study.of("zoo")
         last = max(zoo["epochs"])
         for family, width in itertools.product(zoo["families"], zoo["widths"]):
             member = Member(family, width, last)
             by_class[f"{family} x {width:g}"] = class_profile(study, member, pictures)
     for name in settings["by_class"]:
         by_class[name] = _published_by_class(study, name, settings)
-    whole = {name: _published(study, name, settings) for name in settings["whole"]}
+    whole = {name: published_profile(study, name) for name in settings["whole"]}
     frames = [one.to_frame().assign(network=name) for name, one in by_class.items()]
     frames += [one.to_frame().assign(network=name, label="all") for name, one in whole.items()]
     study.table("fig3", "profiles", pd.concat(frames))
     _draw(study, by_class, whole)
-    return {"claims": _claims(by_class, whole)}
+    return {"data": _hashes(study, settings), "claims": _claims(by_class, whole)}
+
+
+def _hashes(study: Study, settings: dict[str, Any]) -> dict[str, str]:
+    found = {"images": source_hash(imagenet(study, settings["n_points"]))}
+    return {**found, "cifar": cifar(study).hash} if settings["zoo"] else found
 
 
 def class_profile(study: Study, member: Member, pictures: Pictures) -> ds.Profile:
@@ -110,8 +114,9 @@ class _Enlarged(torch.utils.data.Dataset[Any]):
         return large, int(label)
 
 
-def _published(study: Study, name: str, settings: dict[str, Any]) -> ds.Profile:
-    """Profile over images of all classes."""
+def published_profile(study: Study, name: str) -> ds.Profile:
+    """Profile, over images of all classes, of a network with published weights."""
+    settings = study.of("fig3")
     key = {"network": name, "by_class": False, "scale": study.scale, "settings": settings}
     return kept_profile(
         study,

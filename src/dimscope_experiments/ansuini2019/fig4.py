@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 import dimscope as ds
-from dimscope_experiments.ansuini2019.images import Pictures, cifar
+from dimscope_experiments.ansuini2019.fig3 import published_profile
+from dimscope_experiments.ansuini2019.images import Pictures, cifar, imagenet, source_hash
 from dimscope_experiments.ansuini2019.layers import authors_estimator
 from dimscope_experiments.ansuini2019.study import Claim, Study, judged
 from dimscope_experiments.ansuini2019.training import error_rate
@@ -45,13 +46,22 @@ def run(study: Study) -> dict[str, Any]:
     }
     frame = every.to_frame().rename(columns={"score": "test_error"})
     study.table("fig4", "networks", frame)
+    published = ds.compare(
+        [published_profile(study, name) for name in settings["published"]], settings["published"]
+    )
+    study.table("fig4", "published", published.to_frame().rename(columns={"score": "top_1_error"}))
     _draw(study, families)
+    several = {"all": every, **families, "published weights": published}
     return {
+        "data": {
+            "cifar": pictures.hash,
+            "images": source_hash(imagenet(study, study.of("fig3")["n_points"])),
+        },
         "correlations": {
             name: {"pearson": str(one.pearson), "spearman": str(one.spearman)}
-            for name, one in {"all": every, **families}.items()
+            for name, one in several.items()
         },
-        "claims": _claims(every, families),
+        "claims": _claims(every, families, published),
     }
 
 
@@ -82,13 +92,23 @@ def _draw(study: Study, families: dict[str, ds.Comparison]) -> None:
     study.picture("fig4", figure)
 
 
-def _claims(every: ds.Comparison, families: dict[str, ds.Comparison]) -> list[Claim]:
-    within = "; ".join(f"{name} {one.pearson}" for name, one in families.items())
+def _claims(
+    every: ds.Comparison, families: dict[str, ds.Comparison], published: ds.Comparison
+) -> list[Claim]:
+    within = "; ".join(f"{name} {one.pearson}, {one.spearman}" for name, one in families.items())
+    others = ", ".join(
+        f"{name} {dimension:.1f} at {error:.1f} %"
+        for name, dimension, error in zip(
+            published.names, published.dimensions, published.scores, strict=True
+        )
+    )
     return [
         judged(
             4,
             "The last hidden ID predicts the test error across networks (published: r = 0.94).",
             every.pearson.interval[0] > 0,
-            f"Pearson {every.pearson}, Spearman {every.spearman}; {within}",
+            f"Pearson {every.pearson}, Spearman {every.spearman}; within families (Pearson, "
+            f"Spearman): {within}; published weights, top-1 error: {others}, "
+            f"r = {published.pearson.r:.2f}",
         )
     ]

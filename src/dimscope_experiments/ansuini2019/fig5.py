@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 import dimscope as ds
-from dimscope_experiments.ansuini2019.images import imagenet
+from dimscope_experiments.ansuini2019.images import imagenet, source_hash
 from dimscope_experiments.ansuini2019.networks import named
 from dimscope_experiments.ansuini2019.study import Claim, Study, judged
 
@@ -25,7 +25,7 @@ def run(study: Study) -> dict[str, Any]:
         "PC-ID": ds.PCA(normalized=True),
         "PC-ID, raw": ds.PCA(),
     }
-    profiles = {}
+    profiles, spreads = {}, {}
     for kind in ("trained", "untrained"):
         network = named(settings["network"], trained=kind == "trained", seed=settings["seed"])
 
@@ -41,10 +41,15 @@ def run(study: Study) -> dict[str, Any]:
             progress=running,
         )
         profiles[kind] = ds.profile(activations, estimators=estimators, progress=study.progress)
+        spreads[kind] = {name: _relative_spread(activations[name]) for name in activations}
         if kind == "trained":
             last = next(one.name for one in activations.layers if one.role == "last_hidden")
             points = np.asarray(activations[last])
     frame = pd.concat([one.to_frame().assign(network=name) for name, one in profiles.items()])
+    frame["relative_spread"] = [
+        spreads[network][layer]
+        for network, layer in zip(frame["network"], frame["layer"], strict=True)
+    ]
     study.table("fig5", "profiles", frame)
     spectra = {kind: ds.spectrum(points, normalized=kind == "normalised") for kind in _KINDS}
     gaps = {kind: one.gap() for kind, one in spectra.items()}
@@ -65,12 +70,21 @@ def run(study: Study) -> dict[str, Any]:
     study.table("fig5", "growth", growth)
     _draw(study, spectra, growth, profiles)
     return {
+        "data": source_hash(data),
         "gaps": {kind: vars(one) for kind, one in gaps.items()},
-        "claims": _claims(profiles, growth, gaps),
+        "claims": _claims(profiles, growth, gaps, spreads["untrained"]),
     }
 
 
 _KINDS = ("normalised", "raw")
+_FLAT = 1.5  # largest over smallest ID of layers that count as flat
+
+
+def _relative_spread(points: np.ndarray) -> float:
+    """Root mean square distance from the mean point, over the mean point's own length."""
+    mean = points.mean(axis=0, dtype=np.float64)
+    away = sum(float(((row - mean) ** 2).sum()) for row in points) / len(points)
+    return float(np.sqrt(away / (mean @ mean)))
 
 
 def _growth(study: Study, points: np.ndarray, settings: dict[str, Any]) -> pd.DataFrame:
@@ -126,7 +140,10 @@ def _draw(
 
 
 def _claims(
-    profiles: dict[str, ds.Profile], growth: pd.DataFrame, gaps: dict[str, ds.Gap]
+    profiles: dict[str, ds.Profile],
+    growth: pd.DataFrame,
+    gaps: dict[str, ds.Gap],
+    spread: dict[str, float],
 ) -> list[Claim]:
     trained = profiles["trained"]
     hidden = [one for one in trained.layers if one.role in ("hidden", "last_hidden")]
@@ -146,7 +163,16 @@ def _claims(
     widths = np.array([layer.n_features for layer in trained.layers])
     ids = np.array([float(one) for one in trained.values()])
     peak, widest = int(np.nanargmax(ids)), int(widths.argmax())
-    flat = np.nanmax(own["untrained"]) / np.nanmin(own["untrained"])
+    flat, leaves = _flat_until(own["untrained"])
+    where = "every hidden layer"
+    if leaves is not None:
+        name = hidden[leaves].name
+        where = (
+            f"all hidden layers before {name}, which has {own['untrained'][leaves]:.1f}: there the "
+            f"points differ by only {spread[name]:.1%} of their mean (input {spread['input']:.0%})"
+        )
+    # mean change between the networks, as a factor
+    apart = _apart(linear) / _apart(own)
     raw = np.array([float(one) for one in trained.of("PC-ID, raw").values()])
     normal = np.array([float(one) for one in trained.of("PC-ID").values()])
     alike = float(np.corrcoef(raw, normal)[0, 1])
@@ -169,13 +195,22 @@ def _claims(
             5,
             "PC-ID is one to two orders of magnitude larger than the ID.",
             ratio.min() >= 10,
-            f"{ratio.min():.1f} to {ratio.max():.1f} times in the hidden layers",
+            f"{ratio.min():.1f} to {ratio.max():.1f} times in the hidden layers (the paper's own "
+            "figure: 3.5 to 12)",
+        ),
+        judged(
+            5,
+            "PC-ID is at least five times the ID in the hidden layers, and does not tell trained "
+            "from untrained networks.",
+            ratio.min() >= 5 and apart < 0.5,
+            f"at least {ratio.min():.1f} times; trained over untrained: PC-ID differs by "
+            f"{apart:.0%} of what the ID differs by",
         ),
         judged(
             6,
             "Untrained networks have a flat profile.",
-            flat <= 1.5,
-            f"largest over smallest ID of the hidden layers: {flat:.2f}",
+            leaves is None or hidden[leaves].role == "last_hidden",
+            f"largest over smallest ID {flat:.2f} in {where}",
         ),
         judged(
             16,
@@ -191,3 +226,18 @@ def _claims(
             + ", ".join(f"{one.p_value:.2g} ({kind})" for kind, one in gaps.items()),
         ),
     ]
+
+
+def _flat_until(found: np.ndarray) -> tuple[float, int | None]:
+    """Largest over smallest ID of the first layers, and the layer at which they end."""
+    for stop in range(1, len(found) + 1):
+        ratio = np.nanmax(found[:stop]) / np.nanmin(found[:stop])
+        if np.isnan(found[stop - 1]) or ratio > _FLAT:
+            before = found[: stop - 1]
+            return float(np.nanmax(before) / np.nanmin(before)) if stop > 1 else np.nan, stop - 1
+    return float(np.nanmax(found) / np.nanmin(found)), None
+
+
+def _apart(several: dict[str, np.ndarray]) -> float:
+    """Mean absolute logarithm of trained over untrained."""
+    return float(np.nanmean(np.abs(np.log(several["trained"] / several["untrained"]))))

@@ -88,6 +88,10 @@ def run(study: Study) -> dict[str, Any]:
         "data": data,
         "lambda": bright,
         "errors": errors,
+        "says": "Test accuracy: "
+        + ", ".join(f"{name} {1 - one['test_error']:.1%}" for name, one in errors.items())
+        + f" (chance is 10 %; published for MNIST*: 98 %). lambda = {bright:g} gives the published "
+        "input ID.",
         "claims": _claims(profiles, errors, sweep, bright),
     }
 

@@ -20,11 +20,15 @@ def run(study: Study) -> dict[str, Any]:
     """The classes of the widest AlexNet of the zoo."""
     zoo = study.of("zoo")
     member = Member("alexnet", max(zoo["widths"]), max(zoo["epochs"]))
-    profile = class_profile(study, member, cifar(study))
+    pictures = cifar(study)
+    profile = class_profile(study, member, pictures)
     study.table("fig8", "profiles", profile.to_frame())
     figure = Figure(figsize=(7, 4.4), layout="constrained")
     plot_profiles(profile.classes.values(), figure.subplots()).set_title(member.name, pad=40)
     study.picture("fig8", figure)
     each = np.array([[float(e) for e in one.values()] for one in profile.classes.values()])
     spread = float((each.std(axis=0, ddof=1) / each.mean(axis=0)).mean())
-    return {"says": f"The classes differ by {spread:.0%} from their mean, on average over layers."}
+    return {
+        "data": pictures.hash,
+        "says": f"The classes differ by {spread:.0%} from their mean, on average over layers.",
+    }

@@ -10,9 +10,16 @@ import torch
 from matplotlib.figure import Figure
 
 import dimscope as ds
+from dimscope.files import write_beside
 from dimscope_experiments.ansuini2019.images import Pictures, cifar
 from dimscope_experiments.ansuini2019.study import Claim, Study, judged
-from dimscope_experiments.ansuini2019.training import Course, at_epoch, error_rate, train
+from dimscope_experiments.ansuini2019.training import (
+    Course,
+    at_epoch,
+    error_rate,
+    save,
+    train,
+)
 from dimscope_experiments.ansuini2019.zoo import vgg16_bn
 
 __all__ = ["run"]
@@ -31,7 +38,7 @@ def run(study: Study) -> dict[str, Any]:
     early = _Early(study, network, shown, settings, folder / "early.csv")
     untrained = folder / "untrained.pt"
     if not untrained.exists():
-        torch.save(network.state_dict(), untrained)
+        save(untrained, network.state_dict())
     train(
         network, pictures.training, pictures.training_labels, course, study, folder, "vgg16_bn",
         each_batch=early,
@@ -51,7 +58,7 @@ def run(study: Study) -> dict[str, Any]:
     )
     study.table("fig9", "course", course_of)
     _draw(study, profiles, batches, course_of)
-    return {"claims": _claims(profiles, course_of, batches)}
+    return {"data": pictures.hash, "claims": _claims(profiles, course_of, batches)}
 
 
 class _Early:
@@ -76,7 +83,9 @@ class _Early:
         # an epoch that was interrupted is trained, and measured, again
         self._rows = [row for row in self._rows if (row["epoch"], row["batch"]) < (epoch, batch)]
         self._rows.append({"epoch": epoch, "batch": batch, "dimension": found})
-        pd.DataFrame(self._rows).to_csv(self._path, index=False)
+        write_beside(
+            self._path, lambda beside: pd.DataFrame(self._rows).to_csv(beside, index=False)
+        )
 
 
 def _estimator() -> ds.Estimator:

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from dimscope.files import write_beside
 from dimscope_experiments.ansuini2019.study import Study
 
-__all__ = ["Pictures", "cifar", "digits", "fingerprint", "imagenet"]
+__all__ = ["Pictures", "cifar", "digits", "fingerprint", "imagenet", "source_hash"]
 
 # of the training images of CIFAR-10
 _MEAN = torch.tensor([0.4914, 0.4822, 0.4465])[:, None, None]
@@ -97,9 +98,8 @@ def _cifar_part(study: Study, part: str, n: int) -> tuple[torch.Tensor, torch.Te
             images.append(image)
             labels.append(label)
         order = np.random.default_rng(0).permutation(len(labels))
-        beside = path.with_suffix(".part.npz")
-        np.savez(beside, images=np.stack(images)[order], labels=np.array(labels)[order])
-        beside.replace(path)
+        shown, classes = np.stack(images)[order], np.array(labels)[order]
+        write_beside(path, lambda beside: np.savez(beside, images=shown, labels=classes))
     with np.load(path) as found:
         values = torch.from_numpy(found["images"]).permute(0, 3, 1, 2).float() / 255
         return (values - _MEAN) / _STD, torch.from_numpy(found["labels"])
@@ -146,4 +146,15 @@ def fingerprint(*tensors: torch.Tensor) -> str:
     digest = hashlib.sha256()
     for one in tensors:
         digest.update(one.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def source_hash(data: Any) -> str:
+    """A hash of a tensor, or of the names and bytes of the files in a folder."""
+    if isinstance(data, torch.Tensor):
+        return fingerprint(data)
+    digest = hashlib.sha256()
+    for path in sorted(one for one in Path(data).rglob("*") if one.is_file()):
+        digest.update(path.relative_to(data).as_posix().encode())
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

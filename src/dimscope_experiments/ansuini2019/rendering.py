@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import dimscope as ds
+from dimscope.files import write_beside
 from dimscope_experiments.ansuini2019.study import Study
 
 __all__ = ["objects", "poses"]
@@ -110,9 +111,7 @@ def _posed(rotations: np.ndarray) -> np.ndarray:
 
 
 def _kept(path: Path, images: np.ndarray) -> np.ndarray:
-    beside = path.with_suffix(".part.npy")
-    np.save(beside, images)
-    beside.replace(path)
+    write_beside(path, lambda beside: np.save(beside, images))
     return images
 
 

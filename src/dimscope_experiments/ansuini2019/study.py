@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dimscope as ds
+from dimscope.files import write_beside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,8 +93,10 @@ class Study:
         return found
 
     def of(self, figure: str) -> dict[str, Any]:
-        """The settings of one figure, with the seed."""
-        return {"seed": self.settings["seed"], **self.settings.get(figure, {})}
+        """The settings of one figure, with the seed and with those that it uses of others."""
+        every = self.settings
+        own = every.get(figure, {})
+        return {"seed": every["seed"], **own, **{name: every[name] for name in own.get("uses", ())}}
 
     def folder(self, figure: str) -> Path:
         """Where the results of a figure are; made if it is not there."""
@@ -127,23 +130,33 @@ class Study:
             "claims": [asdict(claim) for claim in found.pop("claims", ())],
             **found,
         }
-        path = self.folder(figure) / "record.json"
-        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(record, indent=1) + "\n"
+        write_beside(
+            self.folder(figure) / "record.json",
+            lambda beside: beside.write_text(text, encoding="utf-8"),
+        )
 
     def table(self, figure: str, name: str, frame: pd.DataFrame) -> None:
         """Write numbers as CSV."""
-        frame.to_csv(self.folder(figure) / f"{name}.csv", index=False, float_format="%.6g")
+        write_beside(
+            self.folder(figure) / f"{name}.csv",
+            lambda beside: frame.to_csv(beside, index=False, float_format="%.6g"),
+        )
 
     def picture(self, figure: str, drawn: Figure) -> None:
         """Write the picture of a figure."""
-        drawn.savefig(self.folder(figure) / f"{figure}.png", dpi=200)
+        write_beside(
+            self.folder(figure) / f"{figure}.png", lambda beside: drawn.savefig(beside, dpi=150)
+        )
 
     def kept(self, kind: str, settings: Mapping[str, Any]) -> Path:
         """A folder in the cache for what these settings make."""
         text = json.dumps(dict(settings), sort_keys=True)
         path = self.cache / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
         path.mkdir(parents=True, exist_ok=True)
-        (path / "settings.json").write_text(text, encoding="utf-8")
+        write_beside(
+            path / "settings.json", lambda beside: beside.write_text(text, encoding="utf-8")
+        )
         return path
 
     def find(self, what: str, *names: str) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from dimscope.files import write_beside
 from dimscope_experiments.ansuini2019.study import Study
 
-__all__ = ["Course", "at_epoch", "error_rate", "train"]
+__all__ = ["Course", "at_epoch", "error_rate", "save", "train"]
 
 
 @dataclass(frozen=True)
@@ -122,9 +122,7 @@ def last_epoch(folder: Path) -> int:
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint beside its place and rename it."""
-    beside = path.with_name(f".{path.stem}.{os.getpid()}.part")
-    torch.save(state, beside)
-    beside.replace(path)
+    write_beside(path, lambda beside: torch.save(state, beside))
 
 
 @torch.inference_mode()
