@@ -38,6 +38,7 @@ _HOMES = {
     "Estimator": "estimators",
     "SpectralEstimator": "estimators",
     "ScaleCurve": "curves",
+    "Sketched": "neighbors",
     "Spectrum": "spectra",
     "rank_curve": "scales",
     "scale_curve": "scales",
@@ -92,6 +93,7 @@ __all__ = [
     "Resampled",
     "ScaleCurve",
     "SkDim",
+    "Sketched",
     "SpectralEstimator",
     "Spectrum",
     "TiedPoints",
@@ -138,7 +140,7 @@ if TYPE_CHECKING:
         local_dimension,
     )
     from dimscope.measuring import estimate
-    from dimscope.neighbors import Exact, Neighbors, nearest_neighbors
+    from dimscope.neighbors import Exact, Neighbors, Sketched, nearest_neighbors
     from dimscope.profiles import Profile
     from dimscope.profiling import profile
     from dimscope.provenance import Provenance

@@ -5,6 +5,7 @@ import pytest
 
 from dimscope import nearest_neighbors
 from dimscope.neighbors import certified
+from dimscope.neighbors.tiles import Tiles
 from reference import brute_force, worst_error
 
 torch = pytest.importorskip("torch")
@@ -258,7 +259,7 @@ def hard_cases():
 def test_without_the_certificate_the_answers_are_wrong(monkeypatch):
     """The cases above would notice: believing the products' order is not enough."""
     with monkeypatch.context() as patch:
-        patch.setattr(certified, "EXTRA", 0)
+        patch.setattr(Tiles, "extra", 0)
         patch.setattr(certified, "SLACK", -np.inf)
         errors = [worst_error(nearest_neighbors(points), points) for points in hard_cases()]
     assert sum(error > PROMISED for error in errors) >= 2, errors

@@ -11,6 +11,8 @@ class LooseKernel:
     """Exact squares, and bounds that are too small by a random amount for each pair."""
 
     unit = 1.0
+    extra = 4
+    finer = None
 
     def __init__(self, points, first, second, seed=0):
         self.n_points = n = len(points)
@@ -21,9 +23,10 @@ class LooseKernel:
         self.first = self.squares - first * rng.random((n, n))
         self.second = self.squares - second * rng.random((n, n))
 
-    def candidates(self, m):
-        order = np.argsort(self.first, axis=1)[:, :m]
-        return np.take_along_axis(self.first, order, axis=1), order
+    def candidates(self, m, rows=None):
+        first = self.first if rows is None else self.first[rows]
+        order = np.argsort(first, axis=1)[:, :m]
+        return np.take_along_axis(first, order, axis=1), order
 
     def pair_squares(self, i, j):
         return self.squares[i, j]
@@ -41,6 +44,16 @@ def test_loose_bounds_give_the_right_neighbours(k, first, second):
     exact, nearest = brute_force(points, k)
     np.testing.assert_allclose(distances, exact, rtol=1e-12)
     np.testing.assert_array_equal(indices, nearest)
+
+
+@pytest.mark.parametrize("first", [0, 1, 100])
+def test_neighbours_of_some_points(first):
+    points = np.random.default_rng(0).standard_normal((60, 3))
+    rows = np.array([40, 3, 59, 0])
+    distances, indices, *_ = certified_neighbors(LooseKernel(points, first, 1), 3, rows)
+    exact, nearest = brute_force(points, 3)
+    np.testing.assert_allclose(distances, exact[rows], rtol=1e-12)
+    np.testing.assert_array_equal(indices, nearest[rows])
 
 
 @pytest.mark.parametrize("seed", range(20))

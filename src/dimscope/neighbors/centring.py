@@ -65,6 +65,12 @@ class Centred:
         # divided before summing: the sum of values near the end of the range overflows
         return np.concatenate([(self._points.block(amid, c) / len(amid)).sum(0) for c in runs])
 
+    def of(self, points: Points) -> Centred:
+        """Other points less the same centre."""
+        other = Centred(points, self._unit)
+        other.centre = self.centre
+        return other
+
     @property
     def _as_is(self) -> bool:
         """Whether BLAS can read the array itself: float32, row after row."""

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Kernel", "Listed", "certified_among", "certified_neighbors", "certified_rows"]
 
-EXTRA = 4  # candidates beyond k: they settle all but crowded rows
 SPARE = 2  # candidates over k, where k is large: for later searches among some points
 # A bound this close below e^2 may hide a nearer point, but none that would change a
 # distance by more than a quarter of the promised 1e-6.
@@ -33,9 +32,16 @@ class Kernel(Protocol):
 
     n_points: int
     unit: float
+    extra: int  # candidates beyond k that settle all but crowded rows
 
-    def candidates(self, m: int) -> tuple[NDArray[np.floating[Any]], NDArray[np.intp]]:
-        """The m others of least lower bound for every point, ascending."""
+    @property
+    def finer(self) -> Kernel | None:
+        """The kernel for rows that this one does not settle; None for the finest."""
+
+    def candidates(
+        self, m: int, rows: NDArray[np.intp] | None = None
+    ) -> tuple[NDArray[np.floating[Any]], NDArray[np.intp]]:
+        """The m others of least lower bound for every point, or for some, ascending."""
 
     def pair_squares(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64]:
         """Squared distances by direct differences."""
@@ -62,9 +68,9 @@ class Listed:
 
 
 def certified_neighbors(
-    kernel: Kernel, k: int
+    kernel: Kernel, k: int, rows: NDArray[np.intp] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.intp], dict[str, int], Listed]:
-    """The k nearest others of every point.
+    """The k nearest others of every point, or of some.
 
     Parameters
     ----------
@@ -72,6 +78,8 @@ def certified_neighbors(
         Over n_points distinct points.
     k : int
         Less than n_points.
+    rows : array of int, optional
+        The points whose neighbours are wanted; all by default.
 
     Returns
     -------
@@ -82,26 +90,35 @@ def certified_neighbors(
         How many pairs were measured, and how many rows needed the float64 product.
     listed : Listed
     """
-    n = kernel.n_points
-    m = min(max(k + EXTRA, int(SPARE * k)), n - 1)
-    bounds, indices = kernel.candidates(m)
+    own = np.arange(kernel.n_points) if rows is None else rows
+    n = len(own)
+    m = min(max(k + kernel.extra, int(SPARE * k)), kernel.n_points - 1)
+    bounds, indices = kernel.candidates(m, rows)
     listed = Listed(bounds, indices)
-    squares = _measure(kernel, np.repeat(np.arange(n), k), indices[:, :k].ravel()).reshape(n, k)
+    squares = _measure(kernel, np.repeat(own, k), indices[:, :k].ravel()).reshape(n, k)
     doubtful = bounds[:, k:] < SLACK * squares.max(axis=1)[:, None]
     row, column = np.nonzero(doubtful)
     if len(row):
         more = np.full((n, column.max() + 1), np.inf)
-        more[row, column] = _measure(kernel, row, indices[row, k + column])
+        more[row, column] = _measure(kernel, own[row], indices[row, k + column])
         squares = np.concatenate([squares, more], axis=1)
     n_pairs = int(np.isfinite(squares).sum())
     order = np.argsort(squares, axis=1, kind="stable")[:, :k]
     indices = np.take_along_axis(indices, order, axis=1)
     squares = np.take_along_axis(squares, order, axis=1)
     # with all others as candidates nobody was left out
-    cleared = (bounds[:, -1] >= SLACK * squares[:, -1]) | (m == n - 1)
+    cleared = (bounds[:, -1] >= SLACK * squares[:, -1]) | (m == kernel.n_points - 1)
     open_rows = np.flatnonzero(~cleared)
-    if len(open_rows):
-        squares[open_rows], indices[open_rows], measured = certified_rows(kernel, open_rows, k)
+    if len(open_rows) and kernel.finer is not None:
+        # half of a product of all points is as much as that of half of them with all
+        wanted = None if rows is None and 2 * len(open_rows) > n else own[open_rows]
+        again, others, effort, _ = certified_neighbors(kernel.finer, k, wanted)
+        here = open_rows if wanted is None else slice(None)
+        squares[open_rows] = (again[here] * kernel.unit) ** 2
+        indices[open_rows] = others[here]
+        n_pairs += effort["pairs"]
+    elif len(open_rows):
+        squares[open_rows], indices[open_rows], measured = certified_rows(kernel, own[open_rows], k)
         n_pairs += measured
     distances = np.sqrt(squares) / kernel.unit
     return distances, indices, {"pairs": n_pairs, "open_rows": len(open_rows)}, listed
@@ -130,7 +147,7 @@ def certified_among(
     """
     everyone, width = listed.indices[rows], listed.indices.shape[1]
     inside = labels[everyone] == labels[rows][:, None]
-    most = min(k + EXTRA, width)
+    most = min(k + kernel.extra, width)
     order = np.argsort(~inside, axis=1, kind="stable")[:, : most + 1]
     inside = np.take_along_axis(inside, order, axis=1)
     bounds = np.take_along_axis(listed.bounds[rows], order, axis=1)

@@ -136,6 +136,9 @@ class DeviceTiles:
         Called with the fraction of the products that are done.
     """
 
+    extra = 4
+    finer = None
+
     def __init__(
         self, points: DevicePoints, progress: Callable[[float], None] | None = None
     ) -> None:
@@ -148,19 +151,22 @@ class DeviceTiles:
         # the median, not the mean: far points must not drag the centre away
         self._centre = points.on_device(sample).median(dim=0).values
 
-    def candidates(self, m: int) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-        """For every point, the m others of least lower bound, ascending."""
+    def candidates(
+        self, m: int, rows: NDArray[np.intp] | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        """For every point, or for some, the m others of least lower bound, ascending."""
+        own = np.arange(self.n_points) if rows is None else rows
         step = max(1, _VALUES // self.n_points)
         bounds, indices = [], []
         with _full_precision(self._torch):
-            for start in range(0, self.n_points, step):
-                rows = slice(start, min(start + step, self.n_points))
-                block = self._bounds(rows, self._torch.float32, 2.0**-24)
+            for start in range(0, len(own), step):
+                some = own[start : start + step]
+                block = self._bounds(some, self._torch.float32, 2.0**-24)
                 least, places = block.topk(m, dim=1, largest=False, sorted=True)
                 bounds.append(least.cpu().numpy())
                 indices.append(places.cpu().numpy())
                 if self._progress is not None:
-                    self._progress(rows.stop / self.n_points)
+                    self._progress((start + len(some)) / len(own))
         return np.concatenate(bounds), np.concatenate(indices).astype(np.intp)
 
     def row_bounds(

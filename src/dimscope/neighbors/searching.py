@@ -16,7 +16,8 @@ from dimscope.neighbors.certified import (
 )
 from dimscope.neighbors.device import DevicePoints, DeviceTiles, is_on_device
 from dimscope.neighbors.duplicates import distinct_rows
-from dimscope.neighbors.engines import Engine, Exact
+from dimscope.neighbors.engines import Engine, Exact, Sketched
+from dimscope.neighbors.sketched import SketchedTiles, kernel_of
 from dimscope.neighbors.tiles import Tiles
 from dimscope.neighbors.tree import tree_neighbors
 from dimscope.neighbors.values import Neighbors
@@ -83,7 +84,7 @@ def nearest_neighbors(
     [[1.0, 3.0], [1.0, 2.0], [2.0, 3.0]]
     """
     engine = Exact() if engine is None else engine
-    if not isinstance(engine, Exact):
+    if not isinstance(engine, Exact | Sketched):
         raise TypeError(f"engine must be an Engine such as Exact(), not {engine!r}")
     if k < 2:
         raise ValueError(f"k is {k}, but at least 2 neighbours are needed")
@@ -93,7 +94,7 @@ def nearest_neighbors(
         k = max(2, min(k, len(rows) - 1))
     _check_distinct(checked.n_points, len(rows), k)
     distinct = checked if len(rows) == checked.n_points else checked.select(rows)
-    distances, indices, how, lists = _search(distinct, k, progress)
+    distances, indices, how, lists = _search(distinct, k, progress, engine)
     _check_range(distances[:, 0], checked, rows)
 
     def search_again(
@@ -113,7 +114,13 @@ def nearest_neighbors(
         versions("scipy"),
     )
     return Neighbors(
-        distances, indices, rows, checked.n_points, "exact to 1e-6", provenance, search_again
+        distances,
+        indices,
+        rows,
+        checked.n_points,
+        _promise(engine, lists),
+        provenance,
+        search_again,
     )
 
 
@@ -140,20 +147,37 @@ def _check_range(nearest: NDArray[np.float64], points: Points, rows: NDArray[np.
         )
 
 
+def _promise(engine: Engine, lists: tuple[Kernel, Listed] | None) -> str:
+    if isinstance(engine, Sketched) and lists and isinstance(lists[0], SketchedTiles):
+        return f"exact to 1e-6 with probability 1 - {engine.failure:g}"
+    return "exact to 1e-6"
+
+
 def _search(
-    points: Points, k: int, progress: Callable[[float], None] | None
+    points: Points,
+    k: int,
+    progress: Callable[[float], None] | None,
+    engine: Engine,
 ) -> tuple[NDArray[np.float64], NDArray[np.intp], dict[str, Any], tuple[Kernel, Listed] | None]:
     if points.n_features <= TREE_FEATURES and not isinstance(points, DevicePoints):
         return *tree_neighbors(points, k, progress), {"where": "tree"}, None
-    kernel = _kernel(points, progress)
+    kernel = _kernel(points, progress, engine)
     distances, indices, effort, listed = certified_neighbors(kernel, k)
-    where = str(points.array.device) if isinstance(points, DevicePoints) else "tiles"
+    where = "sketches" if isinstance(kernel, SketchedTiles) else "tiles"
+    if isinstance(points, DevicePoints):
+        where = str(points.array.device)
     return distances, indices, {"where": where, **effort}, (kernel, listed)
 
 
-def _kernel(points: Points, progress: Callable[[float], None] | None = None) -> Kernel:
+def _kernel(
+    points: Points,
+    progress: Callable[[float], None] | None = None,
+    engine: Engine | None = None,
+) -> Kernel:
     if isinstance(points, DevicePoints):
         return DeviceTiles(points, progress)
+    if isinstance(engine, Sketched):
+        return kernel_of(points, engine.failure, engine.seed, progress)
     return Tiles(points, progress)
 
 
@@ -178,7 +202,7 @@ def _search_groups(
     for label in np.unique(labels[queries[left]]):
         among, mine = np.flatnonzero(labels == label), left[labels[queries[left]] == label]
         if _FEW * len(mine) > len(among):
-            found, others, *_ = _search(points.select(among), k, None)
+            found, others, *_ = _search(points.select(among), k, None, Exact())
             place = np.searchsorted(among, queries[mine])
             distances[mine], indices[mine] = found[place], among[others[place]]
         else:

@@ -62,6 +62,9 @@ class Tiles:
         Called with the fraction of the products that are done.
     """
 
+    extra = 4
+    finer = None
+
     def __init__(self, points: Points, progress: Callable[[float], None] | None = None) -> None:
         self.points = points
         self._progress = progress
@@ -73,31 +76,51 @@ class Tiles:
 
     # -- candidates ---------------------------------------------------------------
 
-    def candidates(self, m: int) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-        """For every point, the m others of least lower bound, ascending.
+    def candidates(
+        self, m: int, rows: NDArray[np.intp] | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        """For every point, or for some, the m others of least lower bound, ascending.
 
         Parameters
         ----------
         m : int
             Less than n_points.
+        rows : array of int, optional
+            The points whose candidates are wanted; all by default.
 
         Returns
         -------
-        bounds : array of shape (n_points, m)
+        bounds : array of shape (n_points or len(rows), m)
             Lower bounds of squared distances; every other point's is at least the last.
-        indices : array of shape (n_points, m)
+        indices : array of the same shape
         """
         n = self.n_points
-        self._best = Candidates(n, m)
+        self._rows = rows
+        self._best = Candidates(n if rows is None else len(rows), m)
         self._norms = np.zeros(n, dtype=np.float32)
         tiles = spans(n, TILE)
         self._done = 0.0
         with one_thread_each():
-            # The tiles on the diagonal come first: they give the norms, and thresholds
-            # that leave little to sort in the others.
-            self._multiply([(tile, tile) for tile in tiles])
-            self._multiply([(a, b) for i, a in enumerate(tiles) for b in tiles[i + 1 :]])
+            if rows is None:
+                # The tiles on the diagonal come first: they give the norms, and thresholds
+                # that leave little to sort in the others.
+                self._multiply([(tile, tile) for tile in tiles])
+                self._multiply([(a, b) for i, a in enumerate(tiles) for b in tiles[i + 1 :]])
+            else:
+                parallel(self._measure_norms, tiles)
+                some = spans(len(rows), TILE)
+                self._multiply([(a, b) for b in tiles for a in some])
         return self._best.ascending()
+
+    def _measure_norms(self, b: slice) -> None:
+        buffer = np.empty((b.stop - b.start, RUN), np.float32)
+        for columns in spans(self.points.n_features, RUN):
+            block = self._centred.block(b, columns, buffer)
+            self._norms[b] += np.vecdot(block, block)
+
+    def _is_square(self, a: slice, b: slice) -> bool:
+        """Whether a tile lies on the diagonal, so that half of it is enough."""
+        return self._rows is None and a == b
 
     def _multiply(self, pairs: list[tuple[slice, slice]]) -> None:
         """Form every tile, its columns split over threads where tiles are few."""
@@ -123,7 +146,8 @@ class Tiles:
                 gram = pieces.pop(number) if last else None
             if gram is not None:
                 self._select(a, b, gram)
-            self._advance((1 if a == b else 2) * part.size * (columns.stop - columns.start))
+            weight = 2 if self._rows is None and a != b else 1
+            self._advance(weight * part.size * (columns.stop - columns.start))
 
         parallel(work, [(i, columns) for i in range(len(pairs)) for columns in ranges])
 
@@ -131,7 +155,8 @@ class Tiles:
         if self._progress is None:
             return
         with self._lock:
-            self._done += multiplications / (self.n_points**2 * self.points.n_features)
+            rows = self.n_points if self._rows is None else len(self._rows)
+            self._done += multiplications / (rows * self.n_points * self.points.n_features)
             self._progress(min(1.0, self._done))
 
     def _product(self, a: slice, b: slice, columns: slice) -> NDArray[np.float32]:
@@ -141,28 +166,34 @@ class Tiles:
         theirs = np.empty((shape[1], RUN), np.float32)
         for run in spans(columns.stop - columns.start, RUN):
             where = slice(columns.start + run.start, columns.start + run.stop)
-            left = self._centred.block(a, where, mine)
-            if a == b:
+            left = self._centred.block(a if self._rows is None else self._rows[a], where, mine)
+            if self._is_square(a, b):
                 add_gram(total, left)
             else:
                 add_product(total, left, self._centred.block(b, where, theirs))
         return total
 
     def _select(self, a: slice, b: slice, gram: NDArray[np.float32]) -> None:
-        if a == b:
+        square = self._is_square(a, b)
+        if square:
             mirror(gram)
             self._norms[a] = np.diag(gram)
+        own = self._norms[a if self._rows is None else self._rows[a]]
         # (|x| + |y|)^2 <= 2 |x|^2 + 2 |y|^2: the bound is a smaller weight of the norms
         weight = np.float32(1 - 2 * rounding_bound(self.points.n_features, 2.0**-24))
         underflow = np.float32(self.points.n_features * 2.0**-126)
         bounds = gram
         bounds *= np.float32(-2)
-        bounds += (weight * self._norms[a] - underflow)[:, None]
+        bounds += (weight * own - underflow)[:, None]
         bounds += weight * self._norms[b]
-        if a == b:
+        if square:
             np.fill_diagonal(bounds, np.inf)
+        elif self._rows is not None:
+            # the points themselves
+            inside = np.flatnonzero((self._rows[a] >= b.start) & (self._rows[a] < b.stop))
+            bounds[inside, self._rows[a][inside] - b.start] = np.inf
         self._best.offer(a, b, bounds)
-        if a != b:
+        if not square and self._rows is None:
             self._best.offer_turned(a, b, bounds)
 
     # -- decisions --------------------------------------------------------------------

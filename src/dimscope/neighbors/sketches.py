@@ -1,0 +1,248 @@
+"""Sketches: a few numbers for each point, whose distances bound those of the points from below.
+
+Let v be the difference of two points, Q some orthonormal directions taken from a sample of the
+points, and S an m x n_features matrix of random signs. Then
+
+    |Q v|^2 + |S (v - Q'Q v)|^2 / (m t)  >  |v|^2
+
+happens with a probability of at most (t e^(1 - t))^(m/2): the first term is what the directions
+hold of |v|^2, the second an estimate of the rest, made smaller by t. The directions make the bound
+tight where the points lie along few of them; the signs hold for any points, since they
+were drawn without looking at them.
+
+References
+----------
+D. Achlioptas, "Database-friendly random projections: Johnson-Lindenstrauss with binary coins",
+Journal of Computer and System Sciences 66 (2003): the moments of sums of signs do not exceed those
+of a Gaussian, whose squares have the tail above.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dimscope.neighbors.blas import one_thread_each
+from dimscope.neighbors.centring import Centred
+from dimscope.threads import parallel, spans, workers
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dimscope.points import Points
+
+__all__ = ["Sketch", "Sketcher", "sketch_widths", "slack"]
+
+_RUN, _RUNS = 128, 8  # features in one product, and products between two sums in float64
+_CHUNK = 4096  # features of the directions that are made at a time
+_ROWS = 1024  # points in one product
+_FLAT = 1e-4  # directions with less variance than this, over the largest, are left to the signs
+_UNIT = 2.0**-24  # roundoff of float32
+
+
+@dataclass(frozen=True, eq=False)
+class Sketch:
+    """Numbers of every point, and how distances between them bound those of the points.
+
+    Parameters
+    ----------
+    numbers : array of shape (n_points, width), float32
+    lengths : array of shape (n_points,)
+        Of the points, from their centre; not too small.
+    rounding : float
+        Error of a sketch by rounding, over the length of its point.
+    stretch : float
+        How much longer than the point a sketch may be besides.
+    underflow : float
+        Absolute error of a sketch by underflow.
+    """
+
+    numbers: NDArray[np.float32]
+    lengths: NDArray[np.float64]
+    rounding: float
+    stretch: float
+    underflow: float
+
+    def lower(self, squares: NDArray[np.floating], rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Lower bounds of squared distances between points, from those between their sketches.
+
+        Parameters
+        ----------
+        squares : array of shape (len(rows), n)
+            Squared distances from the sketches of some points, or lower bounds of them.
+        rows : array of int
+
+        Notes
+        -----
+        With a the distance of the sketches and d that of the points,
+        a <= stretch d + rounding (|x| + |y|) and |y| <= |x| + d.
+        """
+        apart = np.sqrt(np.maximum(squares, 0, dtype=np.float64))
+        error = 2 * (self.rounding * self.lengths[rows] + self.underflow)
+        near = np.maximum(apart - error[:, None], 0) / (self.stretch + self.rounding)
+        return np.asarray(near * near, np.float64)
+
+
+def slack(n_signs: int, failure: float) -> float:
+    """The t > 1 for which (t e^(1 - t))^(n_signs / 2) is the given probability.
+
+    Examples
+    --------
+    >>> t = slack(64, 1e-6)
+    >>> round(t, 2), bool(np.isclose((t * np.exp(1 - t)) ** 32, 1e-6))
+    (2.24, True)
+    """
+    wanted = -2 * math.log(failure) / n_signs
+    low, high = 1.0, 2 * wanted + 10
+    while high - low > 1e-9 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if middle - 1 - math.log(middle) < wanted else (low, middle)
+    return high
+
+
+def sketch_widths(n_points: int, n_features: int) -> tuple[int, int]:
+    """How many directions and signs pay for so many points; zeros where none do.
+
+    Examples
+    --------
+    >>> sketch_widths(10_000, 4096), sketch_widths(100, 4096)
+    ((256, 64), (0, 0))
+    """
+    directions, signs = (256, 64) if n_points >= 5000 and n_features >= 4096 else (64, 32)
+    pays = n_points >= 1000 and n_features >= 4 * (directions + signs)
+    return (directions, signs) if pays else (0, 0)
+
+
+class Sketcher:
+    """What points are multiplied by: directions of a sample, and signs without them.
+
+    Parameters
+    ----------
+    points : Points of shape (n_points, n_features)
+    unit : float
+        Every value is multiplied by it, so that float32 holds its square.
+    widths : (int, int)
+        Numbers of directions and of signs.
+    failure : float
+        Probability that the bound of any pair of the points is wrong.
+    seed : int
+        Of the sample and of the signs.
+    """
+
+    def __init__(
+        self,
+        points: Points,
+        unit: float,
+        widths: tuple[int, int],
+        failure: float,
+        seed: int = 0,
+    ) -> None:
+        n_directions, self._n_signs = widths
+        self._seed = seed
+        self._centred = Centred(points, unit)
+        n, self._width = points.n_points, points.n_features
+        self._slack = slack(self._n_signs, 2 * failure / (n * (n - 1)))
+        rows = np.sort(np.random.default_rng(seed).permutation(n)[: 2 * n_directions])
+        with one_thread_each():
+            self._matrix = self._make(rows, n_directions)
+
+    def _make(self, rows: NDArray[np.intp], n_directions: int) -> NDArray[np.float32]:
+        chunks = spans(self._width, _CHUNK)
+
+        def sampled(columns: slice) -> NDArray[np.float32]:
+            out = np.empty((len(rows), columns.stop - columns.start), np.float32)
+            block = self._centred.block(rows, columns, out)
+            return np.asarray(block - block.mean(axis=0))
+
+        def gram(columns: slice) -> NDArray[np.float64]:
+            block = sampled(columns)
+            return (block @ block.T).astype(np.float64)
+
+        values, vectors = np.linalg.eigh(_total(parallel(gram, chunks)))
+        kept = np.flatnonzero(values > _FLAT * values[-1])[-n_directions:]
+        mixing = (vectors[:, kept] / np.sqrt(values[kept])).astype(np.float32)
+        p = len(kept)
+        matrix = np.empty((self._width, p + self._n_signs), np.float32)
+
+        def rough(columns: slice) -> NDArray[np.float64]:
+            matrix[columns, :p] = sampled(columns).T @ mixing
+            wide = matrix[columns, :p].astype(np.float64)
+            return np.asarray(wide.T @ wide)
+
+        # orthonormal but for the rounding of the sample's products, then to the last digit
+        near, turn = np.linalg.eigh(_total(parallel(rough, chunks)))
+        mend = (turn / np.sqrt(near)) @ turn.T
+
+        def mended(columns: slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+            matrix[columns, :p] = matrix[columns, :p].astype(np.float64) @ mend
+            wide = matrix[columns, :p].astype(np.float64)
+            return wide.T @ wide, wide.T @ self._signs(columns)
+
+        several = parallel(mended, chunks)
+        orthogonal, overlap = (_total([one[i] for one in several]) for i in (0, 1))
+        factor = 1 / math.sqrt(self._n_signs * self._slack)
+
+        def without(columns: slice) -> None:
+            rest = self._signs(columns) - matrix[columns, :p] @ overlap
+            matrix[columns, p:] = factor * rest
+
+        parallel(without, chunks)
+        crooked = float(np.abs(np.linalg.eigvalsh(orthogonal) - 1).max(initial=1e-12))
+        self._stretch = math.sqrt(1 + crooked)
+        self._stretch += math.sqrt(self._width / self._slack) * (crooked + 2 * _UNIT)
+        return matrix
+
+    def _signs(self, columns: slice) -> NDArray[np.float64]:
+        """Random signs for some features, the same each time."""
+        shape = columns.stop - columns.start, self._n_signs
+        rng = np.random.default_rng([self._seed, 1, columns.start])
+        bits = np.frombuffer(rng.bytes(-(-shape[0] * shape[1] // 8)), np.uint8)
+        return np.unpackbits(bits)[: shape[0] * shape[1]].reshape(shape) * 2.0 - 1
+
+    def sketch(self, points: Points) -> Sketch:
+        """Sketch points: those that it was made for, or some of them.
+
+        Parameters
+        ----------
+        points : Points of shape (n, n_features)
+
+        Returns
+        -------
+        Sketch
+        """
+        n, width = points.n_points, self._matrix.shape[1]
+        centred = self._centred.of(points)
+        numbers, squares = np.empty((n, width), np.float32), np.empty(n)
+
+        def work(rows: slice) -> None:
+            m = rows.stop - rows.start
+            total, length = np.zeros((m, width)), np.zeros(m)
+            part, product = np.empty((m, width), np.float32), np.empty((m, width), np.float32)
+            buffer = np.empty((m, _RUN * _RUNS), np.float32)
+            for columns in spans(self._width, _RUN * _RUNS):
+                block = centred.block(rows, columns, buffer)
+                part[:] = 0
+                for run in spans(block.shape[1], _RUN):
+                    some = block[:, run]
+                    np.matmul(some, self._matrix[columns][run], out=product)
+                    part += product
+                    length += np.vecdot(some, some)
+                total += part
+            numbers[rows], squares[rows] = total, length
+
+        with one_thread_each():
+            parallel(work, spans(n, min(_ROWS, -(-n // workers()))))
+        rounding = (_RUN + _RUNS + 4) * _UNIT * float(np.linalg.norm(self._matrix))
+        rounding += 2 * _UNIT * self._stretch
+        underflow = self._width * 2.0**-126 * math.sqrt(width)
+        # their squares are summed in float32 in short runs
+        lengths = np.sqrt(squares) * (1 + 1e-4) + underflow
+        return Sketch(numbers, lengths, rounding, self._stretch, underflow)
+
+
+def _total(several: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return np.asarray(reduce(np.add, several))
