@@ -38,6 +38,7 @@ _HOMES = {
     "Estimator": "estimators",
     "SpectralEstimator": "estimators",
     "ScaleCurve": "curves",
+    "Sampled": "neighbors",
     "Sketched": "neighbors",
     "Spectrum": "spectra",
     "rank_curve": "scales",
@@ -91,6 +92,7 @@ __all__ = [
     "Profile",
     "Provenance",
     "Resampled",
+    "Sampled",
     "ScaleCurve",
     "SkDim",
     "Sketched",
@@ -140,7 +142,7 @@ if TYPE_CHECKING:
         local_dimension,
     )
     from dimscope.measuring import estimate
-    from dimscope.neighbors import Exact, Neighbors, Sketched, nearest_neighbors
+    from dimscope.neighbors import Exact, Neighbors, Sampled, Sketched, nearest_neighbors
     from dimscope.profiles import Profile
     from dimscope.profiling import profile
     from dimscope.provenance import Provenance

@@ -32,6 +32,8 @@ class Estimate:
         Rows given, duplicates included.
     n_used : int
         Points that enter the fit uncensored.
+    n_queries : int or None
+        Points whose neighbours were sought, if not all (:class:`dimscope.Sampled`).
     n_duplicates : int
         Rows that repeat another row and were collapsed.
     tie_fraction : float
@@ -78,6 +80,7 @@ class Estimate:
     resamples: tuple[float, ...] = ()
     reason: str = ""
     degrees_of_freedom: float = math.inf
+    n_queries: int | None = None
     provenance: Provenance = field(default_factory=lambda: Provenance("estimate"), repr=False)
     influence: Influence | None = field(default=None, repr=False, compare=False)
 
@@ -100,7 +103,8 @@ class Estimate:
         return float(self.dimension)
 
     def __repr__(self) -> str:
-        return f"Estimate({self}, n={self.n_points})"
+        sample = "" if self.n_queries is None else f", {self.n_queries} queries"
+        return f"Estimate({self}, n={self.n_points}{sample})"
 
     def __str__(self) -> str:
         if math.isnan(self.dimension):

@@ -99,7 +99,7 @@ def estimate(
     ['line', 'mle']
     """
     named = named_estimators(estimators)
-    inputs = Inputs(points, engine, max(one.ranks for one in named.values()), progress)
+    inputs = Inputs(points, engine, list(named.values()), progress)
     results = {name: one.measure(inputs) for name, one in named.items()}
     if estimators is None or isinstance(estimators, Estimator):
         return next(iter(results.values()))

@@ -68,7 +68,7 @@ def dependent_pairs(indices: NDArray[np.intp], reach: int) -> NDArray[np.intp]:
     Parameters
     ----------
     indices : array of int, shape (n, k)
-        Neighbours of each point, nearest first.
+        Neighbours of each point, nearest first; -1 for one that has no score.
     reach : int
         How many of them count, at most k; 0 for none.
 
@@ -85,6 +85,7 @@ def dependent_pairs(indices: NDArray[np.intp], reach: int) -> NDArray[np.intp]:
     n = len(indices)
     i = np.repeat(np.arange(n), reach)
     j = indices[:, :reach].ravel()
+    i, j = i[j >= 0], j[j >= 0]
     key = np.sort(np.minimum(i, j) * np.int64(n) + np.maximum(i, j))
     new = np.ones(len(key), dtype=bool)
     new[1:] = key[1:] != key[:-1]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dimscope.errors import BadPoints, DegeneratePoints
-from dimscope.neighbors import nearest_neighbors, searching
+from dimscope.neighbors import nearest_neighbors, searches
 from dimscope.neighbors.device import DevicePoints, DeviceTiles
 from reference import brute_force
 
@@ -15,7 +15,7 @@ DEVICES = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
 @pytest.fixture(autouse=True)
 def _tensors_are_on_a_device(monkeypatch):
     # so that a tensor on the CPU takes the path of a tensor elsewhere
-    monkeypatch.setattr(searching, "is_on_device", lambda x: isinstance(x, torch.Tensor))
+    monkeypatch.setattr(searches, "is_on_device", lambda x: isinstance(x, torch.Tensor))
 
 
 def gaussian(n, d, dtype=torch.float32):

@@ -4,6 +4,7 @@ from dimscope import Estimate, Resampled, TwoNN, estimate, nearest_neighbors
 from dimscope.estimators import inputs
 from dimscope.manifolds import cube
 from dimscope.measuring import named_estimators
+from dimscope.neighbors import Search
 
 POINTS = cube(200, 2)
 
@@ -25,9 +26,9 @@ def test_one_search_serves_all(monkeypatch):
 
     def counted(points, k=2, engine=None, **kwargs):
         searches.append(k)
-        return nearest_neighbors(points, k, engine, **kwargs)
+        return Search(points, k, engine, **kwargs)
 
-    monkeypatch.setattr(inputs, "nearest_neighbors", counted)
+    monkeypatch.setattr(inputs, "Search", counted)
     estimate(POINTS, [TwoNN(), Resampled(TwoNN()), TwoNN(fit="triplets")])
     assert searches == [Resampled().ranks]
 

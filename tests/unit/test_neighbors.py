@@ -3,7 +3,7 @@ import pytest
 
 from dimscope import Exact, Neighbors, nearest_neighbors
 from dimscope.errors import BadPoints, DegeneratePoints
-from dimscope.neighbors import searching
+from dimscope.neighbors import searches
 from reference import brute_force
 
 RNG = np.random.default_rng(0)
@@ -90,7 +90,7 @@ def test_a_range_that_float64_cannot_square_is_refused(points):
 @pytest.mark.parametrize("share", [0.9, 0.5, 0.1])
 @pytest.mark.parametrize("few", [0, 1000])
 def test_within_is_a_search_among_some_points(points, share, few, monkeypatch):
-    monkeypatch.setattr(searching, "_FEW", few)
+    monkeypatch.setattr(searches, "_FEW", few)
     rows = np.random.default_rng(1).permutation(200)[: int(200 * share)]
     some = nearest_neighbors(points, 5).within(rows)
     fresh = nearest_neighbors(points[rows])

@@ -63,6 +63,10 @@ class Estimator(ABC):
         """Number of neighbours of each point that are needed; 0 for none."""
         return 0
 
+    def relative_error(self, neighbors: Neighbors) -> float:
+        """Standard error over the dimension, of what neighbours give; 0 if it needs none."""
+        return 0.0
+
     @abstractmethod
     def measure(self, inputs: Inputs) -> Estimate:
         """Measure the dimension from inputs that several estimators share."""
@@ -85,7 +89,7 @@ class Estimator(ABC):
         BadPoints, DegeneratePoints
             If the points have no dimension; the message says why and where.
         """
-        return self.measure(Inputs(points, engine, self.ranks))
+        return self.measure(Inputs(points, engine, [self]))
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,11 @@ class NeighborEstimator(Estimator):
         """The dimension corrected for the number of points; None without a correction."""
         return None
 
+    def relative_error(self, neighbors: Neighbors) -> float:
+        """Standard error over the dimension; NaN without one."""
+        found = self.from_neighbors(neighbors)
+        return found.std_error / found.dimension
+
     def measure(self, inputs: Inputs) -> Estimate:
         """Measure the dimension from shared inputs."""
         return self.from_neighbors(inputs.neighbors)
@@ -177,7 +186,7 @@ class NeighborEstimator(Estimator):
         fit = self.evaluate(neighbors)
         influence = None
         if fit.scores is not None:
-            pairs = dependent_pairs(neighbors.indices, fit.reach)
+            pairs = dependent_pairs(neighbors.places, fit.reach)
             assert neighbors.rows is not None  # set when it was made
             influence = Influence(fit.scores, pairs, neighbors.rows)
         std_error = influence.std_error if influence else math.nan
@@ -186,6 +195,7 @@ class NeighborEstimator(Estimator):
             std_error=std_error if std_error > 0 else math.nan,
             n_points=neighbors.n_points,
             n_used=fit.n_used,
+            n_queries=neighbors.n_queries,
             n_duplicates=neighbors.n_duplicates,
             tie_fraction=ties,
             is_lower_bound=bool(fit.dimension > LOWER_BOUND_ABOVE),

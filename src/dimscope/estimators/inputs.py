@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import warnings
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dimscope.errors import BadPoints
-from dimscope.neighbors import Engine, Neighbors, distinct_rows, nearest_neighbors
+from dimscope.errors import BadPoints, TiedPoints
+from dimscope.neighbors import Engine, Neighbors, Sampled, Search, distinct_rows
 from dimscope.points import Points, as_points
 from dimscope.spectra import Spectrum, spectrum
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
+
+    from dimscope.estimators.base import Estimator
 
 __all__ = ["Inputs"]
 
@@ -28,14 +33,14 @@ class Inputs:
     points : array-like of shape (n_points, n_features), or Neighbors
     engine : Engine, optional
         How to search; exact by default.
-    ranks : int
-        The most neighbours that any estimator will ask for.
+    estimators : sequence of Estimator
+        Those that will ask: they say how many neighbours they need, and when a sample is enough.
     progress : callable, optional
         Called with the fraction of the search that is done.
 
     Examples
     --------
-    >>> inputs = Inputs([[0.0], [1.0], [3.0]], ranks=2)
+    >>> inputs = Inputs([[0.0], [1.0], [3.0]])
     >>> inputs.neighbors is inputs.neighbors
     True
     """
@@ -44,12 +49,12 @@ class Inputs:
         self,
         points: Any,
         engine: Engine | None = None,
-        ranks: int = 2,
+        estimators: Sequence[Estimator] = (),
         progress: Callable[[float], None] | None = None,
     ) -> None:
         self.points = points
         self._engine = engine
-        self._ranks = ranks
+        self._estimators = estimators
         self._progress = progress
         self._spectra: dict[bool, Spectrum] = {}
 
@@ -58,7 +63,28 @@ class Inputs:
         """Neighbours of every point, from one search."""
         if isinstance(self.points, Neighbors):
             return self.points
-        return nearest_neighbors(self.points, self._ranks, self._engine, progress=self._progress)
+        ranks = max((one.ranks for one in self._estimators), default=2)
+        search = Search(self.points, ranks, self._engine, progress=self._progress)
+        if isinstance(search.engine, Sampled):
+            return self._grown(search, search.engine)
+        return search.every()
+
+    def _grown(self, search: Search, engine: Sampled) -> Neighbors:
+        """Neighbours of as many points as it takes."""
+        n = engine.first
+        while True:
+            found = search.sample(n)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", TiedPoints)  # said once, of the last sample
+                errors = [one.relative_error(found) for one in self._estimators]
+            error = max(errors, default=0.0)
+            if not error > engine.rtol:
+                return found
+            if found.queries is None:
+                more = f"all points, rtol {engine.rtol:g} not reached"
+                return replace(found, guarantee=f"{found.guarantee}, {more}")
+            # errors fall with the root of the sample; a little more than that needs
+            n = math.ceil(1.05 * len(found.queries) * (error / engine.rtol) ** 2)
 
     @cached_property
     def every(self) -> Points:

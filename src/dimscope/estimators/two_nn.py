@@ -85,6 +85,7 @@ class TwoNN(NeighborEstimator):
         """Fit the rate of L = ln(r2 / r1)."""
         every = ratio = np.log(neighbors.distances[:, 1] / neighbors.distances[:, 0])
         if self.fit == "triplets":
+            neighbors.refuse_sample("fit='triplets'")
             chosen = triplets(neighbors.indices, self.seed)
             ratio = every[chosen]
         n = len(ratio)
@@ -92,7 +93,7 @@ class TwoNN(NeighborEstimator):
         fitter = regression if self.fit == "regression" else censored_likelihood
         if kept < 2:
             raise DegeneratePoints(
-                f"only {kept} of {neighbors.n_distinct} distinct points can be used by {self!r}; "
+                f"only {kept} of {n} distinct points can be used by {self!r}; "
                 "give more points or discard less"
             )
         dimension, scores, used = fitter(ratio, kept)

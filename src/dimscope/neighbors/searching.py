@@ -4,37 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from dimscope.errors import DegeneratePoints
-from dimscope.neighbors.certified import (
-    Kernel,
-    Listed,
-    certified_among,
-    certified_neighbors,
-    certified_rows,
-)
-from dimscope.neighbors.device import DevicePoints, DeviceTiles, is_on_device
-from dimscope.neighbors.duplicates import distinct_rows
-from dimscope.neighbors.engines import Engine, Exact, Sketched
-from dimscope.neighbors.sketched import SketchedTiles, kernel_of
-from dimscope.neighbors.tiles import Tiles
-from dimscope.neighbors.tree import tree_neighbors
-from dimscope.neighbors.values import Neighbors
-from dimscope.points import Points, as_points
-from dimscope.provenance import Provenance, versions
+from dimscope.neighbors.engines import Engine, Sampled
+from dimscope.neighbors.searches import Search
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
+    from dimscope.neighbors.values import Neighbors
 
-__all__ = ["TREE_FEATURES", "nearest_neighbors"]
-
-# Squares of smaller distances, in units of the largest absolute value, lose digits.
-_NEAREST = 2.0**-480
-_FEW = 4  # one side of a product in float64 costs as much as so many of a symmetric one
-TREE_FEATURES = 16  # measured: above, tiles are faster even on data of low dimension
+__all__ = ["nearest_neighbors"]
 
 
 def nearest_neighbors(
@@ -64,7 +42,8 @@ def nearest_neighbors(
     -------
     Neighbors
         ``distances`` in float64, relative error at most 1e-6; ``indices`` into the
-        distinct points; ``rows`` leads back to the rows of ``points``.
+        distinct points; ``rows`` leads back to the rows of ``points``. Of a sample of the points
+        if the engine is :class:`Sampled`: its first round, 1 / rtol^2 points.
 
     Raises
     ------
@@ -83,130 +62,7 @@ def nearest_neighbors(
     >>> nearest_neighbors([[0.0], [1.0], [3.0], [3.0]]).distances.tolist()
     [[1.0, 3.0], [1.0, 2.0], [2.0, 3.0]]
     """
-    engine = Exact() if engine is None else engine
-    if not isinstance(engine, Exact | Sketched):
-        raise TypeError(f"engine must be an Engine such as Exact(), not {engine!r}")
-    if k < 2:
-        raise ValueError(f"k is {k}, but at least 2 neighbours are needed")
-    checked = DevicePoints(points) if is_on_device(points) else as_points(points)
-    rows = distinct_rows(checked)
-    if at_most:
-        k = max(2, min(k, len(rows) - 1))
-    _check_distinct(checked.n_points, len(rows), k)
-    distinct = checked if len(rows) == checked.n_points else checked.select(rows)
-    distances, indices, how, lists = _search(distinct, k, progress, engine)
-    _check_range(distances[:, 0], checked, rows)
-
-    def search_again(
-        queries: NDArray[np.intp], labels: NDArray[np.intp], wanted: int
-    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        return _search_groups(distinct, lists, queries, labels, wanted)
-
-    provenance = Provenance(
-        "nearest_neighbors",
-        {
-            "k": k,
-            "engine": repr(engine),
-            "shape": [checked.n_points, checked.n_features],
-            "dtype": str(checked.array.dtype),
-            **how,
-        },
-        versions("scipy"),
-    )
-    return Neighbors(
-        distances,
-        indices,
-        rows,
-        checked.n_points,
-        _promise(engine, lists),
-        provenance,
-        search_again,
-    )
-
-
-def _check_distinct(n_points: int, n_distinct: int, k: int) -> None:
-    if n_distinct == 1:
-        raise DegeneratePoints(f"all {n_points} points are the same: they have no dimension")
-    if n_distinct < 3:
-        raise DegeneratePoints(
-            f"only {n_distinct} of {n_points} points are distinct; at least 3 are needed"
-        )
-    if k >= n_distinct:
-        raise DegeneratePoints(
-            f"{k} neighbours were asked for, but there are only {n_distinct} distinct points; "
-            f"give k < {n_distinct}"
-        )
-
-
-def _check_range(nearest: NDArray[np.float64], points: Points, rows: NDArray[np.intp]) -> None:
-    bad = nearest * points.scale < _NEAREST
-    if bad.any():
-        raise DegeneratePoints(
-            f"row {rows[bad.argmax()]} has a neighbour nearer than 1e-144 of the largest absolute "
-            f"value, {points.max_abs:.3g}, which float64 cannot square; remove the far points"
-        )
-
-
-def _promise(engine: Engine, lists: tuple[Kernel, Listed] | None) -> str:
-    if isinstance(engine, Sketched) and lists and isinstance(lists[0], SketchedTiles):
-        return f"exact to 1e-6 with probability 1 - {engine.failure:g}"
-    return "exact to 1e-6"
-
-
-def _search(
-    points: Points,
-    k: int,
-    progress: Callable[[float], None] | None,
-    engine: Engine,
-) -> tuple[NDArray[np.float64], NDArray[np.intp], dict[str, Any], tuple[Kernel, Listed] | None]:
-    if points.n_features <= TREE_FEATURES and not isinstance(points, DevicePoints):
-        return *tree_neighbors(points, k, progress), {"where": "tree"}, None
-    kernel = _kernel(points, progress, engine)
-    distances, indices, effort, listed = certified_neighbors(kernel, k)
-    where = "sketches" if isinstance(kernel, SketchedTiles) else "tiles"
-    if isinstance(points, DevicePoints):
-        where = str(points.array.device)
-    return distances, indices, {"where": where, **effort}, (kernel, listed)
-
-
-def _kernel(
-    points: Points,
-    progress: Callable[[float], None] | None = None,
-    engine: Engine | None = None,
-) -> Kernel:
-    if isinstance(points, DevicePoints):
-        return DeviceTiles(points, progress)
-    if isinstance(engine, Sketched):
-        return kernel_of(points, engine.failure, engine.seed, progress)
-    return Tiles(points, progress)
-
-
-def _search_groups(
-    points: Points,
-    lists: tuple[Kernel, Listed] | None,
-    queries: NDArray[np.intp],
-    labels: NDArray[np.intp],
-    k: int,
-) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """The k nearest with the same label: from the lists of all, or searched in each group."""
-    few = np.bincount(labels[labels >= 0])[labels[queries]] <= k
-    if few.any():
-        size = int((labels == labels[queries[few.argmax()]]).sum())
-        raise DegeneratePoints(f"{size} chosen points do not have {k} neighbours each")
-    distances, indices = np.empty((len(queries), k)), np.empty((len(queries), k), dtype=np.intp)
-    left = np.arange(len(queries))
-    if lists is not None:
-        squares, indices, cleared = certified_among(*lists, queries, labels, k)
-        distances = np.sqrt(squares) / lists[0].unit
-        left = np.flatnonzero(~cleared)
-    for label in np.unique(labels[queries[left]]):
-        among, mine = np.flatnonzero(labels == label), left[labels[queries[left]] == label]
-        if _FEW * len(mine) > len(among):
-            found, others, *_ = _search(points.select(among), k, None, Exact())
-            place = np.searchsorted(among, queries[mine])
-            distances[mine], indices[mine] = found[place], among[others[place]]
-        else:
-            kernel = lists[0] if lists else _kernel(points)
-            squares, indices[mine], _ = certified_rows(kernel, queries[mine], k, among)
-            distances[mine] = np.sqrt(squares) / kernel.unit
-    return distances, indices
+    search = Search(points, k, engine, at_most=at_most, progress=progress)
+    if isinstance(search.engine, Sampled):
+        return search.sample(search.engine.first)
+    return search.every()

@@ -37,6 +37,8 @@ class SketchedTiles:
         Of the points themselves.
     sketch : Sketch
         Of the same points.
+    failure : float
+        Probability that any bound is wrong.
     progress : callable, optional
         Called with the fraction of the products that are done.
     """
@@ -44,9 +46,13 @@ class SketchedTiles:
     extra = 20
 
     def __init__(
-        self, exact: Tiles, sketch: Sketch, progress: Callable[[float], None] | None = None
+        self,
+        exact: Tiles,
+        sketch: Sketch,
+        failure: float,
+        progress: Callable[[float], None] | None = None,
     ) -> None:
-        self.finer = exact
+        self.finer, self.failure = exact, failure
         self.n_points, self.unit = exact.n_points, exact.unit
         self._sketch = sketch
         self._tiles = Tiles(as_points(sketch.numbers), progress)
@@ -100,7 +106,7 @@ def kernel_of(
     sketcher = Sketcher(points, exact.unit, widths, failure, seed)
     if not _pays(points, exact, sketcher, seed):
         return exact
-    return SketchedTiles(exact, sketcher.sketch(points), progress)
+    return SketchedTiles(exact, sketcher.sketch(points), failure, progress)
 
 
 def _pays(points: Points, exact: Tiles, sketcher: Sketcher, seed: int) -> bool:

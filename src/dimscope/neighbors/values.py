@@ -43,6 +43,11 @@ class Neighbors:
         Rows of the user's array, duplicates included.
     guarantee : str
         What is promised of the distances.
+    queries : array of shape (n_queries,), optional
+        Positions, among the distinct points, of those whose neighbours these are; without it
+        they are those of all.
+    n_distinct : int, optional
+        Distinct points among whom neighbours were sought; as many as rows by default.
 
     Raises
     ------
@@ -66,6 +71,8 @@ class Neighbors:
     guarantee: str = "as given"
     provenance: Provenance = field(default_factory=lambda: Provenance("neighbors"), repr=False)
     search_again: SearchAgain | None = field(default=None, repr=False, compare=False)
+    queries: NDArray[np.intp] | None = None
+    n_distinct: int = 0
 
     def __post_init__(self) -> None:
         distances = np.asarray(self.distances, dtype=np.float64)
@@ -88,8 +95,17 @@ class Neighbors:
                 f"rows must hold one number for each of the {len(distances)} distinct points, "
                 f"but have shape {rows.shape}"
             )
+        if not self.n_distinct:
+            object.__setattr__(self, "n_distinct", len(distances))
+        if self.queries is not None:
+            object.__setattr__(self, "queries", np.asarray(self.queries, dtype=np.intp))
         if not self.n_points:
-            object.__setattr__(self, "n_points", len(distances))
+            object.__setattr__(self, "n_points", self.n_distinct)
+        if self.queries is None and self.n_distinct != len(distances):
+            raise BadPoints(
+                f"there are {len(distances)} rows for {self.n_distinct} distinct points; give "
+                "queries, which say whose they are"
+            )
         self._check_values()
 
     def _check_values(self) -> None:
@@ -104,18 +120,28 @@ class Neighbors:
             raise DegeneratePoints(
                 f"row {int(bad.argmax())} has a neighbour at distance 0; collapse duplicates first"
             )
-        if ((self.indices < 0) | (self.indices >= len(self.indices))).any():
-            raise BadPoints("indices must be positions among the rows of distances")
-        bad = (self.indices == np.arange(len(self.indices))[:, None]).any(axis=1)
+        if ((self.indices < 0) | (self.indices >= self.n_distinct)).any():
+            raise BadPoints("indices must be positions among the distinct points")
+        own = np.arange(len(self.indices)) if self.queries is None else self.queries
+        bad = (self.indices == own[:, None]).any(axis=1)
         if bad.any():
             raise BadPoints(
                 f"row {int(bad.argmax())} names the point itself as its neighbour; leave it out"
             )
 
     @property
-    def n_distinct(self) -> int:
-        """Number of distinct points."""
-        return len(self.distances)
+    def n_queries(self) -> int | None:
+        """Number of points whose neighbours these are; None for all."""
+        return None if self.queries is None else len(self.queries)
+
+    @property
+    def places(self) -> NDArray[np.intp]:
+        """The row of each neighbour in :attr:`distances`; -1 for one whose are not there."""
+        if self.queries is None:
+            return self.indices
+        place = np.full(self.n_distinct, -1, dtype=np.intp)
+        place[self.queries] = np.arange(len(self.queries))
+        return place[self.indices]
 
     @property
     def n_duplicates(self) -> int:
@@ -129,6 +155,20 @@ class Neighbors:
 
     def __repr__(self) -> str:
         return f"Neighbors(n={self.n_distinct}, k={self.k}, {self.guarantee})"
+
+    def refuse_sample(self, what: str) -> None:
+        """Raise an error if these are the neighbours of a sample only.
+
+        Parameters
+        ----------
+        what : str
+            That needs the neighbours of all points.
+        """
+        if self.queries is not None:
+            raise DegeneratePoints(
+                f"{what} needs the neighbours of all points, but there are those of a sample of "
+                f"{len(self.queries)} of {self.n_distinct}; use Exact() or Sketched()"
+            )
 
     def within(self, rows: NDArray[Any], k: int = 2) -> Neighbors:
         """The k nearest neighbours when only some of the distinct points exist.
@@ -191,6 +231,7 @@ class Neighbors:
         >>> [one.distances[:, 0].tolist() for one in found.split([[0, 2, 4], [1, 3, 5]])]
         [[2.0, 2.0, 3.0], [3.0, 3.0, 3.0]]
         """
+        self.refuse_sample("searching among some of the points")
         several = [_positions(one) for one in groups]
         if not several:
             return []
