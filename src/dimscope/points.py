@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dimscope.errors import BadPoints, DegeneratePoints
+from dimscope.pages import release
 from dimscope.threads import parallel, spans, workers
 
 if TYPE_CHECKING:
@@ -263,6 +264,7 @@ def _max_abs(array: NDArray[Any]) -> float:
                 if not np.isfinite(high) or not np.isfinite(low):
                     _raise_not_finite(array, start)
                 largest = max(largest, high, -low)
+            release(array)
         return largest
 
     return float(max(parallel(extent, spans(len(array), -(-len(array) // workers())))))

@@ -94,15 +94,19 @@ def _stride(array: NDArray[np.float32]) -> Any:
 
 
 def add_product(
-    total: NDArray[np.float32], left: NDArray[np.float32], right: NDArray[np.float32]
+    total: NDArray[np.float32],
+    left: NDArray[np.float32],
+    right: NDArray[np.float32],
+    factor: float = 1.0,
 ) -> None:
-    """``total += left @ right.T`` in place.
+    """``total += factor * left @ right.T`` in place.
 
     Parameters
     ----------
     total : array of shape (n, m), float32
     left : array of shape (n, k), float32
     right : array of shape (m, k), float32
+    factor : float
 
     Examples
     --------
@@ -114,7 +118,7 @@ def add_product(
     (n, k), m = left.shape, len(right)
     # Fortran sees every array transposed: total' += right left'
     _routine("sgemm")(
-        b"T", b"N", _int(m), _int(n), _int(k), _float(1), right.ctypes.data, _stride(right),
+        b"T", b"N", _int(m), _int(n), _int(k), _float(factor), right.ctypes.data, _stride(right),
         left.ctypes.data, _stride(left), _float(1), total.ctypes.data, _stride(total),
     )  # fmt: skip
 

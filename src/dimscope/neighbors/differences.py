@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dimscope.pages import release
 from dimscope.points import Points
 from dimscope.threads import parallel, spans, workers
 
@@ -66,6 +67,7 @@ def pair_squares(
                 if unit != 1.0:
                     part *= unit
                 squares[some] += np.vecdot(part, part)
+                release(points.array)
         return squares
 
     return np.asarray(sum(parallel(work, spans(total, max(1, -(-total // workers()))))))

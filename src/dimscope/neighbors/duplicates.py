@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dimscope.pages import release
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -83,4 +85,5 @@ def _sums(points: Points, rows: NDArray[np.intp], columns: slice) -> NDArray[np.
             # small integers have their last 32 bits zero, which a product would not spread
             bits = bits ^ (bits >> np.uint64(32))
         sums[start : start + step] = (bits * odd).sum(axis=1, dtype=np.uint64)
+        release(points.array)
     return sums

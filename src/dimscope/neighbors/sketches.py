@@ -28,6 +28,7 @@ import numpy as np
 
 from dimscope.neighbors.blas import one_thread_each
 from dimscope.neighbors.centring import Centred
+from dimscope.pages import release
 from dimscope.threads import parallel, spans, workers
 
 if TYPE_CHECKING:
@@ -233,6 +234,7 @@ class Sketcher:
                     length += np.vecdot(some, some)
                 total += part
             numbers[rows], squares[rows] = total, length
+            release(points.array)
 
         with one_thread_each():
             parallel(work, spans(n, min(_ROWS, -(-n // workers()))))

@@ -22,6 +22,7 @@ from dimscope.neighbors.blas import add_gram, add_product, mirror, one_thread_ea
 from dimscope.neighbors.candidates import Candidates
 from dimscope.neighbors.centring import Centred
 from dimscope.neighbors.differences import pair_squares
+from dimscope.pages import release
 from dimscope.points import Points
 from dimscope.threads import parallel, spans, workers
 
@@ -161,32 +162,41 @@ class Tiles:
 
     def _product(self, a: slice, b: slice, columns: slice) -> NDArray[np.float32]:
         shape = a.stop - a.start, b.stop - b.start
-        total = np.zeros(shape, np.float32)
+        square = self._is_square(a, b)
+        # the norms first: the products then bring every sum down to its bound
+        total = (
+            self._norm_sums(a, b)
+            if not square and not columns.start
+            else np.zeros(shape, np.float32)
+        )
         mine = np.empty((shape[0], RUN), np.float32)
         theirs = np.empty((shape[1], RUN), np.float32)
         for run in spans(columns.stop - columns.start, RUN):
             where = slice(columns.start + run.start, columns.start + run.stop)
             left = self._centred.block(a if self._rows is None else self._rows[a], where, mine)
-            if self._is_square(a, b):
+            if square:
                 add_gram(total, left)
             else:
-                add_product(total, left, self._centred.block(b, where, theirs))
+                add_product(total, left, self._centred.block(b, where, theirs), -2)
+        release(self.points.array)
         return total
 
-    def _select(self, a: slice, b: slice, gram: NDArray[np.float32]) -> None:
-        square = self._is_square(a, b)
-        if square:
-            mirror(gram)
-            self._norms[a] = np.diag(gram)
+    def _norm_sums(self, a: slice, b: slice) -> NDArray[np.float32]:
+        """What is left of |x|^2 + |y|^2 when the error of the product is taken away."""
         own = self._norms[a if self._rows is None else self._rows[a]]
         # (|x| + |y|)^2 <= 2 |x|^2 + 2 |y|^2: the bound is a smaller weight of the norms
         weight = np.float32(1 - 2 * rounding_bound(self.points.n_features, 2.0**-24))
         underflow = np.float32(self.points.n_features * 2.0**-126)
-        bounds = gram
-        bounds *= np.float32(-2)
-        bounds += (weight * own - underflow)[:, None]
-        bounds += weight * self._norms[b]
+        sums: NDArray[np.float32] = np.add.outer(weight * own - underflow, weight * self._norms[b])
+        return sums
+
+    def _select(self, a: slice, b: slice, bounds: NDArray[np.float32]) -> None:
+        square = self._is_square(a, b)
         if square:
+            mirror(bounds)
+            self._norms[a] = np.diag(bounds)
+            bounds *= np.float32(-2)
+            bounds += self._norm_sums(a, b)
             np.fill_diagonal(bounds, np.inf)
         elif self._rows is not None:
             # the points themselves
