@@ -15,6 +15,7 @@ from benchmarks import (
     intervals,
     profiles,
     scales,
+    sizes,
     statements,
 )
 from benchmarks.timing import machine
@@ -36,6 +37,7 @@ def main() -> None:
         "correction": correction.run,
         "statements": statements.run,
         "scales": scales.run,
+        "sizes": sizes.run,
     }
     parser.add_argument("--only", choices=sections, action="append")
     arguments = parser.parse_args()

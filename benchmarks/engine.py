@@ -63,6 +63,7 @@ def run(peers: str) -> str:
             product = np.empty((n, n), np.float32)
             tasks = {
                 "dimscope": lambda x=points: ds.estimate(x),
+                "sketched": lambda x=points: ds.estimate(x, engine=ds.Sketched()),
                 "bare": lambda x=points: x @ x.T,
                 "bare out=": lambda x=points, out=product: np.matmul(x, x.T, out=out),
                 "faiss": lambda x=points: faiss.knn(x, x, 3),
@@ -78,7 +79,7 @@ def run(peers: str) -> str:
                 median = interleaved(tasks, repeats=7, budget=25.0)
                 if dadapy is not None:
                     dadapy.close()
-            others = {k: v for k, v in median.items() if k not in ("dimscope", "bare", "bare out=")}
+            others = {k: v for k, v in median.items() if k not in _OWN}
             fastest = min(others, key=lambda k: others[k])
             rows.append(
                 [f"{n} x {d}"]
@@ -86,17 +87,30 @@ def run(peers: str) -> str:
                 + [
                     f"{others[fastest] / median['dimscope']:.2f} ({fastest})",
                     f"{median['dimscope'] / median['bare']:.2f}",
+                    f"{others[fastest] / median['sketched']:.2f}",
+                    f"{median['sketched'] / median['bare']:.2f}",
                 ]
             )
             print(kind, rows[-1], flush=True)
         sections.append(
             f"Data: {_DESCRIBED[kind]}.\n\n"
-            + table(["N x D", *_COLUMNS, "fastest peer / dimscope", "dimscope / bare"], rows)
+            + table(
+                [
+                    "N x D",
+                    *_COLUMNS,
+                    "fastest peer / dimscope",
+                    "dimscope / bare",
+                    "fastest peer / sketched",
+                    "sketched / bare",
+                ],
+                rows,
+            )
         )
     return "\n\n".join(sections)
 
 
-_COLUMNS = ["dimscope", "bare", "bare out=", "faiss", "scikit-learn", "scikit-dimension", "DADApy"]
+_OWN = ("dimscope", "sketched", "bare", "bare out=")
+_COLUMNS = [*_OWN, "faiss", "scikit-learn", "scikit-dimension", "DADApy"]
 _DESCRIBED = {
     "ID 10": "ReLU of a random map of a 10-dimensional Gaussian, float32",
     "noise": "isotropic Gaussian noise, float32",

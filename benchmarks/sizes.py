@@ -1,0 +1,176 @@
+"""Any size: sketches against faiss, a sample of a million points, and how cost grows.
+
+``python -m benchmarks.sizes FILE RTOL`` measures the points of a file in this process alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import dimscope as ds
+from benchmarks.timing import relu_map, table
+
+LARGE = [(100_000, 4096, 10, 8.0), (100_000, 4096, 20, 4.0)]
+LARGE += [(10_000, 100_000, 10, 10.0), (10_000, 100_000, 20, 4.0)]
+SLICE = 512  # queries of faiss that are timed
+CHECKED = 20  # rows that are compared with direct differences in float64
+MILLION = (1_000_000, 768)
+GROWTH = [(10_000, 256), (100_000, 256), (1_000_000, 256), (100_000, 1024), (100_000, 4096)]
+
+
+def large(n: int, width: int, rank: int, least: float) -> list[Any]:
+    """All r1 and r2 by sketches, against the time that faiss would need."""
+    import faiss
+
+    points = relu_map(n, width, rank)
+    start = time.perf_counter()
+    found = ds.nearest_neighbors(points, engine=ds.Sketched())
+    ours = time.perf_counter() - start
+    start = time.perf_counter()
+    faiss.knn(points[:SLICE], points, 3)
+    theirs = (time.perf_counter() - start) * n / SLICE
+    how = found.provenance.parameters
+    return [
+        f"{n} x {width}", rank, f"{ours:.1f}", f"{theirs:.0f}", f"{theirs / ours:.1f}", f"{least:g}",
+        f"{how['pairs'] / n:.1f}", how["open_rows"], f"{_error(found, points):.0e}",
+        found.guarantee,
+    ]  # fmt: skip
+
+
+def _error(found: ds.Neighbors, points: np.ndarray) -> float:
+    """Largest relative error of some rows against direct differences in float64."""
+    worst = 0.0
+    for row in np.linspace(0, len(points) - 1, CHECKED).astype(int):
+        squares = np.zeros(len(points))
+        for columns in np.array_split(np.arange(points.shape[1]), points.shape[1] // 500):
+            few = slice(columns[0], columns[-1] + 1)
+            apart = points[:, few].astype(np.float64) - points[row, few]
+            squares += np.vecdot(apart, apart)
+        squares[row] = np.inf
+        exact = np.sqrt(np.sort(np.partition(squares, 2)[:2]))
+        worst = max(worst, float(np.abs(found.distances[row] / exact - 1).max()))
+    return worst
+
+
+def growth(rtol: float = 0.02) -> tuple[list[list[Any]], dict[str, float]]:
+    """Seconds of a sampled estimate, and the exponents of points and of features."""
+    seconds, rows = {}, []
+    for n, width in GROWTH:
+        points = relu_map(n, width)
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            found = ds.estimate(points, engine=ds.Sampled(rtol=rtol))
+            times.append(time.perf_counter() - start)
+        seconds[n, width] = float(np.median(times))
+        rows.append([n, width, f"{seconds[n, width]:.2f}", found.n_queries, str(found)])
+        print("growth", *rows[-1], flush=True)
+    in_points = [(n, t) for (n, width), t in seconds.items() if width == 256]
+    in_features = [(width, t) for (n, width), t in seconds.items() if n == 100_000]
+    return rows, {"points": _exponent(in_points), "features": _exponent(in_features)}
+
+
+def _exponent(pairs: list[tuple[int, float]]) -> float:
+    """Slope of a line through the logarithms."""
+    x, y = np.log(np.array(pairs, float)).T
+    return float(np.polyfit(x, y, 1)[0])
+
+
+def million() -> dict[str, Any]:
+    """A memory map of a million points, measured in a process of its own."""
+    n, width = MILLION
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "points.npy"
+        array = np.lib.format.open_memmap(path, "w+", np.float32, (n, width))
+        rng = np.random.default_rng(0)
+        mixing = rng.standard_normal((10, width), dtype=np.float32)
+        for start in range(0, n, 50_000):
+            some = array[start : start + 50_000]
+            some[:] = np.maximum(rng.standard_normal((len(some), 10), dtype=np.float32) @ mixing, 0)
+        array.flush()
+        del array
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.sizes", str(path), "0.01"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    return dict(json.loads(done.stdout))
+
+
+def alone(path: str, rtol: float) -> dict[str, Any]:
+    """Seconds and the most memory that was resident, mapped pages counted."""
+    peak, ended = [0], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.01):
+            status = Path("/proc/self/status").read_text(encoding="utf-8")
+            resident = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+            peak[0] = max(peak[0], int(resident.split()[1]) * 1024)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    start = time.perf_counter()
+    found = ds.TwoNN()(np.load(path, mmap_mode="r"), ds.Sampled(rtol=rtol))
+    seconds = time.perf_counter() - start
+    ended.set()
+    watcher.join()
+    return {
+        "seconds": seconds,
+        "peak": peak[0],
+        "estimate": repr(found),
+        "error": found.std_error / found.dimension,
+        "guarantee": found.provenance.parameters["guarantee"],
+    }
+
+
+def run() -> str:
+    """Measure all and return the tables."""
+    rows = []
+    for case in LARGE:
+        rows.append(large(*case))
+        print("large", *rows[-1], flush=True)
+    grown, exponents = growth()
+    one = million()
+    print("million", one, flush=True)
+    return "\n\n".join(
+        [
+            "**All r1 and r2 by sketches**, data of dimension 10 and 20; the time of faiss is that of "
+            f"{SLICE} queries times N / {SLICE}; the error is that of {CHECKED} rows against direct "
+            "differences in float64.",
+            table(
+                ["N x D", "ID", "dimscope (s)", "faiss (s)", "ratio", "at least",
+                 "pairs measured a point", "rows searched again", "largest relative error",
+                 "guarantee"],
+                rows,
+            ),
+            f"**A million points** of {MILLION[1]} features in a memory map of "
+            f"{math.prod(MILLION) * 4 / 1e9:.1f} GB, `Sampled(rtol=0.01)`.",
+            table(
+                ["what", "measured", "at most"],
+                [
+                    ["seconds", f"{one['seconds']:.0f}", 60],
+                    ["resident, mapped pages counted (GB)", f"{one['peak'] / 1e9:.2f}", 3],
+                    ["std_error / dimension", f"{one['error']:.2%}", "1 %"],
+                    ["estimate", one["estimate"], ""],
+                    ["guarantee", one["guarantee"], ""],
+                ],
+            ),
+            "**Growth** of a sampled estimate, `Sampled(rtol=0.02)`: exponent "
+            f"{exponents['points']:.2f} in the points (at most 1.1), {exponents['features']:.2f} in "
+            "the features (at most 1.05).",
+            table(["N", "D", "seconds", "queries", "dimension"], grown),
+        ]
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    print(json.dumps(alone(sys.argv[1], float(sys.argv[2]))))
