@@ -41,8 +41,8 @@ def large(n: int, width: int, rank: int, least: float) -> list[Any]:
     theirs = (time.perf_counter() - start) * n / SLICE
     how = found.provenance.parameters
     return [
-        f"{n} x {width}", rank, f"{ours:.1f}", f"{theirs:.0f}", f"{theirs / ours:.1f}", f"{least:g}",
-        f"{how['pairs'] / n:.1f}", how["open_rows"], f"{_error(found, points):.0e}",
+        f"{n} x {width}", rank, f"{ours:.1f}", f"{theirs:.0f}", f"{theirs / ours:.1f}",
+        f"{least:g}", f"{how['pairs'] / n:.1f}", how["open_rows"], f"{_error(found, points):.0e}",
         found.guarantee,
     ]  # fmt: skip
 
@@ -143,9 +143,9 @@ def run() -> str:
     print("million", one, flush=True)
     return "\n\n".join(
         [
-            "**All r1 and r2 by sketches**, data of dimension 10 and 20; the time of faiss is that of "
-            f"{SLICE} queries times N / {SLICE}; the error is that of {CHECKED} rows against direct "
-            "differences in float64.",
+            "**All r1 and r2 by sketches**, data of dimension 10 and 20; the time of faiss is that "
+            f"of {SLICE} queries times N / {SLICE}; the error is that of {CHECKED} rows against "
+            "direct differences in float64.",
             table(
                 ["N x D", "ID", "dimscope (s)", "faiss (s)", "ratio", "at least",
                  "pairs measured a point", "rows searched again", "largest relative error",
@@ -165,8 +165,8 @@ def run() -> str:
                 ],
             ),
             "**Growth** of a sampled estimate, `Sampled(rtol=0.02)`: exponent "
-            f"{exponents['points']:.2f} in the points (at most 1.1), {exponents['features']:.2f} in "
-            "the features (at most 1.05).",
+            f"{exponents['points']:.2f} in the points (at most 1.1), {exponents['features']:.2f} "
+            "in the features (at most 1.05).",
             table(["N", "D", "seconds", "queries", "dimension"], grown),
         ]
     )  # fmt: skip
