@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -64,12 +65,15 @@ def run(study: Study) -> dict[str, Any]:
             settings["learning_rate"],
             seed=seed,
             to_zero_error=to_zero,
+            falls=True,
         )
+        ramped = _Ramp(images, brightness, bright, settings["ramp"] * course.epochs, held)
         network = digit_network(seed)
         key = {"variant": name, "lambda": bright, "data": data, "settings": settings}
         epochs = train(
-            network, shown[held:], target[held:], course, study, study.kept("digits", key), name
-        )
+            network, ramped if name == "MNIST*" else shown[held:], target[held:], course, study,
+            study.kept("digits", key), name,
+        )  # fmt: skip
         errors[name] = {
             "epochs": epochs,
             "training_error": error_rate(network, shown[held:], target[held:]),
@@ -94,6 +98,26 @@ def run(study: Study) -> dict[str, Any]:
         "input ID.",
         "claims": _claims(profiles, errors, sweep, bright),
     }
+
+
+@dataclass(frozen=True)
+class _Ramp:
+    """Digits to train on whose luminance grows to its full strength in the first epochs.
+
+    At full strength from the start the brightness of an image outweighs its digit a thousand
+    times, and every unit learns to be silent before any has learned to see a digit.
+    """
+
+    images: torch.Tensor
+    brightness: torch.Tensor
+    strength: float
+    epochs: float
+    held_out: int
+
+    def __call__(self, epoch: int) -> torch.Tensor:
+        now = float(self.strength ** min(1.0, epoch / self.epochs))
+        shown: torch.Tensor = self.images + now * self.brightness
+        return shown[self.held_out :]
 
 
 def estimator() -> ds.Estimator:

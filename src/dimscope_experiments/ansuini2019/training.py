@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ class Course:
         At most.
     learning_rate : float
         Of Adam.
+    falls : bool
+        Whether the learning rate falls to zero along half a cosine.
     batch_size : int
     seed : int
         Of the order of the images.
@@ -38,11 +41,23 @@ class Course:
     batch_size: int = 64
     seed: int = 0
     to_zero_error: bool = False
+    falls: bool = False
+
+    def rate(self, done: float) -> float:
+        """The learning rate after a fraction of the course.
+
+        Examples
+        --------
+        >>> round(Course(10, 1e-3, falls=True).rate(0.5), 12), Course(10, 1e-3).rate(0.5)
+        (0.0005, 0.001)
+        """
+        share = (1 + math.cos(math.pi * done)) / 2 if self.falls else 1
+        return share * self.learning_rate
 
 
 def train(
     network: nn.Module,
-    images: torch.Tensor,
+    images: torch.Tensor | Callable[[int], torch.Tensor],
     labels: torch.Tensor,
     course: Course,
     study: Study,
@@ -56,7 +71,8 @@ def train(
     ----------
     network : nn.Module
         Its weights are replaced by those of the last checkpoint, if there is one.
-    images : tensor of shape (n, ...)
+    images : tensor of shape (n, ...), or callable
+        A function gives those of an epoch by its number.
     labels : tensor of shape (n,), int64
     course : Course
     study : Study
@@ -83,9 +99,10 @@ def train(
     for epoch in range(done + 1, course.epochs + 1):
         if finished:
             break
+        shown = images(epoch) if callable(images) else images
         # the order of an epoch depends on nothing but its number
         order = torch.randperm(
-            len(images), generator=torch.Generator().manual_seed(10_000 * course.seed + epoch)
+            len(labels), generator=torch.Generator().manual_seed(10_000 * course.seed + epoch)
         )
         network.train()
         batches = order.split(course.batch_size)
@@ -93,12 +110,14 @@ def train(
             if each_batch is not None:
                 each_batch(epoch, number)
                 network.train()
+            part = epoch - 1 + number / len(batches)
+            for group in optimizer.param_groups:
+                group["lr"] = course.rate(part / course.epochs)
             optimizer.zero_grad()
-            nn.functional.cross_entropy(network(images[rows]), labels[rows]).backward()
+            nn.functional.cross_entropy(network(shown[rows]), labels[rows]).backward()
             optimizer.step()
-            part = epoch - 1 + (number + 1) / len(batches)
-            study.progress(f"training {name}", part, course.epochs)
-        finished = course.to_zero_error and error_rate(network, images, labels) == 0
+            study.progress(f"training {name}", part + 1 / len(batches), course.epochs)
+        finished = course.to_zero_error and error_rate(network, shown, labels) == 0
         save(folder / f"epoch_{epoch}.pt", {
             "network": network.state_dict(), "optimizer": optimizer.state_dict(),
             "finished": finished,
