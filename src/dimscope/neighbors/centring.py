@@ -70,7 +70,8 @@ class Centred:
         """Whether BLAS can read the array itself: float32, row after row."""
         array, points = self._points.array, self._points
         return bool(
-            array.dtype == points.dtype == np.float32
+            isinstance(array, np.ndarray)
+            and array.dtype == points.dtype == np.float32
             and array.flags.aligned
             and points.rows is None
             and self._unit == 1.0
