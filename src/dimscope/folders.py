@@ -118,5 +118,6 @@ class Folder:
     def tidy(self) -> None:
         """Remove what processes that were killed had not finished writing."""
         if self.path is not None and self.path.is_dir():
-            for leftover in self.path.glob(".*.part*"):
-                leftover.unlink(missing_ok=True)
+            for pattern in (".*.part*", "*.partial"):  # ours, and those of Zarr
+                for leftover in self.path.rglob(pattern):
+                    leftover.unlink(missing_ok=True)
