@@ -16,6 +16,7 @@ import numpy as np
 
 from dimscope.blocks import Blocks
 from dimscope.errors import BadPoints, DegeneratePoints
+from dimscope.panels import Panels
 from dimscope.threads import parallel, spans, workers
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def check_range(max_abs: float, n_features: int, long_integers: bool) -> None:
 
 def _as_array(points: Any) -> NDArray[Any] | Blocks:
     if isinstance(points, Blocks):
-        return points
+        return Panels(points)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(points, torch.Tensor):
         points = _from_tensor(points.detach(), torch)
