@@ -63,6 +63,8 @@ class Blocks(ABC):
 
     def __getitem__(self, key: Any) -> Any:
         rows, columns = key if isinstance(key, tuple) else (key, slice(None))
+        if isinstance(columns, slice) and columns.step not in (None, 1):
+            raise IndexError("columns are read in steps of one")
         # columns by number are rare (a message about one value); their rows are read whole
         part = self.read(_listed(rows), columns if isinstance(columns, slice) else slice(None))
         if not isinstance(columns, slice):

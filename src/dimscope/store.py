@@ -120,6 +120,7 @@ def open_store(path: str | os.PathLike[str]) -> StoredActivations:
     >>> activations["input"].shape, activations.stored("output")[1:3, :2].shape
     ((5, 4), (2, 2))
     """
+    need_zarr()
     folder = Folder(path)
     about = completed(folder)
     if about is None:
