@@ -20,6 +20,7 @@ import numpy as np
 
 from dimscope.blocks import Blocks, positions
 from dimscope.errors import BadSource
+from dimscope.pages import empty_array
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -156,7 +157,7 @@ class ChunkFiles(Chunked):
         """Values of some rows and columns; no more than a chunk is mapped at a time."""
         where = positions(rows, len(self))
         low, high, _ = columns.indices(self.shape[1])
-        out = np.empty((len(where), max(0, high - low)), self.dtype)
+        out = empty_array((len(where), max(0, high - low)), self.dtype)
         bands = where // self.chunks[0]
         for band in np.unique(bands).tolist():
             mine = np.flatnonzero(bands == band)
@@ -216,7 +217,7 @@ class ZarrChunks(Chunked):
         """Values of some rows and columns; a band of chunks is read at a time."""
         where = positions(rows, len(self))
         low, high, _ = columns.indices(self.shape[1])
-        out = np.empty((len(where), max(0, high - low)), self.dtype)
+        out = empty_array((len(where), max(0, high - low)), self.dtype)
         bands = where // self.chunks[0]
         for band in np.unique(bands).tolist():
             mine = np.flatnonzero(bands == band)

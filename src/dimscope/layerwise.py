@@ -13,6 +13,7 @@ from dimscope.blocks import Blocks, SomeRows
 from dimscope.errors import BadPoints, DegeneratePoints
 from dimscope.estimates import LOWER_BOUND_ABOVE, Estimate
 from dimscope.measuring import Estimators, estimate, named_estimators
+from dimscope.panels import PANELS_BYTES, Panels
 from dimscope.plans import budget_from
 from dimscope.profiles import Profile
 from dimscope.provenance import Provenance, versions
@@ -149,7 +150,9 @@ def _points(
     stored: Blocks = activations.stored(name)
     if rows is not None:
         stored = SomeRows(stored, rows)
-    return np.asarray(stored) if stored.nbytes <= budget else stored
+    if stored.nbytes <= budget:
+        return np.asarray(stored)
+    return Panels(stored, min(PANELS_BYTES, budget // 2))
 
 
 def _over_classes(

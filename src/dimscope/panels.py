@@ -18,9 +18,9 @@ from dimscope.threads import workers
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Panels"]
+__all__ = ["PANELS_BYTES", "Panels"]
 
-_BYTES = 1 << 27
+PANELS_BYTES = 1 << 27
 _EACH = 2  # panels for every thread
 
 
@@ -43,7 +43,7 @@ class Panels(Blocks):
     [[1.0, 1.0], [1.0, 1.0]]
     """
 
-    def __init__(self, array: Blocks, n_bytes: int = _BYTES) -> None:
+    def __init__(self, array: Blocks, n_bytes: int = PANELS_BYTES) -> None:
         super().__init__(array.shape, array.dtype)
         self._array = array
         row = n_bytes // (_EACH * workers()) // (len(array) * array.dtype.itemsize)

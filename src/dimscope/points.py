@@ -178,7 +178,7 @@ def check_range(max_abs: float, n_features: int, long_integers: bool) -> None:
 
 def _as_array(points: Any) -> NDArray[Any] | Blocks:
     if isinstance(points, Blocks):
-        return Panels(points)
+        return points if isinstance(points, Panels) else Panels(points)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(points, torch.Tensor):
         points = _from_tensor(points.detach(), torch)

@@ -41,7 +41,11 @@ __all__ = [
 SCHEMA_VERSION = 1
 ATTRIBUTE = "dimscope"
 JOURNAL = "journal.json"  # how far a capture is; gone when it is complete
-_PLAIN = {"name": "bytes", "configuration": {"endian": "little"}}
+# What a Zarr array says of itself if its chunks are plain files at c/ROW/COLUMN.
+_PLAIN = {
+    "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
+    "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+}
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -212,7 +216,7 @@ def open_array_of(folder: Folder, name: str, owner: object = None) -> Chunked:
     zarr = need_zarr()
     if folder.path is not None:
         about = folder.read_json(f"{name}/zarr.json") or {}
-        if about.get("codecs") == [_PLAIN] and len(about["shape"]) == 2:
+        if all(about.get(key) == value for key, value in _PLAIN.items()):
             grid = about["chunk_grid"]["configuration"]["chunk_shape"]
             rows, columns = about["shape"]
             dtype = np.dtype(about["data_type"]).newbyteorder("<")

@@ -18,7 +18,8 @@ from dimscope.capturing.readout import Readout
 from dimscope.capturing.selection import Layers
 from dimscope.capturing.temporary import Temporary
 from dimscope.capturing.writing import Writer, failures_of
-from dimscope.folders import Folder
+from dimscope.errors import BadSource
+from dimscope.folders import Folder, need_zarr
 from dimscope.plans import Plan, budget_from
 
 __all__ = ["capture"]
@@ -186,7 +187,15 @@ class _Keeper:
     def _start(self, n_rows: int) -> None:
         if self.writer is None:
             n_points = self._session.stream.n_points
-            place = Temporary((n_points or self.done) * self._recorder.row_bytes)
+            n_bytes = (n_points or self.done) * self._recorder.row_bytes
+            try:
+                need_zarr()
+            except BadSource as error:
+                raise BadSource(
+                    f"the layers take {n_bytes / 1e9:.3g} GB, more than the budget of "
+                    f"{self._budget / 1e9:.3g} GB, and {error}; or raise the budget, memory"
+                ) from error
+            place = Temporary(n_bytes)
             self.writer = Writer(Folder(place.path), {}, n_points, place)
         self.writer.start(self._recorder, n_rows)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dimscope.capturing.readout import Readout
 from dimscope.errors import BadPoints
+from dimscope.pages import advise_huge, own_pages
 
 __all__ = ["Column", "Sink", "UncapturableError"]
 
@@ -21,11 +22,6 @@ _DTYPES: dict[torch.dtype, type[np.floating[Any]]] = {
     torch.float16: np.float16,
     torch.float64: np.float64,
 }  # all others, bfloat16 among them, are exact in float32
-
-_HUGE = 4 << 20  # bytes from which huge pages pay
-_PRIVATE: dict[str, int] = (
-    {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
-)
 
 
 class UncapturableError(Exception):
@@ -165,6 +161,7 @@ class Column:
         assert pages is not None
         try:
             pages.resize(size)
+            advise_huge(pages)
         except (SystemError, OSError, MemoryError):  # no mremap on this system, or no room
             whole = np.frombuffer(pages, dtype).reshape(-1, n_features)
             self._array = self._allocate(n_rows, n_features, dtype)
@@ -176,11 +173,9 @@ class Column:
         # Pages of its own, apart from the heap: they can grow without a copy, and go back
         # to the system when the array goes.
         try:
-            self._pages = pages = mmap.mmap(-1, n_rows * n_features * dtype.itemsize, **_PRIVATE)
+            self._pages = pages = own_pages(n_rows * n_features * dtype.itemsize)
         except (OSError, MemoryError, OverflowError, ValueError) as error:
             raise self._too_big(n_rows, n_features, dtype) from error
-        if len(pages) >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
-            pages.madvise(mmap.MADV_HUGEPAGE)
         return np.frombuffer(pages, dtype).reshape(n_rows, n_features)
 
     def _too_big(self, n_rows: int, n_features: int, dtype: np.dtype[Any]) -> BadPoints:

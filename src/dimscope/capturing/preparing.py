@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -118,7 +119,7 @@ class Session:
         """
         first = self.stream.first()
         rows = np.concatenate([np.empty(0, np.int64), *self.stream.parts]).astype("<i8")
-        return {
+        identity = {
             **self._asked,
             "n_points": self._n_points,
             "weights": weights_sha256(self.network),
@@ -126,6 +127,9 @@ class Session:
             "rows of the data": [self.stream.n_points, hashlib.sha256(rows.tobytes()).hexdigest()],
             "first batch of the data": _sha256(first),
         }
+        # as it is read back from a file: numbers of NumPy are numbers
+        plain: dict[str, Any] = json.loads(json.dumps(identity, default=int))
+        return plain
 
 
 def _sha256(batch: Batch) -> str:

@@ -108,6 +108,11 @@ class Writer:
                 folder.remove(leftover)
 
     def _check_same(self, known: dict[str, Any], identity: dict[str, Any]) -> None:
+        if known.get("schema_version") != SCHEMA_VERSION:
+            raise BadSource(
+                f"{self._folder} was begun by another version of dimscope; give another path as "
+                "out, or remove it"
+            )
         before = known.get("identity", {})
         differ = [key for key in identity if before.get(key) != identity[key]]
         if differ:
