@@ -42,7 +42,7 @@ class Plan:
     Examples
     --------
     >>> Plan.of(6_760_352, 500, as_bytes("1GB"), seconds=92.4)
-    Plan(3.4 GB for 500 points on disk, not within 1.0 GB of memory; 1 pass, about 92 s)
+    Plan(3.4 GB for 500 points, on disk (budget 1.0 GB); 1 pass, about 92 s)
     >>> Plan.of(8_000, 1000, as_bytes("1GB")).how
     'memory'
     """
@@ -84,21 +84,19 @@ class Plan:
         return None if self.n_points is None else self.n_points * self.row_bytes
 
     def __str__(self) -> str:
-        budget = f"{_size(self.budget)} of memory"
-        if self.bytes is None:
-            size = f"{_size(self.row_bytes)} a point"
-            where = "on disk" if self.how == "store" else f"on disk from {budget} on"
+        budget = _size(self.budget)
+        if self.bytes is not None:
+            place = "in memory" if self.how == "memory" else "on disk"
+            what = f"{_size(self.bytes)} for {self.n_points} points, {place} (budget {budget})"
+        elif self.how == "memory":
+            what = f"{_size(self.row_bytes)} a point, in memory up to {budget}, then on disk"
         else:
-            size = f"{_size(self.bytes)} for {self.n_points} points"
-            where = f"in memory, within {budget}"
-            if self.how == "store":
-                within = "within" if self.bytes <= self.budget else "not within"
-                where = f"on disk, {within} {budget}"
+            what = f"{_size(self.row_bytes)} a point, on disk (budget {budget})"
         passes = "1 pass" if self.passes == 1 else f"{self.passes} passes"
-        time = "" if self.seconds is None else f", about {self.seconds:.2g} s"
-        if self.seconds is not None and self.seconds >= 10:
-            time = f", about {self.seconds:.0f} s"
-        return f"{size} {where}; {passes}{time}"
+        if self.seconds is None:
+            return f"{what}; {passes}"
+        digits = ".0f" if self.seconds >= 10 else ".2g"
+        return f"{what}; {passes}, about {self.seconds:{digits}} s"
 
     def __repr__(self) -> str:
         return f"Plan({self})"

@@ -53,15 +53,15 @@ def test_the_limit_itself_fits():
     [
         (
             ds.Plan.of(10, 100, 2000, seconds=0.123),
-            "Plan(1.0 kB for 100 points in memory, within 2.0 kB of memory; 1 pass, about 0.12 s)",
+            "Plan(1.0 kB for 100 points, in memory (budget 2.0 kB); 1 pass, about 0.12 s)",
         ),
         (
             ds.Plan.of(10, 100, 2000, out=True),
-            "Plan(1.0 kB for 100 points on disk, within 2.0 kB of memory; 1 pass)",
+            "Plan(1.0 kB for 100 points, on disk (budget 2.0 kB); 1 pass)",
         ),
         (
             ds.Plan.of(10, None, 2000),
-            "Plan(10 bytes a point on disk from 2.0 kB of memory on; 1 pass)",
+            "Plan(10 bytes a point, in memory up to 2.0 kB, then on disk; 1 pass)",
         ),
     ],
 )

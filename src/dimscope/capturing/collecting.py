@@ -153,7 +153,6 @@ class _Keeper:
         self._session, self._recorder = session, session.recorder
         self._budget, self._on_plan = budget, on_plan
         self._labels: list[np.ndarray[Any, Any] | None] = []
-        self._written = False
 
     def keep(self, batch: Batch, seconds: float) -> None:
         """Note that a batch is whole; go to the store, or on with it, where that is planned."""
