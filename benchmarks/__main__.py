@@ -13,6 +13,7 @@ from benchmarks import (
     embedding,
     engine,
     intervals,
+    memory,
     profiles,
     scales,
     sizes,
@@ -30,6 +31,7 @@ def main() -> None:
     sections = {
         "engine": lambda: engine.run(arguments.peers),
         "profiles": profiles.run,
+        "memory": memory.run,
         "authors": authors.run,
         "embedding": embedding.run,
         "coverage": coverage.run,

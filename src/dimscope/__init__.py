@@ -54,6 +54,8 @@ _HOMES = {
     "TwoNN": "estimators",
     "PointsEstimator": "estimators",
     "SkDim": "estimators",
+    "Plan": "plans",
+    "StoredActivations": "store",
     "capture": "capturing",
     "compare": "comparison",
     "curvature_test": "curvature",
@@ -62,6 +64,8 @@ _HOMES = {
     "load_model": "sources",
     "local_dimension": "estimators",
     "nearest_neighbors": "neighbors",
+    "open_store": "store",
+    "plan": "capturing",
     "profile": "profiling",
 }
 
@@ -88,6 +92,7 @@ __all__ = [
     "NeighborEstimator",
     "Neighbors",
     "ParticipationRatio",
+    "Plan",
     "PointsEstimator",
     "Profile",
     "Provenance",
@@ -98,6 +103,7 @@ __all__ = [
     "Sketched",
     "SpectralEstimator",
     "Spectrum",
+    "StoredActivations",
     "TiedPoints",
     "TwoNN",
     "capture",
@@ -108,6 +114,8 @@ __all__ = [
     "load_model",
     "local_dimension",
     "nearest_neighbors",
+    "open_store",
+    "plan",
     "profile",
     "rank_curve",
     "scale_curve",
@@ -117,7 +125,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from dimscope.activations import Activations, Layer
-    from dimscope.capturing import capture
+    from dimscope.capturing import capture, plan
     from dimscope.comparison import Comparison, compare
     from dimscope.contrasts import Difference, difference
     from dimscope.corrections import Corrected
@@ -143,12 +151,14 @@ if TYPE_CHECKING:
     )
     from dimscope.measuring import estimate
     from dimscope.neighbors import Exact, Neighbors, Sampled, Sketched, nearest_neighbors
+    from dimscope.plans import Plan
     from dimscope.profiles import Profile
     from dimscope.profiling import profile
     from dimscope.provenance import Provenance
     from dimscope.scales import rank_curve, scale_curve
     from dimscope.sources import load_model
     from dimscope.spectra import Gap, Spectrum, spectrum
+    from dimscope.store import StoredActivations, open_store
     from dimscope.surrogates import surrogate
 
 

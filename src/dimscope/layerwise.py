@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dimscope.activations import Activations
+from dimscope.blocks import Blocks, SomeRows
 from dimscope.errors import BadPoints, DegeneratePoints
 from dimscope.estimates import LOWER_BOUND_ABOVE, Estimate
 from dimscope.measuring import Estimators, estimate, named_estimators
+from dimscope.panels import PANELS_BYTES, Panels
+from dimscope.plans import budget_from
 from dimscope.profiles import Profile
 from dimscope.provenance import Provenance, versions
+from dimscope.store import StoredActivations
 from dimscope.uncertainty import Influence
 
 if TYPE_CHECKING:
@@ -34,6 +38,7 @@ def measure_layers(
     by_class: bool = False,
     engine: Engine | None = None,
     name: str | None = None,
+    memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> Profile:
     """Measure the dimension of every layer.
@@ -49,6 +54,9 @@ def measure_layers(
     engine : Engine, optional
     name : str, optional
         Name of the profile; that of the activations by default.
+    memory : int or str, optional
+        How many bytes a layer may take in memory that is on disk; one that takes more is
+        read block by block. Half of what is free by default.
     progress : callable, optional
         Called with (step, done, total).
 
@@ -72,6 +80,7 @@ def measure_layers(
     named = named_estimators(estimators)
     name = activations.name if name is None else name
     tell = progress or (lambda step, done, total: None)
+    budget = budget_from(memory)
     provenance = Provenance(
         "profile",
         {"estimators": {key: repr(one) for key, one in named.items()}, "by_class": by_class},
@@ -79,7 +88,7 @@ def measure_layers(
         (activations.provenance,),
     )
     if not by_class:
-        found = _measure(activations, named, None, engine, tell, 0, len(activations.layers))
+        found = _measure(activations, named, None, engine, budget, tell, 0, len(activations.layers))
         return Profile(activations.layers, found, name, provenance=provenance)
     if activations.labels is None:
         raise BadPoints("by_class needs labels, but the data have none; give (inputs, labels)")
@@ -89,7 +98,7 @@ def measure_layers(
     for number, label in enumerate(labels):
         rows = np.flatnonzero(activations.labels == label)
         done = number * len(activations.layers)
-        found = _measure(activations, named, rows, engine, tell, done, total)
+        found = _measure(activations, named, rows, engine, budget, tell, done, total)
         title = activations.class_names[label] if activations.class_names else str(label)
         classes[title] = Profile(activations.layers, found, title, provenance=provenance)
     means, spread = _over_classes(activations, named, classes, provenance)
@@ -101,6 +110,7 @@ def _measure(
     named: Mapping[str, Estimator],
     rows: np.ndarray[Any, Any] | None,
     engine: Engine | None,
+    budget: int,
     tell: Progress,
     done: int,
     total: int,
@@ -114,10 +124,9 @@ def _measure(
             reason = activations.failures[layer.name]
             several = {key: Estimate(math.nan, n_points=n_points, reason=reason) for key in named}
         else:
-            points = activations[layer.name]
             try:
                 several = estimate(
-                    points if rows is None else points[rows],
+                    _points(activations, layer.name, rows, budget),
                     named,
                     engine,
                     progress=lambda part, step=step, start=start: tell(step, start + part, total),
@@ -130,6 +139,20 @@ def _measure(
             found[key][layer.name] = one
     tell("measured", done + len(activations.layers), total)
     return found
+
+
+def _points(
+    activations: Activations, name: str, rows: np.ndarray[Any, Any] | None, budget: int
+) -> NDArray[Any] | Blocks:
+    """Points of a layer; those on disk are read only if they fit the budget."""
+    if not isinstance(activations, StoredActivations):
+        return activations[name] if rows is None else activations[name][rows]
+    stored: Blocks = activations.stored(name)
+    if rows is not None:
+        stored = SomeRows(stored, rows)
+    if stored.nbytes <= budget:
+        return np.asarray(stored)
+    return Panels(stored, min(PANELS_BYTES, budget // 2))
 
 
 def _over_classes(

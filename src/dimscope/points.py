@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dimscope.blocks import Blocks
 from dimscope.errors import BadPoints, DegeneratePoints
 from dimscope.pages import release
+from dimscope.panels import Panels
 from dimscope.threads import parallel, spans, workers
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ class Points:
 
     Parameters
     ----------
-    array : array of shape (n, n_features)
+    array : array or Blocks of shape (n, n_features)
         The user's array, untouched: any real dtype, order and strides.
     rows : array of shape (n_points,), optional
         The rows that count (distinct ones, or a subset); all without it.
@@ -42,7 +44,7 @@ class Points:
         Largest absolute value.
     """
 
-    array: NDArray[Any]
+    array: Any
     max_abs: float
     rows: NDArray[np.intp] | None = None
 
@@ -88,8 +90,11 @@ class Points:
         A slice of rows may give a view: do not write to it. An array of rows gives a copy.
         """
         where = rows if self.rows is None else self.rows[rows]
-        # columns first: a view, so that only the wanted values are gathered
-        return self.array[:, columns][where].astype(dtype or self.dtype, copy=False)
+        if isinstance(self.array, Blocks):
+            part = self.array.read(where, columns)
+        else:  # columns first: a view, so that only the wanted values are gathered
+            part = self.array[:, columns][where]
+        return part.astype(dtype or self.dtype, copy=False)
 
 
 def as_points(points: Any) -> Points:
@@ -98,8 +103,8 @@ def as_points(points: Any) -> Points:
     Parameters
     ----------
     points : array-like of shape (n_points, n_features)
-        NumPy array, memory map, torch tensor on the CPU, or nested lists; any
-        integer, boolean or real floating dtype.
+        NumPy array, memory map, torch tensor on the CPU, a layer of a store, or nested
+        lists; any integer, boolean or real floating dtype.
 
     Returns
     -------
@@ -172,7 +177,9 @@ def check_range(max_abs: float, n_features: int, long_integers: bool) -> None:
         )
 
 
-def _as_array(points: Any) -> NDArray[Any]:
+def _as_array(points: Any) -> NDArray[Any] | Blocks:
+    if isinstance(points, Blocks):
+        return points if isinstance(points, Panels) else Panels(points)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(points, torch.Tensor):
         points = _from_tensor(points.detach(), torch)
@@ -247,7 +254,7 @@ def _not_numeric(array: NDArray[Any]) -> str:
     return f"points have dtype {array.dtype}, which is not a real number"
 
 
-def _max_abs(array: NDArray[Any]) -> float:
+def _max_abs(array: NDArray[Any] | Blocks) -> float:
     """Largest absolute value; raises at the first value that is not finite."""
     values = _BLOCK_BYTES // array.dtype.itemsize
     height = -(-values // array.shape[1])
@@ -270,7 +277,7 @@ def _max_abs(array: NDArray[Any]) -> float:
     return float(max(parallel(extent, spans(len(array), -(-len(array) // workers())))))
 
 
-def _raise_not_finite(array: NDArray[Any], start: int) -> None:
+def _raise_not_finite(array: NDArray[Any] | Blocks, start: int) -> None:
     for row in range(start, len(array)):
         bad = ~np.isfinite(array[row])
         if bad.any():

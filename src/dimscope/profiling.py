@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dimscope.activations import Activations
 from dimscope.layerwise import measure_layers
+from dimscope.plans import Plan
+from dimscope.store import open_store
 
 if TYPE_CHECKING:
     from dimscope.measuring import Estimators
@@ -24,14 +27,16 @@ def profile(
     by_class: bool = False,
     engine: Engine | None = None,
     name: str | None = None,
+    memory: int | str | None = None,
     progress: Callable[[str, float, float | None], None] | None = None,
+    on_plan: Callable[[Plan], object] | None = None,
     **capture_options: Any,
 ) -> Profile:
     """Measure the dimension of every layer of a network.
 
     Parameters
     ----------
-    source : torch.nn.Module or Activations
+    source : torch.nn.Module, Activations, or path of a store
         A network, or activations already captured.
     batches : tensor, Dataset, DataLoader, iterable of batches, or path
         What the network is shown; not given with activations.
@@ -43,11 +48,17 @@ def profile(
         How neighbours are searched; exact by default.
     name : str, optional
         Name of the profile; by default the class of the network.
+    memory : int or str, optional
+        Budget for captured layers, such as ``"4GB"``; half of what is free by default. What
+        takes more is written to disk, and measured layer by layer or, where a layer does not
+        fit, block by block.
     progress : callable, optional
         Called with (step, done, total or None).
+    on_plan : callable, optional
+        Called after the first batch with the :class:`~dimscope.Plan`.
     **capture_options
         ``layers``, ``readout``, ``forward``, ``n_points``, ``per_class``, ``seed``,
-        ``batch_size``: see :func:`dimscope.capture`.
+        ``batch_size``, ``out``: see :func:`dimscope.capture`.
 
     Returns
     -------
@@ -72,19 +83,43 @@ def profile(
     >>> list(p), [round(float(e)) for e in p.values()]
     (['input', '0', 'output'], [2, 2, 2])
     """
+    if isinstance(source, str | os.PathLike):
+        source = open_store(source)
     if isinstance(source, Activations):
         if batches is not None or capture_options:
             raise TypeError("activations are captured already: give no batches or capture options")
-        return measure_layers(
-            source, estimators, by_class=by_class, engine=engine, name=name, progress=progress
+        activations = source
+    else:
+        from dimscope.capturing import capture
+
+        step = "running the network"
+
+        def captured(done: int, total: int | None) -> None:
+            if progress is not None:
+                progress(step, done, total)
+
+        def planned(plan: Plan) -> None:
+            nonlocal step
+            if plan.how == "store":
+                step = "running the network, layers to disk"
+            if on_plan is not None:
+                on_plan(plan)
+
+        activations = capture(
+            source,
+            batches,
+            name=name,
+            memory=memory,
+            progress=captured,
+            on_plan=planned,
+            **capture_options,
         )
-    from dimscope.capturing import capture
-
-    def captured(done: int, total: int | None) -> None:
-        if progress is not None:
-            progress("running the network", done, total)
-
-    activations = capture(source, batches, name=name, progress=captured, **capture_options)
     return measure_layers(
-        activations, estimators, by_class=by_class, engine=engine, name=name, progress=progress
+        activations,
+        estimators,
+        by_class=by_class,
+        engine=engine,
+        name=name,
+        memory=memory,
+        progress=progress,
     )

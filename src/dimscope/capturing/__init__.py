@@ -1,5 +1,6 @@
 """Capture: from a network and batches of stimuli to one array of points per layer."""
 
 from dimscope.capturing.collecting import capture
+from dimscope.capturing.planning import plan
 
-__all__ = ["capture"]
+__all__ = ["capture", "plan"]

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dimscope.activations import Activations
-from dimscope.capturing.allocator import reused_memory
 from dimscope.capturing.batches import Batch
-from dimscope.capturing.fingerprints import weights_sha256
-from dimscope.capturing.randomness import PrivateRandom
-from dimscope.capturing.readout import Readout, as_readout
-from dimscope.capturing.recording import Recorder
-from dimscope.capturing.selection import Layers, Selection
-from dimscope.capturing.streams import open_batches
-from dimscope.capturing.structure import Structure, unwrap
-from dimscope.capturing.tensors import describe_tensors, main_tensor, map_tensors
-from dimscope.capturing.tracing import Tracer
-from dimscope.capturing.values import Event
-from dimscope.errors import BadPoints, BadSource, DimscopeError
-from dimscope.provenance import Provenance, versions
+from dimscope.capturing.preparing import Session
+from dimscope.capturing.readout import Readout
+from dimscope.capturing.selection import Layers
+from dimscope.capturing.temporary import Temporary
+from dimscope.capturing.writing import Writer, failures_of
+from dimscope.errors import BadSource
+from dimscope.folders import Folder, need_zarr
+from dimscope.plans import Plan, budget_from
 
 __all__ = ["capture"]
 
@@ -43,7 +37,10 @@ def capture(
     seed: int = 0,
     batch_size: int = 32,
     name: str | None = None,
+    memory: int | str | None = None,
+    out: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int | None], object] | None = None,
+    on_plan: Callable[[Plan], object] | None = None,
 ) -> Activations:
     """Run a network over the data, once, and return the points of its layers.
 
@@ -74,18 +71,31 @@ def capture(
         For data that do not come in batches.
     name : str, optional
         Name of the network; its class by default.
+    memory : int or str, optional
+        How many bytes the captured layers may take in memory, also as ``"4GB"``; half of
+        what is free by default. Layers that take more go to a store on disk: ``out``, or a
+        temporary one (in ``TMPDIR``) that goes with the activations.
+    out : path or URL, optional
+        Write the layers to this store, batch by batch, whether they fit in memory or not.
+        A capture that was stopped, even by ``kill -9``, goes on after its last whole batch;
+        no batch that is written runs through the network again. A complete store of
+        the same capture is returned as it is.
     progress : callable, optional
         ``progress(done, total)``, called after every batch; ``total`` may be None.
+    on_plan : callable, optional
+        Called after the first batch with the :class:`~dimscope.Plan`.
 
     Returns
     -------
     Activations
         float16, float32 and float64 are kept; bfloat16 is returned, exactly, in float32.
+        Those on disk are :class:`~dimscope.StoredActivations`.
 
     Raises
     ------
     BadSource
-        If the model, the data or the layers are not what they should be.
+        If the model, the data or the layers are not what they should be, or ``out`` holds
+        another capture.
     BadPoints
         If there are too few rows, or none of the layers has points.
 
@@ -94,182 +104,123 @@ def capture(
     The choice is made while the first batch runs: every candidate is copied the moment it
     exists, so operations in place do not change it, and what is not selected is dropped.
 
+    Two captures are the same if weights, layers, readout, forward function, numbers, seed,
+    batch size, rows drawn and the values of the first batch are; functions are known by their
+    names. Later batches are taken to come in the same order again.
+
     Examples
     --------
+    >>> import torch
     >>> net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     >>> activations = capture(net, torch.zeros(5, 4))
     >>> [(layer.name, layer.role, layer.depth) for layer in activations.layers]
     [('input', 'input', 0), ('0', 'last_hidden', 1), ('output', 'output', 2)]
     """
-    if not isinstance(model, nn.Module):
-        raise BadSource(f"model is a {type(model).__name__}; give a torch.nn.Module")
-    selection = Selection(layers)
-    reader = as_readout(readout)
-    stream = open_batches(
-        batches, n_points=n_points, per_class=per_class, seed=seed, batch_size=batch_size
-    )
-    network = unwrap(model)
-    structure = Structure(network)
-    recorder = Recorder(structure, selection, reader, stream.n_points)
-    tracer = Tracer(structure, recorder.watch)
-    run = _Run(network, forward, tracer, recorder, seed)
-    labels: list[np.ndarray[Any, Any] | None] = []
-    done = 0
-    with _evaluating(network), tracer.hooked(), reused_memory():
-        for batch in stream.batches:
-            run(batch)
-            labels.append(batch.labels)
-            done += batch.n_rows
+    session = Session(
+        model, batches, layers, readout=readout, forward=forward, n_points=n_points,
+        per_class=per_class, seed=seed, batch_size=batch_size, name=name,
+    )  # fmt: skip
+    keeper = _Keeper(session, budget_from(memory), on_plan)
+    if out is not None:
+        keeper.writer = Writer(Folder(out), session.identity(), session.stream.n_points)
+        complete = keeper.writer.complete()
+        if complete is not None:
+            return complete
+        if keeper.writer.n_batches:
+            session.resume(keeper.writer)
+            keeper.done = keeper.writer.n_rows
+    with session.ready():
+        for batch in session.stream.after(session.recorder.n_batches):
+            start = time.perf_counter()
+            session.run(batch)
+            keeper.keep(batch, time.perf_counter() - start)
             if progress is not None:
-                progress(done, stream.n_points)
-    return _result(
-        recorder,
-        labels,
-        stream.class_names,
-        name or type(network).__name__,
-        {
-            "layers": selection.text,
-            "readout": readout if isinstance(readout, str) else _name_of(readout),
-            "forward": None if forward is None else _name_of(forward),
-            "n_points": done,
-            "per_class": per_class,
-            "seed": seed,
-            "drawn": stream.drawn,
-            "batches": recorder.n_batches,
-            "weights_sha256": weights_sha256(network),
-        },
-    )
+                progress(keeper.done, session.stream.n_points)
+    return keeper.result()
 
 
-class _Run:
-    """One forward pass after the other, watched."""
+class _Keeper:
+    """Where the points go, in memory or to a store: decided after the first batch.
+
+    Without a known number of points they stay in memory as long as they fit.
+    """
 
     def __init__(
-        self,
-        network: nn.Module,
-        forward: Callable[[nn.Module, Any], Any] | None,
-        tracer: Tracer,
-        recorder: Recorder,
-        seed: int,
+        self, session: Session, budget: int, on_plan: Callable[[Plan], object] | None
     ) -> None:
-        self.network, self.tracer, self.recorder = network, tracer, recorder
-        self.forward = forward or _call
-        parameters = list(network.parameters())
-        devices = {p.device for p in parameters}
-        dtypes = {p.dtype for p in parameters if p.is_floating_point()}
-        self.device = devices.pop() if len(devices) == 1 else None
-        self.dtype = dtypes.pop() if len(dtypes) == 1 else None
-        self.random = PrivateRandom(seed, self.device)
+        self.writer: Writer | None = None
+        self.done = 0
+        self._session, self._recorder = session, session.recorder
+        self._budget, self._on_plan = budget, on_plan
+        self._labels: list[np.ndarray[Any, Any] | None] = []
 
-    def __call__(self, batch: Batch) -> None:
-        inputs = map_tensors(self._prepare, batch.inputs)
-        self.tracer.begin(batch.n_rows)
-        self.recorder.begin(batch.n_rows)
-        main, others = main_tensor(inputs, batch.n_rows)
-        assert main is not None  # a batch without a tensor was refused before
-        self.recorder.enter(main, self.tracer.enter("input", main))
-        for path, tensor in others:
-            self.recorder.also(self.tracer.enter(f"input{path}", tensor))
-        # no_grad rather than inference_mode: tensors that a network keeps for later
-        # (caches, lazily made weights) stay usable in training.
-        with torch.no_grad(), self.random, _eagerly(), self.tracer:
-            output = self._run(inputs)
-        found, extras = main_tensor(output, batch.n_rows)
-        if found is None:
-            raise BadSource(
-                f"the network returned a {type(output).__name__} without a tensor in it; give a "
-                "forward function that returns one"
+    def keep(self, batch: Batch, seconds: float) -> None:
+        """Note that a batch is whole; go to the store, or on with it, where that is planned."""
+        self.done += batch.n_rows
+        self._labels.append(batch.labels)
+        if self._recorder.n_batches == 1:
+            plan = self._session.plan(
+                self._budget, batch.n_rows, seconds, out=self.writer is not None
             )
-        for path, tensor in extras:
-            node = self.tracer.output(tensor)
-            self.recorder.watch(Event(f"output{path}", node, tensor, inside=True, fresh=False))
-        self.recorder.leave(found, self.tracer.output(found), self.tracer)
+            self._tell(plan)
+            if plan.how == "store":
+                self._start(batch.n_rows)
+            else:
+                self._recorder.reserve()
+        elif self.writer is None and self._overflows(batch.n_rows):
+            self._tell(replace(self._session.plan(self._budget, batch.n_rows), how="store"))
+            self._start(batch.n_rows)
+        if self.writer is not None:
+            n_rows = self.done - self.writer.n_rows
+            labels, self._labels = _joined(self._labels), []
+            self.writer.add(self._recorder, labels, n_rows, self._session.run.random.save())
 
-    def _run(self, inputs: Any) -> Any:
-        try:
-            return self.forward(self.network, inputs)
-        except DimscopeError:
-            raise
-        except Exception as error:
-            raise BadSource(
-                f"the network failed on batch {self.recorder.n_batches + 1}, of "
-                f"{describe_tensors(inputs)}: {type(error).__name__}: {error}"
-            ) from error
+    def _overflows(self, n_rows: int) -> bool:
+        next_bytes = (self.done + n_rows) * self._recorder.row_bytes
+        return self._session.stream.n_points is None and next_bytes > self._budget
 
-    def _prepare(self, tensor: Tensor) -> Tensor:
-        dtype = self.dtype if tensor.is_floating_point() else None
-        return tensor.to(device=self.device or tensor.device, dtype=dtype or tensor.dtype)
+    def _tell(self, plan: Plan) -> None:
+        if self._on_plan is not None:
+            self._on_plan(plan)
 
+    def _start(self, n_rows: int) -> None:
+        if self.writer is None:
+            n_points = self._session.stream.n_points
+            n_bytes = (n_points or self.done) * self._recorder.row_bytes
+            try:
+                need_zarr()
+            except BadSource as error:
+                raise BadSource(
+                    f"the layers take {n_bytes / 1e9:.3g} GB, more than the budget of "
+                    f"{self._budget / 1e9:.3g} GB, and {error}; or raise the budget, memory"
+                ) from error
+            place = Temporary(n_bytes)
+            self.writer = Writer(Folder(place.path), {}, n_points, place)
+        self.writer.start(self._recorder, n_rows)
 
-def _call(network: nn.Module, inputs: Any) -> Any:
-    """Call a network the way its batches suggest."""
-    if isinstance(inputs, dict):
-        return network(**inputs)
-    if not isinstance(inputs, tuple | list):
-        return network(inputs)
-    # Of several tensors the network gets as many as it must have; the rest are targets.
-    try:
-        required = [
-            p
-            for p in inspect.signature(network.forward).parameters.values()
-            if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        ]
-    except (TypeError, ValueError):
-        required = []
-    return network(*inputs[: max(1, len(required))])
-
-
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Eval mode; every module's own flag is restored, whatever happens."""
-    flags = [(module, module.training) for module in network.modules()]
-    try:
-        for module, _ in flags:
-            module.training = False
-        yield
-    finally:
-        for module, flag in flags:
-            module.training = flag
-
-
-def _eagerly() -> AbstractContextManager[Any]:
-    """Run what was compiled as it was written, so that hooks and functions are seen."""
-    if "torch._dynamo" not in sys.modules:
-        return nullcontext()
-    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
-    return stance
-
-
-def _name_of(function: Any) -> str:
-    return str(getattr(function, "__qualname__", repr(function)))
+    def result(self) -> Activations:
+        """The activations of all batches."""
+        session = self._session
+        provenance = session.provenance(self.done)
+        names, chosen = session.stream.class_names, self._recorder.chosen
+        if self.writer is not None:
+            return self.writer.finish(self._recorder, names, session.name, provenance)
+        failures = failures_of(chosen)
+        return Activations(
+            {
+                one.layer.name: one.column.finish()
+                for one in chosen
+                if one.layer.name not in failures
+            },
+            tuple(one.described() for one in chosen),
+            _joined(self._labels),
+            names,
+            failures,
+            session.name,
+            provenance,
+        )
 
 
-def _result(
-    recorder: Recorder,
-    labels: list[np.ndarray[Any, Any] | None],
-    class_names: tuple[str, ...] | None,
-    name: str,
-    parameters: dict[str, Any],
-) -> Activations:
-    points, failures, layers = {}, {}, []
-    for one in recorder.chosen:
-        layer = one.layer.name
-        if one.column.reason is None:
-            points[layer] = one.column.finish()
-        else:
-            failures[layer] = one.column.reason
-        layers.append(one.described())
-    if not points:
-        first = next(iter(failures), None)
-        reason = f"; {first!r}: {failures[first]}" if first is not None else ""
-        raise BadPoints(f"none of the {len(failures)} selected layers has points{reason}")
+def _joined(labels: list[np.ndarray[Any, Any] | None]) -> np.ndarray[Any, Any] | None:
     known = [one for one in labels if one is not None]
-    return Activations(
-        points,
-        tuple(layers),
-        np.concatenate(known) if known and len(known) == len(labels) else None,
-        class_names,
-        failures,
-        name,
-        Provenance("capture", parameters, versions("torch", "torchvision")),
-    )
+    return np.concatenate(known) if known and len(known) == len(labels) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,16 @@ from torch import Tensor
 
 from dimscope.capturing.readout import Readout
 from dimscope.errors import BadPoints
+from dimscope.pages import advise_huge, own_pages
 
-__all__ = ["Column", "UncapturableError"]
+__all__ = ["Column", "Sink", "UncapturableError"]
+
+Sink = Callable[[int, np.ndarray[Any, Any]], None]
 
 _DTYPES: dict[torch.dtype, type[np.floating[Any]]] = {
     torch.float16: np.float16,
     torch.float64: np.float64,
 }  # all others, bfloat16 among them, are exact in float32
-
-_HUGE = 4 << 20  # bytes from which huge pages pay
-_PRIVATE: dict[str, int] = (
-    {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
-)
 
 
 class UncapturableError(Exception):
@@ -47,14 +46,22 @@ class Column:
         self.n_points = n_points
         self.used = 0
         self.reason: str | None = None
+        self.dtype = np.dtype(np.float32)
+        self._width = 0
         self._readout = readout
         self._array: np.ndarray[Any, Any] | None = None
         self._pages: mmap.mmap | None = None
+        self._sink: Sink | None = None
 
     @property
     def n_features(self) -> int:
         """Number of units; 0 as long as nothing, or nothing usable, was seen."""
-        return 0 if self._array is None or self.reason else int(self._array.shape[1])
+        return 0 if self.reason else self._width
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one point."""
+        return self.n_features * self.dtype.itemsize
 
     def append(self, tensor: Tensor, n_rows: int) -> None:
         """Add the points of one batch; what is wrong with them is kept in ``reason``."""
@@ -67,7 +74,24 @@ class Column:
 
     def fail(self, reason: str) -> None:
         """Give the layer up, and its memory back."""
-        self.reason, self._array, self._pages = reason, None, None
+        self.reason, self._array, self._pages, self._sink = reason, None, None, None
+
+    def divert(self, sink: Sink) -> None:
+        """Hand the points over, and those that come from now on, instead of keeping them.
+
+        Parameters
+        ----------
+        sink : callable
+            ``sink(first_row, points)`` takes whole rows.
+        """
+        self._sink = sink
+        if self._array is not None:
+            sink(0, self._array[: self.used])
+        self._array = self._pages = None
+
+    def resume(self, n_features: int, dtype: str, used: int, sink: Sink) -> None:
+        """Go on after ``used`` rows that were handed over before."""
+        self._width, self.dtype, self.used, self._sink = n_features, np.dtype(dtype), used, sink
 
     def _points(self, tensor: Tensor, n_rows: int) -> Tensor:
         if not tensor.is_floating_point():
@@ -96,14 +120,21 @@ class Column:
 
     def _write(self, points: Tensor, n_rows: int) -> None:
         n_features = points.numel() // n_rows
-        dtype = np.dtype(_DTYPES.get(points.dtype, np.float32))
-        if self._array is None:
-            self._array = self._allocate(self.n_points or n_rows, n_features, dtype)
-        elif self._array.shape[1] != n_features:
+        if not self._width:
+            self._width, self.dtype = n_features, np.dtype(_DTYPES.get(points.dtype, np.float32))
+        elif self._width != n_features:
             raise UncapturableError(
-                f"its number of units changes from {self._array.shape[1]} to {n_features} "
+                f"its number of units changes from {self._width} to {n_features} "
                 "between batches; the readouts 'mean', 'first' and 'last' give equal rows"
             )
+        if self._sink is not None:
+            kind = torch.from_numpy(np.empty(0, self.dtype)).dtype
+            plain = points.to("cpu", kind).contiguous().reshape(n_rows, n_features)
+            self._sink(self.used, plain.numpy())
+            self.used += n_rows
+            return
+        if self._array is None:
+            self._array = self._allocate(self.n_points or n_rows, n_features, self.dtype)
         self._grow(self.used + n_rows)
         rows = self._array[self.used : self.used + n_rows]
         # Straight from the tensor's own layout and type into the rows, in one parallel copy.
@@ -130,6 +161,7 @@ class Column:
         assert pages is not None
         try:
             pages.resize(size)
+            advise_huge(pages)
         except (SystemError, OSError, MemoryError):  # no mremap on this system, or no room
             whole = np.frombuffer(pages, dtype).reshape(-1, n_features)
             self._array = self._allocate(n_rows, n_features, dtype)
@@ -141,11 +173,9 @@ class Column:
         # Pages of its own, apart from the heap: they can grow without a copy, and go back
         # to the system when the array goes.
         try:
-            self._pages = pages = mmap.mmap(-1, n_rows * n_features * dtype.itemsize, **_PRIVATE)
+            self._pages = pages = own_pages(n_rows * n_features * dtype.itemsize)
         except (OSError, MemoryError, OverflowError, ValueError) as error:
             raise self._too_big(n_rows, n_features, dtype) from error
-        if len(pages) >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
-            pages.madvise(mmap.MADV_HUGEPAGE)
         return np.frombuffer(pages, dtype).reshape(n_rows, n_features)
 
     def _too_big(self, n_rows: int, n_features: int, dtype: np.dtype[Any]) -> BadPoints:

@@ -36,3 +36,13 @@ class PrivateRandom:
     def __exit__(self, *error: Any) -> None:
         self._states = self._read()
         self._fork.__exit__(None, None, None)
+
+    def save(self) -> list[str]:
+        """Where the stream stands, as text."""
+        cpu, others = self._states or self._read()
+        return [bytes(one.cpu().numpy()).hex() for one in (cpu, *others)]
+
+    def load(self, states: list[str]) -> None:
+        """Go on where a stream stood; inverse of :meth:`save`."""
+        cpu, *others = (torch.frombuffer(bytearray.fromhex(s), dtype=torch.uint8) for s in states)
+        self._states = cpu, others

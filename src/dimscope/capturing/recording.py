@@ -142,9 +142,8 @@ class Recorder:
         key = self._keys.get(node)
         if key is not None and self.columns[key].reason is None:
             return  # the same points are there already
-        # Where most candidates will be dropped, room for one batch is enough at first.
-        n_points = self.n_points if self.selection.accept is None else None
-        column = self.columns[name] = Column(name, self.readout, n_points)
+        # Room for one batch is enough until it is known what is kept, and where.
+        column = self.columns[name] = Column(name, self.readout)
         column.append(tensor, self.n_rows)
         self._keys[node] = name
 
@@ -180,9 +179,24 @@ class Recorder:
         self.chosen = [Chosen(layer, self.columns[self._keys[node]]) for layer, node in layers]
         kept = {id(one.column) for one in self.chosen}
         self.columns = {k: c for k, c in self.columns.items() if id(c) in kept}
+
+    def reserve(self) -> None:
+        """Make room for all rows, where their number is known."""
         if self.n_points is not None:
             for column in self.columns.values():
                 column.reserve(self.n_points)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row of all chosen layers."""
+        return sum(column.row_bytes for column in self.columns.values())
+
+    def resume(
+        self, chosen: list[Chosen], columns: dict[str, Column], n_rows: int, n_batches: int
+    ) -> None:
+        """Go on after some batches, with the choice that was made then."""
+        self.chosen, self.columns = chosen, columns
+        self._total, self.n_batches = n_rows, n_batches
 
     def _wanted(
         self, hidden: list[Checkpoint], last: Checkpoint | None, output: Node

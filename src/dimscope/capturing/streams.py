@@ -6,8 +6,9 @@ can only be iterated (a DataLoader, a generator) is taken from the front.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,33 @@ class Stream:
         Which rows of the data these are.
     class_names : tuple of str or None
         Name of class 0, 1, ...
+    parts : list of array of int
+        The rows of each batch of what can be indexed; then ``batches`` reads them by
+        ``fetch``.
     """
 
     batches: Iterable[Batch]
     n_points: int | None
     drawn: str
     class_names: tuple[str, ...] | None = None
+    parts: list[_Rows] = field(default_factory=list)
+    fetch: Callable[[_Rows], Batch] | None = None
+
+    def first(self) -> Batch:
+        """The first batch; it stays in the stream."""
+        if self.fetch is not None:
+            return self.fetch(self.parts[0])
+        batches = iter(self.batches)
+        batch = next(batches)
+        # handed out twice: what works in place on the one must not change the other
+        self.batches = itertools.chain([batch.take(np.arange(batch.n_rows))], batches)
+        return batch
+
+    def after(self, n_batches: int) -> Iterable[Batch]:
+        """The batches after the first few; those of what can be indexed are not read."""
+        if self.fetch is not None and n_batches:
+            return map(self.fetch, self.parts[n_batches:])
+        return itertools.islice(self.batches, n_batches, None)
 
 
 def open_batches(
@@ -95,7 +117,8 @@ def open_batches(
         raise BadPoints("the data hold no rows; give at least three")
     rows = draw(source.n, n_points, per_class, seed, source.labels)
     parts = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
-    return Stream(map(source.fetch, parts), len(rows), "sample" if some else "all", names)
+    how = "sample" if some else "all"
+    return Stream(map(source.fetch, parts), len(rows), how, names, parts, source.fetch)
 
 
 @dataclass(frozen=True)

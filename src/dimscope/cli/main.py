@@ -14,9 +14,24 @@ from typing import Annotated, Any
 
 import typer
 
+from dimscope.cli.capturing import (
+    MemoryOption,
+    capture,
+    existing_data,
+    network_from,
+    one_or_several,
+    refuse_for_a_store,
+    tell_plan,
+)
 from dimscope.cli.experiments import reproduce
 from dimscope.cli.output import estimate_table, profile_table, say, scale_table
-from dimscope.cli.parsing import estimator_from, existing, scores_from
+from dimscope.cli.parsing import (
+    bytes_from,
+    estimator_from,
+    existing,
+    points_from,
+    scores_from,
+)
 from dimscope.cli.progress import Bar
 from dimscope.errors import DimscopeError
 
@@ -31,6 +46,7 @@ app = typer.Typer(
 )
 
 app.command()(reproduce)
+app.command()(capture)
 
 EstimatorOption = Annotated[
     str,
@@ -54,7 +70,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object 
 
 @app.command()
 def estimate(
-    points: Annotated[Path, typer.Argument(help="a .npy file of shape (n_points, n_features)")],
+    points: Annotated[
+        str, typer.Argument(help="a .npy file of shape (n_points, n_features), or STORE::LAYER")
+    ],
     estimator: EstimatorOption = "twonn",
     fit: FitOption = "mle",
     discard: DiscardOption = 0.1,
@@ -65,16 +83,15 @@ def estimate(
 ) -> None:
     """Measure the intrinsic dimension of an array."""
     import dimscope as ds
-    from dimscope.files import open_array
 
     chosen = estimator_from(estimator, fit, discard, resamples, keep, seed)
-    array = open_array(existing(points, "POINTS"))
+    array = points_from(points)
     with Bar() as bar:
         found = ds.estimate(array, chosen, progress=lambda part: bar("searching", part, 1))
     if as_json:
         typer.echo(json.dumps(found.to_dict(), allow_nan=False))
     else:
-        say(estimate_table(found, str(points), array.shape))
+        say(estimate_table(found, points, array.shape))
 
 
 @app.command()
@@ -138,9 +155,13 @@ def scale(
 @app.command()
 def profile(
     model: Annotated[
-        str, typer.Argument(help="torchvision/NAME, timm/NAME, hf/NAME or FILE.py:FUNCTION")
+        str,
+        typer.Argument(help="torchvision/NAME, timm/NAME, hf/NAME, FILE.py:FUNCTION or a STORE"),
     ],
-    data: Annotated[Path, typer.Option(help="an image folder (one folder a class) or a .npy file")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="an image folder (one folder a class) or a .npy file; not for a STORE"),
+    ] = None,
     weights: Annotated[
         str | None, typer.Option(help="a file of weights, or 'random' for an untrained network")
     ] = None,
@@ -155,6 +176,7 @@ def profile(
     per_class: Annotated[int | None, typer.Option(min=3, help="points drawn of each class")] = None,
     readout: Annotated[str, typer.Option(help="flatten, mean, first or last")] = "flatten",
     batch_size: Annotated[int, typer.Option(min=1, help="points run at a time")] = 32,
+    memory: MemoryOption = None,
     estimator: EstimatorOption = "twonn",
     fit: FitOption = "mle",
     discard: DiscardOption = 0.1,
@@ -169,32 +191,35 @@ def profile(
     """Measure the intrinsic dimension of every layer of a network."""
     import dimscope as ds
     from dimscope.figures import check_figure_path, save_figure
+    from dimscope.store import is_store
 
     chosen = estimator_from(estimator, fit, discard, resamples, keep, seed)
-    existing(data, "--data")
+    budget = bytes_from(memory)
     for path, option in ((out, "--out"), (plot, "--plot")):
         if path is not None and not path.absolute().parent.is_dir():
             raise typer.BadParameter(f"there is no folder {path.parent}", param_hint=option)
     if plot is not None:
         check_figure_path(plot)
-    try:
-        network = ds.load_model(model, weights=weights, seed=seed)
-    except DimscopeError as error:
-        raise typer.BadParameter(str(error), param_hint="MODEL") from None
+    given: dict[str, Any] = {"layers": layers, "n_points": n_points, "per_class": per_class}
+    if is_store(model):
+        refuse_for_a_store({"data": data, "weights": weights, **given})
+        source, given = model, {}
+    else:
+        existing_data(data)
+        source = network_from(model, weights, seed)
+        given["layers"] = one_or_several(layers)
+        given |= {"readout": readout, "batch_size": batch_size, "seed": seed}
     with Bar() as bar:
         found = ds.profile(
-            network,
+            source,
             data,
             chosen,
             by_class=by_class,
-            layers=_one_or_several(layers),
-            readout=readout,
-            n_points=n_points,
-            per_class=per_class,
-            batch_size=batch_size,
-            seed=seed,
-            name=name or model,
+            name=name or (model if given else None),
+            memory=budget,
             progress=bar,
+            on_plan=tell_plan,
+            **given,
         )
     if out is not None:
         found.save(out)
@@ -250,12 +275,6 @@ def demo(
     from dimscope.cli.demo import run_demo
 
     run_demo(out, seed)
-
-
-def _one_or_several(layers: list[str] | None) -> Any:
-    if not layers:
-        return "checkpoints"
-    return layers[0] if len(layers) == 1 else layers
 
 
 def _warn(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:

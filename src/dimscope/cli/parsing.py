@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
     from dimscope import Estimator
 
-__all__ = ["estimator_from", "existing", "scores_from"]
+__all__ = ["bytes_from", "estimator_from", "existing", "points_from", "scores_from"]
 
 
 def existing(path: Path, option: str) -> Path:
@@ -19,6 +19,42 @@ def existing(path: Path, option: str) -> Path:
     if not path.exists():
         raise typer.BadParameter(f"there is no file or folder {path}", param_hint=option)
     return path
+
+
+def points_from(text: str) -> Any:
+    """The array that a ``.npy`` file or STORE::LAYER means; read only if it is small."""
+    import numpy as np
+
+    from dimscope.files import open_array
+    from dimscope.plans import budget_from
+    from dimscope.store import is_store, open_store
+
+    place, separator, layer = text.rpartition("::")
+    if not separator:
+        if Path(text).is_dir() and is_store(text):
+            names = ", ".join(open_store(text))
+            raise typer.BadParameter(
+                f"{text} is a store; name a layer, as {text}::LAYER, of {names}",
+                param_hint="POINTS",
+            )
+        return open_array(existing(Path(text), "POINTS"))
+    if "://" not in place:
+        existing(Path(place), "POINTS")
+    try:
+        stored = open_store(place).stored(layer)
+        return np.asarray(stored) if stored.nbytes <= budget_from(None) else stored
+    except KeyError as error:
+        raise typer.BadParameter(error.args[0], param_hint="POINTS") from None
+
+
+def bytes_from(memory: str | None) -> int | None:
+    """The bytes that ``--memory`` means."""
+    from dimscope.plans import as_bytes
+
+    try:
+        return None if memory is None else as_bytes(memory)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--memory") from None
 
 
 def estimator_from(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dimscope.blocks import Blocks
 from dimscope.points import Points
 from dimscope.threads import spans
 
@@ -75,11 +76,11 @@ class Centred:
     def _as_is(self) -> bool:
         """Whether BLAS can read the array itself: float32, row after row."""
         array, points = self._points.array, self._points
-        return bool(
-            array.dtype == points.dtype == np.float32
-            and array.flags.aligned
-            and points.rows is None
-            and self._unit == 1.0
+        plain = array.dtype == points.dtype == np.float32
+        if not plain or points.rows is not None or self._unit != 1.0:
+            return False
+        return isinstance(array, Blocks) or bool(
+            array.flags.aligned
             and array.strides[1] == 4
             and array.strides[0] % 4 == 0
             and array.strides[0] >= 4 * array.shape[1]

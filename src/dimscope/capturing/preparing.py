@@ -1,0 +1,147 @@
+"""Preparing: everything a capture needs before the first batch runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from dimscope.capturing.allocator import reused_memory
+from dimscope.capturing.batches import Batch
+from dimscope.capturing.fingerprints import weights_sha256
+from dimscope.capturing.readout import Readout, as_readout
+from dimscope.capturing.recording import Recorder
+from dimscope.capturing.running import Run, evaluating
+from dimscope.capturing.selection import Layers, Selection
+from dimscope.capturing.streams import open_batches
+from dimscope.capturing.structure import Structure, unwrap
+from dimscope.capturing.tensors import tensors_in
+from dimscope.capturing.tracing import Tracer
+from dimscope.capturing.writing import Writer
+from dimscope.errors import BadSource
+from dimscope.plans import Plan
+from dimscope.provenance import Provenance, versions
+
+__all__ = ["Session"]
+
+
+class Session:
+    """One capture: the network, its data, and what is wanted of them.
+
+    The parameters are those of :func:`dimscope.capture`, which also says what is raised.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Any,
+        layers: Layers = "checkpoints",
+        *,
+        readout: str | Readout = "flatten",
+        forward: Callable[[nn.Module, Any], Any] | None = None,
+        n_points: int | None = None,
+        per_class: int | None = None,
+        seed: int = 0,
+        batch_size: int = 32,
+        name: str | None = None,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise BadSource(f"model is a {type(model).__name__}; give a torch.nn.Module")
+        selection = Selection(layers)
+        self.readout = as_readout(readout)
+        self.stream = open_batches(
+            batches, n_points=n_points, per_class=per_class, seed=seed, batch_size=batch_size
+        )
+        self.network = unwrap(model)
+        self.name = name or type(self.network).__name__
+        structure = Structure(self.network)
+        self.recorder = Recorder(structure, selection, self.readout, self.stream.n_points)
+        self._tracer = Tracer(structure, self.recorder.watch)
+        self.run = Run(self.network, forward, self._tracer, self.recorder, seed)
+        self._asked = {
+            "layers": selection.text,
+            "readout": readout if isinstance(readout, str) else _name_of(readout),
+            "forward": None if forward is None else _name_of(forward),
+            "per_class": per_class,
+            "seed": seed,
+        }
+        self._n_points = n_points
+
+    def ready(self) -> ExitStack:
+        """Evaluation mode, hooks and reused memory, until the context ends."""
+        with ExitStack() as stack:
+            stack.enter_context(evaluating(self.network))
+            stack.enter_context(self._tracer.hooked())
+            stack.enter_context(reused_memory())
+            return stack.pop_all()
+
+    def resume(self, writer: Writer) -> None:
+        """Go on after the batches that are in a store."""
+        if any(is_lazy(one) for one in self.network.parameters()):
+            # its weights are made, from the seed, by the first batch
+            with evaluating(self.network):
+                self.run.unwatched(self.stream.first())
+        writer.resume(self.recorder, self.readout)
+        self.run.random.load(writer.random)
+
+    def plan(
+        self, budget: int, n_rows: int, seconds: float | None = None, *, out: bool = False
+    ) -> Plan:
+        """Plan the rest after the first batch, which had ``n_rows`` and took ``seconds``."""
+        total = self.stream.n_points
+        if seconds is not None:
+            seconds = None if total is None else seconds * -(-total // n_rows)
+        return Plan.of(self.recorder.row_bytes, total, budget, seconds=seconds, out=out)
+
+    def provenance(self, n_points: int) -> Provenance:
+        """Where the result comes from."""
+        parameters = {
+            **self._asked,
+            "n_points": n_points,
+            "drawn": self.stream.drawn,
+            "batches": self.recorder.n_batches,
+            "weights_sha256": weights_sha256(self.network),
+        }
+        return Provenance("capture", parameters, versions("torch", "torchvision"))
+
+    def identity(self) -> dict[str, Any]:
+        """What makes this capture the same as one that was begun before.
+
+        The data are known by how many rows were drawn, which, and the values of the first
+        batch.
+        """
+        first = self.stream.first()
+        rows = np.concatenate([np.empty(0, np.int64), *self.stream.parts]).astype("<i8")
+        identity = {
+            **self._asked,
+            "n_points": self._n_points,
+            "weights": weights_sha256(self.network),
+            "batch size": first.n_rows,
+            "rows of the data": [self.stream.n_points, hashlib.sha256(rows.tobytes()).hexdigest()],
+            "first batch of the data": _sha256(first),
+        }
+        # as it is read back from a file: numbers of NumPy are numbers
+        plain: dict[str, Any] = json.loads(json.dumps(identity, default=int))
+        return plain
+
+
+def _sha256(batch: Batch) -> str:
+    total = hashlib.sha256()
+    for tensor in tensors_in(batch.inputs):
+        total.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        values = tensor.detach().cpu().contiguous().reshape(-1)
+        total.update(values.view(torch.uint8).numpy().tobytes())
+    if batch.labels is not None:
+        total.update(repr(batch.labels.tolist()).encode())
+    return total.hexdigest()
+
+
+def _name_of(function: Any) -> str:
+    return str(getattr(function, "__qualname__", repr(function)))

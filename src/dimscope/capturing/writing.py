@@ -1,0 +1,281 @@
+"""Writing: the points of a running network into a store, so that a kill costs one batch.
+
+Rows are put where they belong as the network makes them; when a batch is whole, the
+journal is written beside and renamed. Whatever a killed capture left beyond the rows of
+its journal is written over by the one that goes on, which therefore ends with the same
+bytes as one that was never disturbed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from dimscope.activations import Layer
+from dimscope.capturing.columns import Column
+from dimscope.capturing.labelling import add_labels
+from dimscope.capturing.readout import Readout
+from dimscope.capturing.recording import Chosen, Recorder
+from dimscope.chunks import ZarrChunks, chunk_shape
+from dimscope.errors import BadPoints, BadSource
+from dimscope.folders import Folder, need_zarr
+from dimscope.provenance import Provenance
+from dimscope.store import (
+    ATTRIBUTE,
+    JOURNAL,
+    SCHEMA_VERSION,
+    StoredActivations,
+    completed,
+    open_array_of,
+    opened,
+)
+
+__all__ = ["Writer", "failures_of"]
+
+
+def failures_of(chosen: list[Chosen]) -> dict[str, str]:
+    """Layers that have no points, and why.
+
+    Raises
+    ------
+    BadPoints
+        If that is all of them.
+    """
+    failures = {
+        one.layer.name: one.column.reason for one in chosen if one.column.reason is not None
+    }
+    if len(failures) == len(chosen):
+        first = next(iter(failures), None)
+        reason = f"; {first!r}: {failures[first]}" if first is not None else ""
+        raise BadPoints(f"none of the {len(failures)} selected layers has points{reason}")
+    return failures
+
+
+class Writer:
+    """Put batch after batch into a store.
+
+    Parameters
+    ----------
+    folder : Folder
+    identity : dict
+        What makes a capture the same as another; only values that JSON holds.
+    n_points : int or None
+        How many rows will come, where that is known.
+    owner : object, optional
+        Kept alive by what is read from the store.
+
+    Raises
+    ------
+    BadSource
+        If there is something else, or another capture.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        identity: dict[str, Any],
+        n_points: int | None,
+        owner: object = None,
+    ) -> None:
+        self._zarr = need_zarr()
+        self._folder, self._owner = folder, owner
+        folder.tidy()
+        about = completed(folder)
+        journal = folder.read_json(JOURNAL) if about is None else None
+        self._about = about
+        known = about or journal
+        if known is None and not folder.is_empty:
+            raise BadSource(
+                f"{folder} exists and is not a store of activations; give another path as out"
+            )
+        if known is not None:
+            self._check_same(known, identity)
+        self._state: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            "identity": identity,
+            "n_points": n_points,
+            "rows": 0,
+            "batches": 0,
+        }
+        if journal is not None and journal.get("batches"):
+            self._state = journal
+        elif about is None:
+            folder.write_json(JOURNAL, self._state)
+            for leftover in ("layers", "labels", "zarr.json"):
+                folder.remove(leftover)
+
+    def _check_same(self, known: dict[str, Any], identity: dict[str, Any]) -> None:
+        if known.get("schema_version") != SCHEMA_VERSION:
+            raise BadSource(
+                f"{self._folder} was begun by another version of dimscope; give another path as "
+                "out, or remove it"
+            )
+        before = known.get("identity", {})
+        differ = [key for key in identity if before.get(key) != identity[key]]
+        if differ:
+            raise BadSource(
+                f"{self._folder} holds another capture, with other {', '.join(differ)}; give "
+                "another path as out, or remove it"
+            )
+
+    def complete(self) -> StoredActivations | None:
+        """What is in the store if nothing is missing."""
+        return None if self._about is None else opened(self._folder, self._about, self._owner)
+
+    @property
+    def n_batches(self) -> int:
+        """How many batches are written."""
+        return int(self._state["batches"])
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows are written."""
+        return int(self._state["rows"])
+
+    @property
+    def random(self) -> list[str]:
+        """Where the network's random numbers stood after the last batch."""
+        return list(self._state["random"])
+
+    # -- while the network runs ---------------------------------------------------------------
+
+    def start(self, recorder: Recorder, batch: int) -> None:
+        """Make the arrays, and have the columns write to them from now on.
+
+        Parameters
+        ----------
+        recorder : Recorder
+            After its choice.
+        batch : int
+            Rows of a batch.
+        """
+        group = self._zarr.open_group(self._folder.url, mode="a")
+        described: dict[str, dict[str, Any]] = {}
+        keys = {id(column): key for key, column in recorder.columns.items()}
+        # in the order of the layers; two layers may have the same points
+        labels = {keys[id(one.column)]: one.layer.name for one in reversed(recorder.chosen)}
+        for number, (key, label) in enumerate(reversed(labels.items())):
+            column = recorder.columns[key]
+            name = f"{number:03d}-{re.sub(r'[^A-Za-z0-9_]+', '-', label)[:60].strip('-')}"
+            described[key] = {
+                "array": name,
+                "dtype": column.dtype.name,
+                "n_features": column.n_features,
+                "reason": column.reason,
+            }
+            if column.reason is None:
+                group.create_array(
+                    f"layers/{name}",
+                    shape=(self._state["n_points"] or column.used, column.n_features),
+                    chunks=chunk_shape(
+                        column.n_features, column.dtype.itemsize, batch, self._state["n_points"]
+                    ),
+                    dtype=column.dtype,
+                    compressors=None,
+                    filters=None,
+                    fill_value=0,
+                    attributes={"layer": label},
+                )
+                column.divert(self._array(name).write)
+        self._state["columns"] = described
+        self._state["layers"] = [
+            {**asdict(one.layer), "column": keys[id(one.column)]} for one in recorder.chosen
+        ]
+
+    def _array(self, name: str) -> Any:
+        if self._folder.path is None:
+            return ZarrChunks(
+                self._zarr.open_array(f"{self._folder}/layers/{name}", mode="r+"), self._owner
+            )
+        return open_array_of(self._folder, f"layers/{name}", self._owner)
+
+    def add(
+        self, recorder: Recorder, labels: np.ndarray[Any, Any] | None, n_rows: int, random: Any
+    ) -> None:
+        """Note that rows are whole, with their labels.
+
+        Parameters
+        ----------
+        recorder : Recorder
+        labels : array of shape (n_rows,), optional
+        n_rows : int
+            Rows since the last time.
+        random : list of str
+            Where the network's random numbers stand.
+        """
+        before = self._state.get("labels") if self.n_rows else {}
+        self._state["labels"] = add_labels(self._folder, before, labels, self.n_rows)
+        for key, column in recorder.columns.items():
+            self._state["columns"][key]["reason"] = column.reason
+        self._state |= {
+            "rows": self.n_rows + n_rows,
+            "batches": recorder.n_batches,
+            "random": random,
+        }
+        self._folder.write_json(JOURNAL, self._state)
+
+    def resume(self, recorder: Recorder, readout: Readout) -> None:
+        """Have a recorder go on after the rows that are written."""
+        columns: dict[str, Column] = {}
+        for key, about in self._state["columns"].items():
+            column = columns[key] = Column(key, readout)
+            if about["reason"] is not None:
+                column.fail(about["reason"])
+            else:
+                sink = self._array(about["array"]).write
+                column.resume(about["n_features"], about["dtype"], self.n_rows, sink)
+        chosen = []
+        for one in self._state["layers"]:
+            layer = Layer(**{k: v for k, v in one.items() if k != "column"})
+            chosen.append(Chosen(layer, columns[one["column"]]))
+        recorder.resume(chosen, columns, self.n_rows, self.n_batches)
+
+    # -- at the end ---------------------------------------------------------------------------
+
+    def finish(
+        self,
+        recorder: Recorder,
+        class_names: tuple[str, ...] | None,
+        name: str,
+        provenance: Provenance,
+    ) -> StoredActivations:
+        """Give the arrays their length, write what is known of the layers, and open the store.
+
+        Raises
+        ------
+        BadPoints
+            If none of the layers has points.
+        """
+        arrays = {id(c): self._state["columns"][k]["array"] for k, c in recorder.columns.items()}
+        failures = failures_of(recorder.chosen)
+        for column in recorder.columns.values():
+            key = f"layers/{arrays[id(column)]}"
+            if column.reason is not None:
+                self._folder.remove(key)
+                continue
+            array = self._zarr.open_array(f"{self._folder}/{key}", mode="r+")
+            if array.shape[0] != self.n_rows:
+                array.resize((self.n_rows, array.shape[1]))
+        about = {
+            "schema_version": SCHEMA_VERSION,
+            "name": name,
+            "n_points": self.n_rows,
+            "layers": [
+                {
+                    **asdict(one.described()),
+                    "array": None if one.column.reason else arrays[id(one.column)],
+                }
+                for one in recorder.chosen
+            ],
+            "failures": failures,
+            "labels": self._state["labels"],
+            "class_names": None if class_names is None else list(class_names),
+            "provenance": provenance.to_dict(),
+            "identity": self._state["identity"],
+        }
+        self._zarr.open_group(self._folder.url, mode="r+").attrs[ATTRIBUTE] = about
+        self._folder.remove(JOURNAL)
+        return opened(self._folder, about, self._owner)

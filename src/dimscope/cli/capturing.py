@@ -1,0 +1,123 @@
+"""The command that keeps the activations of a network on disk, and what it shares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dimscope.cli.output import say
+from dimscope.cli.parsing import bytes_from, existing
+from dimscope.cli.progress import Bar
+from dimscope.errors import DimscopeError
+
+if TYPE_CHECKING:
+    from dimscope import Plan
+
+__all__ = [
+    "MemoryOption",
+    "capture",
+    "existing_data",
+    "network_from",
+    "one_or_several",
+    "refuse_for_a_store",
+    "tell_plan",
+]
+
+MemoryOption = Annotated[
+    str | None,
+    typer.Option(help="for captured layers, such as 4GB; half of what is free by default"),
+]
+
+
+def capture(
+    model: Annotated[
+        str, typer.Argument(help="torchvision/NAME, timm/NAME, hf/NAME or FILE.py:FUNCTION")
+    ],
+    data: Annotated[Path, typer.Option(help="an image folder (one folder a class) or a .npy file")],
+    out: Annotated[str, typer.Option(help="the store: a folder, or a URL that fsspec opens")],
+    weights: Annotated[
+        str | None, typer.Option(help="a file of weights, or 'random' for an untrained network")
+    ] = None,
+    layers: Annotated[
+        list[str] | None,
+        typer.Option(help="checkpoints, all, last_hidden, a name or a pattern; may be repeated"),
+    ] = None,
+    n_points: Annotated[int | None, typer.Option(min=3, help="points drawn from the data")] = None,
+    per_class: Annotated[int | None, typer.Option(min=3, help="points drawn of each class")] = None,
+    readout: Annotated[str, typer.Option(help="flatten, mean, first or last")] = "flatten",
+    batch_size: Annotated[int, typer.Option(min=1, help="points run at a time")] = 32,
+    memory: MemoryOption = None,
+    seed: Annotated[int, typer.Option(help="for every random choice")] = 0,
+    name: Annotated[str | None, typer.Option(help="name of the network")] = None,
+) -> None:
+    """Keep the points of every layer of a network in a store; run it again to resume."""
+    import dimscope as ds
+
+    existing(data, "--data")
+    budget = bytes_from(memory)
+    if "://" not in out:
+        existing(Path(out).absolute().parent, "--out")
+    network = network_from(model, weights, seed)
+    with Bar() as bar:
+        found = ds.capture(
+            network,
+            data,
+            one_or_several(layers),
+            readout=readout,
+            n_points=n_points,
+            per_class=per_class,
+            batch_size=batch_size,
+            seed=seed,
+            name=name or model,
+            memory=budget,
+            out=out,
+            progress=lambda done, total: bar("running the network", done, total),
+            on_plan=tell_plan,
+        )
+    say(f"written: {out}, {len(found)} layers of {found.n_points} points")
+    for layer, reason in found.failures.items():
+        say(f"{layer}: {reason}")
+
+
+def existing_data(data: Path | None) -> None:
+    """Refuse a network without data."""
+    if data is None:
+        raise typer.BadParameter(
+            "give the data that the network is shown, or a store as MODEL", param_hint="--data"
+        )
+    existing(data, "--data")
+
+
+def refuse_for_a_store(given: dict[str, Any]) -> None:
+    """Refuse options that were settled when a store was captured."""
+    for option, value in given.items():
+        if value:
+            raise typer.BadParameter(
+                "MODEL is a store, captured already: leave this out",
+                param_hint=f"--{option.replace('_', '-')}",
+            )
+
+
+def network_from(model: str, weights: str | None, seed: int) -> Any:
+    """Load the network that MODEL means."""
+    import dimscope as ds
+
+    try:
+        return ds.load_model(model, weights=weights, seed=seed)
+    except DimscopeError as error:
+        raise typer.BadParameter(str(error), param_hint="MODEL") from None
+
+
+def one_or_several(layers: list[str] | None) -> Any:
+    """What ``--layers`` means."""
+    if not layers:
+        return "checkpoints"
+    return layers[0] if len(layers) == 1 else layers
+
+
+def tell_plan(plan: Plan) -> None:
+    """Say on standard error what goes to disk."""
+    if plan.how == "store":
+        typer.echo(f"plan: {plan}", err=True)

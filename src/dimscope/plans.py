@@ -1,0 +1,187 @@
+"""Plans: how much a capture takes, whether it fits the budget, and where it goes if not."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Plan", "as_bytes", "budget_from", "free_memory"]
+
+_UNITS = {
+    "": 1, "b": 1,
+    "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
+    "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
+}  # fmt: skip
+_SHARE = 2  # the part of the free memory that is taken unasked is one half
+_NO_LIMIT = 1 << 60  # what control groups say where there is none
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A capture that was not run yet.
+
+    Parameters
+    ----------
+    how : {"memory", "store"}
+        Where the points of the layers go. Those of a store are on disk and are read
+        layer by layer.
+    row_bytes : int
+        Bytes of one point of every captured layer together.
+    n_points : int or None
+        How many there will be; None for data that can only be iterated.
+    budget : int
+        Bytes that captured layers may take in memory.
+    seconds : float or None
+        How long all batches take, by the first of them.
+    passes : int
+        How often the network runs over the data.
+
+    Examples
+    --------
+    >>> Plan.of(6_760_352, 500, as_bytes("1GB"), seconds=92.4)
+    Plan(3.4 GB for 500 points, on disk (budget 1.0 GB); 1 pass, about 92 s)
+    >>> Plan.of(8_000, 1000, as_bytes("1GB")).how
+    'memory'
+    """
+
+    how: str
+    row_bytes: int
+    n_points: int | None
+    budget: int
+    seconds: float | None = None
+    passes: int = 1
+
+    @classmethod
+    def of(
+        cls,
+        row_bytes: int,
+        n_points: int | None,
+        budget: int,
+        *,
+        seconds: float | None = None,
+        out: bool = False,
+    ) -> Plan:
+        """Decide where the points go.
+
+        Parameters
+        ----------
+        row_bytes : int
+        n_points : int or None
+        budget : int
+        seconds : float, optional
+        out : bool
+            They are wanted on disk, whether they fit or not.
+        """
+        fits = n_points is None or n_points * row_bytes <= budget
+        return cls("memory" if fits and not out else "store", row_bytes, n_points, budget, seconds)
+
+    @property
+    def bytes(self) -> int | None:
+        """Bytes of all points of all captured layers; None where their number is unknown."""
+        return None if self.n_points is None else self.n_points * self.row_bytes
+
+    def __str__(self) -> str:
+        budget = _size(self.budget)
+        if self.bytes is not None:
+            place = "in memory" if self.how == "memory" else "on disk"
+            what = f"{_size(self.bytes)} for {self.n_points} points, {place} (budget {budget})"
+        elif self.how == "memory":
+            what = f"{_size(self.row_bytes)} a point, in memory up to {budget}, then on disk"
+        else:
+            what = f"{_size(self.row_bytes)} a point, on disk (budget {budget})"
+        passes = "1 pass" if self.passes == 1 else f"{self.passes} passes"
+        if self.seconds is None:
+            return f"{what}; {passes}"
+        digits = ".0f" if self.seconds >= 10 else ".2g"
+        return f"{what}; {passes}, about {self.seconds:{digits}} s"
+
+    def __repr__(self) -> str:
+        return f"Plan({self})"
+
+
+def as_bytes(memory: int | str) -> int:
+    """Number of bytes that a number or a text such as ``"4GB"`` means.
+
+    Parameters
+    ----------
+    memory : int or str
+        Units are B, kB, MB, GB, TB (powers of 1000) and KiB, MiB, GiB, TiB.
+
+    Raises
+    ------
+    ValueError
+        If it is neither, or less than one byte.
+
+    Examples
+    --------
+    >>> as_bytes("1.5 GB"), as_bytes("1KiB"), as_bytes(7)
+    (1500000000, 1024, 7)
+    """
+    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e\d+)?)\s*([a-z]*)\s*", str(memory).lower())
+    if found is None or isinstance(memory, bool) or found[2] not in _UNITS:
+        raise ValueError(f"memory is {memory!r}; use a number of bytes or a text such as '4GB'")
+    size = int(float(found[1]) * _UNITS[found[2]])
+    if size < 1:
+        raise ValueError(f"memory is {memory!r}; use at least one byte")
+    return size
+
+
+def budget_from(memory: int | str | None) -> int:
+    """The budget in bytes; half of what is free if nothing was said.
+
+    Examples
+    --------
+    >>> budget_from("2 GB")
+    2000000000
+    """
+    return free_memory() // _SHARE if memory is None else as_bytes(memory)
+
+
+def free_memory() -> int:
+    """Bytes of memory that this process could still take, limits of containers included.
+
+    Examples
+    --------
+    >>> free_memory() > 0
+    True
+    """
+    return max(1, min([_of_system(), *_of_groups()]))
+
+
+def _of_system() -> int:
+    try:
+        words = Path("/proc/meminfo").read_text(encoding="ascii").split()
+        return int(words[words.index("MemAvailable:") + 1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    try:  # no word of what is free: take half of what there is for it
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, ValueError, OSError):
+        return 4 << 30
+
+
+def _of_groups(root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
+    """What the limits of the control groups, version 2 and 1, leave."""
+    for folder, limit, used in (
+        (root, "memory.max", "memory.current"),
+        (root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ):
+        try:
+            most = int((folder / limit).read_text(encoding="ascii"))
+            left = most - int((folder / used).read_text(encoding="ascii"))
+            words = (folder / "memory.stat").read_text(encoding="ascii").split()
+            left += int(words[words.index("inactive_file") + 1])  # a cache that gives way
+        except (OSError, ValueError, IndexError):
+            continue
+        if most < _NO_LIMIT:
+            yield left
+
+
+def _size(n: int) -> str:
+    for unit, one in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if n >= one:
+            return f"{n / one:.1f} {unit}"
+    return f"{n} bytes"

@@ -1,0 +1,237 @@
+"""A store: activations in a Zarr group on disk, read a layer, or a part of one, at a time.
+
+The group holds one array a layer under ``layers/``, named by its number and what is
+left of its name in plain letters, ``labels`` if there are any, and, as the attribute
+``dimscope``, everything else: true names and descriptions of the layers, failures, class
+names, provenance and ``schema_version``. The attribute is written last: a group
+without it is not whole, and is not opened.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dimscope.activations import Activations, Layer
+from dimscope.chunks import Chunked, ChunkFiles, ZarrChunks
+from dimscope.errors import BadSource
+from dimscope.folders import Folder, need_zarr
+from dimscope.provenance import Provenance
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "ATTRIBUTE",
+    "JOURNAL",
+    "SCHEMA_VERSION",
+    "StoredActivations",
+    "completed",
+    "is_store",
+    "open_array_of",
+    "open_store",
+    "opened",
+]
+
+SCHEMA_VERSION = 1
+ATTRIBUTE = "dimscope"
+JOURNAL = "journal.json"  # how far a capture is; gone when it is complete
+# What a Zarr array says of itself if its chunks are plain files at c/ROW/COLUMN.
+_PLAIN = {
+    "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
+    "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+}
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class StoredActivations(Activations):
+    """Activations on disk: a layer is read when it is asked for.
+
+    A mapping ``layer name -> points`` as :class:`~dimscope.Activations`, of which
+    ``activations[layer]`` reads the whole layer each time; :meth:`stored` gives what reads
+    a part. Made by :func:`dimscope.open_store` and :func:`dimscope.capture`.
+
+    Parameters
+    ----------
+    path : str
+        Where the store is.
+    """
+
+    points: Mapping[str, Any] = field(default_factory=dict)
+    path: str = ""
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return np.asarray(self.stored(name))
+
+    def stored(self, name: str) -> Chunked:
+        """One layer, not read yet.
+
+        Parameters
+        ----------
+        name : str
+
+        Returns
+        -------
+        Blocks
+            With ``shape``, ``dtype``, ``nbytes``; ``[rows]`` and ``[rows, columns]`` read
+            no more than what they return and one chunk.
+
+        Raises
+        ------
+        KeyError
+            If there is no such layer.
+        """
+        found: Any = super().__getitem__(name)
+        assert isinstance(found, Chunked)
+        return found
+
+    def __repr__(self) -> str:
+        return (
+            f"StoredActivations({self.name!r}, {len(self)} layers, n={self.n_points}, "
+            f"{self.nbytes / 1e6:.0f} MB in {self.path})"
+        )
+
+
+def open_store(path: str | os.PathLike[str]) -> StoredActivations:
+    """Open activations on disk, without reading them.
+
+    Parameters
+    ----------
+    path : path or URL
+        A folder, or anything that fsspec opens, such as ``s3://bucket/store.zarr``.
+
+    Returns
+    -------
+    StoredActivations
+
+    Raises
+    ------
+    BadSource
+        If there is no store, its capture did not finish, or Zarr is not installed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import dimscope as ds
+    >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU())
+    >>> _ = ds.capture(net, torch.ones(5, 4), out="memory://store.zarr")
+    >>> activations = open_store("memory://store.zarr")
+    >>> activations["input"].shape, activations.stored("output")[1:3, :2].shape
+    ((5, 4), (2, 2))
+    """
+    need_zarr()
+    folder = Folder(path)
+    about = completed(folder)
+    if about is None:
+        raise _incomplete(folder)
+    return opened(folder, about)
+
+
+def is_store(path: str | os.PathLike[str]) -> bool:
+    """Whether something is, or was to become, a store; a URL is taken for one.
+
+    Examples
+    --------
+    >>> is_store("nowhere"), is_store("s3://bucket/store.zarr")
+    (False, True)
+    """
+    place = os.fspath(path)
+    if "://" in place:
+        return True
+    return any((Path(place) / name).is_file() for name in ("zarr.json", JOURNAL))
+
+
+def completed(folder: Folder) -> dict[str, Any] | None:
+    """What a complete store says of itself; None if it is not complete, or none."""
+    attributes = (folder.read_json("zarr.json") or {}).get("attributes", {})
+    about = attributes.get(ATTRIBUTE) if isinstance(attributes, dict) else None
+    if not isinstance(about, dict):
+        return None
+    if about.get("schema_version") != SCHEMA_VERSION:
+        raise BadSource(
+            f"{folder} has schema_version {about.get('schema_version')}, this dimscope reads "
+            f"{SCHEMA_VERSION}; capture again or use a matching version"
+        )
+    return about
+
+
+def _incomplete(folder: Folder) -> BadSource:
+    journal = folder.read_json(JOURNAL)
+    if journal is None:
+        if folder.is_empty:
+            return BadSource(f"there is no store {folder}")
+        return BadSource(f"{folder} is not a store that dimscope wrote; give one made by capture")
+    total = journal.get("n_points")
+    return BadSource(
+        f"{folder} is not complete, it holds {journal.get('rows', 0)} "
+        f"{'rows' if total is None else f'of {total} rows'}; the same capture with "
+        f"out={str(folder)!r} goes on where it stopped"
+    )
+
+
+def opened(folder: Folder, about: Mapping[str, Any], owner: object = None) -> StoredActivations:
+    """The activations of a store that says of itself ``about``."""
+    try:
+        described = about["layers"]
+        layers = tuple(
+            Layer(**{k: v for k, v in one.items() if k in Layer.__dataclass_fields__})
+            for one in described
+        )
+        arrays = {
+            one["name"]: open_array_of(folder, f"layers/{one['array']}", owner)
+            for one in described
+            if one["array"] is not None
+        }
+        names = about["class_names"]
+        return StoredActivations(
+            arrays,
+            layers,
+            _labels(folder, about),
+            None if names is None else tuple(names),
+            dict(about["failures"]),
+            about["name"],
+            Provenance.from_dict(about["provenance"]),
+            str(folder),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BadSource(f"{folder} is damaged: {error!r} in what it says of itself") from error
+
+
+def open_array_of(folder: Folder, name: str, owner: object = None) -> Chunked:
+    """One array of a store: plain files if they are, or else through Zarr.
+
+    Parameters
+    ----------
+    folder : Folder
+    name : str
+        Its key in the group.
+    owner : object, optional
+        Kept alive as long as the array is.
+    """
+    zarr = need_zarr()
+    if folder.path is not None:
+        about = folder.read_json(f"{name}/zarr.json") or {}
+        if all(about.get(key) == value for key, value in _PLAIN.items()):
+            grid = about["chunk_grid"]["configuration"]["chunk_shape"]
+            rows, columns = about["shape"]
+            dtype = np.dtype(about["data_type"]).newbyteorder("<")
+            return ChunkFiles(folder.path / name, (rows, columns), tuple(grid), dtype, owner)
+    try:
+        return ZarrChunks(zarr.open_array(f"{folder}/{name}", mode="r"), owner)
+    except FileNotFoundError:
+        raise BadSource(f"{folder} is damaged: there is no array {name}") from None
+
+
+def _labels(folder: Folder, about: Mapping[str, Any]) -> NDArray[Any] | None:
+    known = about["labels"]
+    if known is None:
+        return None
+    found: NDArray[Any] = np.asarray(need_zarr().open_array(f"{folder}/labels", mode="r")[:])
+    if known["words"] is not None:
+        found = np.asarray(known["words"])[found]
+    return found.astype(known["dtype"] if known["words"] is None else found.dtype)

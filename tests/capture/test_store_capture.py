@@ -1,0 +1,375 @@
+"""Captures into a store: the same numbers, nothing lost to a kill, nothing run twice."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import dimscope as ds
+
+KILLED = Path(__file__).with_name("killed.py")
+X = torch.arange(120.0).reshape(20, 6).sin()
+Y = torch.arange(20) % 3
+
+
+class Network(nn.Module):
+    """Counts its passes, and stops the capture in the one that it is told."""
+
+    def __init__(self, stops=None, dtype=torch.float32):
+        super().__init__()
+        torch.manual_seed(0)
+        self.passes, self.stops = 0, stops
+        self.hidden, self.top = nn.Linear(6, 9, dtype=dtype), nn.Linear(9, 2, dtype=dtype)
+
+    def forward(self, x):
+        self.passes += 1
+        if self.passes == self.stops:
+            raise KeyboardInterrupt
+        return self.top(torch.relu(self.hidden(x) + 0.1 * torch.rand(len(x), 1, dtype=x.dtype)))
+
+
+def same(found, wanted):
+    assert list(found) == list(wanted)
+    assert found.layers == wanted.layers
+    assert found.failures == wanted.failures
+    assert found.class_names == wanted.class_names
+    for name in wanted:
+        assert found[name].dtype == wanted[name].dtype
+        np.testing.assert_array_equal(found[name], wanted[name])
+    assert (found.labels is None) == (wanted.labels is None)
+    if wanted.labels is not None:
+        assert found.labels.dtype == wanted.labels.dtype
+        np.testing.assert_array_equal(found.labels, wanted.labels)
+
+
+def files(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def stopped(out, data=(X, Y), after=2, **keywords):
+    """A capture that was stopped in the batch after so many."""
+    network = Network(stops=after + 1)
+    with pytest.raises(KeyboardInterrupt):
+        ds.capture(network, data, out=out, batch_size=6, **keywords)
+
+
+# -- killed -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("killed")
+    done = subprocess.run(
+        [sys.executable, KILLED, folder], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return folder, json.loads(done.stdout)
+
+
+def test_kills_came_at_different_moments(killed):
+    moments = killed[1]["moments"]
+    assert sum(one["killed"] for one in moments) >= 8
+    assert len({one["written"] for one in moments} - {None, 0}) >= 3
+
+
+def test_a_killed_capture_goes_on_to_the_same_bytes(killed):
+    folder, found = killed
+    whole = files(folder / "whole.zarr")
+    assert sum(path.parts[0] == "layers" for path in whole) > 20
+    for number, moment in enumerate(found["moments"]):
+        assert moment["code"] == 0, moment
+        again = files(folder / f"{number}.zarr")
+        assert again.keys() == whole.keys()
+        assert [path for path in whole if again[path] != whole[path]] == []
+
+
+def test_batches_that_were_written_are_not_run_again(killed):
+    found = killed[1]
+    for moment in found["moments"]:
+        written = moment["written"] or 0
+        assert moment["before"] - written in (0, 1)
+        assert moment["after"] == found["passes"] - written
+
+
+def test_what_a_kill_left_is_not_opened(killed):
+    found = killed[1]
+    assert sum(one["refused"] for one in found["moments"]) >= 5
+    assert all(one["refused"] for one in found["moments"] if (one["written"] or 0) < 12)
+
+
+# -- the same as in memory ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["folder", "file://", "memory://"])
+def test_a_store_holds_what_memory_holds(tmp_path, place):
+    out = {
+        "folder": tmp_path / "s.zarr",
+        "file://": f"file://{tmp_path}/s.zarr",
+        "memory://": f"memory://{tmp_path.name}/s.zarr",
+    }[place]
+    wanted = ds.capture(Network(), (X, Y), batch_size=6)
+    same(ds.capture(Network(), (X, Y), batch_size=6, out=out), wanted)
+    same(ds.open_store(out), wanted)
+    assert ds.open_store(out).provenance == wanted.provenance
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_types_are_kept(tmp_path, dtype):
+    out = tmp_path / "s.zarr"
+    wanted = ds.capture(Network(dtype=dtype), X)
+    same(ds.capture(Network(dtype=dtype), X, out=out), wanted)
+
+
+def test_layout_in_memory_does_not_matter(tmp_path):
+    images = torch.rand(10, 4, 6, 6).to(memory_format=torch.channels_last)
+    net = nn.Sequential(nn.Conv2d(4, 8, 3), nn.ReLU(), nn.MaxPool2d(2))
+    net = net.to(memory_format=torch.channels_last)
+    same(ds.capture(net, images, "all", out=tmp_path / "s.zarr"), ds.capture(net, images, "all"))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        Y.numpy().astype(np.uint8),
+        Y.numpy() == 1,
+        np.array(["cat", "dog", "caterpillar"])[Y.numpy()],
+    ],
+    ids=["uint8", "bool", "words"],
+)
+def test_labels_are_kept(tmp_path, labels):
+    data = [(X[i : i + 7], labels[i : i + 7].tolist()) for i in range(0, 20, 7)]
+    if labels.dtype.kind != "U":
+        data = [(x, labels[7 * i : 7 * i + 7]) for i, (x, _) in enumerate(data)]
+    same(ds.capture(Network(), data, out=tmp_path / "s.zarr"), ds.capture(Network(), data))
+
+
+def test_labels_of_some_batches_are_no_labels(tmp_path):
+    data = [(X[:7], Y[:7]), X[7:14], (X[14:], Y[14:])]
+    same(ds.capture(Network(), data, out=tmp_path / "s.zarr"), ds.capture(Network(), data))
+
+
+class Changing(nn.Module):
+    """Its first layer has another width in the second batch."""
+
+    def forward(self, x):
+        kept = torch.relu(x if len(x) == 7 else x[:, :4])
+        return kept[:, :3] * 2
+
+
+def test_a_layer_that_fails_later_is_a_failure(tmp_path):
+    data = [X[:7], X[7:]]
+    found = ds.capture(Changing(), data, "all", out=tmp_path / "s.zarr")
+    assert found.failures
+    same(found, ds.capture(Changing(), data, "all"))
+    assert len(list((tmp_path / "s.zarr" / "layers").glob("0*"))) == len(found)
+
+
+def test_two_layers_of_the_same_points_are_stored_once(tmp_path):
+    layers = ["top", "output"]
+    found = ds.capture(Network(), X, layers, out=tmp_path / "s.zarr")
+    same(found, ds.capture(Network(), X, layers))
+    assert len(list((tmp_path / "s.zarr" / "layers").glob("0*"))) == 1
+
+
+# -- going on -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("after", [0, 1, 3])
+def test_goes_on_where_it_stopped(tmp_path, after):
+    out, network = tmp_path / "s.zarr", Network()
+    stopped(out, after=after)
+    wanted = ds.capture(Network(), (X, Y), batch_size=6)
+    told = []
+    found = ds.capture(
+        network, (X, Y), batch_size=6, out=out, progress=lambda *done: told.append(done)
+    )
+    same(found, wanted)
+    assert network.passes == 4 - after
+    assert told == [(n, 20) for n in (6, 12, 18, 20)][after:]
+    assert found.provenance == wanted.provenance
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        lambda: (x for x in X.split(6)),
+        lambda: DataLoader(TensorDataset(X, Y), batch_size=6),
+        lambda: "memory://resumed",
+    ],
+    ids=["generator", "loader", "remote"],
+)
+def test_goes_on_with_what_can_only_be_iterated_and_elsewhere(tmp_path, data):
+    out = tmp_path / "s.zarr"
+    if data() == "memory://resumed":
+        out, data = f"memory://{tmp_path.name}", lambda: (X, Y)
+    stopped(out, data())
+    network = Network()
+    same(
+        ds.capture(network, data(), batch_size=6, out=out),
+        ds.capture(Network(), data(), batch_size=6),
+    )
+    assert network.passes == 2
+
+
+def test_lazy_weights_are_made_again_before_going_on(tmp_path):
+    class Lazy(Network):
+        def __init__(self, stops=None):
+            super().__init__(stops)
+            self.hidden = nn.LazyLinear(9)
+
+    out, network = tmp_path / "s.zarr", Lazy()
+    with pytest.raises(KeyboardInterrupt):
+        ds.capture(Lazy(stops=3), X, batch_size=6, out=out)
+    same(ds.capture(network, X, batch_size=6, out=out), ds.capture(Lazy(), X, batch_size=6))
+    assert network.passes == 1 + 2
+
+
+def test_a_complete_store_is_returned_without_running(tmp_path):
+    out, network = tmp_path / "s.zarr", Network()
+    first = ds.capture(network, X, out=out)
+    before = files(out)
+    same(ds.capture(network, X, out=out), first)
+    assert network.passes == 1
+    assert files(out) == before
+
+
+@pytest.mark.parametrize("complete", [True, False])
+@pytest.mark.parametrize(
+    ("word", "change"),
+    [
+        ("layers", {"layers": "all"}),
+        ("readout", {"readout": "mean"}),
+        ("n_points", {"n_points": 20}),
+        ("seed", {"seed": 1}),
+        ("batch size", {"batch_size": 5}),
+        ("weights", {"model": Network().double()}),
+        ("first batch", {"batches": (X + 1, Y)}),
+        ("rows of the data", {"batches": (X[:19], Y[:19])}),
+        ("first batch", {"batches": (X, Y + 1)}),
+    ],
+)
+def test_another_capture_is_refused(tmp_path, complete, word, change):
+    out = tmp_path / "s.zarr"
+    if complete:
+        ds.capture(Network(), (X, Y), batch_size=6, out=out)
+    else:
+        stopped(out)
+    before = files(out)
+    asked = {"model": Network(), "batches": (X, Y), "batch_size": 6, **change}
+    with pytest.raises(ds.BadSource, match=f"another capture, with other .*{word}"):
+        ds.capture(**asked, out=out)
+    assert files(out) == before
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("draft")
+    with pytest.raises(ds.BadSource, match="not a store"):
+        ds.capture(Network(), X, out=tmp_path)
+    assert files(tmp_path) == {Path("thesis.txt"): b"draft"}
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "file").write_text("text")
+    with pytest.raises(ds.BadSource, match="not a store"):
+        ds.capture(Network(), X, out=tmp_path / "file")
+
+
+def test_nothing_captured_is_no_store(tmp_path):
+    class Integers(nn.Module):
+        def forward(self, x):
+            return x.long()
+
+    with pytest.raises(ds.BadPoints, match="none of the 1 selected layers"):
+        ds.capture(Integers(), X, "output", out=tmp_path / "s.zarr")
+    with pytest.raises(ds.BadSource, match="20 of 20 rows"):
+        ds.open_store(tmp_path / "s.zarr")
+
+
+# -- the budget ---------------------------------------------------------------------------
+
+
+def test_what_fits_stays_in_memory():
+    plans = []
+    found = ds.capture(Network(), X, memory=20 * 17 * 4, on_plan=plans.append)
+    assert type(found) is ds.Activations
+    assert [one.how for one in plans] == ["memory"]
+    assert plans[0].bytes == found.nbytes == 20 * 17 * 4
+
+
+@pytest.mark.parametrize("data", [(X, Y), [(X[:9], Y[:9]), (X[9:18], Y[9:18]), (X[18:], Y[18:])]])
+def test_what_does_not_fit_goes_to_a_temporary_store(tmp_path, monkeypatch, data):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    plans = []
+    budget = 20 * 17 * 4 - 1
+    found = ds.capture(Network(), data, batch_size=6, memory=budget, on_plan=plans.append)
+    assert isinstance(found, ds.StoredActivations)
+    assert plans[-1].how == "store"
+    same(found, ds.capture(Network(), data, batch_size=6))
+    part = found.stored("hidden")
+    del found
+    assert part[3:4].shape == (1, 9)  # as long as a part is held, the folder is there
+    del part
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_temporary_store_goes_with_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(KeyboardInterrupt):
+        ds.capture(Network(stops=2), X, batch_size=6, memory=100)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Wide:
+    """Four terabytes, none of which is made before it is asked for."""
+
+    def __len__(self):
+        return 10**6
+
+    def __getitem__(self, i):
+        return torch.zeros(1).expand(10**6)
+
+
+def test_a_disk_without_room_is_told_before_it_is_full(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(ds.BadSource, match="GB left; give another folder as out"):
+        ds.capture(nn.AvgPool1d(10), Wide(), "input", batch_size=3, memory="1 GB")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_runs_the_first_batch_and_writes_nothing(tmp_path):
+    network = Network()
+    plan = ds.plan(network, X, batch_size=6, memory="1 kB", out=tmp_path / "s.zarr")
+    assert (plan.how, plan.bytes, plan.passes) == ("store", 20 * 17 * 4, 1)
+    assert plan.seconds > 0
+    assert network.passes == 1
+    assert not (tmp_path / "s.zarr").exists()
+    assert ds.plan(Network(), X, memory="1 GB").how == "memory"
+    assert ds.plan(Network(), iter([X]), memory="1 GB").bytes is None
+
+
+def test_a_profile_within_a_budget_is_the_profile_in_memory(tmp_path):
+    data = torch.rand(300, 6)
+    told = []
+    wanted = ds.profile(Network(), data)
+    found = ds.profile(Network(), data, memory="2 kB", progress=lambda step, *_: told.append(step))
+    for name in wanted:
+        assert found[name].dimension == wanted[name].dimension
+        assert found[name].std_error == wanted[name].std_error
+    assert "running the network, layers to disk" in told
+    out = tmp_path / "s.zarr"
+    ds.profile(Network(), data, out=out, by_class=False)
+    assert ds.profile(out)["hidden"].dimension == wanted["hidden"].dimension
+
+
+def test_object_manifolds_from_a_store(tmp_path):
+    data = torch.rand(300, 6), torch.arange(300) % 2
+    wanted = ds.profile(Network(), data, by_class=True)
+    for memory in ("1 GB", "1 kB"):
+        found = ds.profile(Network(), data, by_class=True, memory=memory, out=tmp_path / memory)
+        assert found["hidden"].dimension == wanted["hidden"].dimension
