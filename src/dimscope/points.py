@@ -20,7 +20,7 @@ from dimscope.threads import parallel, spans, workers
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Points", "as_points", "check_range", "check_shape"]
+__all__ = ["Points", "as_array", "as_points", "check_range", "check_shape", "largest_absolute"]
 
 # Integers beyond this are not all representable in float64.
 _EXACT_INTEGER = 2**53
@@ -121,9 +121,9 @@ def as_points(points: Any) -> Points:
     """
     if isinstance(points, Points):
         return points
-    array = _as_array(points)
+    array = as_array(points)
     check_shape(array.shape)
-    max_abs = _max_abs(array)
+    max_abs = largest_absolute(array)
     check_range(max_abs, array.shape[1], array.dtype.kind in "iu" and array.dtype.itemsize == 8)
     return Points(array, max_abs)
 
@@ -171,7 +171,19 @@ def check_range(max_abs: float, n_features: int, long_integers: bool) -> None:
         )
 
 
-def _as_array(points: Any) -> NDArray[Any]:
+def as_array(points: Any) -> NDArray[Any]:
+    """A NumPy array of real numbers, of any shape; the values are not looked at.
+
+    Raises
+    ------
+    BadPoints
+        If the points are sparse, masked, ragged or not real numbers.
+
+    Examples
+    --------
+    >>> as_array([[0, 1], [2, 3]]).shape
+    (2, 2)
+    """
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(points, torch.Tensor):
         points = _from_tensor(points.detach(), torch)
@@ -246,8 +258,25 @@ def _not_numeric(array: NDArray[Any]) -> str:
     return f"points have dtype {array.dtype}, which is not a real number"
 
 
-def _max_abs(array: NDArray[Any]) -> float:
-    """Largest absolute value; raises at the first value that is not finite."""
+def largest_absolute(array: NDArray[Any], first_row: int = 0) -> float:
+    """Largest absolute value.
+
+    Parameters
+    ----------
+    array : array of shape (n, n_features)
+    first_row : int
+        Number by which the first row is known to the user.
+
+    Raises
+    ------
+    BadPoints
+        At the first value that is not finite; the message names it.
+
+    Examples
+    --------
+    >>> largest_absolute(np.array([[1.0, -2.0]]))
+    2.0
+    """
     values = _BLOCK_BYTES // array.dtype.itemsize
     height = -(-values // array.shape[1])
     width = min(array.shape[1], values)
@@ -261,19 +290,19 @@ def _max_abs(array: NDArray[Any]) -> float:
                 # second finds the block in the cache
                 high, low = float(block.max()), float(block.min())
                 if not np.isfinite(high) or not np.isfinite(low):
-                    _raise_not_finite(array, start)
+                    _raise_not_finite(array, start, first_row)
                 largest = max(largest, high, -low)
         return largest
 
     return float(max(parallel(extent, spans(len(array), -(-len(array) // workers())))))
 
 
-def _raise_not_finite(array: NDArray[Any], start: int) -> None:
+def _raise_not_finite(array: NDArray[Any], start: int, first_row: int) -> None:
     for row in range(start, len(array)):
         bad = ~np.isfinite(array[row])
         if bad.any():
             column = int(bad.argmax())
             raise BadPoints(
-                f"row {row}, column {column} is {array[row, column]}; "
+                f"row {first_row + row}, column {column} is {array[row, column]}; "
                 "remove or replace the values that are not finite"
             )

@@ -15,8 +15,10 @@ from dimscope.neighbors.certified import (
     certified_rows,
 )
 from dimscope.neighbors.device import DevicePoints, DeviceTiles, is_on_device
+from dimscope.neighbors.distributed import scattered_neighbors
 from dimscope.neighbors.duplicates import distinct_rows
 from dimscope.neighbors.engines import Engine, Exact
+from dimscope.neighbors.scattered import ScatteredPoints, is_scattered, scattered_points
 from dimscope.neighbors.tiles import Tiles
 from dimscope.neighbors.tree import tree_neighbors
 from dimscope.neighbors.values import Neighbors
@@ -87,8 +89,8 @@ def nearest_neighbors(
         raise TypeError(f"engine must be an Engine such as Exact(), not {engine!r}")
     if k < 2:
         raise ValueError(f"k is {k}, but at least 2 neighbours are needed")
-    checked = DevicePoints(points) if is_on_device(points) else as_points(points)
-    rows = distinct_rows(checked)
+    checked = _checked(points)
+    rows = _distinct(checked)
     if at_most:
         k = max(2, min(k, len(rows) - 1))
     _check_distinct(checked.n_points, len(rows), k)
@@ -117,6 +119,16 @@ def nearest_neighbors(
     )
 
 
+def _checked(points: Any) -> Points:
+    if is_on_device(points):
+        return DevicePoints(points)
+    return scattered_points(points) if is_scattered(points) else as_points(points)
+
+
+def _distinct(points: Points) -> NDArray[np.intp]:
+    return points.distinct_rows() if isinstance(points, ScatteredPoints) else distinct_rows(points)
+
+
 def _check_distinct(n_points: int, n_distinct: int, k: int) -> None:
     if n_distinct == 1:
         raise DegeneratePoints(f"all {n_points} points are the same: they have no dimension")
@@ -143,6 +155,8 @@ def _check_range(nearest: NDArray[np.float64], points: Points, rows: NDArray[np.
 def _search(
     points: Points, k: int, progress: Callable[[float], None] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.intp], dict[str, Any], tuple[Kernel, Listed] | None]:
+    if isinstance(points, ScatteredPoints):
+        return *scattered_neighbors(points, k, progress), {"where": "dask"}, None
     if points.n_features <= TREE_FEATURES and not isinstance(points, DevicePoints):
         return *tree_neighbors(points, k, progress), {"where": "tree"}, None
     kernel = _kernel(points, progress)
