@@ -16,7 +16,7 @@ import numpy as np
 
 from dimscope.neighbors.certified import certified_neighbors
 from dimscope.neighbors.crossing import certified_across
-from dimscope.neighbors.scattered import rows_of_chunk
+from dimscope.neighbors.scattered import client_in_force, rows_of_chunk
 from dimscope.neighbors.tiles import Tiles
 from dimscope.points import Points
 from dimscope.threads import alone
@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 
     Table = tuple[NDArray[np.float64], NDArray[np.intp]]
 
-__all__ = ["scattered_neighbors"]
+__all__ = ["scattered_among", "scattered_neighbors"]
 
 _MERGED = 8  # tables that one task merges
+_QUERIES = 1 << 26  # bytes of the points that are sent to every chunk
 
 
 def scattered_neighbors(
@@ -47,7 +48,7 @@ def scattered_neighbors(
     k : int
         Less than n_points.
     progress : callable, optional
-        Called with the fraction of the chunks that are done.
+        Called with the fraction that is done.
 
     Returns
     -------
@@ -80,11 +81,85 @@ def scattered_neighbors(
             both = across(groups[a], groups[b], tables[a][0], tables[b][0], points.max_abs, k)
             tables[a].append(both[0])
             tables[b].append(both[1])
-    results = dask.compute(*[_tree(some, merged, k) for some in tables])
-    if progress is not None:
-        progress(1.0)
+    results = _computed([_tree(some, merged, k) for some in tables], progress)
     distances, indices = (np.concatenate(parts) for parts in zip(*results, strict=True))
     return distances, indices
+
+
+def scattered_among(
+    points: ScatteredPoints, queries: NDArray[np.intp], labels: NDArray[np.intp], k: int
+) -> Table:
+    """The k nearest of some points among those with the same label.
+
+    Parameters
+    ----------
+    points : ScatteredPoints of shape (n_points, n_features)
+        Distinct rows.
+    queries : array of int, shape (m,)
+    labels : array of int, shape (n_points,)
+    k : int
+        Less than the number of points of any label asked for.
+
+    Returns
+    -------
+    distances, indices : arrays of shape (m, k)
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from dimscope.neighbors.scattered import scattered_points
+    >>> points = scattered_points(da.from_array(np.array([[0.0], [1.0], [3.0], [7.0]])))
+    >>> scattered_among(points, np.array([0]), np.array([5, -1, 5, 5]), 2)[0].tolist()
+    [[3.0, 7.0]]
+    """
+    distances, indices = np.empty((len(queries), k)), np.empty((len(queries), k), dtype=np.intp)
+    step = max(1, _QUERIES // (points.n_features * points.dtype.itemsize))
+    for label in np.unique(labels[queries]):
+        mine = np.flatnonzero(labels[queries] == label)
+        mine = mine[np.argsort(queries[mine])]  # chunks are read in their order
+        among = np.flatnonzero(labels == label)
+        for start in range(0, len(mine), step):
+            some = mine[start : start + step]
+            distances[some], indices[some] = _search_some(points, queries[some], among, k)
+    return distances, indices
+
+
+def _search_some(
+    points: ScatteredPoints, queries: NDArray[np.intp], among: NDArray[np.intp], k: int
+) -> Table:
+    dask = sys.modules["dask"]
+    beyond, merged = dask.delayed(_beyond), dask.delayed(_merged)
+    rows = among if points.rows is None else points.rows[among]
+    edges, values = points.edges, dask.delayed(points.block(queries), traverse=False)
+    places = np.searchsorted(rows, edges)
+    tables = []
+    for i, chunk in enumerate(points.chunks()):
+        own = slice(places[i], places[i + 1])
+        if own.start < own.stop:
+            kept = rows[own] - edges[i]
+            tables.append(beyond(values, chunk, kept, among[own], points.max_abs, k + 1))
+    ((distances, indices),) = _computed([_tree(tables, merged, k + 1)], None)
+    other = indices != queries[:, None]  # each has found itself, at distance zero
+    return distances[other].reshape(-1, k), indices[other].reshape(-1, k)
+
+
+def _computed(tasks: list[Any], progress: Callable[[float], None] | None) -> Any:
+    """Results of tasks, by the scheduler in force."""
+    dask, client = sys.modules["dask"], client_in_force()
+    if progress is None:
+        return dask.compute(*tasks)
+    if client is None:
+
+        def done(key: Any, result: Any, graph: Any, state: Any, worker: Any) -> None:
+            finished, left = len(state["finished"]), ("waiting", "ready", "running")
+            progress(finished / (finished + sum(len(state[some]) for some in left)))
+
+        with sys.modules["dask.callbacks"].Callback(posttask=done):
+            return dask.compute(*tasks)
+    futures = client.compute(tasks)
+    for number, _ in enumerate(sys.modules["distributed"].as_completed(futures)):
+        progress((number + 1) / len(tasks))
+    return client.gather(futures)
 
 
 def _tree(tables: list[Any], merged: Any, k: int) -> Any:
@@ -123,6 +198,26 @@ def _across(
         indices[:n][found[:n]] += second[2] - n
         indices[n:][found[n:]] += first[2]
         return (distances[:n], indices[:n]), (distances[n:], indices[n:])
+
+
+def _beyond(
+    values: NDArray[Any],
+    chunk: Any,
+    kept: NDArray[np.intp],
+    names: NDArray[np.intp],
+    max_abs: float,
+    k: int,
+) -> Table:
+    """The k nearest of some points among some rows of a chunk; ``names`` are their positions."""
+    with alone():
+        rows = rows_of_chunk(chunk, max_abs, kept).block(slice(None))
+        both, n = Points(np.concatenate([values, rows]), max_abs), len(values)
+        # nobody is sought for the rows of the chunk
+        limits = np.append(np.full(n, np.inf), np.zeros(len(rows)))
+        distances, indices = certified_across(both, n, k, limits)
+        found = indices[:n] >= 0
+        indices[:n][found] = names[indices[:n][found] - n]
+        return distances[:n], indices[:n]
 
 
 def _merged(tables: list[Table], k: int) -> Table:

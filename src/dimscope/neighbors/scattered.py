@@ -25,7 +25,10 @@ from dimscope.threads import alone
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Chunk", "ScatteredPoints", "is_scattered", "rows_of_chunk", "scattered_points"]
+__all__ = [
+    "Chunk", "ScatteredPoints", "client_in_force", "is_scattered", "rows_of_chunk",
+    "scattered_points",
+]  # fmt: skip
 
 # A chunk has at most so many bytes (two are in memory at once, and their copies), and at least
 # so many rows: fewer are read faster than they are multiplied.
@@ -239,21 +242,28 @@ def _n_rows(array: Any) -> int:
     return -(-n // -(-n // rows))  # even chunks
 
 
-def _client() -> Any:
-    """The client of ``distributed`` in force, or None."""
+def client_in_force() -> Any:
+    """The client of ``distributed`` that tasks go to, or None where dask is local.
+
+    Examples
+    --------
+    >>> import dask
+    >>> with dask.config.set(scheduler="threads"):
+    ...     client_in_force()
+    """
     scheduler = sys.modules["dask"].base.get_scheduler()
     client = getattr(scheduler, "__self__", None)
     return client if hasattr(client, "scheduler_info") else None
 
 
 def _n_threads() -> int:
-    client = _client()
+    client = client_in_force()
     return sum(client.nthreads().values()) if client else (os.cpu_count() or 1)
 
 
 def _memory() -> float:
     """Bytes that the chunks may fill together."""
-    client = _client()
+    client = client_in_force()
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if client is None:
         return float(machine)

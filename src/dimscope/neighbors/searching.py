@@ -15,7 +15,7 @@ from dimscope.neighbors.certified import (
     certified_rows,
 )
 from dimscope.neighbors.device import DevicePoints, DeviceTiles, is_on_device
-from dimscope.neighbors.distributed import scattered_neighbors
+from dimscope.neighbors.distributed import scattered_among, scattered_neighbors
 from dimscope.neighbors.duplicates import distinct_rows
 from dimscope.neighbors.engines import Engine, Exact
 from dimscope.neighbors.scattered import ScatteredPoints, is_scattered, scattered_points
@@ -51,7 +51,8 @@ def nearest_neighbors(
     Parameters
     ----------
     points : array-like of shape (n_points, n_features)
-        NumPy array, memory map, torch tensor (searched where it lives), nested lists.
+        NumPy array, memory map, torch tensor (searched where it lives), nested lists, or a
+        dask array (searched by the scheduler in force, chunk by chunk).
     k : int
         Neighbours wanted; at least 2, less than the number of distinct points.
     engine : Engine, optional
@@ -183,6 +184,8 @@ def _search_groups(
     if few.any():
         size = int((labels == labels[queries[few.argmax()]]).sum())
         raise DegeneratePoints(f"{size} chosen points do not have {k} neighbours each")
+    if isinstance(points, ScatteredPoints):
+        return scattered_among(points, queries, labels, k)
     distances, indices = np.empty((len(queries), k)), np.empty((len(queries), k), dtype=np.intp)
     left = np.arange(len(queries))
     if lists is not None:
