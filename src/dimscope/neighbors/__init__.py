@@ -1,8 +1,8 @@
 """Points -> Neighbors: engines that find the nearest points and say what they promise."""
 
 from dimscope.neighbors.duplicates import distinct_rows
-from dimscope.neighbors.engines import Engine, Exact
+from dimscope.neighbors.engines import Approximate, Engine, Exact
 from dimscope.neighbors.searching import nearest_neighbors
 from dimscope.neighbors.values import Neighbors
 
-__all__ = ["Engine", "Exact", "Neighbors", "distinct_rows", "nearest_neighbors"]
+__all__ = ["Approximate", "Engine", "Exact", "Neighbors", "distinct_rows", "nearest_neighbors"]

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dimscope.errors import DegeneratePoints
+from dimscope.errors import BadPoints, DegeneratePoints
+from dimscope.neighbors.approximate import approximate_neighbors
 from dimscope.neighbors.certified import (
     Kernel,
     Listed,
@@ -17,7 +18,7 @@ from dimscope.neighbors.certified import (
 from dimscope.neighbors.device import DevicePoints, DeviceTiles, is_on_device
 from dimscope.neighbors.distributed import scattered_among, scattered_neighbors
 from dimscope.neighbors.duplicates import distinct_rows
-from dimscope.neighbors.engines import Engine, Exact
+from dimscope.neighbors.engines import Approximate, Engine, Exact
 from dimscope.neighbors.scattered import ScatteredPoints, is_scattered, scattered_points
 from dimscope.neighbors.tiles import Tiles
 from dimscope.neighbors.tree import tree_neighbors
@@ -65,8 +66,9 @@ def nearest_neighbors(
     Returns
     -------
     Neighbors
-        ``distances`` in float64, relative error at most 1e-6; ``indices`` into the
-        distinct points; ``rows`` leads back to the rows of ``points``.
+        ``distances`` in float64, relative error at most 1e-6, or what the ``guarantee`` of
+        another engine says; ``indices`` into the distinct points; ``rows`` leads back to the
+        rows of ``points``.
 
     Raises
     ------
@@ -86,17 +88,18 @@ def nearest_neighbors(
     [[1.0, 3.0], [1.0, 2.0], [2.0, 3.0]]
     """
     engine = Exact() if engine is None else engine
-    if not isinstance(engine, Exact):
+    if not isinstance(engine, Exact | Approximate):
         raise TypeError(f"engine must be an Engine such as Exact(), not {engine!r}")
     if k < 2:
         raise ValueError(f"k is {k}, but at least 2 neighbours are needed")
-    checked = _checked(points)
+    checked = _checked(points, engine)
     rows = _distinct(checked)
     if at_most:
         k = max(2, min(k, len(rows) - 1))
     _check_distinct(checked.n_points, len(rows), k)
     distinct = checked if len(rows) == checked.n_points else checked.select(rows)
-    distances, indices, how, lists = _search(distinct, k, progress)
+    distances, indices, how, lists = _search(distinct, k, progress, engine)
+    guarantee = how.pop("guarantee", "exact to 1e-6")
     _check_range(distances[:, 0], checked, rows)
 
     def search_again(
@@ -116,11 +119,16 @@ def nearest_neighbors(
         versions("scipy"),
     )
     return Neighbors(
-        distances, indices, rows, checked.n_points, "exact to 1e-6", provenance, search_again
+        distances, indices, rows, checked.n_points, guarantee, provenance, search_again
     )
 
 
-def _checked(points: Any) -> Points:
+def _checked(points: Any, engine: Engine) -> Points:
+    if not isinstance(engine, Exact) and (is_on_device(points) or is_scattered(points)):
+        raise BadPoints(
+            f"{type(engine).__name__} searches in the memory of this machine; give points.cpu() "
+            "for a tensor, points.compute() for a dask array"
+        )
     if is_on_device(points):
         return DevicePoints(points)
     return scattered_points(points) if is_scattered(points) else as_points(points)
@@ -154,8 +162,13 @@ def _check_range(nearest: NDArray[np.float64], points: Points, rows: NDArray[np.
 
 
 def _search(
-    points: Points, k: int, progress: Callable[[float], None] | None
+    points: Points,
+    k: int,
+    progress: Callable[[float], None] | None = None,
+    engine: Engine | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.intp], dict[str, Any], tuple[Kernel, Listed] | None]:
+    if isinstance(engine, Approximate):
+        return approximate_neighbors(points, k, engine, progress)
     if isinstance(points, ScatteredPoints):
         return *scattered_neighbors(points, k, progress), {"where": "dask"}, None
     if points.n_features <= TREE_FEATURES and not isinstance(points, DevicePoints):
@@ -195,7 +208,7 @@ def _search_groups(
     for label in np.unique(labels[queries[left]]):
         among, mine = np.flatnonzero(labels == label), left[labels[queries[left]] == label]
         if _FEW * len(mine) > len(among):
-            found, others, *_ = _search(points.select(among), k, None)
+            found, others, *_ = _search(points.select(among), k)
             place = np.searchsorted(among, queries[mine])
             distances[mine], indices[mine] = found[place], among[others[place]]
         else:
