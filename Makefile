@@ -5,10 +5,10 @@ PEERS  := .venv-peers
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install peers demo test lint bench clean
+.PHONY: help install peers demo test lint bench cluster-demo clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
 install: $(VENV)/.installed  ## make .venv with every extra
 
@@ -31,6 +31,9 @@ lint: install  ## format, lint and type checks
 
 bench: install peers  ## measure against peers; writes docs/performance.md
 	env -u OPENBLAS_CORETYPE $(BIN)/python -m benchmarks --peers $(PEERS)/bin/python
+
+cluster-demo: install  ## a scheduler and two workers on this machine, one killed half way
+	$(BIN)/python -m benchmarks.cluster
 
 peers: $(PEERS)/.installed  ## make .venv-peers, with DADApy, which needs NumPy 1
 

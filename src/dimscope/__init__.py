@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 # itself loads NumPy at most, never torch, SciPy, pandas or matplotlib.
 _HOMES = {
     "Activations": "activations",
+    "Approximate": "neighbors",
     "BadPoints": "errors",
     "BadSource": "errors",
     "DegeneratePoints": "errors",
@@ -74,6 +75,7 @@ __all__ = [
     "MLE",
     "PCA",
     "Activations",
+    "Approximate",
     "BadPoints",
     "BadSource",
     "Comparison",
@@ -150,7 +152,14 @@ if TYPE_CHECKING:
         local_dimension,
     )
     from dimscope.measuring import estimate
-    from dimscope.neighbors import Exact, Neighbors, Sampled, Sketched, nearest_neighbors
+    from dimscope.neighbors import (
+        Approximate,
+        Exact,
+        Neighbors,
+        Sampled,
+        Sketched,
+        nearest_neighbors,
+    )
     from dimscope.plans import Plan
     from dimscope.profiles import Profile
     from dimscope.profiling import profile

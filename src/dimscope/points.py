@@ -8,22 +8,21 @@ values that are not finite and the largest absolute value.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dimscope.blocks import Blocks
+from dimscope.coercion import as_array
 from dimscope.errors import BadPoints, DegeneratePoints
 from dimscope.pages import release
-from dimscope.panels import Panels
 from dimscope.threads import parallel, spans, workers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Points", "as_points", "check_range", "check_shape"]
+__all__ = ["Points", "as_points", "check_range", "check_shape", "largest_absolute"]
 
 # Integers beyond this are not all representable in float64.
 _EXACT_INTEGER = 2**53
@@ -127,9 +126,9 @@ def as_points(points: Any) -> Points:
     """
     if isinstance(points, Points):
         return points
-    array = _as_array(points)
+    array = as_array(points)
     check_shape(array.shape)
-    max_abs = _max_abs(array)
+    max_abs = largest_absolute(array)
     check_range(max_abs, array.shape[1], array.dtype.kind in "iu" and array.dtype.itemsize == 8)
     return Points(array, max_abs)
 
@@ -177,85 +176,25 @@ def check_range(max_abs: float, n_features: int, long_integers: bool) -> None:
         )
 
 
-def _as_array(points: Any) -> NDArray[Any] | Blocks:
-    if isinstance(points, Blocks):
-        return points if isinstance(points, Panels) else Panels(points)
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(points, torch.Tensor):
-        points = _from_tensor(points.detach(), torch)
-    if hasattr(points, "toarray") and hasattr(points, "nnz"):
-        raise BadPoints("points are a sparse matrix; give points.toarray()")
-    if isinstance(points, np.ma.MaskedArray):
-        raise BadPoints("points are a masked array; drop the masked rows first")
-    try:
-        array = np.asarray(points)
-    except ValueError as error:
-        raise BadPoints(
-            f"points are ragged, rows differ in length: {_first_ragged(points)}"
-        ) from error
-    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
-        raise BadPoints(_not_numeric(array))
-    return array
+def largest_absolute(array: NDArray[Any] | Blocks, first_row: int = 0) -> float:
+    """Largest absolute value.
 
+    Parameters
+    ----------
+    array : array of shape (n, n_features)
+    first_row : int
+        Number by which the first row is known to the user.
 
-def _from_tensor(points: Any, torch: Any) -> Any:
-    if points.layout != torch.strided:
-        raise BadPoints(f"points are a {points.layout} tensor; give points.to_dense()")
-    if points.is_floating_point() and points.dtype not in (
-        torch.float16,
-        torch.float32,
-        torch.float64,
-    ):
-        points = points.float()  # exact: NumPy has no bfloat16 and nothing smaller
-    try:
-        return points.cpu().resolve_conj().resolve_neg().numpy()
-    except (TypeError, RuntimeError) as error:
-        raise BadPoints(
-            f"a {points.dtype} tensor on {points.device} has no values that can be read: {error}"
-        ) from error
+    Raises
+    ------
+    BadPoints
+        At the first value that is not finite; the message names it.
 
-
-def _first_ragged(points: Any) -> str:
-    lengths = [len(row) if hasattr(row, "__len__") else 0 for row in points]
-    bad = next((i for i, n in enumerate(lengths) if n != lengths[0]), None)
-    if bad is None:
-        return "the values of some row are lists or arrays themselves, of different lengths"
-    return f"row 0 has {lengths[0]} values, row {bad} has {lengths[bad]}"
-
-
-def _not_numeric(array: NDArray[Any]) -> str:
-    kind = array.dtype.kind
-    if kind in "USmM":
-        return f"points hold {array.dtype} values, not numbers; convert them first"
-    if kind == "c":
-        return "points are complex; give real and imaginary parts as separate features"
-    if kind == "f":
-        return f"points are {array.dtype}; convert them with points.astype('float64')"
-    if kind == "O" and array.ndim == 0:
-        return (
-            f"points are a {type(array.item()).__name__}, not an array; "
-            "give an array of shape (n_points, n_features)"
-        )
-    if kind == "O":
-        bad = next(
-            (
-                (index, value)
-                for index, value in np.ndenumerate(array)
-                if not isinstance(value, (int, float, np.number))
-            ),
-            None,
-        )
-        where = (
-            "convert it with points.astype('float64')"
-            if bad is None
-            else f"row {bad[0][0]} holds a {type(bad[1]).__name__}"
-        )
-        return f"points are an array of Python objects, not numbers: {where}"
-    return f"points have dtype {array.dtype}, which is not a real number"
-
-
-def _max_abs(array: NDArray[Any] | Blocks) -> float:
-    """Largest absolute value; raises at the first value that is not finite."""
+    Examples
+    --------
+    >>> largest_absolute(np.array([[1.0, -2.0]]))
+    2.0
+    """
     values = _BLOCK_BYTES // array.dtype.itemsize
     height = -(-values // array.shape[1])
     width = min(array.shape[1], values)
@@ -269,7 +208,7 @@ def _max_abs(array: NDArray[Any] | Blocks) -> float:
                 # second finds the block in the cache
                 high, low = float(block.max()), float(block.min())
                 if not np.isfinite(high) or not np.isfinite(low):
-                    _raise_not_finite(array, start)
+                    _raise_not_finite(array, start, first_row)
                 largest = max(largest, high, -low)
             release(array)
         return largest
@@ -277,12 +216,12 @@ def _max_abs(array: NDArray[Any] | Blocks) -> float:
     return float(max(parallel(extent, spans(len(array), -(-len(array) // workers())))))
 
 
-def _raise_not_finite(array: NDArray[Any] | Blocks, start: int) -> None:
+def _raise_not_finite(array: NDArray[Any] | Blocks, start: int, first_row: int) -> None:
     for row in range(start, len(array)):
         bad = ~np.isfinite(array[row])
         if bad.any():
             column = int(bad.argmax())
             raise BadPoints(
-                f"row {row}, column {column} is {array[row, column]}; "
+                f"row {first_row + row}, column {column} is {array[row, column]}; "
                 "remove or replace the values that are not finite"
             )

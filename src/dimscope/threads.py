@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-__all__ = ["parallel", "spans", "workers"]
+__all__ = ["alone", "parallel", "spans", "workers"]
+
+_thread = threading.local()
 
 
 def workers() -> int:
-    """Number of threads to use: the processors this process may run on.
+    """Number of threads to use: the processors this process may run on, or one if alone.
 
     Examples
     --------
     >>> workers() >= 1
     True
     """
+    if getattr(_thread, "alone", False):
+        return 1
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS, Windows
@@ -40,7 +45,24 @@ def spans(n: int, size: int) -> list[slice]:
     return list(itertools.starmap(slice, itertools.pairwise(edges)))
 
 
-_thread = threading.local()
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Context in which this thread shares its work with no others.
+
+    For a task among many: whoever runs them has one thread for each.
+
+    Examples
+    --------
+    >>> with alone():
+    ...     workers()
+    1
+    """
+    before = getattr(_thread, "alone", False)
+    _thread.alone = True
+    try:
+        yield
+    finally:
+        _thread.alone = before
 
 
 def parallel(function: Callable[[Any], Any], items: list[Any]) -> list[Any]:

@@ -49,7 +49,7 @@ def test_small_integers_in_float64():
 
 def test_equal_sums_are_compared_by_value(monkeypatch):
     monkeypatch.setattr(
-        duplicates, "_sums", lambda points, rows, columns: np.zeros(len(rows), np.uint64)
+        duplicates, "row_sums", lambda points, rows, columns: np.zeros(len(rows), np.uint64)
     )
     values = np.array([[1, 2], [3, 4], [1, 2], [5, 6], [3, 4]])
     assert distinct_rows(as_points(values)).tolist() == [0, 1, 3]

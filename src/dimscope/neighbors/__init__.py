@@ -1,12 +1,13 @@
 """Points -> Neighbors: engines that find the nearest points and say what they promise."""
 
 from dimscope.neighbors.duplicates import distinct_rows
-from dimscope.neighbors.engines import Engine, Exact, Sampled, Sketched
+from dimscope.neighbors.engines import Approximate, Engine, Exact, Sampled, Sketched
 from dimscope.neighbors.searches import Search
 from dimscope.neighbors.searching import nearest_neighbors
 from dimscope.neighbors.values import Neighbors
 
 __all__ = [
+    "Approximate",
     "Engine",
     "Exact",
     "Neighbors",

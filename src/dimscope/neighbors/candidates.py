@@ -29,6 +29,9 @@ class Candidates:
     n_points : int
         Less than 2^32.
     m : int
+    limits : array of shape (n_points,), float32, optional
+        Bounds from which on nothing is taken; a list that is not full ends in infinite
+        bounds.
 
     Examples
     --------
@@ -39,10 +42,10 @@ class Candidates:
     ([[1.0, 3.0], [-2.0, 4.0]], [[1, 2], [0, 1]])
     """
 
-    def __init__(self, n_points: int, m: int) -> None:
+    def __init__(self, n_points: int, m: int, limits: NDArray[np.float32] | None = None) -> None:
         self._m = m
         self._keys = np.full((n_points, m), np.uint64(2**64 - 1))
-        self._limits = np.full(n_points, np.inf, dtype=np.float32)
+        self._limits = np.full(n_points, np.inf, np.float32) if limits is None else limits.copy()
         # one for the rows of each tile, so that threads seldom meet
         self._locks: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)
 
@@ -100,7 +103,8 @@ class Candidates:
             table[:, -self._m :] = self._keys[everyone]
             table.partition(self._m - 1, axis=1)
             self._keys[everyone] = table[:, : self._m]
-            self._limits[everyone] = _bounds(table[:, self._m - 1])
+            last = _bounds(table[:, self._m - 1])
+            self._limits[everyone] = np.minimum(self._limits[everyone], last)
 
 
 def _packed(bounds: NDArray[np.float32], points: NDArray[np.intp]) -> NDArray[np.uint64]:

@@ -18,7 +18,10 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Kernel", "Listed", "certified_among", "certified_neighbors", "certified_rows"]
+__all__ = [
+    "SLACK", "Kernel", "Listed", "certified_among", "certified_neighbors",
+    "certified_rows", "measure",
+]  # fmt: skip
 
 SPARE = 2  # candidates over k, where k is large: for later searches among some points
 # A bound this close below e^2 may hide a nearer point, but none that would change a
@@ -95,12 +98,12 @@ def certified_neighbors(
     m = min(max(k + kernel.extra, int(SPARE * k)), kernel.n_points - 1)
     bounds, indices = kernel.candidates(m, rows)
     listed = Listed(bounds, indices)
-    squares = _measure(kernel, np.repeat(own, k), indices[:, :k].ravel()).reshape(n, k)
+    squares = measure(kernel, np.repeat(own, k), indices[:, :k].ravel()).reshape(n, k)
     doubtful = bounds[:, k:] < SLACK * squares.max(axis=1)[:, None]
     row, column = np.nonzero(doubtful)
     if len(row):
         more = np.full((n, column.max() + 1), np.inf)
-        more[row, column] = _measure(kernel, own[row], indices[row, k + column])
+        more[row, column] = measure(kernel, own[row], indices[row, k + column])
         squares = np.concatenate([squares, more], axis=1)
     n_pairs = int(np.isfinite(squares).sum())
     order = np.argsort(squares, axis=1, kind="stable")[:, :k]
@@ -154,7 +157,7 @@ def certified_among(
     indices = np.take_along_axis(everyone, order, axis=1)
     row, column = np.nonzero(inside[:, :most])
     squares = np.full((len(rows), max(most, k)), np.inf)
-    squares[row, column] = _measure(kernel, rows[row], indices[row, column])
+    squares[row, column] = measure(kernel, rows[row], indices[row, column])
     # whoever was not measured has at least this bound
     left = listed.bounds[rows, -1]
     if width > most:
@@ -195,11 +198,11 @@ def certified_rows(
         some = rows[start : start + step]
         bounds = kernel.row_bounds(some, among)
         nearest = np.argpartition(bounds, k - 1, axis=1)[:, :k]
-        found = _measure(kernel, np.repeat(some, k), others[nearest.ravel()]).reshape(-1, k)
+        found = measure(kernel, np.repeat(some, k), others[nearest.ravel()]).reshape(-1, k)
         possible = bounds < SLACK * found.max(axis=1)[:, None]
         np.put_along_axis(possible, nearest, False, axis=1)
         local, place = np.nonzero(possible)
-        more = _measure(kernel, some[local], others[place])
+        more = measure(kernel, some[local], others[place])
         n_pairs += found.size + len(more)
         owner = np.concatenate([np.repeat(np.arange(len(some)), k), local])
         places = np.concatenate([nearest.ravel(), place])
@@ -212,8 +215,17 @@ def certified_rows(
     return squares, indices, n_pairs
 
 
-def _measure(kernel: Kernel, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Squared distances of pairs, each unordered pair once: nearness is often mutual."""
+def measure(kernel: Kernel, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Squared distances of pairs, each unordered pair once: nearness is often mutual.
+
+    Examples
+    --------
+    >>> from dimscope.neighbors.tiles import Tiles
+    >>> from dimscope.points import as_points
+    >>> kernel = Tiles(as_points([[0, 0], [3, 4], [1, 1]]))
+    >>> measure(kernel, np.array([0, 1, 0]), np.array([1, 0, 2])).tolist()
+    [25.0, 25.0, 2.0]
+    """
     key = np.minimum(i, j) * np.int64(kernel.n_points) + np.maximum(i, j)
     unique, inverse = np.unique(key, return_inverse=True)
     if not len(unique):

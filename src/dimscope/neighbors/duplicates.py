@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from dimscope.points import Points
 
-__all__ = ["distinct_rows"]
+__all__ = ["distinct_rows", "repeated", "row_sums"]
 
 _RUN = 16  # contiguous columns read at a time: one cache line of float32
 _RUNS = 4
@@ -46,16 +46,13 @@ def distinct_rows(points: Points) -> NDArray[np.intp]:
     suspects = np.arange(n)
     if width > _RUN * _RUNS:
         starts = np.linspace(0, width - _RUN, _RUNS).astype(int)
-        few = sum(_sums(points, suspects, slice(s, s + _RUN)) for s in starts)
-        suspects = _repeated(np.asarray(few))
-    sums = _sums(points, suspects, slice(0, width))
-    repeated = _repeated(sums)
-    # a stable sort keeps each group of equal sums in the order of its rows
-    repeated = repeated[np.argsort(sums[repeated], kind="stable")]
+        few = sum(row_sums(points, suspects, slice(s, s + _RUN)) for s in starts)
+        suspects = np.sort(repeated(np.asarray(few)))
+    sums = row_sums(points, suspects, slice(0, width))
     keep = np.ones(n, dtype=bool)
     group: np.uint64 | None = None
     seen: list[NDArray[Any]] = []
-    for position in repeated:
+    for position in repeated(sums):
         row = points.block(suspects[position : position + 1])[0]
         if sums[position] != group:
             group, seen = sums[position], []
@@ -66,13 +63,45 @@ def distinct_rows(points: Points) -> NDArray[np.intp]:
     return np.flatnonzero(keep)
 
 
-def _repeated(sums: NDArray[Any]) -> NDArray[np.intp]:
-    """Positions whose value occurs more than once."""
+def repeated(sums: NDArray[Any]) -> NDArray[np.intp]:
+    """Positions whose value occurs more than once, equal values side by side and in order.
+
+    Examples
+    --------
+    >>> repeated(np.array([7, 5, 7, 6, 5])).tolist()
+    [1, 4, 0, 2]
+    """
     _, inverse, counts = np.unique(sums, return_inverse=True, return_counts=True)
-    return np.flatnonzero(counts[inverse] > 1)
+    positions = np.flatnonzero(counts[inverse] > 1)
+    return positions[np.argsort(inverse[positions], kind="stable")]
 
 
-def _sums(points: Points, rows: NDArray[np.intp], columns: slice) -> NDArray[np.uint64]:
+def row_sums(
+    points: Points, rows: NDArray[np.intp] | None = None, columns: slice | None = None
+) -> NDArray[np.uint64]:
+    """A number for each row; rows of the same values and dtype have the same.
+
+    Parameters
+    ----------
+    points : Points of shape (n_points, n_features)
+    rows : array of int, optional
+        All by default.
+    columns : slice, optional
+        All by default.
+
+    Returns
+    -------
+    array of shape (n_rows,), uint64
+
+    Examples
+    --------
+    >>> from dimscope.points import as_points
+    >>> a, b, c = row_sums(as_points([[0.0, 5], [1, 5], [-0.0, 5]]))
+    >>> bool(a == c), bool(a == b)
+    (True, False)
+    """
+    rows = np.arange(points.n_points) if rows is None else rows
+    columns = slice(0, points.n_features) if columns is None else columns
     width = columns.stop - columns.start
     odd = np.random.default_rng(columns.start).integers(0, 2**63, width, dtype=np.uint64) * 2 + 1
     sums = np.empty(len(rows), dtype=np.uint64)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dimscope.errors import DegeneratePoints
+from dimscope.errors import BadPoints, DegeneratePoints
+from dimscope.neighbors.approximate import approximate_neighbors
 from dimscope.neighbors.certified import (
     Kernel,
     Listed,
@@ -16,8 +17,10 @@ from dimscope.neighbors.certified import (
     certified_rows,
 )
 from dimscope.neighbors.device import DevicePoints, DeviceTiles, is_on_device
+from dimscope.neighbors.distributed import scattered_among, scattered_neighbors
 from dimscope.neighbors.duplicates import distinct_rows
-from dimscope.neighbors.engines import Engine, Exact, Sampled, Sketched
+from dimscope.neighbors.engines import Approximate, Engine, Exact, Sampled, Sketched
+from dimscope.neighbors.scattered import ScatteredPoints, is_scattered, scattered_points
 from dimscope.neighbors.sketched import SketchedTiles, kernel_of
 from dimscope.neighbors.tiles import Tiles
 from dimscope.neighbors.tree import tree_neighbors
@@ -75,12 +78,12 @@ class Search:
         progress: Callable[[float], None] | None = None,
     ) -> None:
         self.engine = Exact() if engine is None else engine
-        if not isinstance(self.engine, Exact | Sketched | Sampled):
+        if not isinstance(self.engine, Exact | Sketched | Sampled | Approximate):
             raise TypeError(f"engine must be an Engine such as Exact(), not {engine!r}")
         if k < 2:
             raise ValueError(f"k is {k}, but at least 2 neighbours are needed")
-        self._checked = DevicePoints(points) if is_on_device(points) else as_points(points)
-        self._rows = distinct_rows(self._checked)
+        self._checked = _checked(points, self.engine)
+        self._rows = _distinct(self._checked)
         self.k = max(2, min(k, self.n_distinct - 1)) if at_most else k
         _check_distinct(self._checked.n_points, self.n_distinct, self.k)
         repeated = self.n_distinct < self._checked.n_points
@@ -98,9 +101,15 @@ class Search:
 
     def every(self) -> Neighbors:
         """The neighbours of all distinct points."""
-        distances, indices, how, lists = _search(
-            self._distinct, self.k, self._kernel, self._progress
-        )
+        lists: tuple[Kernel, Listed] | None
+        if isinstance(self.engine, Approximate):
+            distances, indices, how, lists = approximate_neighbors(
+                self._distinct, self.k, self.engine, self._progress
+            )
+        else:
+            distances, indices, how, lists = _search(
+                self._distinct, self.k, self._kernel, self._progress
+            )
 
         def search_again(
             queries: NDArray[np.intp], labels: NDArray[np.intp], wanted: int
@@ -152,7 +161,7 @@ class Search:
     ) -> Neighbors:
         rows = self._rows if queries is None else self._rows[queries]
         self._check_range(distances[:, 0], rows)
-        promise = "exact to 1e-6"
+        promise = str(how.pop("guarantee", "exact to 1e-6"))
         if isinstance(self._kernel, SketchedTiles):
             promise += f" with probability 1 - {self._kernel.failure:g}"
         if queries is not None:
@@ -190,6 +199,22 @@ class Search:
             )
 
 
+def _checked(points: Any, engine: Engine) -> Points:
+    far = is_scattered(points) or (is_on_device(points) and isinstance(engine, Approximate))
+    if far and not isinstance(engine, Exact):
+        raise BadPoints(
+            f"{type(engine).__name__} searches in the memory of this machine; give points.cpu() "
+            "for a tensor, points.compute() for a dask array"
+        )
+    if is_on_device(points):
+        return DevicePoints(points)
+    return scattered_points(points) if is_scattered(points) else as_points(points)
+
+
+def _distinct(points: Points) -> NDArray[np.intp]:
+    return points.distinct_rows() if isinstance(points, ScatteredPoints) else distinct_rows(points)
+
+
 def _check_distinct(n_points: int, n_distinct: int, k: int) -> None:
     if n_distinct == 1:
         raise DegeneratePoints(f"all {n_points} points are the same: they have no dimension")
@@ -207,10 +232,10 @@ def _check_distinct(n_points: int, n_distinct: int, k: int) -> None:
 def _kernel(
     points: Points, engine: Engine, progress: Callable[[float], None] | None = None
 ) -> Kernel | None:
-    """What a search multiplies; None for a tree."""
+    """What a search multiplies; None for a tree, and for tasks that have their own."""
     if isinstance(points, DevicePoints):
         return DeviceTiles(points, progress)
-    if points.n_features <= TREE_FEATURES:
+    if isinstance(points, ScatteredPoints) or points.n_features <= TREE_FEATURES:
         return None
     if isinstance(engine, Sketched | Sampled):
         return kernel_of(points, engine.failure, engine.seed, progress)
@@ -225,6 +250,8 @@ def _search(
     rows: NDArray[np.intp] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.intp], dict[str, Any], tuple[Kernel, Listed] | None]:
     """The k nearest of all points, or of some; how; and the candidates."""
+    if isinstance(points, ScatteredPoints):
+        return *scattered_neighbors(points, k, progress), {"where": "dask"}, None
     if kernel is None:
         return *tree_neighbors(points, k, progress, rows), {"where": "tree"}, None
     distances, indices, effort, listed = certified_neighbors(kernel, k, rows)
@@ -246,6 +273,8 @@ def _search_groups(
     if few.any():
         size = int((labels == labels[queries[few.argmax()]]).sum())
         raise DegeneratePoints(f"{size} chosen points do not have {k} neighbours each")
+    if isinstance(points, ScatteredPoints):
+        return scattered_among(points, queries, labels, k)
     distances, indices = np.empty((len(queries), k)), np.empty((len(queries), k), dtype=np.intp)
     left = np.arange(len(queries))
     if lists is not None:

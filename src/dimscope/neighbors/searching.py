@@ -28,7 +28,8 @@ def nearest_neighbors(
     Parameters
     ----------
     points : array-like of shape (n_points, n_features)
-        NumPy array, memory map, torch tensor (searched where it lives), nested lists.
+        NumPy array, memory map, torch tensor (searched where it lives), a layer of a store, nested
+        lists, or a dask array (searched by the scheduler in force, chunk by chunk).
     k : int
         Neighbours wanted; at least 2, less than the number of distinct points.
     engine : Engine, optional
@@ -41,7 +42,8 @@ def nearest_neighbors(
     Returns
     -------
     Neighbors
-        ``distances`` in float64, relative error at most 1e-6; ``indices`` into the
+        ``distances`` in float64, relative error at most 1e-6, or what the ``guarantee`` of
+        another engine says; ``indices`` into the
         distinct points; ``rows`` leads back to the rows of ``points``. Of a sample of the points
         if the engine is :class:`Sampled`: its first round, 1 / rtol^2 points.
 

@@ -73,6 +73,7 @@ class Tiles:
         # A plain factor keeps squares inside float32; most data need none.
         self.unit = 1.0 if 2.0**-20 < points.max_abs < 2.0**20 else points.scale
         self._centred = Centred(points, self.unit)
+        self._rows: NDArray[np.intp] | None = None
         self._lock = threading.Lock()
 
     # -- candidates ---------------------------------------------------------------

@@ -1,0 +1,106 @@
+"""Coercion: what a user calls an array, as one of NumPy, or a sentence why it is none."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dimscope.blocks import Blocks
+from dimscope.errors import BadPoints
+from dimscope.panels import Panels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["as_array"]
+
+
+def as_array(points: Any) -> NDArray[Any] | Blocks:
+    """A NumPy array of real numbers, of any shape; the values are not looked at.
+
+    Raises
+    ------
+    BadPoints
+        If the points are sparse, masked, ragged or not real numbers.
+
+    Examples
+    --------
+    >>> as_array([[0, 1], [2, 3]]).shape
+    (2, 2)
+    """
+    if isinstance(points, Blocks):
+        return points if isinstance(points, Panels) else Panels(points)
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(points, torch.Tensor):
+        points = _from_tensor(points.detach(), torch)
+    if hasattr(points, "toarray") and hasattr(points, "nnz"):
+        raise BadPoints("points are a sparse matrix; give points.toarray()")
+    if isinstance(points, np.ma.MaskedArray):
+        raise BadPoints("points are a masked array; drop the masked rows first")
+    try:
+        array = np.asarray(points)
+    except ValueError as error:
+        raise BadPoints(
+            f"points are ragged, rows differ in length: {_first_ragged(points)}"
+        ) from error
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise BadPoints(_not_numeric(array))
+    return array
+
+
+def _from_tensor(points: Any, torch: Any) -> Any:
+    if points.layout != torch.strided:
+        raise BadPoints(f"points are a {points.layout} tensor; give points.to_dense()")
+    if points.is_floating_point() and points.dtype not in (
+        torch.float16,
+        torch.float32,
+        torch.float64,
+    ):
+        points = points.float()  # exact: NumPy has no bfloat16 and nothing smaller
+    try:
+        return points.cpu().resolve_conj().resolve_neg().numpy()
+    except (TypeError, RuntimeError) as error:
+        raise BadPoints(
+            f"a {points.dtype} tensor on {points.device} has no values that can be read: {error}"
+        ) from error
+
+
+def _first_ragged(points: Any) -> str:
+    lengths = [len(row) if hasattr(row, "__len__") else 0 for row in points]
+    bad = next((i for i, n in enumerate(lengths) if n != lengths[0]), None)
+    if bad is None:
+        return "the values of some row are lists or arrays themselves, of different lengths"
+    return f"row 0 has {lengths[0]} values, row {bad} has {lengths[bad]}"
+
+
+def _not_numeric(array: NDArray[Any]) -> str:
+    kind = array.dtype.kind
+    if kind in "USmM":
+        return f"points hold {array.dtype} values, not numbers; convert them first"
+    if kind == "c":
+        return "points are complex; give real and imaginary parts as separate features"
+    if kind == "f":
+        return f"points are {array.dtype}; convert them with points.astype('float64')"
+    if kind == "O" and array.ndim == 0:
+        return (
+            f"points are a {type(array.item()).__name__}, not an array; "
+            "give an array of shape (n_points, n_features)"
+        )
+    if kind == "O":
+        bad = next(
+            (
+                (index, value)
+                for index, value in np.ndenumerate(array)
+                if not isinstance(value, (int, float, np.number))
+            ),
+            None,
+        )
+        where = (
+            "convert it with points.astype('float64')"
+            if bad is None
+            else f"row {bad[0][0]} holds a {type(bad[1]).__name__}"
+        )
+        return f"points are an array of Python objects, not numbers: {where}"
+    return f"points have dtype {array.dtype}, which is not a real number"

@@ -1,0 +1,170 @@
+"""Approximate neighbours: a library's lists, exact distances, and a recall that is measured."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dimscope.neighbors.centring import Centred
+from dimscope.neighbors.certified import Listed, certified_rows, measure
+from dimscope.neighbors.libraries import faiss_lists, pynndescent_lists
+from dimscope.neighbors.tiles import Tiles
+from dimscope.provenance import versions
+from dimscope.threads import spans
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from dimscope.neighbors.engines import Approximate
+    from dimscope.points import Points
+
+__all__ = ["approximate_neighbors", "recall"]
+
+_WIDTH = 30  # neighbours that the library lists: its recall, and later searches among some points
+_SHORT = 0.01  # fraction of lists that are worth an exact search to fill them
+_ROWS = 4096  # converted at a time
+_SAME = 1 + 1e-6  # distances closer than the accuracy of the exact engine are the same
+
+
+def approximate_neighbors(
+    points: Points,
+    k: int,
+    engine: Approximate,
+    progress: Callable[[float], None] | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.intp], dict[str, Any], tuple[Tiles, Listed]]:
+    """The k nearest others of every point, most of them.
+
+    Parameters
+    ----------
+    points : Points of shape (n_points, n_features)
+        Distinct rows.
+    k : int
+        Less than n_points.
+    engine : Approximate
+    progress : callable, optional
+        Called with the fraction that is done.
+
+    Returns
+    -------
+    distances : array of shape (n_points, k)
+        Ascending, by direct differences: of the neighbours that were found.
+    indices : array of shape (n_points, k)
+    how : dict
+        The guarantee, the recall and its error, and the library.
+    lists : tuple of kernel and Listed
+        For later searches among some points.
+
+    Examples
+    --------
+    >>> from dimscope.neighbors.engines import Approximate
+    >>> from dimscope.points import as_points
+    >>> points = as_points(np.arange(100.0)[:, None])
+    >>> engine = Approximate("faiss-ivf", parameters={"nlist": 1})
+    >>> distances, _, how, _ = approximate_neighbors(points, 2, engine)
+    >>> distances[0].tolist(), how["guarantee"]
+    ([1.0, 2.0], 'approximate (faiss-ivf), recall 1.000 ± 0.013 on 100 rows')
+    """
+    kernel = Tiles(points)
+    squares, indices = _lists(points, kernel, k, engine)
+    listed = Listed(squares, indices)
+    if progress is not None:
+        progress(0.8)
+    n, m = len(indices), min(k + kernel.extra, indices.shape[1])
+    found = measure(kernel, np.repeat(np.arange(n), m), indices[:, :m].ravel()).reshape(n, m)
+    order = np.argsort(found, axis=1, kind="stable")[:, :k]
+    indices = np.take_along_axis(indices, order, axis=1)
+    distances = np.sqrt(np.take_along_axis(found, order, axis=1)) / kernel.unit
+    if progress is not None:
+        progress(0.9)
+    rows = np.random.default_rng(engine.seed).permutation(n)[: engine.sample]
+    exact, *_ = certified_rows(kernel, rows, k)
+    fraction, error = recall(distances[rows], np.sqrt(exact) / kernel.unit)
+    if progress is not None:
+        progress(1.0)
+    package = "pynndescent" if engine.method == "pynndescent" else "faiss-cpu"
+    how = {
+        "where": engine.method,
+        "library": f"{package} {versions(package).get(package, 'of unknown version')}",
+        "recall": fraction,
+        "recall_error": error,
+        "guarantee": (
+            f"approximate ({engine.method}), recall {fraction:.3f} ± {error:.3f} "
+            f"on {len(rows)} rows"
+        ),
+    }
+    return distances, indices, how, (kernel, listed)
+
+
+def recall(found: NDArray[np.float64], exact: NDArray[np.float64]) -> tuple[float, float]:
+    """Fraction of the nearest that were found, and its standard error.
+
+    Parameters
+    ----------
+    found, exact : arrays of shape (m, k)
+        Distances of the same rows, ascending.
+
+    Returns
+    -------
+    fraction, error : float
+
+    Notes
+    -----
+    A neighbour counts as found if it is no farther than the k-th of the exact ones, so that it
+    does not matter which of several at the same distance was taken. Rows are independent
+    draws whose fractions lie between 0 and 1, so their variance is at most p(1 - p). The error is
+    that of a proportion after two successes and two failures are added: it is not zero where
+    nothing was missed.
+
+    References
+    ----------
+    A. Agresti and B. A. Coull, "Approximate is better than 'exact' for interval estimation of
+    binomial proportions", The American Statistician 52, 119 (1998).
+
+    Examples
+    --------
+    >>> recall(np.array([[1.0, 2.0], [1.0, 3.0]]), np.array([[1.0, 2.0], [1.0, 2.5]]))[0]
+    0.75
+    """
+    hits = (found <= exact[:, -1:] * _SAME).mean(axis=1)
+    m = len(hits)
+    p = (float(hits.sum()) + 2) / (m + 4)
+    return float(hits.mean()), math.sqrt(p * (1 - p) / (m + 4))
+
+
+def _lists(
+    points: Points, kernel: Tiles, k: int, engine: Approximate
+) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """Full lists of at least k others for every point; where the library fell short, exact."""
+    n = points.n_points
+    width = min(max(_WIDTH, k + kernel.extra), n - 1)
+    vectors = _vectors(points, kernel.unit)
+    if engine.method == "pynndescent":
+        found = pynndescent_lists(vectors, width + 1, engine.seed, engine.parameters)
+    else:
+        found = faiss_lists(engine.method, vectors, width + 1, engine.seed, engine.parameters)
+    squares, indices = found
+    other = (indices != np.arange(n)[:, None]) & (indices >= 0)
+    count = other.sum(axis=1)
+    if (count < width).mean() > _SHORT:
+        width = k
+    # others first, still ascending; the point itself need not be among its own
+    order = np.argsort(~other, axis=1, kind="stable")[:, :width]
+    squares = np.take_along_axis(squares, order, axis=1)
+    indices = np.take_along_axis(indices, order, axis=1)
+    short = np.flatnonzero(count < width)
+    if len(short):
+        squares[short], indices[short], _ = certified_rows(kernel, short, width)
+    return squares, indices
+
+
+def _vectors(points: Points, unit: float) -> NDArray[np.float32]:
+    """The points in float32, moved near the origin where they are far from it."""
+    vectors = np.empty((points.n_points, points.n_features), dtype=np.float32)
+    centred = Centred(points, unit)
+    for rows in spans(points.n_points, _ROWS):
+        vectors[rows] = centred.block(rows, slice(None), vectors[rows])
+    return vectors
