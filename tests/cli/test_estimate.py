@@ -25,6 +25,20 @@ def test_json_is_one_object_and_nothing_else(run, points):
     assert "TwoNN(fit='regression', discard=0.2" in found["estimator"]
 
 
+def test_engines_are_those_of_the_call(run, tmp_path):
+    points = np.tanh(np.random.default_rng(0).standard_normal((4000, 3)) @ np.ones((3, 20)))
+    points += np.random.default_rng(1).standard_normal(points.shape)
+    np.save(tmp_path / "many.npy", points)
+    path = tmp_path / "many.npy"
+    found = json.loads(run("estimate", path, "--engine", "sampled", "--rtol", 0.04, "--json").out)
+    expected = ds.TwoNN()(points, ds.Sampled(0.04))
+    assert found["dimension"] == float(expected)
+    assert found["n_queries"] == expected.n_queries < 2000
+    done = run("estimate", path, "--engine", "sampled", "--rtol", 0.04)
+    assert f"{expected.n_queries} of 4000 points" in done.out
+    assert run("estimate", path, "--engine", "sketched").code == 0
+
+
 def test_resamples_are_those_of_the_call(run, points):
     found = json.loads(run("estimate", points, "--resamples", 4, "--seed", 9, "--json").out)
     expected = ds.Resampled(ds.TwoNN(seed=9), n=4, keep=0.9, seed=9)(np.load(points))
@@ -149,6 +163,7 @@ def test_what_cannot_be_measured_ends_with_a_sentence(run, tmp_path, make, words
         (["points.npy", "--estimator", "fourier"], "fourier"),
         (["points.npy", "--estimator", "missing.py:Mine"], "missing.py"),
         (["points.npy", "--resamples", "1"], "2"),
+        (["points.npy", "--engine", "steam"], "use exact, sketched, sampled, approximate"),
         ([], "points"),
     ],
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dimscope.cli.options import MemoryOption
 from dimscope.cli.output import say
 from dimscope.cli.parsing import bytes_from, existing
 from dimscope.cli.progress import Bar
@@ -16,18 +17,12 @@ if TYPE_CHECKING:
     from dimscope import Plan
 
 __all__ = [
-    "MemoryOption",
     "capture",
     "existing_data",
     "network_from",
     "one_or_several",
     "refuse_for_a_store",
     "tell_plan",
-]
-
-MemoryOption = Annotated[
-    str | None,
-    typer.Option(help="for captured layers, such as 4GB; half of what is free by default"),
 ]
 
 

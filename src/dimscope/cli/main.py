@@ -15,7 +15,6 @@ from typing import Annotated, Any
 import typer
 
 from dimscope.cli.capturing import (
-    MemoryOption,
     capture,
     existing_data,
     network_from,
@@ -24,9 +23,22 @@ from dimscope.cli.capturing import (
     tell_plan,
 )
 from dimscope.cli.experiments import reproduce
+from dimscope.cli.options import (
+    DiscardOption,
+    EngineOption,
+    EstimatorOption,
+    FitOption,
+    JsonOption,
+    KeepOption,
+    MemoryOption,
+    ResamplesOption,
+    RtolOption,
+    SeedOption,
+)
 from dimscope.cli.output import estimate_table, profile_table, say, scale_table
 from dimscope.cli.parsing import (
     bytes_from,
+    engine_from,
     estimator_from,
     existing,
     points_from,
@@ -48,25 +60,6 @@ app = typer.Typer(
 app.command()(reproduce)
 app.command()(capture)
 
-EstimatorOption = Annotated[
-    str,
-    typer.Option(
-        "--estimator",
-        help="twonn, gride, mle, i3d, pca, participationratio; with parameters as in "
-        "'Gride(n1=2, n2=4)'; or FILE.py:NAME for one of your own",
-    ),
-]
-DiscardOption = Annotated[
-    float, typer.Option(min=0, max=0.99, help="fraction of the largest ratios that is censored")
-]
-FitOption = Annotated[str, typer.Option(help="mle, regression or triplets")]
-ResamplesOption = Annotated[
-    int, typer.Option(min=0, help="subsets for the spread over resamples; 0 for none, else >= 2")
-]
-KeepOption = Annotated[float, typer.Option(help="fraction of the points in each subset")]
-SeedOption = Annotated[int, typer.Option(help="for every random choice")]
-JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]
-
 
 @app.command()
 def estimate(
@@ -78,6 +71,8 @@ def estimate(
     discard: DiscardOption = 0.1,
     resamples: ResamplesOption = 0,
     keep: KeepOption = 0.9,
+    engine: EngineOption = "exact",
+    rtol: RtolOption = 0.01,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -85,9 +80,10 @@ def estimate(
     import dimscope as ds
 
     chosen = estimator_from(estimator, fit, discard, resamples, keep, seed)
+    search = engine_from(engine, rtol, seed)
     array = points_from(points)
     with Bar() as bar:
-        found = ds.estimate(array, chosen, progress=lambda part: bar("searching", part, 1))
+        found = ds.estimate(array, chosen, search, progress=lambda part: bar("searching", part, 1))
     if as_json:
         typer.echo(json.dumps(found.to_dict(), allow_nan=False))
     else:
@@ -182,6 +178,8 @@ def profile(
     discard: DiscardOption = 0.1,
     resamples: ResamplesOption = 0,
     keep: KeepOption = 0.9,
+    engine: EngineOption = "exact",
+    rtol: RtolOption = 0.01,
     seed: SeedOption = 0,
     name: Annotated[str | None, typer.Option(help="name of the profile")] = None,
     out: Annotated[Path | None, typer.Option(help="write the profile to this .json file")] = None,
@@ -194,7 +192,7 @@ def profile(
     from dimscope.store import is_store
 
     chosen = estimator_from(estimator, fit, discard, resamples, keep, seed)
-    budget = bytes_from(memory)
+    search, budget = engine_from(engine, rtol, seed), bytes_from(memory)
     for path, option in ((out, "--out"), (plot, "--plot")):
         if path is not None and not path.absolute().parent.is_dir():
             raise typer.BadParameter(f"there is no folder {path.parent}", param_hint=option)
@@ -215,6 +213,7 @@ def profile(
             data,
             chosen,
             by_class=by_class,
+            engine=search,
             name=name or (model if given else None),
             memory=budget,
             progress=bar,

@@ -39,6 +39,9 @@ def estimate_table(found: Estimate, title: str, shape: tuple[int, ...]) -> Table
             "resamples", f"std {found.resample_std:.3g} over {len(found.resamples)} subsets"
         )
     table.add_row("points", f"{shape[0]} x {shape[1]} features, {found.n_used} used")
+    guarantee = found.provenance.parameters.get("guarantee", "exact to 1e-6")
+    if guarantee != "exact to 1e-6":
+        table.add_row("neighbours", str(guarantee))
     if found.n_duplicates:
         table.add_row("duplicates", f"{found.n_duplicates} rows collapsed")
     if found.tie_fraction:

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from dimscope import Estimator
+    from collections.abc import Callable
 
-__all__ = ["bytes_from", "estimator_from", "existing", "points_from", "scores_from"]
+    from dimscope import Estimator
+    from dimscope.neighbors import Engine
+
+__all__ = ["bytes_from", "engine_from", "estimator_from", "existing", "points_from", "scores_from"]
 
 
 def existing(path: Path, option: str) -> Path:
@@ -55,6 +58,23 @@ def bytes_from(memory: str | None) -> int | None:
         return None if memory is None else as_bytes(memory)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--memory") from None
+
+
+def engine_from(name: str, rtol: float, seed: int) -> Engine:
+    """The engine that ``--engine`` and ``--rtol`` mean."""
+    from dimscope import Approximate, Exact, Sampled, Sketched
+
+    engines: dict[str, Callable[[], Engine]] = {
+        "exact": Exact,
+        "sketched": lambda: Sketched(seed=seed),
+        "sampled": lambda: Sampled(rtol, seed),
+        "approximate": lambda: Approximate(seed=seed),
+    }
+    if name not in engines:
+        raise typer.BadParameter(
+            f"there is no engine {name!r}; use {', '.join(engines)}", param_hint="--engine"
+        )
+    return engines[name]()
 
 
 def estimator_from(
