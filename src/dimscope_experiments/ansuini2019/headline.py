@@ -35,9 +35,12 @@ def run(study: Study) -> dict[str, Any]:
     points = rng.standard_normal((n, 10), dtype=np.float32) @ rng.standard_normal(
         (10, width), dtype=np.float32
     )
-    start = time.perf_counter()
-    found = ds.estimate(points)
-    seconds = time.perf_counter() - start
+    seconds = {}
+    for engine in (ds.Exact(), ds.Sketched()):
+        study.progress(f"timing {engine!r}", 0, None)
+        start = time.perf_counter()
+        found = ds.estimate(points, engine=engine)
+        seconds[type(engine).__name__] = time.perf_counter() - start
     figure = Figure(figsize=(5, 4), layout="constrained")
     ax = figure.subplots()
     for name, some in frame.groupby("manifold"):
@@ -50,7 +53,7 @@ def run(study: Study) -> dict[str, Any]:
     low = frame[frame["d"] <= 20]
     error = float((low["after"] / low["d"] - 1).abs().max())
     return {
-        "seconds_for_the_largest": round(seconds, 1),
+        "seconds_for_the_largest": {name: round(one, 1) for name, one in seconds.items()},
         "claims": [
             judged(
                 10,
@@ -62,8 +65,9 @@ def run(study: Study) -> dict[str, Any]:
             judged(
                 20,
                 '"In a few seconds on a desktop PC" for 10^4 points with 10^5 coordinates.',
-                seconds < 10,
-                f"{seconds:.1f} s on two cores for {n} x {width} (dimension {found})",
+                min(seconds.values()) < 10,
+                ", ".join(f"{name}: {one:.1f} s" for name, one in seconds.items())
+                + f" on two cores for {n} x {width} (dimension {found})",
             ),
         ],
     }
