@@ -21,7 +21,7 @@ from dimscope.coercion import as_array
 from dimscope.errors import BadPoints
 from dimscope.neighbors.duplicates import repeated, row_sums
 from dimscope.points import Points, check_range, check_shape, largest_absolute
-from dimscope.threads import alone
+from dimscope.threads import alone, workers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -259,17 +259,16 @@ def client_in_force() -> Any:
 
 def _n_threads() -> int:
     client = client_in_force()
-    return sum(client.nthreads().values()) if client else (os.cpu_count() or 1)
+    threads = sum(client.nthreads().values()) if client else 0
+    return threads or workers()  # those of a cluster may yet come
 
 
 def _memory() -> float:
     """Bytes that the chunks may fill together."""
     client = client_in_force()
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if client is None:
-        return float(machine)
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    return float(sum(one["memory_limit"] or machine for one in workers))
+    members = client.scheduler_info(n_workers=-1)["workers"].values() if client else ()
+    return float(sum(one["memory_limit"] or machine for one in members) or machine)
 
 
 def _is_held(array: Any) -> bool:
