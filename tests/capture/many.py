@@ -16,6 +16,7 @@ from torch import distributed, nn
 
 import dimscope as ds
 from dimscope.capturing import ranks
+from dimscope.folders import Folder
 
 X = torch.arange(300.0).reshape(50, 6).sin()
 WORDS = ["dog" if i < 30 else "cat" if i % 3 else "ape" for i in range(50)]
@@ -58,6 +59,21 @@ def alone():
     distributed.is_available = there
 
 
+@contextmanager
+def interrupted():
+    """Stop before the journals of other ranks are removed."""
+    remove = Folder.remove
+
+    def stop(self, name):
+        if name == "ranks" and (self.path / name).exists():
+            raise KeyboardInterrupt
+        remove(self, name)
+
+    Folder.remove = stop
+    yield
+    Folder.remove = remove
+
+
 def main(folder):
     torch.set_num_threads(1)
     seen = {}
@@ -79,6 +95,11 @@ def main(folder):
         with alone():
             caught(Network(at=12, then=KeyboardInterrupt()), X, out=folder / "begun.zarr")
     good("begun", Network(), X)
+    if RANK >= 0:  # rank 0 is stopped after it took over what rank 1 wrote
+        with interrupted():
+            said = caught(Network(), (X, WORDS), out=folder / "taken over.zarr")
+        seen["stopped"] = [said, (folder / "taken over.zarr" / "ranks" / "1").is_dir()]
+    good("taken over", Network(), (X, WORDS))
     good("lazy", Network(lazy=True), X)
     good("noisy", Network(noise=1.0), X)
     network = Network()

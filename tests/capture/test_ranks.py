@@ -204,6 +204,14 @@ def test_ranks_capture_what_one_process_captures(called, name):
     assert (seen[1][name]["rows"] > 0) == (name != "one batch")
 
 
+def test_what_rank_0_took_over_is_not_run_again(called):
+    seen, one, two = called
+    assert seen[0]["stopped"] == ["KeyboardInterrupt: ", True]
+    assert seen[1]["stopped"] == ["BadSource: rank 0: KeyboardInterrupt", True]
+    assert seen[0]["taken over"]["rows"] == seen[1]["taken over"]["rows"] == 0
+    assert differing(two / "taken over.zarr", one / "taken over.zarr") == []
+
+
 def test_what_is_compared_is_there(called):
     _, one, _ = called
     words, late = ds.open_store(one / "words.zarr"), ds.open_store(one / "fails late.zarr")
