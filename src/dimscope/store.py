@@ -32,10 +32,12 @@ __all__ = [
     "SCHEMA_VERSION",
     "StoredActivations",
     "completed",
+    "home_of",
     "is_store",
     "open_array_of",
     "open_store",
     "opened",
+    "read_labels",
 ]
 
 SCHEMA_VERSION = 1
@@ -166,12 +168,22 @@ def _incomplete(folder: Folder) -> BadSource:
         if folder.is_empty:
             return BadSource(f"there is no store {folder}")
         return BadSource(f"{folder} is not a store that dimscope wrote; give one made by capture")
-    total = journal.get("n_points")
+    total, rows = journal.get("n_points"), journal.get("rows", 0)
+    shares = journal.get("shares", [])
+    for rank in range(1, len(shares) - 1):
+        own = home_of(folder, rank).read_json(JOURNAL) or {}
+        if own.get("shares") == shares:
+            rows += own["rows"] - own["first"]
     return BadSource(
-        f"{folder} is not complete, it holds {journal.get('rows', 0)} "
+        f"{folder} is not complete, it holds {rows} "
         f"{'rows' if total is None else f'of {total} rows'}; the same capture with "
         f"out={str(folder)!r} goes on where it stopped"
     )
+
+
+def home_of(folder: Folder, rank: int) -> Folder:
+    """Where a rank other than 0 keeps its journal and labels while many write to a store."""
+    return Folder(f"{folder}/ranks/{rank}")
 
 
 def opened(folder: Folder, about: Mapping[str, Any], owner: object = None) -> StoredActivations:
@@ -191,7 +203,7 @@ def opened(folder: Folder, about: Mapping[str, Any], owner: object = None) -> St
         return StoredActivations(
             arrays,
             layers,
-            _labels(folder, about),
+            read_labels(folder, about["labels"]),
             None if names is None else tuple(names),
             dict(about["failures"]),
             about["name"],
@@ -227,8 +239,8 @@ def open_array_of(folder: Folder, name: str, owner: object = None) -> Chunked:
         raise BadSource(f"{folder} is damaged: there is no array {name}") from None
 
 
-def _labels(folder: Folder, about: Mapping[str, Any]) -> NDArray[Any] | None:
-    known = about["labels"]
+def read_labels(folder: Folder, known: Mapping[str, Any] | None) -> NDArray[Any] | None:
+    """The labels in a folder, if all rows have any, by what is known of them."""
     if known is None:
         return None
     found: NDArray[Any] = np.asarray(need_zarr().open_array(f"{folder}/labels", mode="r")[:])

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,16 @@ from torch import nn
 from dimscope.activations import Activations
 from dimscope.capturing.batches import Batch
 from dimscope.capturing.preparing import Session
+from dimscope.capturing.ranks import Ranks, joined
 from dimscope.capturing.readout import Readout
 from dimscope.capturing.selection import Layers
+from dimscope.capturing.shares import Follower, Leader
 from dimscope.capturing.temporary import Temporary
 from dimscope.capturing.writing import Writer, failures_of
 from dimscope.errors import BadSource
 from dimscope.folders import Folder, need_zarr
 from dimscope.plans import Plan, budget_from
+from dimscope.store import open_store
 
 __all__ = ["capture"]
 
@@ -79,11 +83,13 @@ def capture(
         Write the layers to this store, batch by batch, whether they fit in memory or not.
         A capture that was stopped, even by ``kill -9``, goes on after its last whole batch;
         no batch that is written runs through the network again. A complete store of
-        the same capture is returned as it is.
+        the same capture is returned as it is. Under ``torchrun``, or in a process group, all
+        ranks write to it, each its share of the batches.
     progress : callable, optional
-        ``progress(done, total)``, called after every batch; ``total`` may be None.
+        ``progress(done, total)``, called after every batch; ``total`` may be None. On many
+        ranks these are the rows of the rank's share.
     on_plan : callable, optional
-        Called after the first batch with the :class:`~dimscope.Plan`.
+        Called after the first batch with the :class:`~dimscope.Plan`, on rank 0.
 
     Returns
     -------
@@ -108,6 +114,12 @@ def capture(
     batch size, rows drawn and the values of the first batch are; functions are known by their
     names. Later batches are taken to come in the same order again.
 
+    Many ranks call this function with the same arguments, on one machine, each with the
+    network on its own device. The store has the same bytes as that of one process whose
+    device and number of threads are the same, unless the network draws random numbers: each
+    rank draws its own. The budget is that of one rank. Without ``out`` ranks know nothing of
+    each other: each captures everything for itself.
+
     Examples
     --------
     >>> import torch
@@ -116,27 +128,28 @@ def capture(
     >>> [(layer.name, layer.role, layer.depth) for layer in activations.layers]
     [('input', 'input', 0), ('0', 'last_hidden', 1), ('output', 'output', 2)]
     """
-    session = Session(
-        model, batches, layers, readout=readout, forward=forward, n_points=n_points,
-        per_class=per_class, seed=seed, batch_size=batch_size, name=name,
-    )  # fmt: skip
-    keeper = _Keeper(session, budget_from(memory), on_plan)
-    if out is not None:
-        keeper.writer = Writer(Folder(out), session.identity(), session.stream.n_points)
-        complete = keeper.writer.complete()
-        if complete is not None:
-            return complete
-        if keeper.writer.n_batches:
-            session.resume(keeper.writer)
-            keeper.done = keeper.writer.n_rows
-    with session.ready():
-        for batch in session.stream.after(session.recorder.n_batches):
-            start = time.perf_counter()
-            session.run(batch)
-            keeper.keep(batch, time.perf_counter() - start)
-            if progress is not None:
-                progress(keeper.done, session.stream.n_points)
-    return keeper.result()
+    with joined(out) as ranks:
+        with ranks.together():
+            session = Session(
+                model, batches, layers, readout=readout, forward=forward, n_points=n_points,
+                per_class=per_class, seed=seed, batch_size=batch_size, name=name,
+            )  # fmt: skip
+            keeper = _Keeper(session, budget_from(memory), on_plan, progress)
+            if out is not None:
+                ranks.check(session.stream)
+                folder, identity, parts = Folder(out), session.identity(), session.stream.parts
+                if ranks.size == 1:
+                    keeper.open(Writer(folder, identity, session.stream.n_points))
+                elif ranks.rank == 0:
+                    keeper.open(Leader(folder, identity, parts, ranks.size))
+                    keeper.run(ranks, stop=1)  # the others go on from its choice of layers
+        with ranks.together(), ranks.stopping():
+            if ranks.rank:
+                keeper.open(Follower(folder, identity, parts, ranks.rank))
+            keeper.run(ranks)
+        with ranks.together():
+            found = None if ranks.rank else keeper.result()
+        return open_store(folder.url) if found is None else found
 
 
 class _Keeper:
@@ -146,21 +159,54 @@ class _Keeper:
     """
 
     def __init__(
-        self, session: Session, budget: int, on_plan: Callable[[Plan], object] | None
+        self,
+        session: Session,
+        budget: int,
+        on_plan: Callable[[Plan], object] | None,
+        progress: Callable[[int, int | None], object] | None,
     ) -> None:
         self.writer: Writer | None = None
+        self.complete: Activations | None = None
         self.done = 0
         self._session, self._recorder = session, session.recorder
-        self._budget, self._on_plan = budget, on_plan
+        self._budget, self._on_plan, self._progress = budget, on_plan, progress
         self._labels: list[np.ndarray[Any, Any] | None] = []
 
-    def keep(self, batch: Batch, seconds: float) -> None:
+    def open(self, writer: Writer) -> None:
+        """Write to a store from the start, and go on after what is there."""
+        self.writer, self.complete = writer, writer.complete()
+        if self.complete is None and writer.n_batches:
+            self._session.resume(writer)
+            self.done = writer.n_rows
+
+    def run(self, ranks: Ranks, stop: int | None = None) -> None:
+        """Run the batches before ``stop``, or of this rank's share, that have not run yet."""
+        if self.complete is not None:
+            return
+        stream, begin = self._session.stream, self._recorder.n_batches
+        first, total = 0, stream.n_points
+        if self.writer is not None and self.writer.stop is not None:
+            first = self.writer.first
+            total = sum(map(len, stream.parts[: self.writer.stop])) - first
+            stop = stop or self.writer.stop
+        left = None if stop is None else max(0, stop - begin)
+        with self._session.ready():
+            for batch in islice(stream.after(begin), left):
+                start = time.perf_counter()
+                self._session.run(batch)
+                self._keep(batch, time.perf_counter() - start, ranks.size)
+                if self._progress is not None:
+                    self._progress(self.done - first, total)
+                if ranks.stopped:
+                    break
+
+    def _keep(self, batch: Batch, seconds: float, size: int) -> None:
         """Note that a batch is whole; go to the store, or on with it, where that is planned."""
         self.done += batch.n_rows
         self._labels.append(batch.labels)
         if self._recorder.n_batches == 1:
             plan = self._session.plan(
-                self._budget, batch.n_rows, seconds, out=self.writer is not None
+                self._budget, batch.n_rows, seconds / size, out=self.writer is not None
             )
             self._tell(plan)
             if plan.how == "store":
@@ -200,8 +246,10 @@ class _Keeper:
 
     def result(self) -> Activations:
         """The activations of all batches."""
+        if self.complete is not None:
+            return self.complete
         session = self._session
-        provenance = session.provenance(self.done)
+        provenance = session.provenance(session.stream.n_points or self.done)
         names, chosen = session.stream.class_names, self._recorder.chosen
         if self.writer is not None:
             return self.writer.finish(self._recorder, names, session.name, provenance)

@@ -90,6 +90,8 @@ class Session:
                 self.run.unwatched(self.stream.first())
         writer.resume(self.recorder, self.readout)
         self.run.random.load(writer.random)
+        if writer.stream:
+            self.run.random.branch(writer.stream)
 
     def plan(
         self, budget: int, n_rows: int, seconds: float | None = None, *, out: bool = False
@@ -106,7 +108,7 @@ class Session:
             **self._asked,
             "n_points": n_points,
             "drawn": self.stream.drawn,
-            "batches": self.recorder.n_batches,
+            "batches": len(self.stream.parts) or self.recorder.n_batches,
             "weights_sha256": weights_sha256(self.network),
         }
         return Provenance("capture", parameters, versions("torch", "torchvision"))

@@ -37,6 +37,12 @@ class PrivateRandom:
         self._states = self._read()
         self._fork.__exit__(None, None, None)
 
+    def branch(self, number: int) -> None:
+        """Begin another stream, with a seed of its own for each number from 1."""
+        seeds = torch.Generator().manual_seed(self._seed)
+        self._seed = int(torch.randint(1 << 62, (number,), generator=seeds)[-1])
+        self._states = None
+
     def save(self) -> list[str]:
         """Where the stream stands, as text."""
         cpu, others = self._states or self._read()

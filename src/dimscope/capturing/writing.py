@@ -57,6 +57,9 @@ def failures_of(chosen: list[Chosen]) -> dict[str, str]:
 class Writer:
     """Put batch after batch into a store.
 
+    One rank of several writes a share: rows from ``first`` to the batch before ``stop``,
+    its journal and labels in ``_home``, and draws random numbers from its own ``stream``.
+
     Parameters
     ----------
     folder : Folder
@@ -66,6 +69,8 @@ class Writer:
         How many rows will come, where that is known.
     owner : object, optional
         Kept alive by what is read from the store.
+    ranks : int
+        How many processes write to it.
 
     Raises
     ------
@@ -73,15 +78,20 @@ class Writer:
         If there is something else, or another capture.
     """
 
+    stop: int | None = None
+    stream = 0
+    first = 0
+
     def __init__(
         self,
         folder: Folder,
         identity: dict[str, Any],
         n_points: int | None,
         owner: object = None,
+        ranks: int = 1,
     ) -> None:
         self._zarr = need_zarr()
-        self._folder, self._owner = folder, owner
+        self._folder, self._owner, self._home = folder, owner, folder
         folder.tidy()
         about = completed(folder)
         journal = folder.read_json(JOURNAL) if about is None else None
@@ -101,10 +111,16 @@ class Writer:
             "batches": 0,
         }
         if journal is not None and journal.get("batches"):
+            shares = journal.get("shares")
+            if shares is not None and len(shares) - 1 != ranks:
+                raise BadSource(
+                    f"{folder} was begun by {len(shares) - 1} ranks; go on with as many, or give "
+                    "another path as out"
+                )
             self._state = journal
         elif about is None:
             folder.write_json(JOURNAL, self._state)
-            for leftover in ("layers", "labels", "zarr.json"):
+            for leftover in ("layers", "labels", "ranks", "zarr.json"):
                 folder.remove(leftover)
 
     def _check_same(self, known: dict[str, Any], identity: dict[str, Any]) -> None:
@@ -206,8 +222,9 @@ class Writer:
         random : list of str
             Where the network's random numbers stand.
         """
-        before = self._state.get("labels") if self.n_rows else {}
-        self._state["labels"] = add_labels(self._folder, before, labels, self.n_rows)
+        start = self.n_rows - self.first
+        before = self._state["labels"] if start else {}
+        self._state["labels"] = add_labels(self._home, before, labels, start)
         for key, column in recorder.columns.items():
             self._state["columns"][key]["reason"] = column.reason
         self._state |= {
@@ -215,7 +232,7 @@ class Writer:
             "batches": recorder.n_batches,
             "random": random,
         }
-        self._folder.write_json(JOURNAL, self._state)
+        self._home.write_json(JOURNAL, self._state)
 
     def resume(self, recorder: Recorder, readout: Readout) -> None:
         """Have a recorder go on after the rows that are written."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +29,8 @@ __all__ = [
     "tell_plan",
 ]
 
+_COURTESY = 10.0  # seconds that rank 0 has to say what is wrong
+
 
 def capture(
     model: Annotated[
@@ -47,33 +53,57 @@ def capture(
     seed: Annotated[int, typer.Option(help="for every random choice")] = 0,
     name: Annotated[str | None, typer.Option(help="name of the network")] = None,
 ) -> None:
-    """Keep the points of every layer of a network in a store; run it again to resume."""
+    """Keep the points of every layer of a network in a store; run it again to resume.
+
+    Under torchrun every rank captures its share.
+    """
     import dimscope as ds
 
     existing(data, "--data")
     budget = bytes_from(memory)
     if "://" not in out:
         existing(Path(out).absolute().parent, "--out")
-    network = network_from(model, weights, seed)
-    with Bar() as bar:
-        found = ds.capture(
-            network,
-            data,
-            one_or_several(layers),
-            readout=readout,
-            n_points=n_points,
-            per_class=per_class,
-            batch_size=batch_size,
-            seed=seed,
-            name=name or model,
-            memory=budget,
-            out=out,
-            progress=lambda done, total: bar("running the network", done, total),
-            on_plan=tell_plan,
-        )
-    say(f"written: {out}, {len(found)} layers of {found.n_points} points")
-    for layer, reason in found.failures.items():
-        say(f"{layer}: {reason}")
+    from dimscope.capturing.ranks import joined  # loads torch: not before the call is sound
+
+    with _one_voice(), joined(out) as ranks:
+        with ranks.together():
+            network = network_from(model, weights, seed)
+            if ranks.device is not None:
+                network = network.to(ranks.device)
+        with Bar() as bar:
+            found = ds.capture(
+                network,
+                data,
+                one_or_several(layers),
+                readout=readout,
+                n_points=n_points,
+                per_class=per_class,
+                batch_size=batch_size,
+                seed=seed,
+                name=name or model,
+                memory=budget,
+                out=out,
+                progress=lambda done, total: bar("running the network", done, total),
+                on_plan=tell_plan,
+            )
+        say(f"written: {out}, {len(found)} layers of {found.n_points} points")
+        for layer, reason in found.failures.items():
+            say(f"{layer}: {reason}")
+
+
+@contextmanager
+def _one_voice() -> Iterator[None]:
+    """Have rank 0 speak for all ranks that torchrun started: they fail together or not at all."""
+    if os.environ.get("RANK", "0") == "0" or "MASTER_ADDR" not in os.environ:
+        yield
+        return
+    try:
+        with open(os.devnull, "w") as silence, redirect_stdout(silence), redirect_stderr(silence):
+            yield
+    except (DimscopeError, typer.BadParameter):
+        # The first rank that fails has torchrun end the others, so leave that to rank 0.
+        time.sleep(_COURTESY)
+        raise SystemExit(1) from None
 
 
 def existing_data(data: Path | None) -> None:
