@@ -34,7 +34,7 @@ __all__ = [
 # A chunk has at most so many bytes (two are in memory at once, and their copies), and at least
 # so many rows: fewer are read faster than they are multiplied.
 _BYTES, _LEAST = 1 << 26, 1024
-_TASKS = 16  # pairs of chunks for each thread, so that none waits long for the last
+_TASKS = 8  # pairs of chunks for each thread, so that none waits long for the last
 _BATCH = 1 << 22  # values compared at a time
 
 

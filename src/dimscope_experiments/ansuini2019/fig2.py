@@ -42,7 +42,8 @@ def run(study: Study) -> dict[str, Any]:
         settings["seed"],
     )
     course = Course(settings["epochs"], settings["learning_rate"], 32, settings["seed"])
-    folder = study.kept("objects_network", settings)
+    data = fingerprint(torch.from_numpy(pictures))
+    folder = study.kept("objects_network", {**settings, "data": data})
     train(network, images[~held], labels[~held], course, study, folder, settings["network"])
     errors = {
         "training": error_rate(network, images[~held], labels[~held]),
@@ -64,7 +65,7 @@ def run(study: Study) -> dict[str, Any]:
     study.table("fig2", "poses", known)
     _draw(study, profile, curves, known, pictures)
     return {
-        "data": fingerprint(torch.from_numpy(pictures)),
+        "data": data,
         "errors": errors,
         "says": f"After fine-tuning {errors['training']:.1%} of the training views and "
         f"{errors['held out']:.1%} of the views held out are wrong.",
@@ -99,8 +100,10 @@ def _draw(
     first.set(xticks=[], yticks=[], title="the objects")
     plot_profile(profile, second)
     for (name, curve), mark in zip(curves.items(), "osD", strict=True):
-        plot_scale(curve, third, label=name, marker=mark)
+        # a label that begins with a line would not be shown
+        plot_scale(curve, third, label=name.lstrip("_"), marker=mark)
     third.legend(frameon=False)
+    third.set_ylim(0, 1.15 * max(p.dimension for one in curves.values() for p in one.points))
     fourth.errorbar(known["angles"], known["dimension"], known["std_error"], fmt="o", capsize=3)
     fourth.plot([1, 3], [1, 3], "--", color="0.6")
     fourth.set(xlabel="free angles of the pose", ylabel="input ID", xticks=[1, 2, 3])

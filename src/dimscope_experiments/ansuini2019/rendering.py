@@ -20,6 +20,7 @@ __all__ = ["objects", "poses"]
 
 SIDE = 224  # pixels
 _PATTERN = 2.0  # stripes of the texture across an object
+_LIT = np.array([0.8, 0.0, 0.6])  # the bright side of an object, before it is turned
 _BATCH = 25  # poses between two reports of progress
 _BLUR, _STEP = 8, 4  # pixels: width of the blur of known poses, and how many are kept
 
@@ -32,7 +33,7 @@ def objects(study: Study, n_objects: int, n_views: int) -> tuple[np.ndarray, np.
     images : array of shape (n_objects * n_views, 3, 224, 224), uint8
     labels : array of int
     """
-    settings = {"objects": n_objects, "views": n_views, "side": SIDE}
+    settings = {"objects": n_objects, "views": n_views, "side": SIDE, "lit": _LIT.tolist()}
     path = study.kept("objects", settings) / "images.npy"
     labels = np.repeat(np.arange(n_objects), n_views)
     if path.exists():
@@ -133,24 +134,33 @@ class _Studio:
         self._plotter.camera_position = [(0, 0, 4.2), (0, 0, 0), (0, 1, 0)]
         self._plotter.enable_anti_aliasing("ssaa")
 
-    def show(self, mesh: Any, *, colour: str = "#c8a060", textured: bool = False) -> None:
-        """Put an object on the stage, scaled to fill it, in place of the last."""
+    def show(self, mesh: Any, *, colour: str = "", textured: bool = False) -> None:
+        """Put an object on the stage, scaled to fill it, in place of the last.
+
+        In one colour that is darker on one side, as otherwise an object of a symmetric shape
+        looks the same from several sides, or all over in a pattern of many colours.
+        """
         self._plotter.remove_actor("object")
         mesh = mesh.copy()
         mesh.points -= np.array(mesh.center)
         mesh.points /= np.linalg.norm(mesh.points, axis=1).max()
         mesh = mesh.compute_normals(split_vertices=True, feature_angle=40, consistent_normals=False)
-        look: dict[str, Any] = {"color": colour}
+        if colour:
+            import pyvista
+
+            shade = 0.7 + 0.3 * np.asarray(mesh.points) @ _LIT
+            own = pyvista.Color(colour).int_rgb
+            mesh["colours"] = (shade[:, None] * own).astype(np.uint8)
         if textured:
             x, y, z = np.asarray(mesh.points).T * _PATTERN
             red = 0.5 + 0.5 * np.sin(x + 2 * y)
             green = 0.5 + 0.5 * np.sin(2 * z - y + 1)
             blue = 0.5 + 0.5 * np.sin(x - 3 * z + 2)
             mesh["colours"] = (255 * np.column_stack([red, green, blue])).astype(np.uint8)
-            look = {"scalars": "colours", "rgb": True}
         self._actor = self._plotter.add_mesh(
-            mesh, name="object", smooth_shading=True, specular=0.2, reset_camera=False, **look
-        )
+            mesh, name="object", smooth_shading=True, specular=0.2, reset_camera=False,
+            scalars="colours", rgb=True,
+        )  # fmt: skip
 
     def shoot(self, rotation: tuple[float, float, float]) -> np.ndarray:
         """A picture of the object turned by (tilt, turn, roll) in degrees."""
