@@ -121,8 +121,8 @@ def open_store(path: str | os.PathLike[str]) -> StoredActivations:
     >>> import torch
     >>> import dimscope as ds
     >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU())
-    >>> _ = ds.capture(net, torch.ones(5, 4), out="memory://store.zarr")
-    >>> activations = open_store("memory://store.zarr")
+    >>> _ = ds.capture(net, torch.ones(5, 4), out="memory://opened.zarr")
+    >>> activations = open_store("memory://opened.zarr")
     >>> activations["input"].shape, activations.stored("output")[1:3, :2].shape
     ((5, 4), (2, 2))
     """
