@@ -50,10 +50,13 @@ def test_threads_are_restored():
 
     before = [one["num_threads"] for one in threadpoolctl.threadpool_info()]
     with one_thread_each():
+        # the libraries that are called here; faiss, if it was loaded, brings another
         inside = [
             one["num_threads"]
             for one in threadpoolctl.threadpool_info()
             if one["user_api"] == "blas"
+            and ("numpy" in one["filepath"] or "scipy" in one["filepath"])
         ]
+    assert len(inside) >= 1
     assert set(inside) == {1}
     assert [one["num_threads"] for one in threadpoolctl.threadpool_info()] == before

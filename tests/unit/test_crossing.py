@@ -20,7 +20,6 @@ def across(points, n_first):
 def small(monkeypatch):
     monkeypatch.setattr(crossing, "TILE", 16)
     monkeypatch.setattr(tiles, "RUN", 32)
-    monkeypatch.setattr(crossing, "RUN", 32)
 
 
 @pytest.mark.usefixtures("small")
