@@ -105,7 +105,7 @@ class _Ramp:
     """Digits to train on whose luminance grows to its full strength in the first epochs.
 
     At full strength from the start the brightness of an image outweighs its digit a thousand
-    times, and every unit learns to be silent before any has learned to see a digit.
+    times, and the network stayed at chance.
     """
 
     images: torch.Tensor
