@@ -1,8 +1,9 @@
 """Captures that are killed, in processes of their own; run by test_store_capture.py.
 
 ``python killed.py FOLDER`` runs a capture undisturbed, then ten that are killed with
-SIGKILL at moments spread evenly over its time and started again, and prints what happened
-as JSON. Every capture is a fork, so that torch is loaded once.
+SIGKILL at moments spread evenly over its batches and started again, and prints what
+happened as JSON. The batches are the clock: a machine that is busier in one capture than in
+another kills it in the same place. Every capture is a fork, so that torch is loaded once.
 """
 
 import json
@@ -74,18 +75,27 @@ def count(path):
     return path.stat().st_size if path.exists() else 0
 
 
+def wait(child, passes, batches, one):
+    """Until a capture has run so many batches, of which each lasts so long, or has ended."""
+    whole, part = divmod(batches, 1)
+    running = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    while count(passes) < whole and os.waitid(os.P_PID, child, running) is None:
+        time.sleep(1e-3)
+    time.sleep(part * one)
+
+
 def main(folder):
     torch.set_num_threads(1)  # nothing that a fork could lose
     chunks.CHUNK_BYTES = 1 << 18  # several chunks in every direction
     for name in ("warm", "whole"):
         start = time.perf_counter()
         assert finish(forked(lambda n=name: capture(folder / f"{n}.zarr", folder / n))) == 0
-        lasts = time.perf_counter() - start
+        one = (time.perf_counter() - start) / (BATCHES + 1)
     found = []
     for moment in range(MOMENTS):
         out, passes = folder / f"{moment}.zarr", folder / str(moment)
         child = forked(lambda: capture(out, passes))  # noqa: B023
-        time.sleep(lasts * (moment + 0.5) / MOMENTS)
+        wait(child, passes, (BATCHES + 1) * (moment + 0.5) / MOMENTS, one)
         os.kill(child, signal.SIGKILL)
         killed = finish(child) == -signal.SIGKILL
         journal = out / "journal.json"

@@ -166,10 +166,11 @@ def _claims(
     flat, leaves = _flat_until(own["untrained"])
     where = "every hidden layer"
     if leaves is not None:
-        name = hidden[leaves].name
+        name, before = hidden[leaves].name, hidden[leaves - 1].name
         where = (
             f"all hidden layers before {name}, which has {own['untrained'][leaves]:.1f}: there the "
-            f"points differ by only {spread[name]:.1%} of their mean (input {spread['input']:.0%})"
+            f"points differ by {spread[name]:.1%} of their mean ({spread[before]:.1%} in the layer "
+            "before)"
         )
     # mean change between the networks, as a factor
     apart = _apart(linear) / _apart(own)
