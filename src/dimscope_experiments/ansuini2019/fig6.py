@@ -63,6 +63,8 @@ def run(study: Study) -> dict[str, Any]:
         course = Course(
             settings["most_epochs"] if to_zero else settings["epochs"],
             settings["learning_rate"],
+            # labels that follow no rule are learnt one by one: small batches forget some again
+            batch_size=settings["shuffled_batch_size"] if to_zero else Course.batch_size,
             seed=seed,
             to_zero_error=to_zero,
             falls=True,
