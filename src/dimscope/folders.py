@@ -11,7 +11,7 @@ from typing import Any
 from dimscope.errors import BadSource
 from dimscope.files import write_beside
 
-__all__ = ["Folder", "need_zarr"]
+__all__ = ["Folder", "has_zarr", "need_zarr"]
 
 _LOCAL = ("file://", "local://")
 
@@ -27,6 +27,15 @@ def need_zarr() -> Any:
             "pip install 'dimscope[scale]'"
         ) from error
     return zarr
+
+
+def has_zarr() -> bool:
+    """Whether activations can be kept on disk."""
+    try:
+        need_zarr()
+    except BadSource:
+        return False
+    return True
 
 
 class Folder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ _UNITS = {
     "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
     "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
 }  # fmt: skip
+_PLACES = {"memory": "in memory", "store": "on disk", "passes": "some layers at a time"}
 _SHARE = 2  # the part of the free memory that is taken unasked is one half
 _NO_LIMIT = 1 << 60  # what control groups say where there is none
 
@@ -25,9 +26,9 @@ class Plan:
 
     Parameters
     ----------
-    how : {"memory", "store"}
+    how : {"memory", "store", "passes"}
         Where the points of the layers go. Those of a store are on disk and are read
-        layer by layer.
+        layer by layer; in several passes each group of layers is in memory, one after the other.
     row_bytes : int
         Bytes of one point of every captured layer together.
     n_points : int or None
@@ -35,9 +36,9 @@ class Plan:
     budget : int
         Bytes that captured layers may take in memory.
     seconds : float or None
-        How long all batches take, by the first of them.
-    passes : int
-        How often the network runs over the data.
+        How long all batches of all passes take, by the first of them.
+    groups : tuple of tuple of str
+        The layers of each pass, where there are several.
 
     Examples
     --------
@@ -52,7 +53,7 @@ class Plan:
     n_points: int | None
     budget: int
     seconds: float | None = None
-    passes: int = 1
+    groups: tuple[tuple[str, ...], ...] = ()
 
     @classmethod
     def of(
@@ -63,6 +64,8 @@ class Plan:
         *,
         seconds: float | None = None,
         out: bool = False,
+        room: int | None = None,
+        widths: Sequence[tuple[str, int]] = (),
     ) -> Plan:
         """Decide where the points go.
 
@@ -74,9 +77,42 @@ class Plan:
         seconds : float, optional
         out : bool
             They are wanted on disk, whether they fit or not.
+        room : int, optional
+            Bytes that are free where they would go on disk; without it they may go there.
+        widths : sequence of (str, int)
+            Name of each layer, and the bytes that it adds to a row.
+
+        Examples
+        --------
+        >>> Plan.of(9, 100, 600, room=0, widths=[("a", 4), ("b", 2), ("c", 3)]).groups
+        (('a', 'b'), ('c',))
         """
-        fits = n_points is None or n_points * row_bytes <= budget
-        return cls("memory" if fits and not out else "store", row_bytes, n_points, budget, seconds)
+        if out or n_points is None or n_points * row_bytes <= budget:
+            return cls("store" if out else "memory", row_bytes, n_points, budget, seconds)
+        groups: list[list[str]] = []
+        left = 0
+        for name, width in widths:
+            if not groups or width * n_points > left:
+                groups.append([])
+                left = budget
+            groups[-1].append(name)
+            left -= width * n_points
+        # a layer that does not fit alone is read from disk block by block
+        wide = any(width * n_points > budget for _, width in widths)
+        if room is None or n_points * row_bytes <= room or wide or not groups:
+            return cls("store", row_bytes, n_points, budget, seconds)
+        seconds = None if seconds is None else seconds * len(groups)
+        return cls("passes", row_bytes, n_points, budget, seconds, tuple(map(tuple, groups)))
+
+    @property
+    def where(self) -> str:
+        """In words, where the points go."""
+        return _PLACES[self.how]
+
+    @property
+    def passes(self) -> int:
+        """How often the network runs over the data."""
+        return max(1, len(self.groups))
 
     @property
     def bytes(self) -> int | None:
@@ -86,12 +122,11 @@ class Plan:
     def __str__(self) -> str:
         budget = _size(self.budget)
         if self.bytes is not None:
-            place = "in memory" if self.how == "memory" else "on disk"
-            what = f"{_size(self.bytes)} for {self.n_points} points, {place} (budget {budget})"
+            what = f"{_size(self.bytes)} for {self.n_points} points, {self.where} (budget {budget})"
         elif self.how == "memory":
             what = f"{_size(self.row_bytes)} a point, in memory up to {budget}, then on disk"
         else:
-            what = f"{_size(self.row_bytes)} a point, on disk (budget {budget})"
+            what = f"{_size(self.row_bytes)} a point, {self.where} (budget {budget})"
         passes = "1 pass" if self.passes == 1 else f"{self.passes} passes"
         if self.seconds is None:
             return f"{what}; {passes}"

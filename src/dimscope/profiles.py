@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dimscope.activations import Layer
 from dimscope.errors import BadSource
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA_VERSION", "Profile"]
 
 SCHEMA_VERSION = 1
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,28 @@ class Profile(Mapping[str, Estimate]):
     classes: Mapping[str, Profile] = field(default_factory=dict)
     spread: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     provenance: Provenance = field(default_factory=lambda: Provenance("profile"), repr=False)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Profile]) -> Profile:
+        """One profile of the layers of several, which were measured with the same points.
+
+        Examples
+        --------
+        >>> a, b = (Profile((Layer(n),), {"twonn": {n: Estimate(1.0)}}) for n in "ab")
+        >>> list(Profile.joined([a, b]))
+        ['a', 'b']
+        """
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        return cls(
+            tuple(layer for one in parts for layer in one.layers),
+            {key: _merged([one.estimates[key] for one in parts]) for key in first.estimates},
+            first.name,
+            {label: cls.joined([one.classes[label] for one in parts]) for label in first.classes},
+            {key: _merged([one.spread[key] for one in parts]) for key in first.spread},
+            first.provenance,
+        )
 
     @property
     def estimators(self) -> tuple[str, ...]:
@@ -253,6 +276,10 @@ _COLUMNS = [
     "layer", "role", "depth", "relative_depth", "n_features",
     "estimator", "dimension", "std_error", "lower", "upper",
 ]  # fmt: skip
+
+
+def _merged(several: Iterable[Mapping[str, _T]]) -> dict[str, _T]:
+    return {name: value for one in several for name, value in one.items()}
 
 
 def _number(value: float | None) -> float:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from dimscope.activations import Activations
 from dimscope.layerwise import measure_layers
 from dimscope.plans import Plan
+from dimscope.profiles import Profile
 from dimscope.store import open_store
 
 if TYPE_CHECKING:
     from dimscope.measuring import Estimators
     from dimscope.neighbors import Engine
-    from dimscope.profiles import Profile
 
 __all__ = ["profile"]
 
@@ -51,7 +51,8 @@ def profile(
     memory : int or str, optional
         Budget for captured layers, such as ``"4GB"``; half of what is free by default. What
         takes more is written to disk, and measured layer by layer or, where a layer does not
-        fit, block by block.
+        fit, block by block. If the disk has no room for it, the network runs several times, for
+        as many layers as fit each time.
     progress : callable, optional
         Called with (step, done, total or None).
     on_plan : callable, optional
@@ -72,7 +73,7 @@ def profile(
     Notes
     -----
     The network runs once over the data, in evaluation mode, whatever the number of
-    layers.
+    layers, unless neither memory nor disk has room for all of them.
 
     Examples
     --------
@@ -88,38 +89,44 @@ def profile(
     if isinstance(source, Activations):
         if batches is not None or capture_options:
             raise TypeError("activations are captured already: give no batches or capture options")
-        activations = source
+        parts: Iterable[Activations] = [source]
     else:
-        from dimscope.capturing import capture
+        from dimscope.capturing.passes import captured
 
         step = "running the network"
 
-        def captured(done: int, total: int | None) -> None:
+        def ran(done: int, total: int | None) -> None:
             if progress is not None:
                 progress(step, done, total)
 
         def planned(plan: Plan) -> None:
             nonlocal step
-            if plan.how == "store":
-                step = "running the network, layers to disk"
+            if plan.how != "memory":
+                step = f"running the network, {plan.where}"
             if on_plan is not None:
                 on_plan(plan)
 
-        activations = capture(
+        parts = captured(
             source,
             batches,
             name=name,
             memory=memory,
-            progress=captured,
+            progress=ran,
             on_plan=planned,
             **capture_options,
         )
-    return measure_layers(
-        activations,
-        estimators,
-        by_class=by_class,
-        engine=engine,
-        name=name,
-        memory=memory,
-        progress=progress,
-    )
+    found = []
+    for activations in parts:
+        found.append(
+            measure_layers(
+                activations,
+                estimators,
+                by_class=by_class,
+                engine=engine,
+                name=name,
+                memory=memory,
+                progress=progress,
+            )
+        )
+        del activations  # before the next are captured
+    return Profile.joined(found)

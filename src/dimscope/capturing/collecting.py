@@ -134,7 +134,7 @@ def capture(
                 model, batches, layers, readout=readout, forward=forward, n_points=n_points,
                 per_class=per_class, seed=seed, batch_size=batch_size, name=name,
             )  # fmt: skip
-            keeper = _Keeper(session, budget_from(memory), on_plan, progress)
+            keeper = Keeper(session, budget_from(memory), on_plan, progress)
             if out is not None:
                 ranks.check(session.stream)
                 folder, identity, parts = Folder(out), session.identity(), session.stream.parts
@@ -152,10 +152,11 @@ def capture(
         return open_store(folder.url) if found is None else found
 
 
-class _Keeper:
+class Keeper:
     """Where the points go, in memory or to a store: decided after the first batch.
 
-    Without a known number of points they stay in memory as long as they fit.
+    Without a known number of points they stay in memory as long as they fit. With
+    ``repeats`` only the first of the groups of layers is kept of what fits in neither.
     """
 
     def __init__(
@@ -164,12 +165,15 @@ class _Keeper:
         budget: int,
         on_plan: Callable[[Plan], object] | None,
         progress: Callable[[int, int | None], object] | None,
+        *,
+        repeats: bool = False,
     ) -> None:
         self.writer: Writer | None = None
         self.complete: Activations | None = None
         self.done = 0
         self._session, self._recorder = session, session.recorder
         self._budget, self._on_plan, self._progress = budget, on_plan, progress
+        self._repeats = repeats
         self._labels: list[np.ndarray[Any, Any] | None] = []
 
     def open(self, writer: Writer) -> None:
@@ -209,9 +213,11 @@ class _Keeper:
                 self._budget, batch.n_rows, seconds / size, out=self.writer is not None
             )
             self._tell(plan)
-            if plan.how == "store":
+            if plan.how == "passes" and self._repeats:
+                self._recorder.keep(plan.groups[0])
+            elif plan.how != "memory":
                 self._start(batch.n_rows)
-            else:
+            if self.writer is None:
                 self._recorder.reserve()
         elif self.writer is None and self._overflows(batch.n_rows):
             self._tell(replace(self._session.plan(self._budget, batch.n_rows), how="store"))

@@ -47,7 +47,9 @@ def plan(
     Returns
     -------
     Plan
-        ``bytes``, ``passes``, ``seconds``, and ``how``: ``"memory"`` or ``"store"``.
+        ``bytes``, ``passes``, ``seconds``, and ``how``: ``"memory"``, ``"store"``, or
+        ``"passes"`` where the disk has no room: then :func:`dimscope.profile` runs the network
+        several times.
 
     Raises
     ------

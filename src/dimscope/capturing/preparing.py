@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from typing import Any
 
@@ -22,10 +22,12 @@ from dimscope.capturing.running import Run, evaluating
 from dimscope.capturing.selection import Layers, Selection
 from dimscope.capturing.streams import open_batches
 from dimscope.capturing.structure import Structure, unwrap
+from dimscope.capturing.temporary import room
 from dimscope.capturing.tensors import tensors_in
 from dimscope.capturing.tracing import Tracer
 from dimscope.capturing.writing import Writer
 from dimscope.errors import BadSource
+from dimscope.folders import has_zarr
 from dimscope.plans import Plan
 from dimscope.provenance import Provenance, versions
 
@@ -35,7 +37,8 @@ __all__ = ["Session"]
 class Session:
     """One capture: the network, its data, and what is wanted of them.
 
-    The parameters are those of :func:`dimscope.capture`, which also says what is raised.
+    The parameters are those of :func:`dimscope.capture`, which also says what is raised, and
+    the names of the layers to keep of those that are selected.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Session:
         seed: int = 0,
         batch_size: int = 32,
         name: str | None = None,
+        only: Collection[str] | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise BadSource(f"model is a {type(model).__name__}; give a torch.nn.Module")
@@ -62,7 +66,7 @@ class Session:
         self.network = unwrap(model)
         self.name = name or type(self.network).__name__
         structure = Structure(self.network)
-        self.recorder = Recorder(structure, selection, self.readout, self.stream.n_points)
+        self.recorder = Recorder(structure, selection, self.readout, self.stream.n_points, only)
         self._tracer = Tracer(structure, self.recorder.watch)
         self.run = Run(self.network, forward, self._tracer, self.recorder, seed)
         self._asked = {
@@ -100,7 +104,10 @@ class Session:
         total = self.stream.n_points
         if seconds is not None:
             seconds = None if total is None else seconds * -(-total // n_rows)
-        return Plan.of(self.recorder.row_bytes, total, budget, seconds=seconds, out=out)
+        return Plan.of(
+            self.recorder.row_bytes, total, budget, seconds=seconds, out=out,
+            room=room() if has_zarr() else 0, widths=self.recorder.widths,
+        )  # fmt: skip
 
     def provenance(self, n_points: int) -> Provenance:
         """Where the result comes from."""

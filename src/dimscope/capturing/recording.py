@@ -7,6 +7,7 @@ whole graph is known, the choice is made, and the columns of the others are drop
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor
@@ -59,12 +60,15 @@ class Recorder:
         Tensor to points.
     n_points : int, optional
         How many rows will come.
+    only : collection of str, optional
+        Names of the layers to keep of those that are selected.
     """
 
     structure: Structure
     selection: Selection
     readout: Readout
     n_points: int | None = None
+    only: Collection[str] | None = None
     n_rows: int = 0
     n_batches: int = 0
     chosen: list[Chosen] = field(default_factory=list)
@@ -177,8 +181,24 @@ class Recorder:
         ends = {"input": -1, "output": 1}
         layers.sort(key=lambda pair: (ends.get(pair[0].name, 0), pair[0].depth, pair[1].order))
         self.chosen = [Chosen(layer, self.columns[self._keys[node]]) for layer, node in layers]
+        self.keep(self.only)
+
+    def keep(self, names: Collection[str] | None) -> None:
+        """Drop the columns of all other layers."""
+        self.chosen = [one for one in self.chosen if names is None or one.layer.name in names]
         kept = {id(one.column) for one in self.chosen}
         self.columns = {k: c for k, c in self.columns.items() if id(c) in kept}
+
+    @property
+    def widths(self) -> list[tuple[str, int]]:
+        """Name of each chosen layer, and the bytes that it adds to a row."""
+        seen: set[int] = set()
+        found = []
+        for one in self.chosen:
+            new = id(one.column) not in seen
+            seen.add(id(one.column))
+            found.append((one.layer.name, one.column.row_bytes if new else 0))
+        return found
 
     def reserve(self) -> None:
         """Make room for all rows, where their number is known."""

@@ -9,7 +9,12 @@ from pathlib import Path
 
 from dimscope.errors import BadSource
 
-__all__ = ["Temporary"]
+__all__ = ["Temporary", "room"]
+
+
+def room() -> int:
+    """Bytes that are free where temporary files go."""
+    return shutil.disk_usage(tempfile.gettempdir()).free
 
 
 class Temporary:
@@ -29,10 +34,10 @@ class Temporary:
     def __init__(self, n_bytes: int) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="dimscope-", suffix=".zarr"))
         weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
-        free = shutil.disk_usage(self.path).free
+        free = room()
         if n_bytes > free:
             raise BadSource(
                 f"the layers take {n_bytes / 1e9:.1f} GB on disk, but {self.path.parent} has "
                 f"{free / 1e9:.1f} GB left; give another folder as out, fewer points or layers, "
-                "or readout='mean'"
+                "or readout='mean'; dimscope.profile measures them in several passes"
             )

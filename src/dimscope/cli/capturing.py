@@ -144,5 +144,5 @@ def one_or_several(layers: list[str] | None) -> Any:
 
 def tell_plan(plan: Plan) -> None:
     """Say on standard error what goes to disk."""
-    if plan.how == "store":
+    if plan.how != "memory":
         typer.echo(f"plan: {plan}", err=True)
