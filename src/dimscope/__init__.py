@@ -49,6 +49,7 @@ _HOMES = {
     "NeighborEstimator": "estimators",
     "Neighbors": "neighbors",
     "Profile": "profiles",
+    "PoorRecall": "errors",
     "Provenance": "provenance",
     "Resampled": "estimators",
     "TiedPoints": "errors",
@@ -96,6 +97,7 @@ __all__ = [
     "ParticipationRatio",
     "Plan",
     "PointsEstimator",
+    "PoorRecall",
     "Profile",
     "Provenance",
     "Resampled",
@@ -133,7 +135,14 @@ if TYPE_CHECKING:
     from dimscope.corrections import Corrected
     from dimscope.curvature import CurvatureTest, curvature_test
     from dimscope.curves import ScaleCurve
-    from dimscope.errors import BadPoints, BadSource, DegeneratePoints, DimscopeError, TiedPoints
+    from dimscope.errors import (
+        BadPoints,
+        BadSource,
+        DegeneratePoints,
+        DimscopeError,
+        PoorRecall,
+        TiedPoints,
+    )
     from dimscope.estimates import Estimate
     from dimscope.estimators import (
         I3D,

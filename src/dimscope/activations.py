@@ -76,7 +76,7 @@ class Activations(Mapping[str, np.ndarray[Any, Any]]):
     Raises
     ------
     BadPoints
-        If the layers or the labels have different numbers of rows.
+        If the layers or the labels have different numbers of rows, or labels are not classes.
 
     Examples
     --------
@@ -105,11 +105,32 @@ class Activations(Mapping[str, np.ndarray[Any, Any]]):
         if not self.layers:
             named = tuple(Layer(k, n_features=int(v.shape[1])) for k, v in self.points.items())
             object.__setattr__(self, "layers", named)
+        self._check_classes()
         described = {layer.name for layer in self.layers}
         if described != {*self.points, *self.failures}:
             raise ValueError(
                 f"layers describes {sorted(described)} but points and failures hold "
                 f"{sorted({*self.points, *self.failures})}"
+            )
+
+    def _check_classes(self) -> None:
+        if self.labels is None:
+            return
+        labels = np.asarray(self.labels)
+        if labels.ndim != 1 or labels.dtype.kind not in "iubU":
+            raise BadPoints(
+                "labels must be one whole number or word for each row, but are an array of "
+                f"{labels.dtype} of shape {labels.shape}"
+            )
+        object.__setattr__(self, "labels", labels)
+        if self.class_names is None or not len(labels):
+            return
+        n = len(self.class_names)
+        found = np.unique(labels)
+        if labels.dtype.kind == "U" or not 0 <= found[0] <= found[-1] < n:
+            raise BadPoints(
+                f"class_names names classes 0 to {n - 1}, but there are labels such as "
+                f"{found[0]} and {found[-1]}; leave class_names out"
             )
 
     def __getitem__(self, name: str) -> np.ndarray[Any, Any]:

@@ -109,6 +109,9 @@ def positions(rows: slice | NDArray[np.intp], n: int) -> NDArray[np.intp]:
     """
     if isinstance(rows, slice):
         return np.arange(*rows.indices(n))
+    outside = (rows < -n) | (rows >= n)
+    if outside.any():
+        raise IndexError(f"row {rows[outside][0]} is out of range: there are {n} rows")
     return np.where(rows < 0, rows + n, rows)
 
 

@@ -90,6 +90,9 @@ class Chunked(Blocks):
     def write(self, start: int, rows: NDArray[Any]) -> None:
         """Write whole rows, from row ``start``; rows beyond the end make it longer."""
 
+    def check(self, rows: range) -> None:
+        """Raise an error if a chunk of some rows, which were written, is not there."""
+
     def _columns(self, columns: slice) -> Iterator[tuple[int, slice, slice]]:
         """Chunk by chunk: its number, the columns within it, and where they go."""
         first, last, _ = columns.indices(self.shape[1])
@@ -168,6 +171,20 @@ class ChunkFiles(Chunked):
             for number, within, place in self._columns(columns):
                 out[target, place] = self._map(self._path(band, number))[:, within][source]
         return out
+
+    def check(self, rows: range) -> None:
+        """Raise an error if a chunk of some rows, which were written, is not there.
+
+        Raises
+        ------
+        BadSource
+        """
+        size = self.chunks[0] * self.chunks[1] * self.dtype.itemsize
+        for band in range(rows.start // self.chunks[0], -(-rows.stop // self.chunks[0])):
+            for number in range(-(-self.shape[1] // self.chunks[1])):
+                path = self._path(band, number)
+                if not path.is_file() or path.stat().st_size != size:
+                    raise self._damaged(path)
 
     def _map(self, path: Path) -> NDArray[Any]:
         # Mapped anew each time: pages that stay mapped count as memory of the process.

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["as_array"]
 
+_EXACT = 2.0**53  # the first whole number whose successor float64 does not hold
+
 
 def as_array(points: Any) -> NDArray[Any] | Blocks:
     """A NumPy array of real numbers, of any shape; the values are not looked at.
@@ -41,12 +43,16 @@ def as_array(points: Any) -> NDArray[Any] | Blocks:
         raise BadPoints("points are a masked array; drop the masked rows first")
     try:
         array = np.asarray(points)
+    except (TypeError, RuntimeError) as error:
+        raise BadPoints(f"points are no array of numbers: {error}") from error
     except ValueError as error:
         raise BadPoints(
             f"points are ragged, rows differ in length: {_first_ragged(points)}"
         ) from error
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise BadPoints(_not_numeric(array))
+    if array is not points and array.dtype.kind == "f":
+        _check_whole(points, array)
     return array
 
 
@@ -65,6 +71,23 @@ def _from_tensor(points: Any, torch: Any) -> Any:
         raise BadPoints(
             f"a {points.dtype} tensor on {points.device} has no values that can be read: {error}"
         ) from error
+
+
+def _check_whole(points: Any, array: NDArray[Any]) -> None:
+    """Refuse whole numbers, in lists or in columns among others, that float64 does not hold."""
+    places = np.argwhere(np.abs(array) >= _EXACT)
+    if not len(places) or hasattr(points, "__array_interface__"):
+        return
+    # a frame makes one type of its columns before it makes objects of them
+    whole = points.astype(object) if hasattr(points, "iloc") else points
+    plain = np.asarray(whole, dtype=object)
+    for place in map(tuple, places):
+        value = plain[place]
+        if isinstance(value, int | np.integer) and int(value) != int(array[place]):
+            raise BadPoints(
+                f"row {place[0]} holds {value}, a whole number beyond 2^53, which float64 does not "
+                "hold; subtract a constant"
+            )
 
 
 def _first_ragged(points: Any) -> str:

@@ -100,6 +100,11 @@ def curvature_test(
     if n < 1:
         raise ValueError(f"n is {n}; at least 1 surrogate is needed")
     estimator = TwoNN() if estimator is None else estimator
+    if not isinstance(estimator, NeighborEstimator):
+        raise TypeError(
+            f"estimator is {estimator!r}; a linear one cannot tell points from their surrogates, "
+            "so give one that reads neighbours, such as TwoNN()"
+        )
     checked = as_points(points)
     dimension = float(estimator(points, engine))
     found = []

@@ -5,7 +5,14 @@ the layer) and *what to do*. Every one is a ``ValueError``, so code that already
 guards a numerical call keeps working.
 """
 
-__all__ = ["BadPoints", "BadSource", "DegeneratePoints", "DimscopeError", "TiedPoints"]
+__all__ = [
+    "BadPoints",
+    "BadSource",
+    "DegeneratePoints",
+    "DimscopeError",
+    "PoorRecall",
+    "TiedPoints",
+]
 
 
 class DimscopeError(ValueError):
@@ -26,3 +33,7 @@ class BadSource(DimscopeError):
 
 class TiedPoints(UserWarning):
     """Many points have equal first and second distances, as discrete data do."""
+
+
+class PoorRecall(UserWarning):
+    """An approximate search missed many of the nearest neighbours."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["open_array", "write_beside"]
 
+_ZIP = b"PK\x03\x04"
 _ARCHIVE = "is a zip archive such as .npz; save one array with numpy.save"
 
 
@@ -45,14 +47,23 @@ def open_array(path: str | os.PathLike[str]) -> NDArray[Any]:
     path = Path(path)
     if not path.exists():
         raise BadSource(f"there is no file {path}")
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise BadSource(f"{path} {_trouble(path, error)}") from None
-    if not isinstance(array, np.ndarray):
-        array.close()
+    if _starts(path, _ZIP):  # which NumPy would open, and leave open if it is none
         raise BadSource(f"{path} {_ARCHIVE}")
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except PermissionError:
+        raise BadSource(f"{path} may not be read: permission denied") from None
+    except Exception as error:  # whatever a header that is not one brings about
+        raise BadSource(f"{path} {_trouble(path, error)}") from None
     return array
+
+
+def _starts(path: Path, start: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(start)) == start
+    except OSError:  # said when it is loaded
+        return False
 
 
 def _trouble(path: Path, error: Exception) -> str:
@@ -64,8 +75,6 @@ def _trouble(path: Path, error: Exception) -> str:
         start = file.read(6)
     if start[:1] == b"\x80":
         return "is a pickle, which is never read; save the array with numpy.save"
-    if start[:4] == b"PK\x03\x04":
-        return _ARCHIVE
     if start != b"\x93NUMPY":
         return "is not a NumPy array file; save the array with numpy.save"
     text = str(error).lower()
@@ -74,7 +83,10 @@ def _trouble(path: Path, error: Exception) -> str:
             "holds Python objects, which are pickled and therefore not read; "
             "save a plain numeric array"
         )
-    return "is cut short: its header promises more data than there are; copy it again"
+    return (
+        "is cut short, or its header is damaged: it does not promise the data that there are; copy "
+        "it again"
+    )
 
 
 def write_beside(path: str | os.PathLike[str], write: Callable[[Path], Any]) -> None:
@@ -98,6 +110,8 @@ def write_beside(path: str | os.PathLike[str], write: Callable[[Path], Any]) -> 
     dimscope.errors.BadSource: cannot write no/such/folder/x.txt: No such file or directory
     """
     path = Path(path)
+    if path.is_dir():
+        raise BadSource(f"cannot write {path}: it is a folder")
     beside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         write(beside)
@@ -105,4 +119,5 @@ def write_beside(path: str | os.PathLike[str], write: Callable[[Path], Any]) -> 
     except OSError as error:
         raise BadSource(f"cannot write {path}: {error.strerror}") from None
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,14 @@ from typing import Any
 from dimscope.errors import BadSource
 from dimscope.files import write_beside
 
-__all__ = ["Folder", "has_zarr", "need_zarr"]
+__all__ = ["WHOLE", "Folder", "has_zarr", "need_zarr"]
 
+# Chunks of zeros are written too, so that one that is not there is known to be lost.
+WHOLE = {"array.write_empty_chunks": True}
 _LOCAL = ("file://", "local://")
+# What a process leaves that was killed while it wrote: ours, a flag of several ranks, Zarr's.
+_OURS = re.compile(r"\..+\.\d+\.part(\.\w+)?|\.stop\.part")
+_ZARRS = re.compile(r".+\.[0-9a-f]{32}\.partial")
 
 
 def need_zarr() -> Any:
@@ -31,11 +38,7 @@ def need_zarr() -> Any:
 
 def has_zarr() -> bool:
     """Whether activations can be kept on disk."""
-    try:
-        need_zarr()
-    except BadSource:
-        return False
-    return True
+    return all(importlib.util.find_spec(name) for name in ("zarr", "fsspec"))
 
 
 class Folder:
@@ -55,6 +58,8 @@ class Folder:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise BadSource(f"{path!r} is a {type(path).__name__}; give a path or a URL")
         self.url = os.fspath(path)
         for prefix in _LOCAL:
             if self.url.startswith(prefix):
@@ -79,7 +84,7 @@ class Folder:
             if self.path.exists() and not self.path.is_dir():
                 return False
             names = os.listdir(self.path) if self.path.exists() else []
-            return not any(".part" not in name for name in names)
+            return all(_OURS.fullmatch(name) for name in names)
         return not self._files.exists(self._root) or not self._files.ls(self._root)
 
     def read_json(self, name: str) -> dict[str, Any] | None:
@@ -125,8 +130,10 @@ class Folder:
             (self.path / name).unlink(missing_ok=True)
 
     def tidy(self) -> None:
-        """Remove what processes that were killed had not finished writing."""
-        if self.path is not None and self.path.is_dir():
-            for pattern in (".*.part*", "*.partial"):  # ours, and those of Zarr
-                for leftover in self.path.rglob(pattern):
-                    leftover.unlink(missing_ok=True)
+        """Remove what processes that were killed had not finished writing of a store."""
+        if self.path is None or not self.path.is_dir():
+            return
+        for found in self.path.rglob("*.part*"):
+            ours = _OURS.fullmatch(found.name) or _ZARRS.fullmatch(found.name)
+            if ours and not found.is_dir():
+                found.unlink(missing_ok=True)

@@ -99,10 +99,22 @@ def measure_layers(
         rows = np.flatnonzero(activations.labels == label)
         done = number * len(activations.layers)
         found = _measure(activations, named, rows, engine, budget, tell, done, total)
-        title = activations.class_names[label] if activations.class_names else str(label)
+        title = _title(activations.class_names, label)
         classes[title] = Profile(activations.layers, found, title, provenance=provenance)
     means, spread = _over_classes(activations, named, classes, provenance)
     return Profile(activations.layers, means, name, classes, spread, provenance)
+
+
+def _title(names: tuple[str, ...] | None, label: Any) -> str:
+    """The name of a class; with its number where another has the same name.
+
+    >>> _title(("crane", "dog", "crane"), 2), _title(("crane", "dog"), 1)
+    ('crane (2)', 'dog')
+    """
+    if names is None:
+        return str(label)
+    name = names[label]
+    return f"{name} ({label})" if names.count(name) > 1 else name
 
 
 def _measure(

@@ -65,9 +65,11 @@ class Panels(Blocks):
                 if start <= first and last <= start + panel.shape[1]:
                     self._panels.append(self._panels.pop(number))
                     return start, panel
-            # room is made before, so that no more than the fixed number is ever held
+            # room is made before, so that no more are kept than the fixed number
             del self._panels[: -(_EACH * workers() - 1)]
         panel = self._array.read(slice(None), slice(first, min(first + self._width, self.shape[1])))
         with self._lock:
             self._panels.append((first, panel))
+            # another thread may have read one in the meantime
+            del self._panels[: -(_EACH * workers())]
         return first, panel

@@ -65,7 +65,7 @@ class Plan:
         seconds: float | None = None,
         out: bool = False,
         room: int | None = None,
-        widths: Sequence[tuple[str, int]] = (),
+        widths: Sequence[tuple[tuple[str, ...], int]] = (),
     ) -> Plan:
         """Decide where the points go.
 
@@ -79,23 +79,24 @@ class Plan:
             They are wanted on disk, whether they fit or not.
         room : int, optional
             Bytes that are free where they would go on disk; without it they may go there.
-        widths : sequence of (str, int)
-            Name of each layer, and the bytes that it adds to a row.
+        widths : sequence of ((str, ...), int)
+            Names of the layers that share their points, and the bytes of a row of them.
 
         Examples
         --------
-        >>> Plan.of(9, 100, 600, room=0, widths=[("a", 4), ("b", 2), ("c", 3)]).groups
-        (('a', 'b'), ('c',))
+        >>> widths = [(("a", "e"), 4), (("b",), 2), (("c",), 3)]
+        >>> Plan.of(9, 100, 600, room=0, widths=widths).groups
+        (('a', 'e', 'b'), ('c',))
         """
         if out or n_points is None or n_points * row_bytes <= budget:
             return cls("store" if out else "memory", row_bytes, n_points, budget, seconds)
         groups: list[list[str]] = []
         left = 0
-        for name, width in widths:
+        for names, width in widths:
             if not groups or width * n_points > left:
                 groups.append([])
                 left = budget
-            groups[-1].append(name)
+            groups[-1].extend(names)
             left -= width * n_points
         # a layer that does not fit alone is read from disk block by block
         wide = any(width * n_points > budget for _, width in widths)

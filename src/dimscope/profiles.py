@@ -28,6 +28,7 @@ __all__ = ["SCHEMA_VERSION", "Profile"]
 
 SCHEMA_VERSION = 1
 _T = TypeVar("_T")
+_ENDS = {"input": -1, "output": 1}
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ class Profile(Mapping[str, Estimate]):
     def joined(cls, parts: Sequence[Profile]) -> Profile:
         """One profile of the layers of several, which were measured with the same points.
 
+        The layers keep their order, but that the input comes first and the output last.
+
         Examples
         --------
         >>> a, b = (Profile((Layer(n),), {"twonn": {n: Estimate(1.0)}}) for n in "ab")
@@ -81,7 +84,12 @@ class Profile(Mapping[str, Estimate]):
         if len(parts) == 1:
             return first
         return cls(
-            tuple(layer for one in parts for layer in one.layers),
+            tuple(
+                sorted(
+                    (layer for one in parts for layer in one.layers),
+                    key=lambda layer: _ENDS.get(layer.name, 0),
+                )
+            ),
             {key: _merged([one.estimates[key] for one in parts]) for key in first.estimates},
             first.name,
             {label: cls.joined([one.classes[label] for one in parts]) for label in first.classes},

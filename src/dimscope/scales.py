@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,8 @@ def scale_curve(
         :class:`~dimscope.TwoNN` by default.
     blocks : iterable of int
         Into how many blocks the shuffled points are split, each number in its turn;
-        those that leave fewer than 20 points to a block are left out.
+        those that leave fewer than 20 points to a block, or not more than the estimator needs
+        neighbours, are left out.
     seed : int
         Of the shuffle.
     engine : Engine, optional
@@ -79,16 +81,24 @@ def scale_curve(
     True
     """
     estimator = TwoNN() if estimator is None else estimator
-    numbers = sorted(set(blocks))
+    if not isinstance(estimator, NeighborEstimator):
+        raise TypeError(
+            f"estimator is {estimator!r}; blocks are drawn of neighbours, so give one that reads "
+            "them, such as TwoNN(), Gride() or MLE()"
+        )
+    numbers = sorted({index(b) for b in blocks})
     if not numbers or numbers[0] < 1:
         raise ValueError("blocks must be whole numbers of at least 1")
     tell = progress or (lambda part: None)
     half = 0.5  # the search and the blocks take about as long
     neighbors = _neighbors(points, max(_RANKS, estimator.ranks), engine, lambda x: tell(half * x))
     n = neighbors.n_distinct
-    usable = [b for b in numbers if n // b >= _SMALLEST]
+    smallest = max(_SMALLEST, estimator.ranks + 1)
+    usable = [b for b in numbers if n // b >= smallest]
     if not usable:
-        raise DegeneratePoints(f"{n} distinct points are too few for {numbers[0]} blocks of 20")
+        raise DegeneratePoints(
+            f"{n} distinct points are too few for {numbers[0]} blocks of {smallest}"
+        )
     order = np.random.default_rng(seed).permutation(n)
     done = itertools.count(1)
 

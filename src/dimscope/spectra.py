@@ -23,6 +23,7 @@ __all__ = ["Gap", "Spectrum", "spectrum"]
 
 _VALUES = 1 << 22  # of a block, in float64
 _LEAST = 1e-145  # factors whose squares stay well within range
+_ROUNDING = 1e-14  # a spread of less than this part of the values is rounding
 
 
 @dataclass(frozen=True)
@@ -190,29 +191,28 @@ def spectrum(points: Any, *, normalized: bool = False) -> Spectrum:
 
     checked = as_points(points)
     n, width = checked.n_points, checked.n_features
-    if not _LEAST < checked.scale < 1 / _LEAST:
-        raise BadPoints(
-            f"the largest absolute value is {checked.max_abs:.3g}: float64 does not hold variances "
-            "of that size; multiply the points by a constant"
-        )
+    if checked.scale < _LEAST:
+        raise _out_of_range(checked.max_abs)
+    shifted = _Shifted(checked)
     square = np.zeros((min(n, width),) * 2)
     if width <= n:
-        mean, factor = _moments(checked, normalized)
+        mean, factor = _moments(shifted, normalized)
         for rows in spans(n, max(1, _VALUES // width)):
-            block = (_scaled(checked, rows, slice(None)) - mean) * factor
+            block = (shifted.block(rows, slice(None)) - mean) * factor
             square += block.T @ block
     else:
         for columns in spans(width, max(1, _VALUES // n)):
-            block = _scaled(checked, slice(None), columns)
+            block = shifted.block(slice(None), columns)
             block = block - block.mean(axis=0)
             if normalized:
-                block *= _inverse(np.sqrt((block**2).sum(axis=0) / (n - 1)))
+                spread = np.sqrt((block**2).sum(axis=0) / (n - 1))
+                block *= _inverse(spread, shifted.sizes[columns])
             square += block @ block.T
-    if not _vary(checked):
-        raise DegeneratePoints(f"all {n} points are the same: they have no variance")
     values = eigh(square / (n - 1), eigvals_only=True, overwrite_a=True)[::-1]
+    if normalized and not values[0] > 0:
+        raise DegeneratePoints(f"no feature of the {n} points varies but for rounding")
     if not normalized:
-        values = values / checked.scale**2
+        values = values / shifted.unit**2
     provenance = Provenance(
         "spectrum", {"shape": [n, width], "normalized": normalized}, versions("scipy")
     )
@@ -220,34 +220,62 @@ def spectrum(points: Any, *, normalized: bool = False) -> Spectrum:
     return Spectrum(np.maximum(values[:most], 0), n, width, normalized, provenance)
 
 
-def _vary(points: Points) -> bool:
-    """Whether any row differs from the first, to the last digit."""
-    first = points.block(slice(0, 1))
-    several = spans(points.n_points, max(1, _VALUES // points.n_features))
-    return any((points.block(rows) != first).any() for rows in several)
+class _Shifted:
+    """Points less the first of them, in a unit in which their squares stay in range.
+
+    So a feature that does not vary is exactly zero, however large it is.
+
+    Parameters
+    ----------
+    points : Points of shape (n_points, n_features)
+    """
+
+    def __init__(self, points: Points) -> None:
+        self.points, self.unit = points, 1.0
+        self._first = np.zeros((1, points.n_features))
+        self.sizes = np.zeros(points.n_features)  # largest absolute value of every feature
+        self._first = self.block(slice(0, 1), slice(None))
+        largest = 0.0
+        for rows in spans(points.n_points, max(1, _VALUES // points.n_features)):
+            block = self.block(rows, slice(None))
+            largest = max(largest, float(np.abs(block).max()))
+            np.maximum(self.sizes, np.abs(block + self._first).max(axis=0), out=self.sizes)
+        if not largest:
+            raise DegeneratePoints(
+                f"all {points.n_points} points are the same: they have no variance"
+            )
+        if not _LEAST < largest < 1 / _LEAST:
+            raise _out_of_range(largest)
+        self.unit = 2.0 ** -np.ceil(np.log2(largest))
+        self.sizes *= self.unit
+
+    def block(self, rows: slice, columns: slice) -> NDArray[np.float64]:
+        """Values between -1 and 1, once the unit is known."""
+        values = self.points.block(rows, columns, np.dtype(np.float64))
+        return np.asarray((values - self._first[:, columns]) * self.unit)
 
 
-def _scaled(points: Points, rows: slice, columns: slice) -> NDArray[np.float64]:
-    """Values between -1 and 1, so that their squares stay in range."""
-    return points.block(rows, columns, np.dtype(np.float64)) * points.scale
+def _out_of_range(size: float) -> BadPoints:
+    return BadPoints(
+        f"the points differ by up to {size:.3g}: float64 does not hold variances of that size; "
+        "multiply the points by a constant"
+    )
 
 
 def _moments(
-    points: Points, normalized: bool
+    shifted: _Shifted, normalized: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | float]:
     """Mean of every feature and what to multiply it by; two passes, to lose no digits."""
-    n, width = points.n_points, points.n_features
+    n, width = shifted.points.n_points, shifted.points.n_features
     several = spans(n, max(1, _VALUES // width))
-    mean = sum(_scaled(points, rows, slice(None)).sum(axis=0) for rows in several) / n
+    mean = sum(shifted.block(rows, slice(None)).sum(axis=0) for rows in several) / n
     if not normalized:
         return np.asarray(mean), 1.0
-    squares = sum(
-        ((_scaled(points, rows, slice(None)) - mean) ** 2).sum(axis=0) for rows in several
-    )
-    return np.asarray(mean), _inverse(np.sqrt(squares / (n - 1)))
+    squares = sum(((shifted.block(rows, slice(None)) - mean) ** 2).sum(axis=0) for rows in several)
+    return np.asarray(mean), _inverse(np.sqrt(squares / (n - 1)), shifted.sizes)
 
 
-def _inverse(spread: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 / spread; 0 for features that do not vary but for rounding."""
-    varies = spread > 1e-14
+def _inverse(spread: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1 / spread; 0 for features that do not vary but for the rounding of their own values."""
+    varies = spread > _ROUNDING * sizes
     return np.where(varies, 1 / np.where(varies, spread, 1), 0)

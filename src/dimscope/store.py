@@ -200,6 +200,14 @@ def opened(folder: Folder, about: Mapping[str, Any], owner: object = None) -> St
             if one["array"] is not None
         }
         names = about["class_names"]
+        if len({layer.name for layer in layers}) < len(layers):
+            raise KeyError("two layers of one name")
+        for layer in layers:
+            if layer.name in arrays and arrays[layer.name].shape != (
+                about["n_points"],
+                layer.n_features,
+            ):
+                raise KeyError(f"the shape of {layer.name}")
         return StoredActivations(
             arrays,
             layers,
@@ -210,7 +218,9 @@ def opened(folder: Folder, about: Mapping[str, Any], owner: object = None) -> St
             Provenance.from_dict(about["provenance"]),
             str(folder),
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except BadSource:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
         raise BadSource(f"{folder} is damaged: {error!r} in what it says of itself") from error
 
 
@@ -231,19 +241,38 @@ def open_array_of(folder: Folder, name: str, owner: object = None) -> Chunked:
         if all(about.get(key) == value for key, value in _PLAIN.items()):
             grid = about["chunk_grid"]["configuration"]["chunk_shape"]
             rows, columns = about["shape"]
+            if len(grid) != 2 or min(rows, columns, *grid) < 1:
+                raise BadSource(f"{folder} is damaged: {name} has shape {about['shape']}")
             dtype = np.dtype(about["data_type"]).newbyteorder("<")
             return ChunkFiles(folder.path / name, (rows, columns), tuple(grid), dtype, owner)
     try:
-        return ZarrChunks(zarr.open_array(f"{folder}/{name}", mode="r"), owner)
+        array = zarr.open_array(f"{folder}/{name}", mode="r")
     except FileNotFoundError:
         raise BadSource(f"{folder} is damaged: there is no array {name}") from None
+    # Zarr reads a chunk that is not there as zeros
+    if array.nchunks_initialized < array.nchunks:
+        raise BadSource(
+            f"{folder} is damaged: {array.nchunks - array.nchunks_initialized} of "
+            f"{array.nchunks} chunks of {name} are missing; copy it again, or capture again"
+        )
+    return ZarrChunks(array, owner)
 
 
 def read_labels(folder: Folder, known: Mapping[str, Any] | None) -> NDArray[Any] | None:
     """The labels in a folder, if all rows have any, by what is known of them."""
     if known is None:
         return None
-    found: NDArray[Any] = np.asarray(need_zarr().open_array(f"{folder}/labels", mode="r")[:])
+    try:
+        array = need_zarr().open_array(f"{folder}/labels", mode="r")
+        lost = array.nchunks_initialized < array.nchunks
+        found: NDArray[Any] = np.asarray(array[:])
+    except (OSError, ValueError):
+        lost = True
+    if lost:
+        raise BadSource(
+            f"{folder} is damaged: its labels are missing or cut short; copy it again, or capture "
+            "again"
+        )
     if known["words"] is not None:
         found = np.asarray(known["words"])[found]
     return found.astype(known["dtype"] if known["words"] is None else found.dtype)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dimscope.errors import BadPoints
 from dimscope.points import as_points
 from dimscope.threads import spans
 
@@ -38,7 +39,7 @@ def surrogate(points: Any, n_points: int | None = None, *, seed: int = 0) -> NDA
     Raises
     ------
     BadPoints
-        If the points are no array of finite numbers.
+        If the points are no array of finite numbers, or too large for a cloud about them.
 
     Notes
     -----
@@ -61,8 +62,14 @@ def surrogate(points: Any, n_points: int | None = None, *, seed: int = 0) -> NDA
     mixing = np.random.default_rng(seed).standard_normal((drawn, n)) / np.sqrt(n - 1)
     result = np.empty((drawn, checked.n_features))
     for columns in spans(checked.n_features, max(1, _VALUES // n)):
-        block = checked.block(slice(None), columns, np.dtype(np.float64))
+        block = checked.block(slice(None), columns, np.dtype(np.float64)) * checked.scale
         mean = block.mean(axis=0)
         np.matmul(mixing, block - mean, out=result[:, columns])
         result[:, columns] += mean
+    result /= checked.scale
+    if not np.isfinite(result).all():
+        raise BadPoints(
+            f"the largest absolute value is {checked.max_abs:.3g}: float64 does not hold a cloud "
+            "about it; multiply the points by a constant"
+        )
     return result

@@ -124,3 +124,21 @@ def test_layers_that_fail_are_kept_in_their_place(no_room):
     assert found.to_frame().equals(wanted.to_frame())
     assert [one.reason for one in found.values()] == [one.reason for one in wanted.values()]
     assert any("one row for each" in one.reason for one in wanted.values())
+
+
+def test_layers_that_share_their_points_stay_together(no_room):
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.h, self.a, self.b = nn.Linear(5, 20), nn.Linear(20, 50), nn.Linear(20, 50)
+
+        def forward(self, x):
+            h = self.h(x)
+            return self.a(h), self.b(h)
+
+    asked = {"layers": ["a", "b", "output"], "batch_size": 16}
+    wanted = ds.profile(Two(), X, **asked)
+    found = ds.profile(Two(), X, **asked, memory=4 * 60 * 50)
+    assert list(found) == list(wanted) == ["a", "b", "output"]
+    assert found.to_frame().equals(wanted.to_frame())

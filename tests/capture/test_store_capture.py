@@ -249,9 +249,9 @@ def test_a_complete_store_is_returned_without_running(tmp_path):
         ("seed", {"seed": 1}),
         ("batch size", {"batch_size": 5}),
         ("weights", {"model": Network().double()}),
-        ("first batch", {"batches": (X + 1, Y)}),
+        ("values of the data", {"batches": (X + 1, Y)}),
         ("rows of the data", {"batches": (X[:19], Y[:19])}),
-        ("first batch", {"batches": (X, Y + 1)}),
+        ("values of the data", {"batches": (X, Y + 1)}),
     ],
 )
 def test_another_capture_is_refused(tmp_path, complete, word, change):
@@ -361,7 +361,7 @@ def test_a_profile_within_a_budget_is_the_profile_in_memory(tmp_path):
     for name in wanted:
         assert found[name].dimension == wanted[name].dimension
         assert found[name].std_error == wanted[name].std_error
-    assert "running the network, layers to disk" in told
+    assert "running the network, on disk" in told
     out = tmp_path / "s.zarr"
     ds.profile(Network(), data, out=out, by_class=False)
     assert ds.profile(out)["hidden"].dimension == wanted["hidden"].dimension

@@ -66,12 +66,13 @@ def test_distances_are_those_of_direct_differences(dtype, scale, offset, method)
 def test_a_poor_search_says_so(method, parameters):
     points = np.random.default_rng(0).standard_normal((3000, 15))
     engine = ds.Approximate(method, sample=1000, parameters=parameters)
-    found = ds.nearest_neighbors(points, 2, engine)
+    with pytest.warns(ds.PoorRecall, match="of the nearest neighbours"):
+        found = ds.nearest_neighbors(points, 2, engine)
     exact, _ = brute_force(points)
     true, _ = recall(found.distances, exact)
     _, fraction, error, rows = stated(found.guarantee)
     assert rows == 1000
-    assert 0.05 < true < 0.95
+    assert 0.05 < true < 0.9
     assert abs(fraction - true) < 4 * error
     assert np.isfinite(found.distances).all()
 
@@ -139,7 +140,7 @@ def test_later_searches_use_the_lists(method, monkeypatch):
     for one in (order[:700], order[700:1400]):
         some = found.within(one)
         assert recall(some.distances, brute_force(points[one])[0])[0] > 0.99
-        assert some.guarantee == found.guarantee
+        assert some.guarantee == f"{found.guarantee} among all points; not measured among some"
     assert sum(map(len, searched)) < 20
     few = found.within(order[:10])  # lists hold too few of them: searched again
     np.testing.assert_allclose(few.distances, brute_force(points[order[:10]])[0], rtol=1e-6)
@@ -157,7 +158,7 @@ def test_what_is_no_engine():
         ds.Approximate("annoy")
     with pytest.raises(ValueError, match="at least one row"):
         ds.Approximate(sample=0)
-    with pytest.raises(TypeError, match="nonsense"):
+    with pytest.raises(ValueError, match="nonsense"):
         ds.nearest_neighbors(cloud(), 2, ds.Approximate("faiss-ivf", parameters={"nonsense": 1}))
     with pytest.raises(ds.BadPoints, match=r"points\.compute\(\) for a dask array"):
         ds.nearest_neighbors(da.from_array(cloud()), 2, ds.Approximate())

@@ -30,7 +30,7 @@ def test_one_search_serves_all(monkeypatch):
 
     monkeypatch.setattr(inputs, "Search", counted)
     estimate(POINTS, [TwoNN(), Resampled(TwoNN()), TwoNN(fit="triplets")])
-    assert searches == [Resampled().ranks]
+    assert searches == [Resampled().wished]
 
 
 def test_neighbours_are_taken_as_they_are():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dimscope import Resampled, TwoNN, nearest_neighbors
+from dimscope import PCA, Neighbors, Resampled, TwoNN, nearest_neighbors
 from dimscope.errors import DegeneratePoints
 from dimscope.manifolds import sphere
 
@@ -48,15 +48,27 @@ def test_duplicates_never_meet_in_a_subset():
 
 
 def test_ranks_grow_as_less_is_kept():
-    assert Resampled(keep=0.99).ranks < Resampled(keep=0.9).ranks < Resampled(keep=0.5).ranks
-    assert Resampled(keep=0.01).ranks == 16
+    assert Resampled(keep=0.99).wished < Resampled(keep=0.9).wished < Resampled(keep=0.5).wished
+    assert Resampled(keep=0.01).wished == 16
 
 
 def test_few_points_or_neighbours_are_said():
-    with pytest.raises(DegeneratePoints, match="neighbours"):
-        Resampled()(POINTS[:4])
-    with pytest.raises(DegeneratePoints, match="search with k=7"):
-        Resampled()(nearest_neighbors(POINTS))
+    with pytest.raises(DegeneratePoints, match="do not have 2 neighbours each"):
+        Resampled()(POINTS[:3])
+    given = nearest_neighbors(POINTS)
+    by_hand = Neighbors(given.distances, given.indices)
+    with pytest.raises(DegeneratePoints, match="give Neighbors with more neighbours"):
+        Resampled()(by_hand)
+
+
+def test_few_points_and_few_neighbours_suffice():
+    assert len(Resampled()(POINTS[:6]).resamples) == 5
+    assert Resampled()(nearest_neighbors(POINTS)).resamples == Resampled()(POINTS).resamples
+
+
+def test_only_estimators_that_read_neighbours_are_resampled():
+    with pytest.raises(TypeError, match="one that reads them"):
+        Resampled(PCA())
 
 
 @pytest.mark.parametrize("wrong", [{"n": 1}, {"keep": 0}, {"keep": 1}, {"keep": 1.5}])

@@ -13,7 +13,7 @@ from torch import Tensor
 from dimscope.capturing.tensors import map_tensors, tensors_in
 from dimscope.errors import BadSource
 
-__all__ = ["Batch", "as_batch", "as_tensor"]
+__all__ = ["Batch", "as_batch", "as_labels", "as_tensor"]
 
 LABEL_KEYS = ("labels", "label")
 
@@ -65,7 +65,7 @@ def as_batch(batch: Any) -> Batch:
             "(inputs, labels), or a dict of tensors"
         )
     n_rows = len(tensors[0])
-    return Batch(inputs, _as_labels(labels, n_rows), n_rows)
+    return Batch(inputs, as_labels(labels, n_rows), n_rows)
 
 
 def as_tensor(value: Any) -> Any:
@@ -77,8 +77,8 @@ def as_tensor(value: Any) -> Any:
     return value
 
 
-def _as_labels(labels: Any, n_rows: int) -> np.ndarray[Any, Any] | None:
-    """Labels as an array, if they are one class for each row."""
+def as_labels(labels: Any, n_rows: int) -> np.ndarray[Any, Any] | None:
+    """Labels as an array, if they are one class for each row: whole numbers or words."""
     if labels is None:
         return None
     values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)

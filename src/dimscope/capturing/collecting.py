@@ -14,13 +14,14 @@ from torch import nn
 
 from dimscope.activations import Activations
 from dimscope.capturing.batches import Batch
+from dimscope.capturing.failures import failures_of
 from dimscope.capturing.preparing import Session
 from dimscope.capturing.ranks import Ranks, joined
 from dimscope.capturing.readout import Readout
 from dimscope.capturing.selection import Layers
 from dimscope.capturing.shares import Follower, Leader
 from dimscope.capturing.temporary import Temporary
-from dimscope.capturing.writing import Writer, failures_of
+from dimscope.capturing.writing import Writer
 from dimscope.errors import BadSource
 from dimscope.folders import Folder, need_zarr
 from dimscope.plans import Plan, budget_from
@@ -110,9 +111,10 @@ def capture(
     The choice is made while the first batch runs: every candidate is copied the moment it
     exists, so operations in place do not change it, and what is not selected is dropped.
 
-    Two captures are the same if weights, layers, readout, forward function, numbers, seed,
-    batch size, rows drawn and the values of the first batch are; functions are known by their
-    names. Later batches are taken to come in the same order again.
+    Two captures are the same if modules, weights, layers, readout, forward function, numbers,
+    seed, batch size, rows drawn and data are; functions are known by their code. All values
+    of an array are compared; of a data set the first and the last batch, of what can only
+    be iterated the first. The others are taken to come in the same order again.
 
     Many ranks call this function with the same arguments, on one machine, each with the
     network on its own device. The store has the same bytes as that of one process whose
@@ -277,4 +279,6 @@ class Keeper:
 
 def _joined(labels: list[np.ndarray[Any, Any] | None]) -> np.ndarray[Any, Any] | None:
     known = [one for one in labels if one is not None]
-    return np.concatenate(known) if known and len(known) == len(labels) else None
+    if not known or len(known) < len(labels) or len({one.dtype.kind == "U" for one in known}) > 1:
+        return None  # words in one batch and numbers in another name no classes
+    return np.concatenate(known)

@@ -94,7 +94,8 @@ def _label_of(item: Any) -> Any:
     else:
         value = item[1] if isinstance(item, tuple | list) and len(item) == 2 else None
     if isinstance(value, Tensor | np.ndarray | np.generic):
-        value = value.item() if value.size == 1 or isinstance(value, Tensor) else None
+        count = value.numel() if isinstance(value, Tensor) else value.size
+        value = value.item() if count == 1 else None
     return value if isinstance(value, int | str) else None
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dimscope.folders import Folder, need_zarr
+from dimscope.folders import WHOLE, Folder, need_zarr
 
 __all__ = ["add_labels"]
 
@@ -63,7 +63,8 @@ def add_labels(
         known = {**known, "words": words}
         place = {word: code for code, word in enumerate(words)}
         codes = np.array([place[word] for word in labels.tolist()])
-    array = zarr.open_array(f"{folder}/labels", mode="r+")
+    with zarr.config.set(WHOLE):
+        array = zarr.open_array(f"{folder}/labels", mode="r+")
     array.resize((start + len(labels),))
     array[start:] = codes.astype(np.int64)
     return known

@@ -40,8 +40,8 @@ def captured(
     Yields
     ------
     Activations
-        Of the first layers, the next, and so on. The rows are the same in every group, and a
-        network that draws random numbers draws the same ones again.
+        Of some layers, then of others, until all had their turn. The rows are the same in
+        every group, and a network that draws random numbers draws the same ones again.
 
     Examples
     --------
@@ -72,7 +72,8 @@ def captured(
                 progress(rows + number * total, total * plans[0].passes)
 
         session = Session(model, batches, layers, only=only, **options)
-        keeper = Keeper(session, budget, told if only is None else None, ran, repeats=True)
+        first = only is None
+        keeper = Keeper(session, budget, told if first else None, ran, repeats=first)
         keeper.run(Ranks())
         return keeper.result()
 

@@ -6,16 +6,16 @@ import hashlib
 import json
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
+from operator import index
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from dimscope.capturing.allocator import reused_memory
-from dimscope.capturing.batches import Batch
-from dimscope.capturing.fingerprints import weights_sha256
+from dimscope.capturing.fingerprints import architecture_sha256, function_of, weights_sha256
+from dimscope.capturing.identities import batch_sha256
 from dimscope.capturing.readout import Readout, as_readout
 from dimscope.capturing.recording import Recorder
 from dimscope.capturing.running import Run, evaluating
@@ -23,7 +23,6 @@ from dimscope.capturing.selection import Layers, Selection
 from dimscope.capturing.streams import open_batches
 from dimscope.capturing.structure import Structure, unwrap
 from dimscope.capturing.temporary import room
-from dimscope.capturing.tensors import tensors_in
 from dimscope.capturing.tracing import Tracer
 from dimscope.capturing.writing import Writer
 from dimscope.errors import BadSource
@@ -58,6 +57,8 @@ class Session:
     ) -> None:
         if not isinstance(model, nn.Module):
             raise BadSource(f"model is a {type(model).__name__}; give a torch.nn.Module")
+        seed = index(seed)  # a number of NumPy is not one that JSON holds
+        per_class = None if per_class is None else index(per_class)
         selection = Selection(layers)
         self.readout = as_readout(readout)
         self.stream = open_batches(
@@ -77,6 +78,9 @@ class Session:
             "seed": seed,
         }
         self._n_points = n_points
+        self._functions: dict[str, Any] = {"readout": readout, "forward": forward}
+        if callable(layers):
+            self._functions["layers"] = layers
 
     def ready(self) -> ExitStack:
         """Evaluation mode, hooks and reused memory, until the context ends."""
@@ -123,33 +127,26 @@ class Session:
     def identity(self) -> dict[str, Any]:
         """What makes this capture the same as one that was begun before.
 
-        The data are known by how many rows were drawn, which, and the values of the first
-        batch.
+        Data that lie in an array are known by all their values; others by how many rows were
+        drawn, which, and the first and the last batch.
         """
         first = self.stream.first()
+        values = [batch_sha256(one) for one in self.stream.known(first)]
         rows = np.concatenate([np.empty(0, np.int64), *self.stream.parts]).astype("<i8")
+        functions = {key: function_of(one) for key, one in self._functions.items()}
         identity = {
             **self._asked,
+            **functions,
             "n_points": self._n_points,
             "weights": weights_sha256(self.network),
+            "architecture": architecture_sha256(self.network),
             "batch size": first.n_rows,
             "rows of the data": [self.stream.n_points, hashlib.sha256(rows.tobytes()).hexdigest()],
-            "first batch of the data": _sha256(first),
+            "values of the data": hashlib.sha256("".join(values).encode()).hexdigest(),
         }
         # as it is read back from a file: numbers of NumPy are numbers
         plain: dict[str, Any] = json.loads(json.dumps(identity, default=int))
         return plain
-
-
-def _sha256(batch: Batch) -> str:
-    total = hashlib.sha256()
-    for tensor in tensors_in(batch.inputs):
-        total.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        values = tensor.detach().cpu().contiguous().reshape(-1)
-        total.update(values.view(torch.uint8).numpy().tobytes())
-    if batch.labels is not None:
-        total.update(repr(batch.labels.tolist()).encode())
-    return total.hexdigest()
 
 
 def _name_of(function: Any) -> str:

@@ -27,7 +27,10 @@ class PrivateRandom:
         self._fork = torch.random.fork_rng(devices=self._devices)
         self._fork.__enter__()
         if self._states is None:
-            torch.manual_seed(self._seed)
+            torch.default_generator.manual_seed(self._seed)
+            for device in self._devices:
+                with torch.cuda.device(device):
+                    torch.cuda.manual_seed(self._seed)
             return
         torch.set_rng_state(self._states[0])
         for device, state in zip(self._devices, self._states[1], strict=True):

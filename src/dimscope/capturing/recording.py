@@ -190,15 +190,13 @@ class Recorder:
         self.columns = {k: c for k, c in self.columns.items() if id(c) in kept}
 
     @property
-    def widths(self) -> list[tuple[str, int]]:
-        """Name of each chosen layer, and the bytes that it adds to a row."""
-        seen: set[int] = set()
-        found = []
+    def widths(self) -> list[tuple[tuple[str, ...], int]]:
+        """Names of the chosen layers that share a column, and the bytes of a row of it."""
+        found: dict[int, tuple[tuple[str, ...], int]] = {}
         for one in self.chosen:
-            new = id(one.column) not in seen
-            seen.add(id(one.column))
-            found.append((one.layer.name, one.column.row_bytes if new else 0))
-        return found
+            names, _ = found.get(id(one.column), ((), 0))
+            found[id(one.column)] = (*names, one.layer.name), one.column.row_bytes
+        return list(found.values())
 
     def reserve(self) -> None:
         """Make room for all rows, where their number is known."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dimscope.capturing.identities import differing
 from dimscope.capturing.labelling import add_labels
 from dimscope.capturing.recording import Recorder
 from dimscope.capturing.writing import Writer
@@ -112,8 +113,7 @@ class Follower(Writer):
         self._folder, self._owner = folder, None
         self._about = completed(folder)
         known = self._about or folder.read_json(JOURNAL) or {}
-        before = known.get("identity", {})
-        differ = [key for key in identity if before.get(key) != identity[key]]
+        differ = differing(known, identity)
         if differ:
             raise BadSource(f"its capture is not that of rank 0, with other {', '.join(differ)}")
         if self._about is not None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, default_collate
 
-from dimscope.capturing.batches import Batch, as_batch, as_tensor
+from dimscope.capturing.batches import Batch, as_batch, as_labels, as_tensor
 from dimscope.capturing.drawing import draw, labels_of
 from dimscope.capturing.files import open_data
 from dimscope.errors import BadPoints, BadSource
@@ -44,6 +44,8 @@ class Stream:
     parts : list of array of int
         The rows of each batch of what can be indexed; then ``batches`` reads them by
         ``fetch``.
+    is_array : bool
+        Whether reading all of them costs little.
     """
 
     batches: Iterable[Batch]
@@ -52,6 +54,13 @@ class Stream:
     class_names: tuple[str, ...] | None = None
     parts: list[_Rows] = field(default_factory=list)
     fetch: Callable[[_Rows], Batch] | None = None
+    is_array: bool = False
+
+    def known(self, first: Batch) -> Iterator[Batch]:
+        """The batches by which the data are told from others, of which the first was read."""
+        yield first
+        if self.fetch is not None:
+            yield from map(self.fetch, self.parts[1:] if self.is_array else self.parts[1:][-1:])
 
     def first(self) -> Batch:
         """The first batch; it stays in the stream."""
@@ -118,7 +127,9 @@ def open_batches(
     rows = draw(source.n, n_points, per_class, seed, source.labels)
     parts = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
     how = "sample" if some else "all"
-    return Stream(map(source.fetch, parts), len(rows), how, names, parts, source.fetch)
+    return Stream(
+        map(source.fetch, parts), len(rows), how, names, parts, source.fetch, source.is_array
+    )
 
 
 @dataclass(frozen=True)
@@ -128,14 +139,15 @@ class _Indexed:
     n: int
     fetch: Callable[[_Rows], Batch]
     labels: Callable[[], np.ndarray[Any, Any] | None]
+    is_array: bool = False
 
 
 def _as_indexed(data: Any) -> _Indexed | None:
     if isinstance(data, np.ndarray | Tensor):
         data = (data, None)
     if isinstance(data, tuple) and len(data) == 2 and _are_rows(*data):
-        labels = None if data[1] is None else np.asarray(data[1])
-        return _Indexed(len(data[0]), _rows_of(data[0], labels), lambda: labels)
+        labels = as_labels(data[1], len(data[0]))
+        return _Indexed(len(data[0]), _rows_of(data[0], labels), lambda: labels, is_array=True)
     if isinstance(data, IterableDataset | DataLoader | list | tuple | Mapping):
         return None
     if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
@@ -201,9 +213,11 @@ def _limit(
     """Take the first rows, in all or of each class."""
     left = n_points
     taken: dict[Any, int] = {}
+    n_rows = 0
     for batch in batches:
         if batch.n_rows == 0:
             continue
+        n_rows += batch.n_rows
         if per_class is not None:
             if batch.labels is None:
                 raise BadPoints("per_class needs labels, but the batches have none")
@@ -221,6 +235,13 @@ def _limit(
             left -= batch.n_rows
             if left <= 0:
                 return
+    if left is not None and n_rows:
+        raise BadPoints(f"n_points is {n_points}, but the data have {n_rows} rows; ask for fewer")
+    for label, count in taken.items():
+        if per_class is not None and count < per_class:
+            raise BadPoints(
+                f"class {label} has {count} rows but per_class is {per_class}; ask for fewer"
+            )
 
 
 def _check(batches: Iterator[Batch]) -> Iterator[Batch]:

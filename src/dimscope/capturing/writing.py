@@ -16,12 +16,14 @@ import numpy as np
 
 from dimscope.activations import Layer
 from dimscope.capturing.columns import Column
+from dimscope.capturing.failures import failures_of
+from dimscope.capturing.identities import differing
 from dimscope.capturing.labelling import add_labels
 from dimscope.capturing.readout import Readout
 from dimscope.capturing.recording import Chosen, Recorder
 from dimscope.chunks import ZarrChunks, chunk_shape
-from dimscope.errors import BadPoints, BadSource
-from dimscope.folders import Folder, need_zarr
+from dimscope.errors import BadSource
+from dimscope.folders import WHOLE, Folder, need_zarr
 from dimscope.provenance import Provenance
 from dimscope.store import (
     ATTRIBUTE,
@@ -33,25 +35,7 @@ from dimscope.store import (
     opened,
 )
 
-__all__ = ["Writer", "failures_of"]
-
-
-def failures_of(chosen: list[Chosen]) -> dict[str, str]:
-    """Layers that have no points, and why.
-
-    Raises
-    ------
-    BadPoints
-        If that is all of them.
-    """
-    failures = {
-        one.layer.name: one.column.reason for one in chosen if one.column.reason is not None
-    }
-    if len(failures) == len(chosen):
-        first = next(iter(failures), None)
-        reason = f"; {first!r}: {failures[first]}" if first is not None else ""
-        raise BadPoints(f"none of the {len(failures)} selected layers has points{reason}")
-    return failures
+__all__ = ["Writer"]
 
 
 class Writer:
@@ -92,7 +76,6 @@ class Writer:
     ) -> None:
         self._zarr = need_zarr()
         self._folder, self._owner, self._home = folder, owner, folder
-        folder.tidy()
         about = completed(folder)
         journal = folder.read_json(JOURNAL) if about is None else None
         self._about = about
@@ -103,6 +86,7 @@ class Writer:
             )
         if known is not None:
             self._check_same(known, identity)
+            folder.tidy()
         self._state: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "identity": identity,
@@ -129,8 +113,7 @@ class Writer:
                 f"{self._folder} was begun by another version of dimscope; give another path as "
                 "out, or remove it"
             )
-        before = known.get("identity", {})
-        differ = [key for key in identity if before.get(key) != identity[key]]
+        differ = differing(known, identity)
         if differ:
             raise BadSource(
                 f"{self._folder} holds another capture, with other {', '.join(differ)}; give "
@@ -203,9 +186,9 @@ class Writer:
 
     def _array(self, name: str) -> Any:
         if self._folder.path is None:
-            return ZarrChunks(
-                self._zarr.open_array(f"{self._folder}/layers/{name}", mode="r+"), self._owner
-            )
+            with self._zarr.config.set(WHOLE):
+                array = self._zarr.open_array(f"{self._folder}/layers/{name}", mode="r+")
+            return ZarrChunks(array, self._owner)
         return open_array_of(self._folder, f"layers/{name}", self._owner)
 
     def add(
@@ -235,15 +218,31 @@ class Writer:
         self._home.write_json(JOURNAL, self._state)
 
     def resume(self, recorder: Recorder, readout: Readout) -> None:
-        """Have a recorder go on after the rows that are written."""
+        """Have a recorder go on after the rows that are written.
+
+        Raises
+        ------
+        BadSource
+            If some of them, or of what is known of them, are not there.
+        """
+        try:
+            self._resume(recorder, readout)
+        except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+            raise BadSource(
+                f"{self._folder}/{JOURNAL} is damaged: {error!r}; give another path as out, or "
+                "remove the store"
+            ) from error
+
+    def _resume(self, recorder: Recorder, readout: Readout) -> None:
         columns: dict[str, Column] = {}
         for key, about in self._state["columns"].items():
             column = columns[key] = Column(key, readout)
             if about["reason"] is not None:
                 column.fail(about["reason"])
             else:
-                sink = self._array(about["array"]).write
-                column.resume(about["n_features"], about["dtype"], self.n_rows, sink)
+                array = self._array(about["array"])
+                array.check(range(self.first, self.n_rows))
+                column.resume(about["n_features"], about["dtype"], self.n_rows, array.write)
         chosen = []
         for one in self._state["layers"]:
             layer = Layer(**{k: v for k, v in one.items() if k != "column"})

@@ -7,6 +7,7 @@ data that cannot be measured. Standard output holds results only.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -285,6 +286,10 @@ def main(arguments: list[str] | None = None) -> None:
     warnings.showwarning = _warn
     try:
         app(arguments)
-    except DimscopeError as error:
-        print(f"dimscope: {error}", file=sys.stderr)
+    except (ValueError, TypeError, OSError) as error:
+        # what was given is wrong; DIMSCOPE_TRACEBACK=1 shows where that was noticed
+        if os.environ.get("DIMSCOPE_TRACEBACK"):
+            raise
+        kind = "" if isinstance(error, DimscopeError) else f"{type(error).__name__}: "
+        print(f"dimscope: {kind}{error}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -63,6 +63,11 @@ class Estimator(ABC):
         """Number of neighbours of each point that are needed; 0 for none."""
         return 0
 
+    @property
+    def wished(self) -> int:
+        """Number of neighbours that serve, where there are as many; :attr:`ranks` or more."""
+        return self.ranks
+
     def relative_error(self, neighbors: Neighbors) -> float:
         """Standard error over the dimension, of what neighbours give; 0 if it needs none."""
         return 0.0
@@ -226,7 +231,7 @@ def _tie_fraction(neighbors: Neighbors, near: int, far: int) -> float:
         warnings.warn(
             f"{fraction:.1%} of the points have r{near} = r{far}, as in discrete or quantised "
             "data; the dimension is biased upward. Use values before they were rounded, or look at "
-            "larger scales (rank_curve); for counts and categories use I3D",
+            "larger scales (rank_curve); for counts use I3D",
             TiedPoints,
             stacklevel=4,
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dimscope.errors import BadPoints, TiedPoints
+from dimscope.errors import BadPoints, DegeneratePoints, TiedPoints
 from dimscope.neighbors import Engine, Neighbors, Sampled, Search, distinct_rows
 from dimscope.points import Points, as_points
 from dimscope.spectra import Spectrum, spectrum
@@ -64,7 +64,10 @@ class Inputs:
         if isinstance(self.points, Neighbors):
             return self.points
         ranks = max((one.ranks for one in self._estimators), default=2)
-        search = Search(self.points, ranks, self._engine, progress=self._progress)
+        wished = max((one.wished for one in self._estimators), default=2)
+        search = Search(
+            self.points, wished, self._engine, at_most=wished > ranks, progress=self._progress
+        )
         if isinstance(search.engine, Sampled):
             return self._grown(search, search.engine)
         return search.every()
@@ -74,10 +77,17 @@ class Inputs:
         n = engine.first
         while True:
             found = search.sample(n)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", TiedPoints)  # said once, of the last sample
-                errors = [one.relative_error(found) for one in self._estimators]
-            error = max(errors, default=0.0)
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", TiedPoints)  # said once, of the last sample
+                    errors = [one.relative_error(found) for one in self._estimators]
+            except DegeneratePoints:  # perhaps of this sample only
+                if found.queries is None:
+                    raise
+                n = 4 * len(found.queries)
+                continue
+            # an estimator without an error asks for no sample
+            error = max((one for one in errors if not math.isnan(one)), default=0.0)
             if not error > engine.rtol:
                 return found
             if found.queries is None:

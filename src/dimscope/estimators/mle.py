@@ -38,7 +38,8 @@ class MLE(NeighborEstimator):
     density:
 
     - ``inverse``: d = (N (k-1) - 1) / ((k-1) sum y), (k-1) N exponentials in all;
-    - ``dimension``: d = mean of (k-2) / ((k-1) y_i), unbiased for each point.
+    - ``dimension``: d = mean of (k-2) / ((k-1) y_i), unbiased for each point. At k = 3 it
+      has no finite variance, and so no standard error.
 
     Above a dimension of about 20 the result is a lower bound.
 
@@ -85,6 +86,11 @@ class MLE(NeighborEstimator):
         """Average over the points."""
         inverse = _inverse(neighbors, self.k)
         n = len(inverse)
+        if not inverse.sum() > 0:
+            raise DegeneratePoints(
+                f"all {self.k} neighbours of every point are at the same distance: they hold no "
+                "dimension"
+            )
         if self.average == "inverse":
             dimension = (n * (self.k - 1) - 1) / ((self.k - 1) * inverse.sum())
             scores = dimension * (1 - dimension * inverse)
@@ -92,7 +98,8 @@ class MLE(NeighborEstimator):
             _refuse_ties(inverse)
             local = (self.k - 2) / ((self.k - 1) * inverse)
             dimension = local.mean()
-            scores = local - dimension
+            # (k - 2) / ((k - 1) y) has a variance for k > 3 only
+            scores = local - dimension if self.k > 3 else None
         return Fit(dimension, scores, n, reach=self.k)
 
 
@@ -138,9 +145,13 @@ def local_dimension(points: Any, k: int = 20, engine: Engine | None = None) -> N
     """
     if k < 3:
         raise ValueError(f"k is {k}; at least 3 neighbours are needed")
-    if isinstance(points, Neighbors):
-        return _local(points, k)
-    found = nearest_neighbors(points, k, engine)
+    found = points if isinstance(points, Neighbors) else nearest_neighbors(points, k, engine)
+    found.refuse_sample("local_dimension")
+    if found.k < k:
+        raise DegeneratePoints(
+            f"local_dimension needs {k} neighbours of each point, but there are {found.k}; search "
+            f"with k={k}, or give k={found.k}"
+        )
     if not found.n_duplicates:
         return _local(found, k)
     raise DegeneratePoints(

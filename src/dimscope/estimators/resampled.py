@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from operator import index
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,7 +64,12 @@ class Resampled(NeighborEstimator):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.n < 2:
+        if not isinstance(self.estimator, NeighborEstimator):
+            raise TypeError(
+                f"estimator is {self.estimator!r}; subsets are drawn of neighbours, so give one "
+                "that reads them, such as TwoNN(), Gride() or MLE()"
+            )
+        if index(self.n) < 2:
             raise ValueError(f"n is {self.n}; a standard deviation needs at least 2 resamples")
         if not 0 < self.keep < 1:
             raise ValueError(f"keep is {self.keep}; it must be between 0 and 1")
@@ -75,6 +81,11 @@ class Resampled(NeighborEstimator):
 
     @property
     def ranks(self) -> int:
+        """Those of the estimator that is resampled."""
+        return self.estimator.ranks
+
+    @property
+    def wished(self) -> int:
         """Enough that a list seldom runs out in a subset."""
         needed = self.estimator.ranks
         k = needed
@@ -104,7 +115,8 @@ class Resampled(NeighborEstimator):
         """
         rng = np.random.default_rng(self.seed)
         for _ in range(self.n):
-            yield np.sort(rng.permutation(n_distinct)[: round(self.keep * n_distinct)])
+            kept = min(round(self.keep * n_distinct), n_distinct - 1)
+            yield np.sort(rng.permutation(n_distinct)[:kept])
 
     def evaluate(self, neighbors: Neighbors) -> Fit:
         """Evaluate the estimator on all points, then on each subset."""

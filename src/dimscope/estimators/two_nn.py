@@ -91,6 +91,11 @@ class TwoNN(NeighborEstimator):
         n = len(ratio)
         kept = n if self.fit == "triplets" else math.floor((1 - self.discard) * n + 1e-9)
         fitter = regression if self.fit == "regression" else censored_likelihood
+        if kept < 2 and self.fit == "triplets":
+            raise DegeneratePoints(
+                f"{len(every)} distinct points hold only {n} triplet that shares no point with "
+                "another; give more points"
+            )
         if kept < 2:
             raise DegeneratePoints(
                 f"only {kept} of {n} distinct points can be used by {self!r}; "

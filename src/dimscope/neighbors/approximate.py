@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dimscope.errors import PoorRecall
 from dimscope.neighbors.centring import Centred
 from dimscope.neighbors.certified import Listed, certified_rows, measure
 from dimscope.neighbors.libraries import faiss_lists, pynndescent_lists
@@ -26,6 +28,7 @@ __all__ = ["approximate_neighbors", "recall"]
 
 _WIDTH = 30  # neighbours that the library lists: its recall, and later searches among some points
 _SHORT = 0.01  # fraction of lists that are worth an exact search to fill them
+_POOR = 0.9  # recall below which a warning is given
 _ROWS = 4096  # converted at a time
 _SAME = 1 + 1e-6  # distances closer than the accuracy of the exact engine are the same
 
@@ -83,6 +86,13 @@ def approximate_neighbors(
     rows = np.random.default_rng(engine.seed).permutation(n)[: engine.sample]
     exact, *_ = certified_rows(kernel, rows, k)
     fraction, error = recall(distances[rows], np.sqrt(exact) / kernel.unit)
+    if fraction < _POOR:
+        warnings.warn(
+            f"{engine.method} found only {fraction:.0%} of the nearest neighbours: the dimension "
+            "is that of the others. Give other parameters, another method, or use Sketched()",
+            PoorRecall,
+            stacklevel=2,
+        )
     if progress is not None:
         progress(1.0)
     package = "pynndescent" if engine.method == "pynndescent" else "faiss-cpu"

@@ -196,8 +196,11 @@ class DeviceTiles:
         return found
 
     def _centred(self, rows: Any, columns: slice, dtype: Any) -> Any:
-        values = (self.points.on_device(rows, columns) - self._centre[columns]).mul_(self.unit)
-        return values.to(dtype)
+        values = self.points.on_device(rows, columns)
+        # centred in the wider of the two types, or digits would be lost
+        wide = self._torch.promote_types(values.dtype, dtype)
+        centred = values.to(wide) - self._centre[columns].to(wide)
+        return centred.mul_(self.unit).to(dtype)
 
     def _bounds(
         self, rows: Any, dtype: Any, unit_roundoff: float, among: NDArray[np.intp] | None = None

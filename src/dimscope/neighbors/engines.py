@@ -14,6 +14,9 @@ from typing import Any
 __all__ = ["Approximate", "Engine", "Exact", "Sampled", "Sketched"]
 
 
+_FEWEST = 100  # of a sample: fewer say little of their own error
+
+
 @dataclass(frozen=True)
 class Engine:
     """Base of the engines."""
@@ -101,7 +104,7 @@ class Sampled(Engine):
     @property
     def first(self) -> int:
         """Points of the first round: enough if they were independent and none was censored."""
-        return math.ceil(self.rtol**-2)
+        return max(_FEWEST, math.ceil(self.rtol**-2))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["faiss_lists", "pynndescent_lists"]
 
+_CELLS, _GRAPH = ("nlist", "nprobe"), ("M", "efConstruction", "efSearch")
 _CELL = 39  # points of a cell below which faiss finds its centre doubtful
 
 
@@ -62,7 +63,8 @@ def pynndescent_lists(
     with warnings.catch_warnings():
         # lists that are not full are completed by the caller
         warnings.filterwarnings("ignore", "Failed to correctly find n_neighbors", UserWarning)
-        indices, distances = NNDescent(vectors, **options).neighbor_graph
+        with _told("pynndescent", parameters):
+            indices, distances = NNDescent(vectors, **options).neighbor_graph
     return distances[:, :width] ** 2, indices[:, :width].astype(np.intp)
 
 
@@ -92,8 +94,8 @@ def faiss_lists(
     ------
     BadSource
         If faiss is not installed.
-    TypeError
-        If a parameter is unknown.
+    ValueError
+        If a parameter is unknown, or the library refuses its value.
 
     Examples
     --------
@@ -105,9 +107,15 @@ def faiss_lists(
         import faiss
     except ImportError as error:
         raise BadSource(_missing("faiss-cpu")) from error
-    make = _cells if method == "faiss-ivf" else _graph
-    index = make(faiss, vectors, seed, **parameters)
-    squares, indices = index.search(vectors, width)
+    make, known = (_cells, _CELLS) if method == "faiss-ivf" else (_graph, _GRAPH)
+    unknown = set(parameters) - set(known)
+    if unknown:
+        raise ValueError(
+            f"{method} has no parameter {', '.join(sorted(unknown))}; it has {', '.join(known)}"
+        )
+    with _told(method, parameters):
+        index = make(faiss, vectors, seed, **parameters)
+        squares, indices = index.search(vectors, width)
     return squares, indices.astype(np.intp)
 
 
@@ -144,6 +152,20 @@ def _graph(
     with _one_thread(faiss):
         index.add(vectors)
     return index
+
+
+@contextlib.contextmanager
+def _told(library: str, parameters: Mapping[str, Any]) -> Iterator[None]:
+    """Say whose parameters are wrong where a library fails on them."""
+    try:
+        yield
+    except (TypeError, ValueError, RuntimeError) as error:
+        if not parameters:
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"{library} does not take parameters={dict(parameters)}: {reason}"
+        ) from error
 
 
 @contextlib.contextmanager

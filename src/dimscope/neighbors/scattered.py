@@ -185,8 +185,10 @@ def scattered_points(array: Any) -> ScatteredPoints:
     array = array.rechunk({0: _n_rows(array), 1: -1})
     points = ScatteredPoints(array, 0.0)
     tasks = [
-        dask.delayed(_survey)(chunk, int(start))
-        for chunk, start in zip(points.chunks(), points.edges[:-1], strict=True)
+        dask.delayed(_survey)(chunk, int(start), (int(stop - start), array.shape[1]))
+        for chunk, start, stop in zip(
+            points.chunks(), points.edges[:-1], points.edges[1:], strict=True
+        )
     ]
     found = dask.compute(*tasks)
     for wrong, _, _ in found:
@@ -210,10 +212,18 @@ def rows_of_chunk(chunk: Any, max_abs: float, rows: NDArray[np.intp] | None) -> 
     return Points(as_array(array), max_abs, rows)
 
 
-def _survey(chunk: Any, start: int) -> tuple[str | None, float, NDArray[np.uint64]]:
+def _survey(
+    chunk: Any, start: int, shape: tuple[int, int]
+) -> tuple[str | None, float, NDArray[np.uint64]]:
     with alone():
         # zero, not the chunk's own largest value: equal rows need the same dtype everywhere
         points = rows_of_chunk(chunk, 0.0, None)
+        if points.array.shape != shape:
+            wrong = (
+                f"the dask array says that its chunk at row {start} has shape {shape}, but it has "
+                f"{points.array.shape}; call points.compute_chunk_sizes() first"
+            )
+            return wrong, 0.0, np.empty(0, np.uint64)
         try:
             max_abs = largest_absolute(points.array, start)
         except BadPoints as error:  # returned, so that the first of all chunks is named

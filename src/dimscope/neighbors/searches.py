@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,6 +78,7 @@ class Search:
         at_most: bool = False,
         progress: Callable[[float], None] | None = None,
     ) -> None:
+        k = index(k)
         self.engine = Exact() if engine is None else engine
         if not isinstance(self.engine, Exact | Sketched | Sampled | Approximate):
             raise TypeError(f"engine must be an Engine such as Exact(), not {engine!r}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dimscope.errors import BadPoints, DegeneratePoints
+from dimscope.neighbors.lists import check_lists, numbers, positions
 from dimscope.provenance import Provenance
 
 if TYPE_CHECKING:
@@ -75,8 +76,8 @@ class Neighbors:
     n_distinct: int = 0
 
     def __post_init__(self) -> None:
-        distances = np.asarray(self.distances, dtype=np.float64)
-        indices = np.asarray(self.indices, dtype=np.intp)
+        distances = numbers(self.distances, "biuf", np.float64, "distances")
+        indices = numbers(self.indices, "iu", np.intp, "indices")
         object.__setattr__(self, "distances", distances)
         object.__setattr__(self, "indices", indices)
         if distances.ndim != 2 or distances.shape != indices.shape or distances.shape[1] < 2:
@@ -98,36 +99,31 @@ class Neighbors:
         if not self.n_distinct:
             object.__setattr__(self, "n_distinct", len(distances))
         if self.queries is not None:
-            object.__setattr__(self, "queries", np.asarray(self.queries, dtype=np.intp))
+            queries = numbers(self.queries, "iu", np.intp, "queries")
+            object.__setattr__(self, "queries", queries)
+            inside = queries.shape == (len(distances),) and (
+                0 <= queries.min() <= queries.max() < self.n_distinct
+            )
+            if not inside or len(np.unique(queries)) < len(queries):
+                raise BadPoints(
+                    f"queries must be one position for each of the {len(distances)} rows, among "
+                    f"{self.n_distinct} distinct points and none twice"
+                )
+        if len(np.unique(rows)) < len(rows):
+            raise BadPoints("rows must name every distinct point once, but some come twice")
         if not self.n_points:
             object.__setattr__(self, "n_points", self.n_distinct)
+        if self.n_points < self.n_distinct:
+            raise BadPoints(
+                f"n_points is {self.n_points}, but there are {self.n_distinct} distinct points"
+            )
         if self.queries is None and self.n_distinct != len(distances):
             raise BadPoints(
                 f"there are {len(distances)} rows for {self.n_distinct} distinct points; give "
                 "queries, which say whose they are"
             )
-        self._check_values()
-
-    def _check_values(self) -> None:
-        bad = ~np.isfinite(self.distances).all(axis=1) | (self.distances < 0).any(axis=1)
-        if bad.any():
-            raise BadPoints(f"a distance of row {int(bad.argmax())} is negative or not finite")
-        bad = (np.diff(self.distances, axis=1) < 0).any(axis=1)
-        if bad.any():
-            raise BadPoints(f"the distances of row {int(bad.argmax())} do not ascend")
-        bad = self.distances[:, 0] == 0
-        if bad.any():
-            raise DegeneratePoints(
-                f"row {int(bad.argmax())} has a neighbour at distance 0; collapse duplicates first"
-            )
-        if ((self.indices < 0) | (self.indices >= self.n_distinct)).any():
-            raise BadPoints("indices must be positions among the distinct points")
-        own = np.arange(len(self.indices)) if self.queries is None else self.queries
-        bad = (self.indices == own[:, None]).any(axis=1)
-        if bad.any():
-            raise BadPoints(
-                f"row {int(bad.argmax())} names the point itself as its neighbour; leave it out"
-            )
+        own = np.arange(len(indices)) if self.queries is None else self.queries
+        check_lists(distances, indices, own, self.n_distinct)
 
     @property
     def n_queries(self) -> int | None:
@@ -232,7 +228,7 @@ class Neighbors:
         [[2.0, 2.0, 3.0], [3.0, 3.0, 3.0]]
         """
         self.refuse_sample("searching among some of the points")
-        several = [_positions(one) for one in groups]
+        several = [positions(one) for one in groups]
         if not several:
             return []
         rows = np.concatenate(several)
@@ -258,26 +254,29 @@ class Neighbors:
                     f"{len(short)} of {len(rows)} points have fewer than {k} of their {self.k} "
                     "neighbours among the chosen rows; give Neighbors with more neighbours"
                 )
+            if indices.shape[1] < k:
+                wide = np.zeros((2, len(rows), k))
+                wide[0, :, : distances.shape[1]], wide[1, :, : indices.shape[1]] = (
+                    distances,
+                    indices,
+                )
+                distances, indices = wide[0], wide[1].astype(np.intp)
             distances[short], indices[short] = self.search_again(rows[short], labels, k)
         indices = position[indices]
         assert self.rows is not None  # set in __post_init__
+        guarantee = self.guarantee
+        if guarantee.startswith("approximate"):
+            guarantee += " among all points; not measured among some"
         result = []
         for own, stop in zip(several, np.cumsum(sizes), strict=True):
             here = slice(stop - len(own), stop)
             result.append(
                 Neighbors(
-                    distances[here], indices[here], self.rows[own], len(own), self.guarantee,
+                    distances[here], indices[here], self.rows[own], len(own), guarantee,
                     self.provenance, _among(self.search_again, own, self.n_distinct),
                 )
             )  # fmt: skip
         return result
-
-
-def _positions(rows: Any) -> NDArray[np.intp]:
-    rows = np.asarray(rows)
-    if rows.dtype.kind not in "iu" or rows.ndim != 1:
-        raise BadPoints("rows must be a list of whole numbers; for a mask give np.flatnonzero")
-    return np.asarray(rows, dtype=np.intp)
 
 
 def _among(again: SearchAgain | None, rows: NDArray[np.intp], n: int) -> SearchAgain | None:
