@@ -172,7 +172,11 @@ def compare(profiles: Iterable[Profile], scores: Mapping[str, float]) -> Compari
     if not np.isfinite(dimensions).all():
         name = names[int(np.flatnonzero(~np.isfinite(dimensions))[0])]
         raise BadPoints(f"the last hidden layer of {name!r} has no dimension")
-    chosen = np.array([scores[name] for name in names])
+    for name in names:
+        score = scores[name]
+        if not isinstance(score, float | int | np.number) or not math.isfinite(score):
+            raise BadPoints(f"the score of {name!r} is {score!r}; give a finite number")
+    chosen = np.array([float(scores[name]) for name in names])
     n = len(names)
     if np.ptp(dimensions) == 0 or np.ptp(chosen) == 0:  # nothing to correlate
         linear = ranked = Correlation(math.nan, n, math.nan)

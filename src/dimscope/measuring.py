@@ -33,6 +33,8 @@ def named_estimators(estimators: Estimators | None) -> dict[str, Estimator]:
     for one in several:
         if not isinstance(one, Estimator):
             raise TypeError(f"{one!r} is not an estimator; give an instance such as TwoNN()")
+    if not several:
+        raise ValueError("give at least one estimator")
     if isinstance(estimators, Mapping):
         return dict(estimators)
     named: dict[str, Estimator] = {}
@@ -42,8 +44,6 @@ def named_estimators(estimators: Estimators | None) -> dict[str, Estimator]:
             number += 1
             name = f"{one.name}_{number}"
         named[name] = one
-    if not named:
-        raise ValueError("give at least one estimator")
     return named
 
 

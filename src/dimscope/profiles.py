@@ -277,7 +277,12 @@ class Profile(Mapping[str, Estimate]):
             raise BadSource(
                 f"{path} is JSON but not a profile: it has no schema_version and layers"
             )
-        return cls.from_dict(data)
+        try:
+            return cls.from_dict(data)
+        except BadSource:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise BadSource(f"{path} is damaged: {error!r} in what it says") from error
 
 
 _COLUMNS = [

@@ -52,6 +52,8 @@ class IntrinsicDimension(BaseEstimator):  # type: ignore[misc]
         """
         X = validate_data(self, X, ensure_min_samples=3)
         estimator = TwoNN() if self.estimator is None else self.estimator
+        if not isinstance(estimator, Estimator):
+            raise TypeError(f"estimator is {estimator!r}; give an instance such as TwoNN()")
         self.estimate_ = estimator(X)
         self.dimension_ = self.estimate_.dimension
         self.std_error_ = self.estimate_.std_error

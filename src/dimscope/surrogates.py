@@ -66,7 +66,8 @@ def surrogate(points: Any, n_points: int | None = None, *, seed: int = 0) -> NDA
         mean = block.mean(axis=0)
         np.matmul(mixing, block - mean, out=result[:, columns])
         result[:, columns] += mean
-    result /= checked.scale
+    with np.errstate(over="ignore"):  # said below
+        result /= checked.scale
     if not np.isfinite(result).all():
         raise BadPoints(
             f"the largest absolute value is {checked.max_abs:.3g}: float64 does not hold a cloud "

@@ -294,3 +294,40 @@ def test_parameters_of_a_library_are_said(method, parameters, word):
 def test_numbers_that_must_be_whole(call):
     with pytest.raises(TypeError, match="integer"):
         call()
+
+
+# -- what else is said ------------------------------------------------------------------------
+
+
+def test_a_score_that_is_no_number_is_said():
+    layer = ds.Layer("fc", "last_hidden")
+    profiles = [ds.Profile((layer,), {"t": {"fc": ds.Estimate(float(d))}}, str(d)) for d in "123"]
+    for score in (np.nan, "high"):
+        with pytest.raises(ds.BadPoints, match="score of '2'"):
+            ds.compare(profiles, {"1": 0.5, "2": score, "3": 0.7})
+
+
+@pytest.mark.parametrize("none", [[], {}])
+def test_no_estimator_is_said(none):
+    with pytest.raises(ValueError, match="at least one"):
+        ds.estimate(P, none)
+
+
+@pytest.mark.parametrize("change", [{"layers": 5}, {"layers": [{}]}, {"classes": 5}])
+def test_a_damaged_profile_is_said(tmp_path, change):
+    import json
+
+    path = tmp_path / "p.json"
+    ds.profile(ds.Activations({"a": P})).save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ds.BadSource, match="damaged"):
+        ds.Profile.load(path)
+
+
+def test_data_that_are_no_numbers_are_said():
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Linear(3, 2)
+    with pytest.raises(ds.BadPoints, match="values, not numbers"):
+        ds.capture(net, np.array([["a", "b", "c"]] * 5))
+    with pytest.raises(ds.BadPoints, match="to_dense"):
+        ds.capture(net, torch.eye(3).to_sparse())

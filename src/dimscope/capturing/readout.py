@@ -46,9 +46,13 @@ def as_readout(readout: str | Readout) -> Readout:
     ----------
     readout : {"flatten", "mean", "first", "last"} or callable
         ``"flatten"`` takes every unit; ``"mean"`` averages over the places of a feature map
-        (channels first) or over the tokens of a sequence; ``"first"`` and ``"last"`` take one
-        token. Where a word does not apply (a plain vector, a map without tokens) the tensor is
-        flattened. A callable takes a tensor and returns one of shape (n_points, n_features).
+        or over the tokens of a sequence; ``"first"`` and ``"last"`` take one token. Where a word
+        does not apply (a plain vector, a map without tokens) the tensor is flattened. What
+        an axis means is told by their number alone: three are (points, tokens, channels), more are
+        (points, channels, places...). For others, such as the (points, channels, places) of a
+        one-dimensional convolution or maps whose channels come last, give a callable, which
+        takes a tensor and returns one of shape (n_points, n_features):
+        ``lambda t: t.mean(dim=2)``.
 
     Raises
     ------

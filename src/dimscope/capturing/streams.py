@@ -145,6 +145,8 @@ class _Indexed:
 def _as_indexed(data: Any) -> _Indexed | None:
     if isinstance(data, np.ndarray | Tensor):
         data = (data, None)
+    if isinstance(data, tuple) and data:
+        _check_kind(data[0])
     if isinstance(data, tuple) and len(data) == 2 and _are_rows(*data):
         labels = as_labels(data[1], len(data[0]))
         return _Indexed(len(data[0]), _rows_of(data[0], labels), lambda: labels, is_array=True)
@@ -153,6 +155,13 @@ def _as_indexed(data: Any) -> _Indexed | None:
     if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
         return _Indexed(len(data), _items_of(data), lambda: labels_of(data))
     return None
+
+
+def _check_kind(values: Any) -> None:
+    if isinstance(values, Tensor) and values.layout != torch.strided:
+        raise BadPoints(f"the data are a {values.layout} tensor; give data.to_dense()")
+    if isinstance(values, np.ndarray) and values.dtype.kind not in "biufc":
+        raise BadPoints(f"the data hold {values.dtype} values, not numbers; convert them first")
 
 
 def _as_iterable(data: Any, batch_size: int) -> Iterable[Any]:
