@@ -11,6 +11,7 @@ __all__ = [
     "DegeneratePoints",
     "DimscopeError",
     "PoorRecall",
+    "SampleRefused",
     "TiedPoints",
 ]
 
@@ -25,6 +26,10 @@ class BadPoints(DimscopeError):
 
 class DegeneratePoints(DimscopeError):
     """The points are valid but have no dimension: too few distinct ones, or all tied."""
+
+
+class SampleRefused(DegeneratePoints):
+    """What was asked for takes the neighbours of all points, not of a sample."""
 
 
 class BadSource(DimscopeError):

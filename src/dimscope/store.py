@@ -249,8 +249,9 @@ def open_array_of(folder: Folder, name: str, owner: object = None) -> Chunked:
         array = zarr.open_array(f"{folder}/{name}", mode="r")
     except FileNotFoundError:
         raise BadSource(f"{folder} is damaged: there is no array {name}") from None
-    # Zarr reads a chunk that is not there as zeros
-    if array.nchunks_initialized < array.nchunks:
+    # Zarr reads a chunk that is not there as zeros. A capture writes all of them, as they are; who
+    # compressed the array later may have left out those that hold zeros only.
+    if not array.compressors and array.nchunks_initialized < array.nchunks:
         raise BadSource(
             f"{folder} is damaged: {array.nchunks - array.nchunks_initialized} of "
             f"{array.nchunks} chunks of {name} are missing; copy it again, or capture again"

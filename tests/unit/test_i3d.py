@@ -112,5 +112,5 @@ def test_bad_parameters(wrong):
 
 
 def test_tied_points_are_told_of_it():
-    with pytest.warns(ds.TiedPoints, match="for counts and categories use I3D"):
+    with pytest.warns(ds.TiedPoints, match="for counts use I3D"):
         ds.TwoNN()(lattice(500, 20, side=3).astype(float))

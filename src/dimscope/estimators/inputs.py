@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dimscope.errors import BadPoints, DegeneratePoints, TiedPoints
+from dimscope.errors import BadPoints, DegeneratePoints, SampleRefused, TiedPoints
 from dimscope.neighbors import Engine, Neighbors, Sampled, Search, distinct_rows
 from dimscope.points import Points, as_points
 from dimscope.spectra import Spectrum, spectrum
@@ -81,8 +81,8 @@ class Inputs:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", TiedPoints)  # said once, of the last sample
                     errors = [one.relative_error(found) for one in self._estimators]
-            except DegeneratePoints:  # perhaps of this sample only
-                if found.queries is None:
+            except DegeneratePoints as error:  # perhaps of this sample only
+                if found.queries is None or isinstance(error, SampleRefused):
                     raise
                 n = 4 * len(found.queries)
                 continue

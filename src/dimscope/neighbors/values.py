@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dimscope.errors import BadPoints, DegeneratePoints
+from dimscope.errors import BadPoints, DegeneratePoints, SampleRefused
 from dimscope.neighbors.lists import check_lists, numbers, positions
 from dimscope.provenance import Provenance
 
@@ -161,7 +161,7 @@ class Neighbors:
             That needs the neighbours of all points.
         """
         if self.queries is not None:
-            raise DegeneratePoints(
+            raise SampleRefused(
                 f"{what} needs the neighbours of all points, but there are those of a sample of "
                 f"{len(self.queries)} of {self.n_distinct}; use Exact() or Sketched()"
             )
