@@ -81,8 +81,8 @@ class Inputs:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", TiedPoints)  # said once, of the last sample
                     errors = [one.relative_error(found) for one in self._estimators]
-            except DegeneratePoints as error:  # perhaps of this sample only
-                if found.queries is None or isinstance(error, SampleRefused):
+            except DegeneratePoints as refused:  # perhaps of this sample only
+                if found.queries is None or isinstance(refused, SampleRefused):
                     raise
                 n = 4 * len(found.queries)
                 continue
