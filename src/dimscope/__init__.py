@@ -59,6 +59,7 @@ _HOMES = {
     "Plan": "plans",
     "StoredActivations": "store",
     "capture": "capturing",
+    "image_folder": "capturing",
     "compare": "comparison",
     "curvature_test": "curvature",
     "difference": "contrasts",
@@ -115,6 +116,7 @@ __all__ = [
     "curvature_test",
     "difference",
     "estimate",
+    "image_folder",
     "load_model",
     "local_dimension",
     "nearest_neighbors",
@@ -129,7 +131,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from dimscope.activations import Activations, Layer
-    from dimscope.capturing import capture, plan
+    from dimscope.capturing import capture, image_folder, plan
     from dimscope.comparison import Comparison, compare
     from dimscope.contrasts import Difference, difference
     from dimscope.corrections import Corrected

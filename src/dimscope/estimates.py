@@ -111,7 +111,7 @@ class Estimate:
             return f"not measured: {self.reason}" if self.reason else "nan"
         bound = "≥ " if self.is_lower_bound else ""
         if math.isnan(self.std_error) or self.std_error <= 0:
-            return f"{bound}{self.dimension:.4g} ± nan"
+            return f"{bound}{self.dimension:.4g}"
         # two digits of the error when it starts with 1, else one
         digits = max(0, -math.floor(math.log10(self.std_error)) + (f"{self.std_error:e}"[0] == "1"))
         return f"{bound}{self.dimension:.{digits}f} ± {self.std_error:.{digits}f}"

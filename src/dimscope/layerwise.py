@@ -91,7 +91,10 @@ def measure_layers(
         found = _measure(activations, named, None, engine, budget, tell, 0, len(activations.layers))
         return Profile(activations.layers, found, name, provenance=provenance)
     if activations.labels is None:
-        raise BadPoints("by_class needs labels, but the data have none; give (inputs, labels)")
+        raise BadPoints(
+            "by_class needs labels, but the data have none; give (inputs, labels), a folder with "
+            "one folder of images for each class, or --labels on the command line"
+        )
     labels = np.unique(activations.labels)
     total = len(labels) * len(activations.layers)
     classes: dict[str, Profile] = {}

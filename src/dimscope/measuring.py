@@ -27,8 +27,13 @@ def named_estimators(estimators: Estimators | None) -> dict[str, Estimator]:
         estimators = TwoNN()
     if isinstance(estimators, Estimator | type):
         estimators = [estimators]
-    if not isinstance(estimators, Iterable):
+    if isinstance(estimators, str) or not isinstance(estimators, Iterable):
         raise TypeError(f"{estimators!r} is not an estimator; give an instance such as TwoNN()")
+    if hasattr(estimators, "shape"):
+        raise TypeError(
+            f"estimators is a {type(estimators).__name__}; labels go with the data, as "
+            "(inputs, labels)"
+        )
     several = list(estimators.values() if isinstance(estimators, Mapping) else estimators)
     for one in several:
         if not isinstance(one, Estimator):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -91,8 +93,10 @@ def profile(
             raise TypeError("activations are captured already: give no batches or capture options")
         parts: Iterable[Activations] = [source]
     else:
+        from dimscope.capturing import capture
         from dimscope.capturing.passes import captured
 
+        _check_options(capture_options, capture)
         step = "running the network"
 
         def ran(done: int, total: int | None) -> None:
@@ -130,3 +134,14 @@ def profile(
         )
         del activations  # before the next are captured
     return Profile.joined(found)
+
+
+def _check_options(given: dict[str, Any], function: Callable[..., Any]) -> None:
+    known = list(inspect.signature(function).parameters)
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, [*known, "batches", "estimators"], cutoff=0.4)
+            hint = f"; did you mean {' or '.join(close)}" if close else ""
+            if name in ("labels", "targets", "y"):
+                hint = "; labels go with the data: batches=(inputs, labels)"
+            raise TypeError(f"profile has no parameter {name!r}{hint}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from dimscope.errors import BadSource
 from dimscope.files import open_array
 
-__all__ = ["open_data"]
+__all__ = ["image_folder", "open_data"]
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -34,7 +35,7 @@ def open_data(path: Path) -> Any:
         If there is nothing, or nothing that can be read safely.
     """
     if path.is_dir():
-        return _open_folder(path)
+        return image_folder(path)
     if not path.exists():
         raise BadSource(f"{path} does not exist; give an image folder or a .npy file")
     if path.suffix != ".npy":
@@ -47,7 +48,27 @@ def open_data(path: Path) -> Any:
     return array
 
 
-def _open_folder(path: Path) -> Any:
+def image_folder(path: str | os.PathLike[str], size: int = 224) -> Any:
+    """A folder of images, with one folder for each class, as networks for ImageNet see them.
+
+    Parameters
+    ----------
+    path : path
+    size : int
+        Images are resized so that their shorter side is 8 / 7 of it, and the middle ``size`` x
+        ``size`` is taken; then ImageNet's mean and standard deviation are applied.
+
+    Returns
+    -------
+    torchvision.datasets.ImageFolder
+        For images that are to be prepared in another way give it, or any data set, yourself.
+
+    Raises
+    ------
+    BadSource
+        If there are no such folders, or no images in one of them.
+    """
+    path = Path(path)
     from torchvision import transforms
     from torchvision.datasets import ImageFolder
     from torchvision.datasets.folder import default_loader
@@ -60,8 +81,8 @@ def _open_folder(path: Path) -> Any:
 
     prepare = transforms.Compose(
         [
-            transforms.Resize(256),
-            transforms.CenterCrop(224),
+            transforms.Resize(round(size * 8 / 7)),
+            transforms.CenterCrop(size),
             transforms.ToTensor(),
             transforms.Normalize(MEAN, STD),
         ]

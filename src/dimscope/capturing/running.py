@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dimscope.capturing.batches import Batch
 from dimscope.capturing.randomness import PrivateRandom
 from dimscope.capturing.recording import Recorder
-from dimscope.capturing.tensors import describe_tensors, main_tensor, map_tensors
+from dimscope.capturing.tensors import describe_tensors, main_tensor, map_tensors, tensors_in
 from dimscope.capturing.tracing import Tracer
 from dimscope.capturing.values import Event
 from dimscope.errors import BadSource, DimscopeError
@@ -78,9 +78,12 @@ class Run:
         except DimscopeError:
             raise
         except Exception as error:
+            first = next(iter(tensors_in(inputs)), None)
+            whole = first is not None and not first.is_floating_point() and first.ndim > 2
+            hint = "; if these are images give them as floating point, x / 255" if whole else ""
             raise BadSource(
                 f"the network failed on batch {self.recorder.n_batches + 1}, of "
-                f"{describe_tensors(inputs)}: {type(error).__name__}: {error}"
+                f"{describe_tensors(inputs)}: {type(error).__name__}: {error}{hint}"
             ) from error
 
     def _prepare(self, tensor: Tensor) -> Tensor:

@@ -164,9 +164,23 @@ def _check_kind(values: Any) -> None:
         raise BadPoints(f"the data hold {values.dtype} values, not numbers; convert them first")
 
 
+def _check_batch(first: Any) -> None:
+    """Refuse single stimuli where batches are expected: their values would be taken for rows."""
+    one = first[0] if isinstance(first, tuple | list) and first else first
+    if not isinstance(one, Tensor | np.ndarray) or one.ndim != 1:
+        return
+    if one.is_floating_point() if isinstance(one, Tensor) else one.dtype.kind == "f":
+        raise BadSource(
+            f"the first batch has shape {tuple(one.shape)}, one number for each stimulus; if these "
+            "are single stimuli, give them as one tensor, torch.stack(data)"
+        )
+
+
 def _as_iterable(data: Any, batch_size: int) -> Iterable[Any]:
     if isinstance(data, IterableDataset):
         return DataLoader(data, batch_size=batch_size)
+    if isinstance(data, list | tuple) and data:
+        _check_batch(data[0])
     if isinstance(data, Mapping) or not isinstance(data, Iterable):
         raise BadSource(
             f"batches is a {type(data).__name__}; use a tensor, an array, a Dataset, a "

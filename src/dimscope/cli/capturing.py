@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dimscope.cli.options import MemoryOption
+from dimscope.cli.options import ImageSizeOption, LabelsOption, MemoryOption, SeedOption
 from dimscope.cli.output import say
-from dimscope.cli.parsing import bytes_from, existing
+from dimscope.cli.parsing import bytes_from, data_from, existing
 from dimscope.cli.progress import Bar
 from dimscope.errors import DimscopeError
 
@@ -41,16 +41,21 @@ def capture(
     weights: Annotated[
         str | None, typer.Option(help="a file of weights, or 'random' for an untrained network")
     ] = None,
+    labels: LabelsOption = None,
+    image_size: ImageSizeOption = 224,
     layers: Annotated[
         list[str] | None,
-        typer.Option(help="checkpoints, all, last_hidden, a name or a pattern; may be repeated"),
+        typer.Option(
+            help="checkpoints, all, last_hidden, a name or a pattern such as 'layer?'; for several "
+            "repeat the option"
+        ),
     ] = None,
     n_points: Annotated[int | None, typer.Option(min=3, help="points drawn from the data")] = None,
     per_class: Annotated[int | None, typer.Option(min=3, help="points drawn of each class")] = None,
     readout: Annotated[str, typer.Option(help="flatten, mean, first or last")] = "flatten",
     batch_size: Annotated[int, typer.Option(min=1, help="points run at a time")] = 32,
     memory: MemoryOption = None,
-    seed: Annotated[int, typer.Option(help="for every random choice")] = 0,
+    seed: SeedOption = 0,
     name: Annotated[str | None, typer.Option(help="name of the network")] = None,
 ) -> None:
     """Keep the points of every layer of a network in a store; run it again to resume.
@@ -59,8 +64,15 @@ def capture(
     """
     import dimscope as ds
 
-    existing(data, "--data")
+    shown = data_from(data, labels, image_size)
     budget = bytes_from(memory)
+    ran = False
+
+    def running(done: int, total: int | None) -> None:
+        nonlocal ran
+        ran = True
+        bar("running the network", done, total)
+
     if "://" not in out:
         existing(Path(out).absolute().parent, "--out")
     from dimscope.capturing.ranks import joined  # loads torch: not before the call is sound
@@ -73,7 +85,7 @@ def capture(
         with Bar() as bar:
             found = ds.capture(
                 network,
-                data,
+                shown,
                 one_or_several(layers),
                 readout=readout,
                 n_points=n_points,
@@ -83,10 +95,11 @@ def capture(
                 name=name or model,
                 memory=budget,
                 out=out,
-                progress=lambda done, total: bar("running the network", done, total),
+                progress=running,
                 on_plan=tell_plan,
             )
-        say(f"written: {out}, {len(found)} layers of {found.n_points} points")
+        did = "written" if ran else "complete already"
+        say(f"{did}: {out}, {len(found)} layers of {found.n_points} points")
         for layer, reason in found.failures.items():
             say(f"{layer}: {reason}")
 
@@ -106,13 +119,14 @@ def _one_voice() -> Iterator[None]:
         raise SystemExit(1) from None
 
 
-def existing_data(data: Path | None) -> None:
+def existing_data(data: Path | None, model: str) -> Path:
     """Refuse a network without data."""
     if data is None:
         raise typer.BadParameter(
-            "give the data that the network is shown, or a store as MODEL", param_hint="--data"
+            f"give the data that the network is shown, or a store as MODEL ({model} is none)",
+            param_hint="--data",
         )
-    existing(data, "--data")
+    return data
 
 
 def refuse_for_a_store(given: dict[str, Any]) -> None:

@@ -16,7 +16,11 @@ __all__ = ["reproduce"]
 
 def reproduce(
     figures: Annotated[
-        list[str], typer.Argument(help="fig1 ... fig9 of Ansuini et al. (2019), or all")
+        list[str],
+        typer.Argument(
+            help="fig1 ... fig9 of Ansuini et al. (2019), headline (100,000 features), statements "
+            "(about the estimator), or all"
+        ),
     ],
     scale: Annotated[str, typer.Option(help="smoke, small or paper")] = "small",
     out: Annotated[Path, typer.Option(help="folder for numbers and figures")] = Path("ansuini2019"),

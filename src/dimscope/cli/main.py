@@ -29,16 +29,19 @@ from dimscope.cli.options import (
     EngineOption,
     EstimatorOption,
     FitOption,
+    ImageSizeOption,
     JsonOption,
     KeepOption,
+    LabelsOption,
     MemoryOption,
     ResamplesOption,
     RtolOption,
     SeedOption,
 )
-from dimscope.cli.output import estimate_table, profile_table, say, scale_table
+from dimscope.cli.output import estimate_table, profile_table, say
 from dimscope.cli.parsing import (
     bytes_from,
+    data_from,
     engine_from,
     estimator_from,
     existing,
@@ -46,6 +49,7 @@ from dimscope.cli.parsing import (
     scores_from,
 )
 from dimscope.cli.progress import Bar
+from dimscope.cli.scales import scale
 from dimscope.errors import DimscopeError
 
 __all__ = ["app", "main"]
@@ -58,8 +62,28 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from dimscope import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="print it and leave"),
+    ] = False,
+) -> None:
+    """Measure how many dimensions a neural network really uses, layer by layer."""
+
+
 app.command()(reproduce)
 app.command()(capture)
+app.command()(scale)
 
 
 @app.command()
@@ -68,12 +92,12 @@ def estimate(
         str, typer.Argument(help="a .npy file of shape (n_points, n_features), or STORE::LAYER")
     ],
     estimator: EstimatorOption = "twonn",
-    fit: FitOption = "mle",
-    discard: DiscardOption = 0.1,
+    fit: FitOption = None,
+    discard: DiscardOption = None,
     resamples: ResamplesOption = 0,
     keep: KeepOption = 0.9,
     engine: EngineOption = "exact",
-    rtol: RtolOption = 0.01,
+    rtol: RtolOption = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -92,64 +116,6 @@ def estimate(
 
 
 @app.command()
-def scale(
-    points: Annotated[Path, typer.Argument(help="a .npy file of shape (n_points, n_features)")],
-    blocks: Annotated[
-        int, typer.Option(min=1, help="into up to how many blocks the points are split")
-    ] = 20,
-    ranks: Annotated[
-        int, typer.Option(min=2, help="highest rank of a neighbour, for Gride at doubling ranks")
-    ] = 64,
-    estimator: EstimatorOption = "twonn",
-    fit: FitOption = "mle",
-    discard: DiscardOption = 0.1,
-    seed: SeedOption = 0,
-    plot: Annotated[Path | None, typer.Option(help="draw it to this .png, .svg or .pdf")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Measure the dimension of an array at many scales, to see whether it has one value."""
-    import dimscope as ds
-    from dimscope.figures import check_figure_path, save_figure
-    from dimscope.files import open_array
-    from dimscope.plotting import plot_scale
-
-    chosen = estimator_from(estimator, fit, discard, 0, 0.9, seed)
-    if not isinstance(chosen, ds.NeighborEstimator):
-        raise typer.BadParameter("scales need an estimator of neighbours", param_hint="--estimator")
-    if plot is not None:
-        existing(plot.absolute().parent, "--plot")
-        check_figure_path(plot)
-    array = open_array(existing(points, "POINTS"))
-    with Bar() as bar:
-        found = ds.nearest_neighbors(
-            array,
-            max(ranks, chosen.ranks),
-            at_most=True,
-            progress=lambda part: bar("searching", part, 1),
-        )
-        by_points = ds.scale_curve(
-            found,
-            chosen,
-            blocks=range(1, blocks + 1),
-            seed=seed,
-            progress=lambda part: bar("blocks", part, 1),
-        )
-    by_rank = ds.rank_curve(found, ranks)
-    if plot is not None:
-        save_figure(plot_scale(by_points), plot)
-    if as_json:
-        both = {"points": by_points.to_dict(), "ranks": by_rank.to_dict()}
-        typer.echo(json.dumps(both, allow_nan=False))
-        return
-    say(scale_table(by_points, f"{points}: fewer and fewer points"))
-    say(by_points.verdict)
-    say(scale_table(by_rank, "Gride: neighbours further and further away"))
-    say(by_rank.verdict)
-    if plot is not None:
-        say(f"written: {plot}")
-
-
-@app.command()
 def profile(
     model: Annotated[
         str,
@@ -162,9 +128,14 @@ def profile(
     weights: Annotated[
         str | None, typer.Option(help="a file of weights, or 'random' for an untrained network")
     ] = None,
+    labels: LabelsOption = None,
+    image_size: ImageSizeOption = 224,
     layers: Annotated[
         list[str] | None,
-        typer.Option(help="checkpoints, all, last_hidden, a name or a pattern; may be repeated"),
+        typer.Option(
+            help="checkpoints, all, last_hidden, a name or a pattern such as 'layer?'; for several "
+            "repeat the option"
+        ),
     ] = None,
     by_class: Annotated[
         bool, typer.Option(help="one profile for each class, and their mean")
@@ -175,12 +146,12 @@ def profile(
     batch_size: Annotated[int, typer.Option(min=1, help="points run at a time")] = 32,
     memory: MemoryOption = None,
     estimator: EstimatorOption = "twonn",
-    fit: FitOption = "mle",
-    discard: DiscardOption = 0.1,
+    fit: FitOption = None,
+    discard: DiscardOption = None,
     resamples: ResamplesOption = 0,
     keep: KeepOption = 0.9,
     engine: EngineOption = "exact",
-    rtol: RtolOption = 0.01,
+    rtol: RtolOption = None,
     seed: SeedOption = 0,
     name: Annotated[str | None, typer.Option(help="name of the profile")] = None,
     out: Annotated[Path | None, typer.Option(help="write the profile to this .json file")] = None,
@@ -201,17 +172,17 @@ def profile(
         check_figure_path(plot)
     given: dict[str, Any] = {"layers": layers, "n_points": n_points, "per_class": per_class}
     if is_store(model):
-        refuse_for_a_store({"data": data, "weights": weights, **given})
-        source, given = model, {}
+        refuse_for_a_store({"data": data, "labels": labels, "weights": weights, **given})
+        source, given, shown = model, {}, None
     else:
-        existing_data(data)
+        shown = data_from(existing_data(data, model), labels, image_size)
         source = network_from(model, weights, seed)
         given["layers"] = one_or_several(layers)
         given |= {"readout": readout, "batch_size": batch_size, "seed": seed}
     with Bar() as bar:
         found = ds.profile(
             source,
-            data,
+            shown,
             chosen,
             by_class=by_class,
             engine=search,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,8 +12,10 @@ __all__ = [
     "EngineOption",
     "EstimatorOption",
     "FitOption",
+    "ImageSizeOption",
     "JsonOption",
     "KeepOption",
+    "LabelsOption",
     "MemoryOption",
     "ResamplesOption",
     "RtolOption",
@@ -28,14 +31,17 @@ EstimatorOption = Annotated[
     ),
 ]
 DiscardOption = Annotated[
-    float, typer.Option(min=0, max=0.99, help="fraction of the largest ratios that is censored")
+    float | None,
+    typer.Option(
+        min=0, max=0.99, help="of twonn: fraction of the largest ratios that is censored; 0.1"
+    ),
 ]
-FitOption = Annotated[str, typer.Option(help="mle, regression or triplets")]
+FitOption = Annotated[str | None, typer.Option(help="of twonn: mle, regression or triplets; mle")]
 ResamplesOption = Annotated[
     int, typer.Option(min=0, help="subsets for the spread over resamples; 0 for none, else >= 2")
 ]
 KeepOption = Annotated[float, typer.Option(help="fraction of the points in each subset")]
-SeedOption = Annotated[int, typer.Option(help="for every random choice")]
+SeedOption = Annotated[int, typer.Option(min=0, help="for every random choice")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]
 MemoryOption = Annotated[
     str | None,
@@ -49,5 +55,15 @@ EngineOption = Annotated[
     ),
 ]
 RtolOption = Annotated[
-    float, typer.Option(min=1e-6, max=0.9, help="standard error over dimension, for sampled")
+    float | None,
+    typer.Option(min=1e-6, max=0.9, help="of sampled: standard error over dimension; 0.01"),
+]
+ImageSizeOption = Annotated[
+    int, typer.Option(min=1, help="of an image folder: images are cut to so many pixels a side")
+]
+LabelsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels", help="with a .npy file as --data: a .npy file of the class of each row"
+    ),
 ]

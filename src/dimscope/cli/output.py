@@ -33,15 +33,15 @@ def estimate_table(found: Estimate, title: str, shape: tuple[int, ...]) -> Table
     table.add_column()
     lower, upper = found.interval
     table.add_row("dimension", Text(str(found), style="bold"))
-    table.add_row("95 % interval", f"{lower:.4g} to {upper:.4g}")
+    if not math.isnan(lower):
+        table.add_row("95 % interval", f"{lower:.4g} to {upper:.4g}")
     if found.resample_std is not None:
         table.add_row(
             "resamples", f"std {found.resample_std:.3g} over {len(found.resamples)} subsets"
         )
     table.add_row("points", f"{shape[0]} x {shape[1]} features, {found.n_used} used")
-    guarantee = found.provenance.parameters.get("guarantee", "exact to 1e-6")
-    if guarantee != "exact to 1e-6":
-        table.add_row("neighbours", str(guarantee))
+    if "guarantee" in found.provenance.parameters:
+        table.add_row("neighbours", str(found.provenance.parameters["guarantee"]))
     if found.n_duplicates:
         table.add_row("duplicates", f"{found.n_duplicates} rows collapsed")
     if found.tie_fraction:
@@ -105,6 +105,7 @@ def profile_table(profile: Profile) -> Table:
         table.add_column(f"std over {over}", justify="right")
     table.add_column("profile", min_width=_BAR_WIDTH)
     measured = [e.dimension for e in found.values() if not math.isnan(e.dimension)]
+    table.caption, table.caption_justify = _what_it_shows(profile, estimator), "left"
     for layer in profile.layers:
         one = found[layer.name]
         cells: list[str | Text] = [layer.name, str(layer.depth), str(layer.n_features)]
@@ -115,6 +116,28 @@ def profile_table(profile: Profile) -> Table:
             cells += [str(one), *[f"{spread[layer.name]:.2g}"] * with_spread, bar]
         table.add_row(*cells)
     return table
+
+
+def _what_it_shows(profile: Profile, estimator: str) -> str:
+    """What was measured and how, and what the signs in the table mean."""
+    shown = [one for one in profile.of(estimator).values() if not math.isnan(one.dimension)]
+    if not shown:
+        return ""
+    if profile.classes:
+        n = len(profile.classes)
+        said = [f"mean over {n} {'class' if n == 1 else 'classes'}"]
+        shown = [one for p in profile.classes.values() for one in p.of(estimator).values()]
+    else:
+        said = [f"{shown[0].n_points} points"]
+    parameters = next((one.provenance.parameters for one in shown if one.provenance.parameters), {})
+    said.append(str(parameters.get("estimator", estimator)))
+    if "guarantee" in parameters:
+        said.append(f"neighbours {parameters['guarantee']}")
+    if any(not math.isnan(one.std_error) for one in profile.of(estimator).values()):
+        said.append("± is one standard error")
+    if any(one.is_lower_bound for one in profile.of(estimator).values()):
+        said.append("≥ marks a lower bound: above 20, points are too few to say more")
+    return "; ".join(said)
 
 
 def _spread(profile: Profile, estimator: str, layer: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,15 @@ if TYPE_CHECKING:
     from dimscope import Estimator
     from dimscope.neighbors import Engine
 
-__all__ = ["bytes_from", "engine_from", "estimator_from", "existing", "points_from", "scores_from"]
+__all__ = [
+    "bytes_from",
+    "data_from",
+    "engine_from",
+    "estimator_from",
+    "existing",
+    "points_from",
+    "scores_from",
+]
 
 
 def existing(path: Path, option: str) -> Path:
@@ -50,6 +59,23 @@ def points_from(text: str) -> Any:
         raise typer.BadParameter(error.args[0], param_hint="POINTS") from None
 
 
+def data_from(data: Path, labels: Path | None, image_size: int) -> Any:
+    """What a network is shown: a folder of images, or an array, with its labels or without."""
+    from dimscope.capturing import image_folder
+    from dimscope.files import open_array
+
+    existing(data, "--data")
+    if data.is_dir():
+        if labels is not None:
+            raise typer.BadParameter(
+                "the images of a folder have the class of their own folder", param_hint="--labels"
+            )
+        return image_folder(data, image_size)
+    if labels is None:
+        return data
+    return open_array(data), open_array(existing(labels, "--labels"))
+
+
 def bytes_from(memory: str | None) -> int | None:
     """The bytes that ``--memory`` means."""
     from dimscope.plans import as_bytes
@@ -60,32 +86,43 @@ def bytes_from(memory: str | None) -> int | None:
         raise typer.BadParameter(str(error), param_hint="--memory") from None
 
 
-def engine_from(name: str, rtol: float, seed: int) -> Engine:
+def engine_from(name: str, rtol: float | None, seed: int) -> Engine:
     """The engine that ``--engine`` and ``--rtol`` mean."""
     from dimscope import Approximate, Exact, Sampled, Sketched
 
     engines: dict[str, Callable[[], Engine]] = {
         "exact": Exact,
         "sketched": lambda: Sketched(seed=seed),
-        "sampled": lambda: Sampled(rtol, seed),
+        "sampled": lambda: Sampled(0.01 if rtol is None else rtol, seed),
         "approximate": lambda: Approximate(seed=seed),
     }
     if name not in engines:
         raise typer.BadParameter(
             f"there is no engine {name!r}; use {', '.join(engines)}", param_hint="--engine"
         )
+    if rtol is not None and name != "sampled":
+        raise typer.BadParameter(
+            f"engine {name} has none; use --engine sampled", param_hint="--rtol"
+        )
     return engines[name]()
 
 
 def estimator_from(
-    name: str, fit: str, discard: float, resamples: int, keep: float, seed: int
+    name: str, fit: str | None, discard: float | None, resamples: int, keep: float, seed: int
 ) -> Estimator:
     """Build the estimator that the options describe."""
     import dimscope as ds
 
     try:
         if name == "twonn":
-            chosen: Estimator = ds.TwoNN(fit=fit, discard=discard, seed=seed)
+            plain = ds.TwoNN()
+            chosen: Estimator = ds.TwoNN(
+                fit=plain.fit if fit is None else fit,
+                discard=plain.discard if discard is None else discard,
+                seed=seed,
+            )
+        elif fit is not None or discard is not None:
+            raise ValueError(f"--fit and --discard are options of twonn, not of {name}")
         elif ":" in name:
             chosen = _own_estimator(name)
         else:
@@ -127,7 +164,8 @@ def _written_out(text: str) -> Estimator:
     try:
         return kinds[name](*values, **named)
     except TypeError as error:
-        raise ValueError(f"{text}: {error}") from error
+        known = ", ".join(inspect.signature(kinds[name]).parameters)
+        raise ValueError(f"{text}: {error}; its parameters are {known}") from error
 
 
 def _own_estimator(spec: str) -> Estimator:

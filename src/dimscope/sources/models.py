@@ -25,7 +25,8 @@ def load_model(spec: str, weights: str | Path | None = None, seed: int = 0) -> n
     ----------
     spec : str
         ``torchvision/NAME``, ``timm/NAME``, ``hf/NAME_OR_FOLDER``, or ``path/file.py:function``,
-        where the function is called without arguments and returns a ``torch.nn.Module``.
+        where the function is called without arguments and returns a ``torch.nn.Module``, or is
+        one itself.
     weights : str or Path, optional
         By default the published weights (for a file: whatever the function returns);
         ``"random"`` or ``"none"`` for an untrained network; else a file with a state dict.
@@ -69,9 +70,11 @@ def _make(spec: str, trained: bool) -> nn.Module:
         return _from_file(Path(file), function)
     if library in makers and name:
         return makers[library](name, trained)
+    if spec.endswith(".py"):
+        raise BadSource(f"{spec} is a file; name the function in it, as {spec}:make_model")
     raise BadSource(
-        f"model {spec!r} is not understood; use torchvision/NAME, timm/NAME, hf/NAME or "
-        "path/file.py:function"
+        f"model {spec!r} is not understood; use torchvision/NAME, timm/NAME, hf/NAME, "
+        "path/file.py:function or a store that is there."
         + near(spec, [f"torchvision/{known}" for known in _torchvision_names()])
     )
 
@@ -146,6 +149,8 @@ def _fetch(spec: str, make: Callable[[], Any]) -> Any:
 
 def _from_file(path: Path, function: str) -> nn.Module:
     maker = load_name(path, function)
+    if isinstance(maker, nn.Module):
+        return maker
     if not callable(maker):
         raise BadSource(f"{function} in {path} is not a function; it must return the network")
     try:

@@ -43,6 +43,9 @@ def _run(path: Path) -> ModuleType:
     if found is None or found.loader is None:
         raise BadSource(f"{path} is not a Python file; give path/file.py:name")
     module = importlib.util.module_from_spec(found)
+    # the file may import its neighbours, as it may where Python runs it
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.append(folder)
     sys.modules[name] = module  # dataclasses and pickles look their module up there
     try:
         found.loader.exec_module(module)
