@@ -13,8 +13,11 @@ __all__ = ["Temporary", "room"]
 
 
 def room() -> int:
-    """Bytes that are free where temporary files go."""
-    return shutil.disk_usage(tempfile.gettempdir()).free
+    """Bytes that are free where temporary files go; none if they can go nowhere."""
+    try:
+        return shutil.disk_usage(tempfile.gettempdir()).free
+    except OSError:
+        return 0
 
 
 class Temporary:
