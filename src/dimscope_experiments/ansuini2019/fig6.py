@@ -62,7 +62,7 @@ def run(study: Study) -> dict[str, Any]:
     for name, (shown, target, to_zero) in variants.items():
         course = Course(
             settings["most_epochs"] if to_zero else settings["epochs"],
-            settings["learning_rate"],
+            settings["shuffled_learning_rate" if to_zero else "learning_rate"],
             # labels that follow no rule are learnt one by one: small batches forget some again
             batch_size=settings["shuffled_batch_size"] if to_zero else Course.batch_size,
             seed=seed,
