@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from dimscope_experiments.ansuini2019.study import Claim, Study, judged
 from dimscope_experiments.ansuini2019.zoo import Member
 
 __all__ = ["class_profile", "published_profile", "run"]
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
 def run(study: Study) -> dict[str, Any]:
@@ -138,15 +141,20 @@ def _network(study: Study, name: str, seed: int) -> torch.nn.Module:
 def _draw(study: Study, by_class: dict[str, ds.Profile], whole: dict[str, ds.Profile]) -> None:
     figure = Figure(figsize=(11, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
+    # a colour for each family, a marker for each of its members
+    families = {name: re.sub(r"\d.*", "", name) for name in (*by_class, *whole)}
+    colours = dict(zip(dict.fromkeys(families.values()), itertools.cycle(_COLOURS), strict=False))
     for ax, several in ((left, by_class), (right, whole)):
-        marks = itertools.cycle("osD^vPX")
-        for (name, profile), mark in zip(several.items(), marks, strict=False):
+        members = {one: itertools.cycle("osD^vPX") for one in colours}
+        for name, profile in several.items():
+            family = families[name]
             frame = profile.to_frame()
             if profile.classes:
                 frame = frame[frame["label"] == "mean"]
             ax.errorbar(
                 frame["relative_depth"], frame["dimension"], frame.get("class_std"),
-                marker=mark, markersize=4, capsize=2, linewidth=1.2, label=name,
+                color=colours[family], marker=next(members[family]), markersize=4, capsize=2,
+                linewidth=1.2, label=name,
             )  # fmt: skip
         ax.set(xlabel="relative depth", ylabel="intrinsic dimension", ylim=(0, None))
         ax.spines[["top", "right"]].set_visible(False)

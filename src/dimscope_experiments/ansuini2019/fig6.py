@@ -132,9 +132,11 @@ def _draw(study: Study, profiles: dict[str, ds.Profile]) -> None:
     ours, theirs = figure.subplots(1, 2, sharey=True)
     plot_profiles(profiles.values(), ours)
     ours.set_title("here")
-    for (name, values), marker in zip(PUBLISHED.items(), "osD", strict=True):
+    drawn = [bars.lines[0] for bars in ours.containers]
+    for (name, values), line in zip(PUBLISHED.items(), drawn, strict=True):
         depth = [layer.relative_depth for layer in profiles[name].layers]
-        theirs.plot(depth, values, marker=marker, label=name)
+        theirs.plot(depth, values, color=line.get_color(), marker=line.get_marker(), label=name)
+    theirs.set_ylim(0, 1.05 * max(ours.get_ylim()[1], *map(max, PUBLISHED.values())))
     theirs.set(title="published", xlabel="relative depth")
     theirs.spines[["top", "right"]].set_visible(False)
     study.picture("fig6", figure)
