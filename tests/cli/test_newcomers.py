@@ -1,6 +1,7 @@
 """What newcomers try, and what they are told."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -27,7 +28,10 @@ def folder(tmp_path, monkeypatch):
     np.save("x.npy", X)
     np.save("y.npy", np.arange(200) % 2)
     (tmp_path / "net.py").write_text(NET)
-    (tmp_path / "other.py").write_text("from net import make as made\n")
+    (tmp_path / "neighbour.py").write_text(NET)
+    (tmp_path / "other.py").write_text("from neighbour import make as made\n")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "neighbour", raising=False)
     return tmp_path
 
 

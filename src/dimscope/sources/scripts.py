@@ -45,7 +45,7 @@ def _run(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(found)
     # the file may import its neighbours, as it may where Python runs it
     if (folder := str(path.resolve().parent)) not in sys.path:
-        sys.path.append(folder)
+        sys.path.insert(0, folder)
     sys.modules[name] = module  # dataclasses and pickles look their module up there
     try:
         found.loader.exec_module(module)
