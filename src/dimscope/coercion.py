@@ -14,9 +14,9 @@ from dimscope.panels import Panels
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["as_array"]
+__all__ = ["EXACT_INTEGER", "as_array"]
 
-_EXACT = 2.0**53  # the first whole number whose successor float64 does not hold
+EXACT_INTEGER = 2**53  # the first whole number whose successor float64 does not hold
 
 
 def as_array(points: Any) -> NDArray[Any] | Blocks:
@@ -75,7 +75,7 @@ def _from_tensor(points: Any, torch: Any) -> Any:
 
 def _check_whole(points: Any, array: NDArray[Any]) -> None:
     """Refuse whole numbers, in lists or in columns among others, that float64 does not hold."""
-    places = np.argwhere(np.abs(array) >= _EXACT)
+    places = np.argwhere(np.abs(array) >= EXACT_INTEGER)
     if not len(places) or hasattr(points, "__array_interface__"):
         return
     # a frame makes one type of its columns before it makes objects of them

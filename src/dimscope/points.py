@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dimscope.blocks import Blocks
-from dimscope.coercion import as_array
+from dimscope.coercion import EXACT_INTEGER, as_array
 from dimscope.errors import BadPoints, DegeneratePoints
 from dimscope.pages import release
 from dimscope.threads import parallel, spans, workers
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Points", "as_points", "check_range", "check_shape", "largest_absolute"]
 
-# Integers beyond this are not all representable in float64.
-_EXACT_INTEGER = 2**53
 _BLOCK_BYTES = 1 << 21
 
 
@@ -169,7 +167,7 @@ def check_range(max_abs: float, n_features: int, long_integers: bool) -> None:
             "divide the points by a constant first"
         )
     # 2^53 + 1 becomes 2^53 as a float, so the limit itself is not told from it
-    if long_integers and max_abs >= _EXACT_INTEGER:
+    if long_integers and max_abs >= EXACT_INTEGER:
         raise BadPoints(
             f"integers up to {max_abs:.3g} cannot be held exactly in float64; "
             "subtract an offset first, for example points - points.min(axis=0)"

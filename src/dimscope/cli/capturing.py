@@ -67,12 +67,6 @@ def capture(
     shown = data_from(data, labels, image_size)
     budget = bytes_from(memory)
     ran = False
-
-    def running(done: int, total: int | None) -> None:
-        nonlocal ran
-        ran = True
-        bar("running the network", done, total)
-
     if "://" not in out:
         existing(Path(out).absolute().parent, "--out")
     from dimscope.capturing.ranks import joined  # loads torch: not before the call is sound
@@ -83,6 +77,12 @@ def capture(
             if ranks.device is not None:
                 network = network.to(ranks.device)
         with Bar() as bar:
+
+            def running(done: int, total: int | None) -> None:
+                nonlocal ran
+                ran = True
+                bar("running the network", done, total)
+
             found = ds.capture(
                 network,
                 shown,
