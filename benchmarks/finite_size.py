@@ -1,6 +1,6 @@
 """What TwoNN gives for a known dimension at a finite number of points: the table of corrections.
 
-``python -m benchmarks.finite_size`` writes ``src/dimscope/tables/finite_size.json``.
+``python -m benchmarks.finite_size`` writes ``src/dimscope/estimators/finite_size.json``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SIZES = (100, 200, 500, 1000, 2000, 5000, 10000)
 FITS = ("mle", "regression")
 _POINTS = 40_000  # of all samples of a cell together: the mean is known to about 0.7 %
 _SEED = 500_000  # far from the seeds of the tests
-TABLE = Path(__file__).parent.parent / "src" / "dimscope" / "tables" / "finite_size.json"
+TABLE = Path(__file__).parent.parent / "src" / "dimscope" / "estimators" / "finite_size.json"
 
 
 def cell(where: tuple[str, int, int]) -> list[float]:

@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.processes import on_processors, tiled
 from benchmarks.timing import table
 from dimscope import I3D, MLE, Activations, Estimate, Gride, TwoNN, manifolds, nearest_neighbors
-from dimscope.layerwise import measure_layers
+from dimscope.profiles.layerwise import measure_layers
 
 REPEATS = 1000
 ESTIMATORS = [

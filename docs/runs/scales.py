@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import dimscope as ds
-from dimscope.figures import save_figure
 from dimscope.manifolds import cube, embed, gaussian, swiss_roll
-from dimscope.plotting import plot_scale
+from dimscope.plotting.figures import save_figure
+from dimscope.plotting.scale_plots import plot_scale
 
 
 def clouds(n: int = 2000) -> dict[str, np.ndarray]:

@@ -7,7 +7,8 @@ from typing import Any
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
-from dimscope.estimators import Estimator, TwoNN
+from dimscope.estimators.base import Estimator
+from dimscope.estimators.two_nn import TwoNN
 
 __all__ = ["IntrinsicDimension"]
 

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 import dimscope as ds
-from dimscope.cli.demo import describe
+from dimscope.cli.experiment_commands import describe
 
 LAYERS = (
     ds.Layer("input", "input", 0, 0.0, 64),

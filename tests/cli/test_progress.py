@@ -2,8 +2,8 @@
 
 import pytest
 
-from dimscope.cli import progress
-from dimscope.cli.progress import Bar
+from dimscope.cli import progress_bar as progress
+from dimscope.cli.progress_bar import Bar
 
 
 @pytest.fixture

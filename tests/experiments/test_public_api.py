@@ -13,7 +13,7 @@ PUBLIC = {
     "dimscope.manifolds",
     "dimscope.plotting",
     "dimscope.provenance",
-    "dimscope.sources.digits",
+    "dimscope_experiments.digits",
 }
 MODULES = sorted(Path(dimscope_experiments.__file__).parent.rglob("*.py"))
 

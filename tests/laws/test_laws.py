@@ -5,16 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dimscope import (
-    I3D,
-    MLE,
-    PCA,
-    Gride,
-    ParticipationRatio,
-    Resampled,
-    TwoNN,
-    nearest_neighbors,
-)
+from dimscope import I3D, MLE, PCA, Gride, ParticipationRatio, Resampled, TwoNN, nearest_neighbors
 
 few = settings(deadline=None, max_examples=25, derandomize=True)
 seeds = st.integers(0, 2**32 - 1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dimscope import nearest_neighbors
-from dimscope.neighbors import certified
+from dimscope.neighbors import certificate as certified
 from dimscope.neighbors.tiles import Tiles
 from reference import brute_force, worst_error
 

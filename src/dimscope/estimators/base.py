@@ -1,8 +1,8 @@
-"""What an estimator is: parameters, and one method from neighbours to a fit.
+"""Estimators: frozen parameters, and one method from an input to a dimension.
 
-A subclass of :class:`NeighborEstimator` is a frozen dataclass of parameters that
-writes :meth:`~NeighborEstimator.evaluate`. Errors, intervals, flags and provenance
-are added here, the same for all.
+A subclass of :class:`NeighborEstimator`, :class:`SpectralEstimator` or :class:`PointsEstimator` is
+a frozen dataclass of parameters that writes one method, ``evaluate``. Errors, intervals, flags and
+provenance are added here, the same for all.
 
 Examples
 --------
@@ -18,6 +18,16 @@ An estimator of one's own, from the median of the ratios (the median of mu is 2^
 ...         return Fit(np.log(2) / np.log(np.median(mu)), n_used=len(mu))
 >>> abs(float(Median()(torus(2000, 2))) - 2) < 0.2
 True
+
+And one from the spectrum:
+
+>>> from dimscope.manifolds import embed, gaussian
+>>> @dataclass(frozen=True)
+... class Rank(SpectralEstimator):
+...     def evaluate(self, spectrum):
+...         return (spectrum.eigenvalues > 1e-9 * spectrum.eigenvalues[0]).sum()
+>>> float(Rank()(embed(gaussian(100, 3), 20)))
+3.0
 """
 
 from __future__ import annotations
@@ -30,22 +40,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dimscope.corrections import Corrected
 from dimscope.errors import DegeneratePoints, TiedPoints
-from dimscope.estimates import LOWER_BOUND_ABOVE, Estimate
+from dimscope.estimators.corrections import Corrected
+from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, Estimate
 from dimscope.estimators.inputs import Inputs
+from dimscope.estimators.uncertainty import Influence, dependent_pairs
 from dimscope.provenance import Provenance, versions
-from dimscope.uncertainty import Influence, dependent_pairs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dimscope.neighbors import Engine, Neighbors
+    from dimscope.estimators.spectra import Spectrum
+    from dimscope.neighbors.engines import Engine
+    from dimscope.neighbors.neighbors import Neighbors
 
-__all__ = ["TIE", "Estimator", "Fit", "NeighborEstimator"]
+__all__ = ["TIE", "Estimator", "Fit", "NeighborEstimator", "PointsEstimator", "SpectralEstimator"]
+
 
 TIE = 1e-6  # the accuracy of the exact engine: closer distances count as equal
+
+
 _TIES_WARNED = 1e-3
+
+
 _TIES_BY_CHANCE = 2  # at a relative 1e-6 a tie or two happen in continuous data
 
 
@@ -236,3 +253,78 @@ def _tie_fraction(neighbors: Neighbors, near: int, far: int) -> float:
             stacklevel=4,
         )
     return fraction
+
+
+@dataclass(frozen=True)
+class SpectralEstimator(Estimator):
+    """Base of the estimators that need the spectrum of the covariance."""
+
+    normalized: bool = False
+
+    @abstractmethod
+    def evaluate(self, spectrum: Spectrum) -> float:
+        """The dimension; every subclass writes this one method.
+
+        Parameters
+        ----------
+        spectrum : Spectrum
+
+        Returns
+        -------
+        float
+        """
+
+    def measure(self, inputs: Inputs) -> Estimate:
+        """Measure the dimension from shared inputs."""
+        return self.from_spectrum(inputs.spectrum(self.normalized))
+
+    def from_spectrum(self, spectrum: Spectrum) -> Estimate:
+        """Measure the dimension from a spectrum; it has no standard error.
+
+        Parameters
+        ----------
+        spectrum : Spectrum
+
+        Returns
+        -------
+        Estimate
+        """
+        return Estimate(
+            float(self.evaluate(spectrum)),
+            n_points=spectrum.n_points,
+            n_used=spectrum.n_points,
+            provenance=Provenance(
+                "estimate", {"estimator": repr(self)}, versions(), (spectrum.provenance,)
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class PointsEstimator(Estimator):
+    """Base of the estimators that want the points themselves, as float64 without repeats."""
+
+    @abstractmethod
+    def evaluate(self, points: NDArray[np.float64]) -> float:
+        """The dimension; every subclass writes this one method.
+
+        Parameters
+        ----------
+        points : array of shape (n_distinct, n_features)
+
+        Returns
+        -------
+        float
+        """
+
+    def measure(self, inputs: Inputs) -> Estimate:
+        """Measure the dimension from shared inputs; it has no standard error."""
+        points, n_points = inputs.distinct
+        dimension = float(self.evaluate(points))
+        return Estimate(
+            dimension,
+            n_points=n_points,
+            n_used=len(points),
+            n_duplicates=n_points - len(points),
+            is_lower_bound=dimension > LOWER_BOUND_ABOVE,
+            provenance=Provenance("estimate", {"estimator": repr(self)}, versions()),
+        )

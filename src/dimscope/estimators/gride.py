@@ -13,7 +13,7 @@ from dimscope.estimators.base import Fit, NeighborEstimator
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dimscope.neighbors import Neighbors
+    from dimscope.neighbors.neighbors import Neighbors
 
 __all__ = ["Gride"]
 

@@ -2,32 +2,125 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from operator import index
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dimscope.errors import BadPoints
-from dimscope.estimates import LOWER_BOUND_ABOVE, Estimate
+from dimscope.arrays.threads import parallel, spans
+from dimscope.errors import BadPoints, DegeneratePoints
 from dimscope.estimators.base import Estimator
-from dimscope.estimators.lattice import fit_lattice
+from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, Estimate
 from dimscope.provenance import Provenance, versions
-from dimscope.threads import parallel, spans
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dimscope.arrays.points import Points
     from dimscope.estimators.inputs import Inputs
-    from dimscope.points import Points
 
-__all__ = ["I3D"]
+__all__ = ["I3D", "fit_lattice", "log_share"]
+
+
+def fit_lattice(
+    n: NDArray[np.int64], k: NDArray[np.int64], near: int, far: int
+) -> tuple[float, float]:
+    """Dimension and standard error from the numbers of others within two radii.
+
+    Parameters
+    ----------
+    n, k : arrays of int, shape (n_points,)
+        Within ``near`` and within ``far`` of each point.
+    near, far : int
+
+    Returns
+    -------
+    dimension, std_error : float
+
+    Raises
+    ------
+    DegeneratePoints
+        If nobody, or everybody counted, is within ``near``.
+
+    Notes
+    -----
+    See :class:`dimscope.I3D`.
+    """
+    from scipy.optimize import brentq
+
+    inside, outside = int(n.sum()), int(k.sum())
+    if not inside:
+        raise DegeneratePoints(
+            f"no two points are within {near} of each other; give larger radii, such as "
+            f"I3D(far={2 * far}, near={2 * near or 1})"
+        )
+    if inside == outside:
+        raise DegeneratePoints(
+            f"all points within {far} of each other are within {near} already; give other radii"
+        )
+    share = inside / outside
+    high = 1.0
+    while log_share(near, far, high)[0] > math.log(share):
+        high *= 2
+    dimension = float(
+        brentq(lambda d: log_share(near, far, d)[0] - math.log(share), 0, high, rtol=1e-13)
+    )
+    residual = n - share * k
+    pairs = float((n * (1 - share) ** 2 + (k - n) * share**2).sum())
+    variance = max(4 * float(residual @ residual) - 2 * pairs, 2 * pairs)
+    slope = share * log_share(near, far, dimension)[1]
+    return dimension, math.sqrt(variance) / outside / abs(slope)
+
+
+def log_share(near: int, far: int, d: float) -> tuple[float, float]:
+    """Logarithm of V(near, d) / V(far, d), and its derivative by d.
+
+    Parameters
+    ----------
+    near, far : int
+        0 <= near < far.
+    d : float
+        Dimension of the lattice, whole or not.
+
+    Returns
+    -------
+    value, slope : float
+
+    Examples
+    --------
+    >>> value, slope = log_share(1, 2, 1.0)
+    >>> round(math.exp(value), 12)  # 3 / 5
+    0.6
+    """
+    # V(t+1) / V(t): every term is positive, so that nothing cancels
+    ratio, by_d = 2 * d + 1, 2.0
+    value = slope = 0.0
+    for t in range(far):
+        if t:
+            ratio, by_d = (2 * d + 1 + t / ratio) / (t + 1), (2 - t * by_d / ratio**2) / (t + 1)
+        if t >= near:
+            value -= math.log(ratio)
+            slope -= by_d / ratio
+    return value, slope
+
 
 METRICS = ("cityblock", "hamming")
+
+
 _WANTED = 10  # neighbours within the outer radius, on average, where it is not given
+
+
 _SHARE = 0.2  # of those within the inner radius: there the likelihood tells most of d
+
+
 _FARTHEST = 10_000  # steps of the lattice
+
+
 _SAMPLE = 256  # points from which that radius is found
+
+
 _VALUES = 1 << 22  # distances held at a time, by each thread
 
 

@@ -6,23 +6,40 @@ import math
 import warnings
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from dimscope.arrays.points import Points, as_points
 from dimscope.errors import BadPoints, DegeneratePoints, SampleRefused, TiedPoints
-from dimscope.neighbors import Engine, Neighbors, Sampled, Search, distinct_rows
-from dimscope.points import Points, as_points
-from dimscope.spectra import Spectrum, spectrum
+from dimscope.estimators.spectra import Spectrum, spectrum
+from dimscope.neighbors.duplicates import distinct_rows
+from dimscope.neighbors.engines import Engine, Sampled
+from dimscope.neighbors.neighbors import Neighbors
+from dimscope.neighbors.search import Search
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from dimscope.estimators.base import Estimator
 
 __all__ = ["Inputs"]
+
+
+class Needs(Protocol):
+    """What an estimator needs of its input, which several estimators share."""
+
+    @property
+    def ranks(self) -> int:
+        """Number of neighbours of each point; 0 for none."""
+
+    @property
+    def wished(self) -> int:
+        """Number of neighbours that serve better, where there are as many."""
+
+    def relative_error(self, neighbors: Neighbors) -> float:
+        """Standard error over the dimension."""
 
 
 class Inputs:
@@ -49,7 +66,7 @@ class Inputs:
         self,
         points: Any,
         engine: Engine | None = None,
-        estimators: Sequence[Estimator] = (),
+        estimators: Sequence[Needs] = (),
         progress: Callable[[float], None] | None = None,
     ) -> None:
         self.points = points

@@ -9,12 +9,15 @@ import numpy as np
 
 from dimscope.errors import DegeneratePoints
 from dimscope.estimators.base import Fit, NeighborEstimator
-from dimscope.neighbors import Engine, Neighbors, nearest_neighbors
+from dimscope.neighbors.engines import Engine
+from dimscope.neighbors.neighbors import Neighbors
+from dimscope.neighbors.search import nearest_neighbors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["MLE", "local_dimension"]
+
 
 AVERAGES = ("inverse", "dimension")
 
@@ -136,7 +139,8 @@ def local_dimension(points: Any, k: int = 20, engine: Engine | None = None) -> N
 
     Examples
     --------
-    >>> from dimscope.manifolds import cube, embed
+    >>> from dimscope.manifolds import cube
+    >>> from dimscope.manifolds import embed
     >>> import numpy as np
     >>> line, sheet = embed(cube(500, 1), 3), embed(cube(500, 2), 3, seed=1) + 9
     >>> local = local_dimension(np.concatenate([line, sheet]))

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dimscope.corrections import Corrected
 from dimscope.estimators.base import Fit, NeighborEstimator
+from dimscope.estimators.corrections import Corrected
 from dimscope.estimators.two_nn import TwoNN
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dimscope.neighbors import Neighbors
+    from dimscope.neighbors.neighbors import Neighbors
 
 __all__ = ["Resampled"]
+
 
 # Neighbours are kept so that fewer points than this, over all resamples, are
 # expected to run out of them and to be searched again.

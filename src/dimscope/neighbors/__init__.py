@@ -2,9 +2,8 @@
 
 from dimscope.neighbors.duplicates import distinct_rows
 from dimscope.neighbors.engines import Approximate, Engine, Exact, Sampled, Sketched
-from dimscope.neighbors.searches import Search
-from dimscope.neighbors.searching import nearest_neighbors
-from dimscope.neighbors.values import Neighbors
+from dimscope.neighbors.neighbors import Neighbors
+from dimscope.neighbors.search import Search, nearest_neighbors
 
 __all__ = [
     "Approximate",

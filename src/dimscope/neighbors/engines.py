@@ -52,7 +52,8 @@ class Sketched(Engine):
     Examples
     --------
     >>> from dimscope import TwoNN
-    >>> from dimscope.manifolds import embed, sphere
+    >>> from dimscope.manifolds import embed
+    >>> from dimscope.manifolds import sphere
     >>> TwoNN()(embed(sphere(1000, 3), 2000), Sketched()).dimension == TwoNN()(
     ...     embed(sphere(1000, 3), 2000)).dimension
     True

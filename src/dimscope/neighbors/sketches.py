@@ -1,14 +1,17 @@
-"""Sketches: a few numbers for each point, whose distances bound those of the points from below.
+"""Sketches: a few numbers for each point that bound distances from below.
 
-Let v be the difference of two points, Q some orthonormal directions taken from a sample of the
-points, and S an m x n_features matrix of random signs. Then
+Let v be the difference of two points, Q orthonormal directions taken from a sample of the points,
+and S an m x n_features matrix of random signs. Then
 
     |Q v|^2 + |S (v - Q'Q v)|^2 / (m t)  >  |v|^2
 
-happens with a probability of at most (t e^(1 - t))^(m/2): the first term is what the directions
-hold of |v|^2, the second an estimate of the rest, made smaller by t. The directions make the bound
-tight where the points lie along few of them; the signs hold for any points, since they
-were drawn without looking at them.
+has a probability of at most (t e^(1 - t))^(m/2). The first term is the part of |v|^2 that lies in
+the directions, the second an estimate of the rest, divided by t. The directions make the bound
+tight where the points lie along few of them. The signs hold for any points, because they are
+drawn without looking at them.
+
+Rows that sketches cannot settle go on to a product of the points themselves. Where sketches
+settle little, as for noise that fills its space, they are not used at all.
 
 References
 ----------
@@ -26,22 +29,34 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dimscope.neighbors.blas import one_thread_each
-from dimscope.neighbors.centring import Centred
-from dimscope.pages import release
-from dimscope.threads import parallel, spans, workers
+from dimscope.arrays.memory import release
+from dimscope.arrays.points import as_points
+from dimscope.arrays.threads import parallel, spans, workers
+from dimscope.neighbors.products import Centred, one_thread_each
+from dimscope.neighbors.tiles import Tiles
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
-    from dimscope.points import Points
+    from dimscope.arrays.points import Points
 
-__all__ = ["Sketch", "Sketcher", "sketch_widths", "slack"]
+__all__ = ["Sketch", "SketchedTiles", "Sketcher", "kernel_of", "sketch_widths", "slack"]
+
 
 _RUN, _RUNS = 128, 8  # features in one product, and products between two sums in float64
+
+
 _CHUNK = 4096  # features of the directions that are made at a time
+
+
 _ROWS = 1024  # points in one product
+
+
 _FLAT = 1e-4  # directions with less variance than this, over the largest, are left to the signs
+
+
 _UNIT = 2.0**-24  # roundoff of float32
 
 
@@ -248,3 +263,110 @@ class Sketcher:
 
 def _total(several: list[NDArray[np.float64]]) -> NDArray[np.float64]:
     return np.asarray(reduce(np.add, several))
+
+
+_TRIED = 512  # points on which it is tried whether sketches pay
+
+
+_PROBES = 64
+
+
+_PAIRS = 200  # a pair measured by differences costs as much as so many products
+
+
+class SketchedTiles:
+    """Lower bounds from sketches of points.
+
+    Parameters
+    ----------
+    exact : Tiles
+        Of the points themselves.
+    sketch : Sketch
+        Of the same points.
+    failure : float
+        Probability that any bound is wrong.
+    progress : callable, optional
+        Called with the fraction of the products that are done.
+    """
+
+    extra = 20
+
+    def __init__(
+        self,
+        exact: Tiles,
+        sketch: Sketch,
+        failure: float,
+        progress: Callable[[float], None] | None = None,
+    ) -> None:
+        self.finer, self.failure = exact, failure
+        self.n_points, self.unit = exact.n_points, exact.unit
+        self._sketch = sketch
+        self._tiles = Tiles(as_points(sketch.numbers), progress)
+
+    def candidates(
+        self, m: int, rows: NDArray[np.intp] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """For every point, or for some, the m others of least lower bound, ascending."""
+        squares, indices = self._tiles.candidates(m, rows)
+        own = np.arange(self.n_points) if rows is None else rows
+        return self._sketch.lower(squares / self._tiles.unit**2, own), indices
+
+    def pair_squares(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Squared distances by direct differences."""
+        return self.finer.pair_squares(i, j)
+
+    def row_bounds(
+        self, rows: NDArray[np.intp], among: NDArray[np.intp] | None = None
+    ) -> NDArray[np.float64]:
+        """Float64 lower bounds from some points to others, from the points themselves."""
+        return self.finer.row_bounds(rows, among)
+
+
+def kernel_of(
+    points: Points,
+    failure: float,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> SketchedTiles | Tiles:
+    """A sketched kernel, or an exact one where sketches do not pay.
+
+    Parameters
+    ----------
+    points : Points of shape (n_points, n_features)
+        Distinct rows.
+    failure : float
+        Probability that any bound is wrong.
+    seed : int
+    progress : callable, optional
+
+    Examples
+    --------
+    >>> noise = np.random.default_rng(0).standard_normal((2000, 500))
+    >>> type(kernel_of(as_points(noise), 1e-6)).__name__
+    'Tiles'
+    """
+    exact = Tiles(points, progress)
+    widths = sketch_widths(points.n_points, points.n_features)
+    if not any(widths):
+        return exact
+    sketcher = Sketcher(points, exact.unit, widths, failure, seed)
+    if not _pays(points, exact, sketcher, seed):
+        return exact
+    return SketchedTiles(exact, sketcher.sketch(points), failure, progress)
+
+
+def _pays(points: Points, exact: Tiles, sketcher: Sketcher, seed: int) -> bool:
+    """Whether few points stay possible neighbours, for all that sketches tell.
+
+    Tried on a part of the points: how many lie within a factor of the distance to the second
+    neighbour depends on the dimension of the data, not on how many there are.
+    """
+    some = np.sort(np.random.default_rng([seed, 2]).permutation(points.n_points)[:_TRIED])
+    sketch = sketcher.sketch(points.select(some))
+    probes = np.unique(np.linspace(0, len(some) - 1, _PROBES).astype(int))
+    tiles = Tiles(as_points(sketch.numbers))
+    bounds = sketch.lower(tiles.row_bounds(probes) / tiles.unit**2, probes)
+    nearest = np.argpartition(bounds, 1, axis=1)[:, :2]
+    found = exact.pair_squares(np.repeat(some[probes], 2), some[nearest.ravel()]).reshape(-1, 2)
+    possible = (bounds < found.max(axis=1)[:, None]).sum(axis=1)
+    return bool(np.median(possible) <= points.n_points / _PAIRS)

@@ -1,39 +1,203 @@
-"""Dense symmetric tiles: lower bounds of all distances by matrix products.
+"""Tiles: lower bounds of all distances by matrix products.
 
-A product X X' in float32 is the fastest way to all squared distances, and it is
-wrong in the last digits: |x|^2 + |y|^2 - 2 x.y cancels. So the tiles do not give
-distances. They give, for every pair, a *lower bound* of the squared distance that
-holds whatever the order in which the product was summed, and
-:mod:`dimscope.neighbors.certified` decides with direct differences.
+A product X X' in float32 is the fastest way to all squared distances, but its last digits are
+wrong: |x|^2 + |y|^2 - 2 x.y cancels. So tiles do not give distances. For every pair they give a
+*lower bound* of the squared distance that holds whatever the order of summation, and
+:mod:`dimscope.neighbors.certificate` decides by direct differences.
 
-Each tile is multiplied by one thread with a single-threaded BLAS, in short runs of
-columns that are centred on the way, where that helps, and stay in the cache. A short run
-is also what keeps the bound tight: rounding grows with the length of a sum.
+One thread multiplies each tile with a single-threaded BLAS, in short runs of columns. A run stays
+in the cache, and it keeps the bound tight: rounding grows with the length of a sum.
+:class:`Candidates` gathers the smallest bounds of every row from tiles in any order.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dimscope.neighbors.blas import add_gram, add_product, mirror, one_thread_each
-from dimscope.neighbors.candidates import Candidates
-from dimscope.neighbors.centring import Centred
-from dimscope.neighbors.differences import pair_squares
-from dimscope.pages import release
-from dimscope.points import Points
-from dimscope.threads import parallel, spans, workers
+from dimscope.arrays.memory import release
+from dimscope.arrays.points import Points
+from dimscope.arrays.threads import parallel, spans, workers
+from dimscope.neighbors.products import Centred, add_gram, add_product, mirror, one_thread_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-__all__ = ["Tiles", "rounding_bound"]
+__all__ = ["Candidates", "Tiles", "pair_squares", "rounding_bound"]
+
+
+_CROWDED = 4  # hits, over those wanted, above which a tile's own thresholds are found first
+
+
+_SIGN, _ALL, _HALF = np.uint32(1 << 31), np.uint32(2**32 - 1), np.uint64(32)
+
+
+class Candidates:
+    """For each of n points, the m others of least bound among all that were offered.
+
+    Parameters
+    ----------
+    n_points : int
+        Less than 2^32.
+    m : int
+    limits : array of shape (n_points,), float32, optional
+        Bounds from which on nothing is taken; a list that is not full ends in infinite
+        bounds.
+
+    Examples
+    --------
+    >>> best = Candidates(2, 2)
+    >>> best.offer(slice(0, 2), slice(0, 3), np.array([[5, 1, 3], [-2, 4, 9]], np.float32))
+    >>> bounds, indices = best.ascending()
+    >>> bounds.tolist(), indices.tolist()
+    ([[1.0, 3.0], [-2.0, 4.0]], [[1, 2], [0, 1]])
+    """
+
+    def __init__(self, n_points: int, m: int, limits: NDArray[np.float32] | None = None) -> None:
+        self._m = m
+        self._keys = np.full((n_points, m), np.uint64(2**64 - 1))
+        self._limits = np.full(n_points, np.inf, np.float32) if limits is None else limits.copy()
+        # one for the rows of each tile, so that threads seldom meet
+        self._locks: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)
+
+    def offer(self, rows: slice, columns: slice, bounds: NDArray[np.float32]) -> None:
+        """Offer the points of some columns to some rows.
+
+        Parameters
+        ----------
+        rows, columns : slice
+            Points whose lists may change, and points that may enter them.
+        bounds : array of shape (rows, columns), float32
+            Infinite bounds are never taken.
+        """
+        limits = self._limits[rows, None]
+        inside = bounds < limits
+        if np.count_nonzero(inside) > _CROWDED * self._m * len(limits):
+            # the m-th least of some columns is no less than the m-th least of all
+            some = bounds[:, :: _CROWDED if self._m * _CROWDED <= bounds.shape[1] else 1]
+            if self._m <= some.shape[1]:
+                inside &= bounds <= np.partition(some, self._m - 1, axis=1)[:, self._m - 1, None]
+        hits = np.flatnonzero(inside)
+        if len(hits):
+            row, column = np.divmod(hits, bounds.shape[1])
+            keys = _packed(bounds.ravel()[hits], column + columns.start)
+            self._merge(rows, row, keys)
+
+    def offer_turned(self, rows: slice, columns: slice, bounds: NDArray[np.float32]) -> None:
+        """Offer the points of some rows to some columns; ``bounds`` as in :meth:`offer`."""
+        limits = self._limits[columns]
+        inside = bounds < limits
+        if np.count_nonzero(inside) > _CROWDED * self._m * len(limits):
+            self.offer(columns, rows, np.ascontiguousarray(bounds.T))
+            return
+        hits = np.flatnonzero(inside)
+        if len(hits):
+            row, column = np.divmod(hits, bounds.shape[1])
+            keys = _packed(bounds.ravel()[hits], row + rows.start)
+            order = np.argsort(column.astype(np.uint32), kind="stable")
+            self._merge(columns, column[order], keys[order])
+
+    def ascending(self) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        """Bounds and points of every list, least bound first."""
+        self._keys.sort(axis=1)
+        return _bounds(self._keys), (self._keys & np.uint64(_ALL)).astype(np.intp)
+
+    def _merge(self, rows: slice, row: NDArray[np.intp], keys: NDArray[np.uint64]) -> None:
+        """Put keys into the lists of their rows, counted from ``rows.start`` and ascending."""
+        touched, starts, counts = np.unique(row, return_index=True, return_counts=True)
+        # one row of the table a list: its new keys, then the old ones
+        table = np.full((len(touched), counts.max() + self._m), np.uint64(2**64 - 1))
+        place = np.arange(len(row)) - np.repeat(starts, counts)
+        table[np.repeat(np.arange(len(touched)), counts), place] = keys
+        everyone = touched + rows.start
+        with self._locks[rows.start]:
+            table[:, -self._m :] = self._keys[everyone]
+            table.partition(self._m - 1, axis=1)
+            self._keys[everyone] = table[:, : self._m]
+            last = _bounds(table[:, self._m - 1])
+            self._limits[everyone] = np.minimum(self._limits[everyone], last)
+
+
+def _packed(bounds: NDArray[np.float32], points: NDArray[np.intp]) -> NDArray[np.uint64]:
+    """Keys that sort as the bounds do: negative floats sort backwards by their bits."""
+    bits = bounds.view(np.uint32)
+    upper = np.where(bits & _SIGN, bits ^ _ALL, bits | _SIGN)
+    return (upper.astype(np.uint64) << _HALF) | points.astype(np.uint64)
+
+
+def _bounds(keys: NDArray[np.uint64]) -> NDArray[np.float32]:
+    """Inverse of :func:`_packed`; infinite for a place that is empty."""
+    upper = (keys >> _HALF).astype(np.uint32)
+    bounds = np.where(upper & _SIGN, upper ^ _SIGN, upper ^ _ALL).view(np.float32)
+    return np.where(upper == _ALL, np.float32(np.inf), bounds)
+
+
+# Features, and values, of one batch: it fits the last cache and is long enough that threads
+# do not wait for each other's turn in the interpreter.
+_RUN, _VALUES = 8192, 1 << 19
+
+
+def pair_squares(
+    points: Points, i: NDArray[np.intp], j: NDArray[np.intp], unit: float = 1.0
+) -> NDArray[np.float64]:
+    """Squared distances of pairs of points.
+
+    Parameters
+    ----------
+    points : Points of shape (n_points, n_features)
+    i, j : arrays of int, shape (n_pairs,)
+    unit : float
+        Every difference is multiplied by it, so that squares stay in range.
+
+    Returns
+    -------
+    array of shape (n_pairs,), float64
+        (unit |x_i - x_j|)^2. Differences of float32 values are taken in float32, a
+        relative error of 6e-8 at most; they are squared and summed in float64.
+
+    Examples
+    --------
+    >>> from dimscope.arrays.points import as_points
+    >>> points = as_points([[0, 0], [3, 4], [1, 1]])
+    >>> pair_squares(points, np.array([0, 0]), np.array([1, 2])).tolist()
+    [25.0, 2.0]
+    """
+    width = points.n_features
+    run = min(width, _RUN)
+    step = max(1, _VALUES // run)
+    # Wide points: each thread its columns, so that every value is read once.
+    by_columns = width >= 2 * run * workers()
+    total = width if by_columns else len(i)
+
+    def work(share: slice) -> NDArray[np.float64]:
+        squares, wide = np.zeros(len(i)), np.empty((step, run))
+        columns = share if by_columns else slice(0, width)
+        pairs = slice(0, len(i)) if by_columns else share
+        for start in range(columns.start, columns.stop, run):
+            where = slice(start, min(start + run, columns.stop))
+            for first in range(pairs.start, pairs.stop, step):
+                some = slice(first, min(first + step, pairs.stop))
+                difference = points.block(i[some], where)
+                difference -= points.block(j[some], where)
+                part = wide[: len(difference), : difference.shape[1]]
+                part[:] = difference
+                if unit != 1.0:
+                    part *= unit
+                squares[some] += np.vecdot(part, part)
+                release(points.array)
+        return squares
+
+    return np.asarray(sum(parallel(work, spans(total, max(1, -(-total // workers()))))))
+
 
 TILE = 2048  # rows and columns of a tile
+
+
 RUN = 1024  # features in one product
 
 

@@ -4,9 +4,9 @@ Colours are the Okabe-Ito palette, distinct markers go with them, so that a figu
 reads in print and for colour-blind readers.
 """
 
-from dimscope.plotting.comparisons import plot_comparison
-from dimscope.plotting.curves import plot_scale, plot_scales
-from dimscope.plotting.layers import plot_profile, plot_profiles
+from dimscope.plotting.comparison_plots import plot_comparison
+from dimscope.plotting.profile_plots import plot_profile, plot_profiles
+from dimscope.plotting.scale_plots import plot_scale, plot_scales
 
 __all__ = [
     "plot_comparison",

@@ -13,13 +13,7 @@ import dimscope as ds
 from dimscope.files import write_beside
 from dimscope_experiments.ansuini2019.images import Pictures, cifar
 from dimscope_experiments.ansuini2019.study import Claim, Study, judged
-from dimscope_experiments.ansuini2019.training import (
-    Course,
-    at_epoch,
-    error_rate,
-    save,
-    train,
-)
+from dimscope_experiments.ansuini2019.training import Course, at_epoch, error_rate, save, train
 from dimscope_experiments.ansuini2019.zoo import vgg16_bn
 
 __all__ = ["run"]

@@ -32,7 +32,7 @@ def digits(study: Study) -> tuple[torch.Tensor, torch.Tensor]:
     labels : tensor of shape (n,), int64
     """
     if study.scale == "smoke":
-        from dimscope.sources.digits import load_digit_images
+        from dimscope_experiments.digits import load_digit_images
 
         images, labels = load_digit_images()
         return torch.nn.functional.interpolate(images, (28, 28), mode="bilinear"), labels

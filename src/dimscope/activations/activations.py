@@ -1,0 +1,162 @@
+"""Activations: one array of points for every layer of a network, rows aligned.
+
+This is the value between :func:`dimscope.capture` and the estimators. It holds
+NumPy arrays only and never loads torch, so that activations recorded elsewhere
+(another framework, a brain) enter in the same form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dimscope.errors import BadPoints
+from dimscope.provenance import Provenance
+
+__all__ = ["ROLES", "Activations", "Layer"]
+
+
+ROLES = ("input", "hidden", "last_hidden", "output")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What is known of a layer apart from its points.
+
+    Parameters
+    ----------
+    name : str
+        ``"input"``, ``"output"``, or where in the network the points come from.
+    role : {"input", "hidden", "last_hidden", "output"}
+        Its place in the network.
+    depth : int
+        Length of the longest path from the input, counted in convolutional and
+        linear layers (in blocks for transformers).
+    relative_depth : float
+        ``depth`` divided by the depth of the output, between 0 and 1.
+    n_features : int
+        Number of units, the embedding dimension (ED); 0 when it could not be captured.
+    """
+
+    name: str
+    role: str = "hidden"
+    depth: int = 0
+    relative_depth: float = 0.0
+    n_features: int = 0
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise ValueError(f"role of layer {self.name!r} is {self.role!r}; use one of {ROLES}")
+
+
+@dataclass(frozen=True)
+class Activations(Mapping[str, np.ndarray[Any, Any]]):
+    """The points of every captured layer.
+
+    A mapping ``layer name -> points`` of shape (n_points, n_features). Row *i* of
+    every layer belongs to the same stimulus.
+
+    Parameters
+    ----------
+    points : Mapping of str to array
+        The layers in order of depth.
+    layers : tuple of Layer
+        One for each entry of ``points`` and of ``failures``, in order.
+    labels : array of shape (n_points,), optional
+        Class of each row.
+    class_names : tuple of str, optional
+        Name of class 0, 1, ...
+    failures : Mapping of str to str
+        Layers that could not be captured and why.
+    name : str
+        Name of the network.
+
+    Raises
+    ------
+    BadPoints
+        If the layers or the labels have different numbers of rows, or labels are not classes.
+
+    Examples
+    --------
+    >>> a = Activations({"input": np.zeros((5, 3)), "output": np.zeros((5, 2))})
+    >>> a.n_points, [layer.n_features for layer in a.layers]
+    (5, [3, 2])
+    """
+
+    points: Mapping[str, np.ndarray[Any, Any]]
+    layers: tuple[Layer, ...] = ()
+    labels: np.ndarray[Any, Any] | None = None
+    class_names: tuple[str, ...] | None = None
+    failures: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
+    provenance: Provenance = field(default_factory=lambda: Provenance("activations"))
+
+    def __post_init__(self) -> None:
+        rows = {name: len(array) for name, array in self.points.items()}
+        if self.labels is not None:
+            rows["labels"] = len(self.labels)
+        if len(set(rows.values())) > 1:
+            raise BadPoints(
+                "layers and labels must have one row for each stimulus, but the numbers of rows "
+                "are " + ", ".join(f"{name}: {n}" for name, n in rows.items())
+            )
+        if not self.layers:
+            named = tuple(Layer(k, n_features=int(v.shape[1])) for k, v in self.points.items())
+            object.__setattr__(self, "layers", named)
+        self._check_classes()
+        described = {layer.name for layer in self.layers}
+        if described != {*self.points, *self.failures}:
+            raise ValueError(
+                f"layers describes {sorted(described)} but points and failures hold "
+                f"{sorted({*self.points, *self.failures})}"
+            )
+
+    def _check_classes(self) -> None:
+        if self.labels is None:
+            return
+        labels = np.asarray(self.labels)
+        if labels.ndim != 1 or labels.dtype.kind not in "iubU":
+            raise BadPoints(
+                "labels must be one whole number or word for each row, but are an array of "
+                f"{labels.dtype} of shape {labels.shape}"
+            )
+        object.__setattr__(self, "labels", labels)
+        if self.class_names is None or not len(labels):
+            return
+        n = len(self.class_names)
+        found = np.unique(labels)
+        if labels.dtype.kind == "U" or not 0 <= found[0] <= found[-1] < n:
+            raise BadPoints(
+                f"class_names names classes 0 to {n - 1}, but there are labels such as "
+                f"{found[0]} and {found[-1]}; leave class_names out"
+            )
+
+    def __getitem__(self, name: str) -> np.ndarray[Any, Any]:
+        if name in self.failures:
+            raise KeyError(f"layer {name!r} was not captured: {self.failures[name]}")
+        if name not in self.points:
+            raise KeyError(f"no layer {name!r}; there are {', '.join(self.points)}")
+        return self.points[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.points)
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @property
+    def n_points(self) -> int:
+        """Number of rows of every layer."""
+        return next((len(array) for array in self.points.values()), 0)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the points take in memory."""
+        return sum(array.nbytes for array in self.points.values())
+
+    def __repr__(self) -> str:
+        size = self.nbytes / 1e6
+        return f"Activations({self.name!r}, {len(self)} layers, n={self.n_points}, {size:.0f} MB)"

@@ -1,0 +1,258 @@
+"""Chunks: the points of one layer in a Zarr array, written and read a block at a time.
+
+A chunk is a file of plain numbers, row after row, uncompressed: activations are noise
+to a compressor, and a plain file can be written and read in part. So rows are put where
+they belong as they come, whatever the size of the batch, and any rows and columns are
+read without the rest. What is not a folder on this machine goes through Zarr, a chunk at
+a time.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from abc import abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dimscope.arrays.blocks import Blocks, positions
+from dimscope.arrays.memory import empty_array
+from dimscope.errors import BadSource
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["ChunkFiles", "Chunked", "ZarrChunks", "chunk_shape"]
+
+
+CHUNK_BYTES = 8 << 20
+
+
+_FEW, _MANY = 16, 256  # rows of the chunks of a wide layer
+
+
+def chunk_shape(
+    n_features: int, itemsize: int, batch: int, n_points: int | None = None
+) -> tuple[int, int]:
+    """Rows and columns of a chunk of about 8 MB.
+
+    Parameters
+    ----------
+    n_features : int
+    itemsize : int
+        Bytes of a value.
+    batch : int
+        Rows that are written at a time; a wide layer has chunks of so many rows, and is
+        cut into columns, so that no chunk is written twice.
+    n_points : int, optional
+        How many rows there will be.
+
+    Examples
+    --------
+    >>> chunk_shape(1000, 4, 32), chunk_shape(1000, 4, 32, 500), chunk_shape(802816, 4, 32)
+    ((2097, 1000), (500, 1000), (32, 61756))
+    """
+    values = CHUNK_BYTES // itemsize
+    rows = min(max(batch, _FEW), _MANY)
+    pieces = 1
+    if rows * n_features <= values:
+        rows = values // n_features
+    else:
+        pieces = -(-n_features * rows // values)
+    return min(rows, n_points or rows), -(-n_features // pieces)
+
+
+class Chunked(Blocks):
+    """A layer in a store.
+
+    Parameters
+    ----------
+    shape : (int, int)
+    chunks : (int, int)
+        Rows and columns of a chunk.
+    dtype : numpy.dtype
+    owner : object, optional
+        Kept alive: what would delete a temporary store.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        chunks: tuple[int, int],
+        dtype: np.dtype[Any],
+        owner: object = None,
+    ) -> None:
+        super().__init__(shape, dtype)
+        self.chunks = chunks
+        self._owner = owner
+
+    @abstractmethod
+    def write(self, start: int, rows: NDArray[Any]) -> None:
+        """Write whole rows, from row ``start``; rows beyond the end make it longer."""
+
+    def check(self, rows: range) -> None:
+        """Raise an error if a chunk of some rows, which were written, is not there."""
+
+    def _columns(self, columns: slice) -> Iterator[tuple[int, slice, slice]]:
+        """Chunk by chunk: its number, the columns within it, and where they go."""
+        first, last, _ = columns.indices(self.shape[1])
+        width = self.chunks[1]
+        for number in range(first // width, -(-last // width)):
+            left = number * width
+            low, high = max(first, left), min(last, left + width)
+            if low < high:
+                yield number, slice(low - left, high - left), slice(low - first, high - first)
+
+
+class ChunkFiles(Chunked):
+    """Chunks as files in a folder on this machine, as the Zarr specification lays them out.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of the Zarr array.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        shape: tuple[int, int],
+        chunks: tuple[int, int],
+        dtype: np.dtype[Any],
+        owner: object = None,
+    ) -> None:
+        super().__init__(shape, chunks, dtype, owner)
+        self._folder = folder
+
+    def write(self, start: int, rows: NDArray[Any]) -> None:
+        """Write whole rows at their place in the files; what is there is overwritten."""
+        height, width = self.chunks
+        self.shape = max(self.shape[0], start + len(rows)), self.shape[1]
+        done = 0
+        while done < len(rows):
+            band, within = divmod(start + done, height)
+            some = rows[done : done + height - within]
+            for number, inside, columns in self._columns(slice(None)):
+                piece = some[:, columns]
+                if inside.stop < width:  # the last chunk of columns: padded as Zarr pads it
+                    piece = np.zeros((len(some), width), self.dtype)
+                    piece[:, inside] = some[:, columns]
+                offset = within * width * self.dtype.itemsize
+                self._put(self._path(band, number), offset, np.ascontiguousarray(piece))
+            done += len(some)
+
+    def _put(self, path: Path, offset: int, piece: NDArray[Any]) -> None:
+        size = self.chunks[0] * self.chunks[1] * self.dtype.itemsize
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+            with open(handle, "r+b", buffering=0) as file:
+                if os.fstat(handle).st_size != size:
+                    file.truncate(size)  # zeros that take no room until they are written
+                file.seek(offset)
+                left = piece.data.cast("B")
+                while left:
+                    left = left[file.write(left) :]
+        except OSError as error:
+            raise BadSource(f"cannot write {path}: {error.strerror}") from None
+
+    def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
+        """Values of some rows and columns; no more than a chunk is mapped at a time."""
+        where = positions(rows, len(self))
+        low, high, _ = columns.indices(self.shape[1])
+        out = empty_array((len(where), max(0, high - low)), self.dtype)
+        bands = where // self.chunks[0]
+        for band in np.unique(bands).tolist():
+            mine = np.flatnonzero(bands == band)
+            inside = where[mine] - band * self.chunks[0]
+            # runs of rows are copied as one
+            source: Any = _as_slice(inside)
+            target: Any = _as_slice(mine)
+            for number, within, place in self._columns(columns):
+                out[target, place] = self._map(self._path(band, number))[:, within][source]
+        return out
+
+    def check(self, rows: range) -> None:
+        """Raise an error if a chunk of some rows, which were written, is not there.
+
+        Raises
+        ------
+        BadSource
+        """
+        size = self.chunks[0] * self.chunks[1] * self.dtype.itemsize
+        for band in range(rows.start // self.chunks[0], -(-rows.stop // self.chunks[0])):
+            for number in range(-(-self.shape[1] // self.chunks[1])):
+                path = self._path(band, number)
+                if not path.is_file() or path.stat().st_size != size:
+                    raise self._damaged(path)
+
+    def _map(self, path: Path) -> NDArray[Any]:
+        # Mapped anew each time: pages that stay mapped count as memory of the process.
+        try:
+            with path.open("rb") as file:
+                pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError):
+            raise self._damaged(path) from None
+        if len(pages) != self.chunks[0] * self.chunks[1] * self.dtype.itemsize:
+            raise self._damaged(path)
+        return np.frombuffer(pages, self.dtype).reshape(self.chunks)
+
+    def _damaged(self, path: Path) -> BadSource:
+        return BadSource(
+            f"the store is damaged: the chunk {path} is missing or cut short; copy the store "
+            "again, or capture again"
+        )
+
+    def _path(self, band: int, number: int) -> Path:
+        return self._folder / "c" / str(band) / str(number)
+
+
+class ZarrChunks(Chunked):
+    """Chunks that only Zarr reaches: in object stores, in memory, compressed.
+
+    Parameters
+    ----------
+    array : zarr.Array
+    """
+
+    def __init__(self, array: Any, owner: object = None) -> None:
+        super().__init__(array.shape, array.chunks, array.dtype, owner)
+        self._array = array
+
+    def write(self, start: int, rows: NDArray[Any]) -> None:
+        """Write whole rows; a chunk that they fill in part is read, completed and put back."""
+        stop = start + len(rows)
+        if stop > self.shape[0]:
+            self.shape = stop, self.shape[1]
+            self._array.resize(self.shape)
+        height = self.chunks[0]
+        for first in range(start - start % height, stop, height):
+            low, high = max(first, start), min(first + height, stop)
+            self._array[low:high] = rows[low - start : high - start]
+
+    def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
+        """Values of some rows and columns; a band of chunks is read at a time."""
+        where = positions(rows, len(self))
+        low, high, _ = columns.indices(self.shape[1])
+        out = empty_array((len(where), max(0, high - low)), self.dtype)
+        bands = where // self.chunks[0]
+        for band in np.unique(bands).tolist():
+            mine = np.flatnonzero(bands == band)
+            first = band * self.chunks[0]
+            stop = min(first + self.chunks[0], self.shape[0])
+            for number, within, place in self._columns(columns):
+                left = number * self.chunks[1]
+                part = self._array[first:stop, left + within.start : left + within.stop]
+                out[mine, place] = part[where[mine] - first]
+        return out
+
+
+def _as_slice(positions: NDArray[np.intp]) -> slice | NDArray[np.intp]:
+    """A slice for positions that follow each other."""
+    first, last = int(positions[0]), int(positions[-1])
+    if last - first == len(positions) - 1 and (np.diff(positions) == 1).all():
+        return slice(first, last + 1)
+    return positions

@@ -1,0 +1,1 @@
+"""Analysis: what is built on estimates of one cloud, or of two."""

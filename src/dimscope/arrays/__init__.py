@@ -1,0 +1,1 @@
+"""Arrays: points enter here, whatever kind of array holds them."""

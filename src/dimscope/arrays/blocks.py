@@ -1,0 +1,182 @@
+"""Arrays that lie elsewhere and are read a block at a time.
+
+:class:`Blocks` is the array; :class:`SomeRows` is a selection of its rows. The search reads runs
+of columns and comes back to the same run again and again, so :class:`Panels` keeps the columns
+read last, within a fixed number of bytes.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dimscope.arrays.threads import workers
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["PANELS_BYTES", "Blocks", "Panels", "SomeRows", "positions"]
+
+
+class Blocks(ABC):
+    """A two-dimensional array that is read block by block.
+
+    Parameters
+    ----------
+    shape : (int, int)
+    dtype : numpy.dtype
+
+    Examples
+    --------
+    >>> class Squares(Blocks):
+    ...     def read(self, rows, columns):
+    ...         c = np.arange(self.shape[1])[columns]
+    ...         return (positions(rows, len(self))[:, None] ** 2 + c).astype(self.dtype)
+    >>> array = Squares((10**9, 2), np.dtype(float))
+    >>> array[3:5].tolist(), float(array[10, 1]), array.nbytes
+    ([[9.0, 10.0], [16.0, 17.0]], 101.0, 16000000000)
+    """
+
+    ndim = 2
+
+    def __init__(self, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
+        self.shape = shape
+        self.dtype = dtype
+
+    @abstractmethod
+    def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
+        """Values of some rows and columns, in an array of their own.
+
+        Parameters
+        ----------
+        rows : slice, or array of int
+        columns : slice
+        """
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the whole array takes in memory."""
+        return self.shape[0] * self.shape[1] * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> Any:
+        rows, columns = key if isinstance(key, tuple) else (key, slice(None))
+        if isinstance(columns, slice) and columns.step not in (None, 1):
+            raise IndexError("columns are read in steps of one")
+        # columns by number are rare (a message about one value); their rows are read whole
+        part = self.read(_listed(rows), columns if isinstance(columns, slice) else slice(None))
+        if not isinstance(columns, slice):
+            part = part[:, columns]
+        return part[0] if isinstance(rows, int | np.integer) else part
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError("an array that lies elsewhere cannot be had without a copy")
+        whole = self.read(slice(None), slice(None))
+        return whole if dtype is None else whole.astype(dtype, copy=False)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(shape={self.shape}, dtype={self.dtype})"
+
+
+class SomeRows(Blocks):
+    """Some rows of such an array, not read yet.
+
+    Parameters
+    ----------
+    array : Blocks
+    rows : array of int
+    """
+
+    def __init__(self, array: Blocks, rows: NDArray[np.intp]) -> None:
+        super().__init__((len(rows), array.shape[1]), array.dtype)
+        self._array, self._rows = array, rows
+
+    def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
+        """Values of some of these rows."""
+        return self._array.read(self._rows[rows], columns)
+
+
+def positions(rows: slice | NDArray[np.intp], n: int) -> NDArray[np.intp]:
+    """Numbers of the rows, of n, that a slice or an array means.
+
+    Examples
+    --------
+    >>> positions(slice(-2, None), 10**12).tolist(), positions(np.array([-1, 3]), 5).tolist()
+    ([999999999998, 999999999999], [4, 3])
+    """
+    if isinstance(rows, slice):
+        return np.arange(*rows.indices(n))
+    outside = (rows < -n) | (rows >= n)
+    if outside.any():
+        raise IndexError(f"row {rows[outside][0]} is out of range: there are {n} rows")
+    return np.where(rows < 0, rows + n, rows)
+
+
+def _listed(rows: Any) -> Any:
+    if isinstance(rows, slice):
+        return rows
+    found = np.atleast_1d(np.asarray(rows))
+    return np.flatnonzero(found) if found.dtype == bool else found
+
+
+PANELS_BYTES = 1 << 27
+
+
+_EACH = 2  # panels for every thread
+
+
+class Panels(Blocks):
+    """An array of which the columns that were read last are kept.
+
+    Parameters
+    ----------
+    array : Blocks
+    n_bytes : int
+        What all panels may take; reads of more columns than a panel has go past them.
+
+    Examples
+    --------
+    >>> from dimscope.activations.store import open_store
+    >>> import torch, dimscope as ds
+    >>> _ = ds.capture(torch.nn.ReLU(), torch.ones(3, 8), out="memory://panels.zarr")
+    >>> panels = Panels(open_store("memory://panels.zarr").stored("input"))
+    >>> panels[1:, 2:4].tolist()
+    [[1.0, 1.0], [1.0, 1.0]]
+    """
+
+    def __init__(self, array: Blocks, n_bytes: int = PANELS_BYTES) -> None:
+        super().__init__(array.shape, array.dtype)
+        self._array = array
+        row = n_bytes // (_EACH * workers()) // (len(array) * array.dtype.itemsize)
+        self._width = min(row, array.shape[1])
+        self._panels: list[tuple[int, NDArray[Any]]] = []  # the first column; last used last
+        self._lock = threading.Lock()
+
+    def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
+        """Values of some rows and columns; a slice of rows may give a view."""
+        first, last, _ = columns.indices(self.shape[1])
+        if last - first > self._width:
+            return self._array.read(rows, columns)
+        start, panel = self._panel(first, last)
+        return panel[:, first - start : last - start][rows]
+
+    def _panel(self, first: int, last: int) -> tuple[int, NDArray[Any]]:
+        with self._lock:
+            for number, (start, panel) in enumerate(self._panels):
+                if start <= first and last <= start + panel.shape[1]:
+                    self._panels.append(self._panels.pop(number))
+                    return start, panel
+            # room is made before, so that no more are kept than the fixed number
+            del self._panels[: -(_EACH * workers() - 1)]
+        panel = self._array.read(slice(None), slice(first, min(first + self._width, self.shape[1])))
+        with self._lock:
+            self._panels.append((first, panel))
+            # another thread may have read one in the meantime
+            del self._panels[: -(_EACH * workers())]
+        return first, panel

@@ -1,0 +1,282 @@
+"""Arguments: the options that commands share, and the values they stand for."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dimscope import Estimator
+    from dimscope.neighbors.engines import Engine
+
+__all__ = [
+    "DiscardOption",
+    "EngineOption",
+    "EstimatorOption",
+    "FitOption",
+    "ImageSizeOption",
+    "JsonOption",
+    "KeepOption",
+    "LabelsOption",
+    "MemoryOption",
+    "ResamplesOption",
+    "RtolOption",
+    "SeedOption",
+    "bytes_from",
+    "data_from",
+    "engine_from",
+    "estimator_from",
+    "existing",
+    "points_from",
+    "scores_from",
+]
+
+
+EstimatorOption = Annotated[
+    str,
+    typer.Option(
+        "--estimator",
+        help="twonn, gride, mle, i3d, pca, participationratio; with parameters as in "
+        "'Gride(n1=2, n2=4)'; or FILE.py:NAME for one of your own",
+    ),
+]
+
+
+DiscardOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=0.99, help="of twonn: fraction of the largest ratios that is censored; 0.1"
+    ),
+]
+
+
+FitOption = Annotated[str | None, typer.Option(help="of twonn: mle, regression or triplets; mle")]
+
+
+ResamplesOption = Annotated[
+    int, typer.Option(min=0, help="subsets for the spread over resamples; 0 for none, else >= 2")
+]
+
+
+KeepOption = Annotated[float, typer.Option(help="fraction of the points in each subset")]
+
+
+SeedOption = Annotated[int, typer.Option(min=0, help="for every random choice")]
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]
+
+
+MemoryOption = Annotated[
+    str | None,
+    typer.Option(help="for captured layers, such as 4GB; half of what is free by default"),
+]
+
+
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        help="exact; sketched, with a stated probability of error; sampled, as many points as "
+        "--rtol needs; or approximate, with a measured recall"
+    ),
+]
+
+
+RtolOption = Annotated[
+    float | None,
+    typer.Option(min=1e-6, max=0.9, help="of sampled: standard error over dimension; 0.01"),
+]
+
+
+ImageSizeOption = Annotated[
+    int, typer.Option(min=1, help="of an image folder: images are cut to so many pixels a side")
+]
+
+
+LabelsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels", help="with a .npy file as --data: a .npy file of the class of each row"
+    ),
+]
+
+
+def existing(path: Path, option: str) -> Path:
+    """The path, if there is something."""
+    if not path.exists():
+        raise typer.BadParameter(f"there is no file or folder {path}", param_hint=option)
+    return path
+
+
+def points_from(text: str) -> Any:
+    """The array that a ``.npy`` file or STORE::LAYER means; read only if it is small."""
+    import numpy as np
+
+    from dimscope.activations.store import is_store, open_store
+    from dimscope.arrays.memory import budget_from
+    from dimscope.files import open_array
+
+    place, separator, layer = text.rpartition("::")
+    if not separator:
+        if Path(text).is_dir() and is_store(text):
+            names = ", ".join(open_store(text))
+            raise typer.BadParameter(
+                f"{text} is a store; name a layer, as {text}::LAYER, of {names}",
+                param_hint="POINTS",
+            )
+        return open_array(existing(Path(text), "POINTS"))
+    if "://" not in place:
+        existing(Path(place), "POINTS")
+    try:
+        stored = open_store(place).stored(layer)
+        return np.asarray(stored) if stored.nbytes <= budget_from(None) else stored
+    except KeyError as error:
+        raise typer.BadParameter(error.args[0], param_hint="POINTS") from None
+
+
+def data_from(data: Path, labels: Path | None, image_size: int) -> Any:
+    """What a network is shown: a folder of images, or an array, with its labels or without."""
+    from dimscope.files import open_array
+    from dimscope.networks.capturing.data import image_folder
+
+    existing(data, "--data")
+    if data.is_dir():
+        if labels is not None:
+            raise typer.BadParameter(
+                "the images of a folder have the class of their own folder", param_hint="--labels"
+            )
+        return image_folder(data, image_size)
+    if labels is None:
+        return data
+    return open_array(data), open_array(existing(labels, "--labels"))
+
+
+def bytes_from(memory: str | None) -> int | None:
+    """The bytes that ``--memory`` means."""
+    from dimscope.arrays.memory import as_bytes
+
+    try:
+        return None if memory is None else as_bytes(memory)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--memory") from None
+
+
+def engine_from(name: str, rtol: float | None, seed: int) -> Engine:
+    """The engine that ``--engine`` and ``--rtol`` mean."""
+    from dimscope import Approximate, Exact, Sampled, Sketched
+
+    engines: dict[str, Callable[[], Engine]] = {
+        "exact": Exact,
+        "sketched": lambda: Sketched(seed=seed),
+        "sampled": lambda: Sampled(0.01 if rtol is None else rtol, seed),
+        "approximate": lambda: Approximate(seed=seed),
+    }
+    if name not in engines:
+        raise typer.BadParameter(
+            f"there is no engine {name!r}; use {', '.join(engines)}", param_hint="--engine"
+        )
+    if rtol is not None and name != "sampled":
+        raise typer.BadParameter(
+            f"engine {name} has none; use --engine sampled", param_hint="--rtol"
+        )
+    return engines[name]()
+
+
+def estimator_from(
+    name: str, fit: str | None, discard: float | None, resamples: int, keep: float, seed: int
+) -> Estimator:
+    """Build the estimator that the options describe."""
+    import dimscope as ds
+
+    try:
+        if name == "twonn":
+            plain = ds.TwoNN()
+            chosen: Estimator = ds.TwoNN(
+                fit=plain.fit if fit is None else fit,
+                discard=plain.discard if discard is None else discard,
+                seed=seed,
+            )
+        elif fit is not None or discard is not None:
+            raise ValueError(f"--fit and --discard are options of twonn, not of {name}")
+        elif ":" in name:
+            chosen = _own_estimator(name)
+        else:
+            chosen = _written_out(name)
+        if resamples:
+            if not isinstance(chosen, ds.NeighborEstimator):
+                raise ValueError(f"{name} has no resamples: it is not fitted to neighbours")
+            chosen = ds.Resampled(chosen, n=resamples, keep=keep, seed=seed)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    return chosen
+
+
+def _written_out(text: str) -> Estimator:
+    """``gride``, or as Python prints it: ``Gride(n1=2, n2=4)``; only literal parameters."""
+    import dimscope.estimators as offered
+
+    kinds = {
+        name.lower(): kind
+        for name in offered.__all__
+        if isinstance(kind := getattr(offered, name), type)
+        and issubclass(kind, offered.Estimator)
+        and not getattr(kind, "__abstractmethods__", None)
+        and kind is not offered.Resampled
+    }
+    try:
+        tree = ast.parse(text, mode="eval").body
+        call = tree if isinstance(tree, ast.Call) else ast.Call(tree, [], [])
+        name = call.func.id.lower() if isinstance(call.func, ast.Name) else ""
+        values = [ast.literal_eval(one) for one in call.args]
+        named = {str(one.arg): ast.literal_eval(one.value) for one in call.keywords}
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"{text!r} is not an estimator such as Gride(n1=2, n2=4)") from error
+    if name not in kinds:
+        raise ValueError(
+            f"there is no estimator {text!r}; use one of {', '.join(sorted(kinds))}, such a name "
+            "with parameters, as in 'Gride(n1=2, n2=4)', or FILE.py:NAME"
+        )
+    try:
+        return kinds[name](*values, **named)
+    except TypeError as error:
+        known = ", ".join(inspect.signature(kinds[name]).parameters)
+        raise ValueError(f"{text}: {error}; its parameters are {known}") from error
+
+
+def _own_estimator(spec: str) -> Estimator:
+    from dimscope import Estimator
+    from dimscope.files import load_name
+
+    file, _, name = spec.rpartition(":")
+    found = load_name(Path(file), name)
+    if isinstance(found, type) and issubclass(found, Estimator):
+        try:
+            found = found()
+        except TypeError as error:
+            raise ValueError(
+                f"{name} in {file} cannot be made without parameters: {error}"
+            ) from error
+    if not isinstance(found, Estimator):
+        raise ValueError(f"{name} in {file} is not an Estimator")
+    return found
+
+
+def scores_from(path: Path) -> dict[str, float]:
+    """Name of a network -> its score, from the first two columns of a table."""
+    import pandas as pd
+
+    from dimscope.errors import BadSource
+
+    try:
+        table = pd.read_csv(path)
+        return {str(name): float(value) for name, value in table.iloc[:, :2].to_numpy()}
+    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise BadSource(
+            f"{path} is not a table with a header and two columns, a name and a number: {error}"
+        ) from None

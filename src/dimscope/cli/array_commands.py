@@ -1,0 +1,121 @@
+"""The commands for arrays: ``estimate`` and ``scale``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dimscope.cli.arguments import (
+    DiscardOption,
+    EngineOption,
+    EstimatorOption,
+    FitOption,
+    JsonOption,
+    KeepOption,
+    ResamplesOption,
+    RtolOption,
+    SeedOption,
+    engine_from,
+    estimator_from,
+    existing,
+    points_from,
+)
+from dimscope.cli.progress_bar import Bar
+from dimscope.cli.tables import estimate_table, say, scale_table
+
+__all__ = ["scale"]
+
+
+def estimate(
+    points: Annotated[
+        str, typer.Argument(help="a .npy file of shape (n_points, n_features), or STORE::LAYER")
+    ],
+    estimator: EstimatorOption = "twonn",
+    fit: FitOption = None,
+    discard: DiscardOption = None,
+    resamples: ResamplesOption = 0,
+    keep: KeepOption = 0.9,
+    engine: EngineOption = "exact",
+    rtol: RtolOption = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the intrinsic dimension of an array."""
+    import dimscope as ds
+
+    chosen = estimator_from(estimator, fit, discard, resamples, keep, seed)
+    search = engine_from(engine, rtol, seed)
+    array = points_from(points)
+    with Bar() as bar:
+        found = ds.estimate(array, chosen, search, progress=lambda part: bar("searching", part, 1))
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), allow_nan=False))
+    else:
+        say(estimate_table(found, points, array.shape))
+
+
+def scale(
+    points: Annotated[
+        str, typer.Argument(help="a .npy file of shape (n_points, n_features), or STORE::LAYER")
+    ],
+    blocks: Annotated[
+        int, typer.Option(min=1, help="into up to how many blocks the points are split")
+    ] = 20,
+    ranks: Annotated[
+        int, typer.Option(min=2, help="highest rank of a neighbour, for Gride at doubling ranks")
+    ] = 64,
+    estimator: EstimatorOption = "twonn",
+    fit: FitOption = None,
+    discard: DiscardOption = None,
+    engine: EngineOption = "exact",
+    seed: SeedOption = 0,
+    plot: Annotated[
+        Path | None, typer.Option(help="draw both curves to this .png, .svg or .pdf")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the dimension of an array at many scales, to see whether it has one value."""
+    import dimscope as ds
+    from dimscope.plotting.figures import check_figure_path, save_figure
+    from dimscope.plotting.scale_plots import plot_scales
+
+    chosen, search = estimator_from(estimator, fit, discard, 0, 0.9, seed), None
+    if engine != "exact":
+        search = engine_from(engine, None, seed)
+    if not isinstance(chosen, ds.NeighborEstimator):
+        raise typer.BadParameter("scales need an estimator of neighbours", param_hint="--estimator")
+    if plot is not None:
+        existing(plot.absolute().parent, "--plot")
+        check_figure_path(plot)
+    array = points_from(points)
+    with Bar() as bar:
+        found = ds.nearest_neighbors(
+            array,
+            max(ranks, chosen.ranks),
+            search,
+            at_most=True,
+            progress=lambda part: bar("searching", part, 1),
+        )
+        by_points = ds.scale_curve(
+            found,
+            chosen,
+            blocks=range(1, blocks + 1),
+            seed=seed,
+            progress=lambda part: bar("blocks", part, 1),
+        )
+    by_rank = ds.rank_curve(found, ranks)
+    if plot is not None:
+        save_figure(plot_scales(by_points, by_rank), plot)
+    if as_json:
+        both = {"points": by_points.to_dict(), "ranks": by_rank.to_dict()}
+        typer.echo(json.dumps(both, allow_nan=False))
+        return
+    say(scale_table(by_points, f"{points}: fewer and fewer points"))
+    say(by_points.verdict)
+    say(scale_table(by_rank, "Gride: neighbours further and further away"))
+    say(by_rank.verdict)
+    if plot is not None:
+        say(f"written: {plot}")

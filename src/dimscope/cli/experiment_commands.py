@@ -1,0 +1,190 @@
+"""The commands that run experiments: ``demo`` and ``reproduce``."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import dimscope as ds
+from dimscope.cli.arguments import (
+    SeedOption,
+)
+from dimscope.cli.progress_bar import Bar
+from dimscope.cli.tables import profile_table, say
+
+__all__ = ["reproduce", "run_demo"]
+
+
+_EPOCHS = {"trained": 30, "shuffled labels": 300, "untrained": 0}
+
+
+def run_demo(out: Path, seed: int) -> None:
+    """Train, measure, draw; see :func:`dimscope.cli.experiment_commands.demo`."""
+    from dimscope.plotting.figures import save_figure
+    from dimscope.plotting.profile_plots import plot_profiles
+    from dimscope_experiments.digits import DigitsNet, accuracy, split_digits, train
+
+    digits = split_digits(seed)
+    _make(out)
+    profiles, scores = {}, {}
+    with Bar() as bar, warnings.catch_warnings():
+        # sixteen grey levels give a few ties in the input; they are in the saved profiles
+        warnings.simplefilter("ignore", ds.TiedPoints)
+        for kind, epochs in _EPOCHS.items():
+            network = DigitsNet(seed)
+            target = digits.shuffled if kind == "shuffled labels" else digits.labels
+            train(
+                network,
+                digits.images,
+                target,
+                epochs=epochs,
+                seed=seed,
+                progress=partial(bar, f"training ({kind})"),
+            )
+            scores[kind] = accuracy(network, digits.test_images, digits.test_labels)
+            profiles[kind] = ds.profile(network, digits.images, name=kind, progress=bar)
+            profiles[kind].save(out / f"{kind.replace(' ', '_')}.json")
+    for one in profiles.values():
+        say(profile_table(one))
+    figure = out / "profiles.png"
+    save_figure(plot_profiles(profiles.values()), figure)
+    say(f"\n{describe(profiles, scores)}\n\nfigure: {figure}")
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ds.BadSource(f"cannot make the folder {folder}: {error.strerror}") from None
+
+
+def describe(profiles: dict[str, ds.Profile], scores: dict[str, float]) -> str:
+    """Three sentences on three profiles, written from their numbers.
+
+    Parameters
+    ----------
+    profiles : dict of str to Profile
+        Under the keys ``trained``, ``shuffled labels`` and ``untrained``.
+    scores : dict of str to float
+        Accuracy of each on images it was not trained on.
+    """
+    trained, shuffled, untrained = (
+        profiles[k] for k in ("trained", "shuffled labels", "untrained")
+    )
+    (last,) = (layer.name for layer in trained.layers if layer.role == "last_hidden")
+    return "\n".join(
+        [
+            f"1. The trained network ({scores['trained']:.0%} of new digits right) "
+            f"{_course(trained)}: from {_show(trained['input'])} in the input to "
+            f"{_show(trained['output'])} in the output, with "
+            f"{trained.layers[0].n_features} pixels and at most "
+            f"{max(layer.n_features for layer in trained.layers)} units a layer.",
+            f"2. The same network trained on shuffled labels ({scores['shuffled labels']:.0%}, "
+            f"chance is 10%) has {_show(shuffled[last])} dimensions in its last hidden layer, "
+            f"{_compare(shuffled[last], trained[last])} the {_show(trained[last])} of the "
+            "network that learned.",
+            f"3. The untrained network stays between {_extreme(untrained, min)} and "
+            f"{_extreme(untrained, max)} in its hidden layers, the trained one between "
+            f"{_extreme(trained, min)} and {_extreme(trained, max)}.",
+        ]
+    )
+
+
+def _show(one: ds.Estimate) -> str:
+    return str(one)
+
+
+def _hidden(profile: ds.Profile) -> list[float]:
+    return [
+        profile[layer.name].dimension
+        for layer in profile.layers
+        if layer.role in ("hidden", "last_hidden")
+    ]
+
+
+def _extreme(profile: ds.Profile, choose: Any) -> str:
+    return f"{choose(_hidden(profile)):.1f}"
+
+
+def _course(profile: ds.Profile) -> str:
+    first, last = float(profile["input"]), float(profile["output"])
+    top = max(_hidden(profile))
+    # a rise counts when it is more than two standard errors of the difference
+    rise = (top - first) / math.hypot(*(profile["input"].std_error,) * 2)
+    if rise > 2:
+        return "first expands, then compresses" if last < first else "expands its representation"
+    return "compresses its representation" if last < first else "keeps the dimension"
+
+
+def _compare(one: ds.Estimate, other: ds.Estimate) -> str:
+    ratio = float(one) / float(other)
+    distance = abs(float(one) - float(other)) / math.hypot(one.std_error, other.std_error)
+    if distance < 2:
+        return "not distinguishable from"
+    return f"{ratio:.1f} times"
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="folder for the figure and the profiles")] = Path(
+        "dimscope-demo"
+    ),
+    seed: SeedOption = 0,
+) -> None:
+    """Train a small network on handwritten digits and show what its layers do."""
+    pass  # MOVED
+
+    run_demo(out, seed)
+
+
+def reproduce(
+    figures: Annotated[
+        list[str],
+        typer.Argument(
+            help="fig1 ... fig9 of Ansuini et al. (2019), headline (100,000 features), statements "
+            "(about the estimator), or all"
+        ),
+    ],
+    scale: Annotated[str, typer.Option(help="smoke, small or paper")] = "small",
+    out: Annotated[Path, typer.Option(help="folder for numbers and figures")] = Path("ansuini2019"),
+    data: Annotated[Path | None, typer.Option(help="folder with the data sets")] = None,
+    weights: Annotated[Path | None, typer.Option(help="folder with weights")] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="folder for trained networks, from which a run goes on; "
+            "by default .cache/dimscope in your home"
+        ),
+    ] = None,
+) -> None:
+    """Make the figures of the paper again; what is done is kept."""
+    from dimscope_experiments.ansuini2019 import FIGURES, Study
+    from dimscope_experiments.ansuini2019 import reproduce as run
+    from dimscope_experiments.ansuini2019.page import write_page
+
+    chosen = FIGURES if figures == ["all"] else tuple(figures)
+    unknown = [one for one in chosen if one not in FIGURES]
+    if unknown:
+        raise typer.BadParameter(
+            f"there is no figure {unknown[0]!r}; use {', '.join(FIGURES)} or all",
+            param_hint="FIGURES",
+        )
+    cache = Path.home() / ".cache" / "dimscope" if cache is None else cache
+    with Bar() as bar:
+        try:
+            study = Study(scale, out, cache, data, weights, bar)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--scale") from None
+        run(study, chosen)
+    page = write_page(out)
+    for one in chosen:
+        record = json.loads((out / one / "record.json").read_text(encoding="utf-8"))
+        say(f"{one}: {record.get('says', '')}".rstrip())
+        for claim in record["claims"]:
+            say(f"  {claim['number']}. {claim['says']} {claim['verdict']}: {claim['measured']}")
+    say(f"written: {page}")

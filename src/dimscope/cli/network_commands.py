@@ -1,0 +1,300 @@
+"""The commands for networks: ``profile``, ``capture`` and ``compare``."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dimscope.cli.arguments import (
+    DiscardOption,
+    EngineOption,
+    EstimatorOption,
+    FitOption,
+    ImageSizeOption,
+    JsonOption,
+    KeepOption,
+    LabelsOption,
+    MemoryOption,
+    ResamplesOption,
+    RtolOption,
+    SeedOption,
+    bytes_from,
+    data_from,
+    engine_from,
+    estimator_from,
+    existing,
+    scores_from,
+)
+from dimscope.cli.progress_bar import Bar
+from dimscope.cli.tables import profile_table, say
+from dimscope.errors import DimscopeError
+
+if TYPE_CHECKING:
+    from dimscope import Plan
+
+__all__ = [
+    "capture",
+    "existing_data",
+    "network_from",
+    "one_or_several",
+    "refuse_for_a_store",
+    "tell_plan",
+]
+
+
+def profile(
+    model: Annotated[
+        str,
+        typer.Argument(help="torchvision/NAME, timm/NAME, hf/NAME, FILE.py:FUNCTION or a STORE"),
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="an image folder (one folder a class) or a .npy file; not for a STORE"),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="a file of weights, or 'random' for an untrained network")
+    ] = None,
+    labels: LabelsOption = None,
+    image_size: ImageSizeOption = 224,
+    layers: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="checkpoints, all, last_hidden, a name or a pattern such as 'layer?'; for several "
+            "repeat the option"
+        ),
+    ] = None,
+    by_class: Annotated[
+        bool, typer.Option(help="one profile for each class, and their mean")
+    ] = False,
+    n_points: Annotated[int | None, typer.Option(min=3, help="points drawn from the data")] = None,
+    per_class: Annotated[int | None, typer.Option(min=3, help="points drawn of each class")] = None,
+    readout: Annotated[str, typer.Option(help="flatten, mean, first or last")] = "flatten",
+    batch_size: Annotated[int, typer.Option(min=1, help="points run at a time")] = 32,
+    memory: MemoryOption = None,
+    estimator: EstimatorOption = "twonn",
+    fit: FitOption = None,
+    discard: DiscardOption = None,
+    resamples: ResamplesOption = 0,
+    keep: KeepOption = 0.9,
+    engine: EngineOption = "exact",
+    rtol: RtolOption = None,
+    seed: SeedOption = 0,
+    name: Annotated[str | None, typer.Option(help="name of the profile")] = None,
+    out: Annotated[Path | None, typer.Option(help="write the profile to this .json file")] = None,
+    plot: Annotated[Path | None, typer.Option(help="draw it to this .png, .svg or .pdf")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the intrinsic dimension of every layer of a network."""
+    import dimscope as ds
+    from dimscope.activations.store import is_store
+    from dimscope.plotting.figures import check_figure_path, save_figure
+
+    chosen = estimator_from(estimator, fit, discard, resamples, keep, seed)
+    search, budget = engine_from(engine, rtol, seed), bytes_from(memory)
+    for path, option in ((out, "--out"), (plot, "--plot")):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise typer.BadParameter(f"there is no folder {path.parent}", param_hint=option)
+    if plot is not None:
+        check_figure_path(plot)
+    given: dict[str, Any] = {"layers": layers, "n_points": n_points, "per_class": per_class}
+    if is_store(model):
+        refuse_for_a_store({"data": data, "labels": labels, "weights": weights, **given})
+        source, given, shown = model, {}, None
+    else:
+        shown = data_from(existing_data(data, model), labels, image_size)
+        source = network_from(model, weights, seed)
+        given["layers"] = one_or_several(layers)
+        given |= {"readout": readout, "batch_size": batch_size, "seed": seed}
+    with Bar() as bar:
+        found = ds.profile(
+            source,
+            shown,
+            chosen,
+            by_class=by_class,
+            engine=search,
+            name=name or (model if given else None),
+            memory=budget,
+            progress=bar,
+            on_plan=tell_plan,
+            **given,
+        )
+    if out is not None:
+        found.save(out)
+    if plot is not None:
+        save_figure(found.plot(), plot)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), allow_nan=False))
+    else:
+        say(profile_table(found))
+        written = [str(path) for path in (out, plot) if path is not None]
+        if written:
+            say(f"written: {', '.join(written)}")
+
+
+def compare(
+    profiles: Annotated[list[Path], typer.Argument(help="profiles that were saved, at least 3")],
+    accuracy: Annotated[
+        Path, typer.Option(help="a .csv file with a header and two columns: network, accuracy")
+    ],
+    plot: Annotated[Path | None, typer.Option(help="draw it to this .png, .svg or .pdf")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the dimension of the last hidden layer of networks with how good they are."""
+    import dimscope as ds
+    from dimscope.cli.tables import comparison_table
+    from dimscope.plotting.figures import check_figure_path, save_figure
+
+    if plot is not None:
+        existing(plot.absolute().parent, "--plot")
+        check_figure_path(plot)
+    scores = scores_from(existing(accuracy, "--accuracy"))
+    found = ds.compare([ds.Profile.load(existing(one, "PROFILES")) for one in profiles], scores)
+    if plot is not None:
+        save_figure(found.plot(), plot)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), allow_nan=False))
+        return
+    say(comparison_table(found))
+    say(f"Pearson's r = {found.pearson}, Spearman's = {found.spearman}")
+    if plot is not None:
+        say(f"written: {plot}")
+
+
+_COURTESY = 10.0  # seconds that rank 0 has to say what is wrong
+
+
+def capture(
+    model: Annotated[
+        str, typer.Argument(help="torchvision/NAME, timm/NAME, hf/NAME or FILE.py:FUNCTION")
+    ],
+    data: Annotated[Path, typer.Option(help="an image folder (one folder a class) or a .npy file")],
+    out: Annotated[str, typer.Option(help="the store: a folder, or a URL that fsspec opens")],
+    weights: Annotated[
+        str | None, typer.Option(help="a file of weights, or 'random' for an untrained network")
+    ] = None,
+    labels: LabelsOption = None,
+    image_size: ImageSizeOption = 224,
+    layers: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="checkpoints, all, last_hidden, a name or a pattern such as 'layer?'; for several "
+            "repeat the option"
+        ),
+    ] = None,
+    n_points: Annotated[int | None, typer.Option(min=3, help="points drawn from the data")] = None,
+    per_class: Annotated[int | None, typer.Option(min=3, help="points drawn of each class")] = None,
+    readout: Annotated[str, typer.Option(help="flatten, mean, first or last")] = "flatten",
+    batch_size: Annotated[int, typer.Option(min=1, help="points run at a time")] = 32,
+    memory: MemoryOption = None,
+    seed: SeedOption = 0,
+    name: Annotated[str | None, typer.Option(help="name of the network")] = None,
+) -> None:
+    """Keep the points of every layer of a network in a store; run it again to resume.
+
+    Under torchrun every rank captures its share.
+    """
+    import dimscope as ds
+
+    shown = data_from(data, labels, image_size)
+    budget = bytes_from(memory)
+    ran = False
+    if "://" not in out:
+        existing(Path(out).absolute().parent, "--out")
+    from dimscope.networks.capturing.ranks import joined
+
+    with _one_voice(), joined(out) as ranks:
+        with ranks.together():
+            network = network_from(model, weights, seed)
+            if ranks.device is not None:
+                network = network.to(ranks.device)
+        with Bar() as bar:
+
+            def running(done: int, total: int | None) -> None:
+                nonlocal ran
+                ran = True
+                bar("running the network", done, total)
+
+            found = ds.capture(
+                network,
+                shown,
+                one_or_several(layers),
+                readout=readout,
+                n_points=n_points,
+                per_class=per_class,
+                batch_size=batch_size,
+                seed=seed,
+                name=name or model,
+                memory=budget,
+                out=out,
+                progress=running,
+                on_plan=tell_plan,
+            )
+        did = "written" if ran else "complete already"
+        say(f"{did}: {out}, {len(found)} layers of {found.n_points} points")
+        for layer, reason in found.failures.items():
+            say(f"{layer}: {reason}")
+
+
+@contextmanager
+def _one_voice() -> Iterator[None]:
+    """Have rank 0 speak for all ranks that torchrun started: they fail together or not at all."""
+    if os.environ.get("RANK", "0") == "0" or "MASTER_ADDR" not in os.environ:
+        yield
+        return
+    try:
+        with open(os.devnull, "w") as silence, redirect_stdout(silence), redirect_stderr(silence):
+            yield
+    except (DimscopeError, typer.BadParameter):
+        # The first rank that fails has torchrun end the others, so leave that to rank 0.
+        time.sleep(_COURTESY)
+        raise SystemExit(1) from None
+
+
+def existing_data(data: Path | None, model: str) -> Path:
+    """Refuse a network without data."""
+    if data is None:
+        raise typer.BadParameter(
+            f"give the data that the network is shown, or a store as MODEL ({model} is none)",
+            param_hint="--data",
+        )
+    return data
+
+
+def refuse_for_a_store(given: dict[str, Any]) -> None:
+    """Refuse options that were settled when a store was captured."""
+    for option, value in given.items():
+        if value:
+            raise typer.BadParameter(
+                "MODEL is a store, captured already: leave this out",
+                param_hint=f"--{option.replace('_', '-')}",
+            )
+
+
+def network_from(model: str, weights: str | None, seed: int) -> Any:
+    """Load the network that MODEL means."""
+    import dimscope as ds
+
+    try:
+        return ds.load_model(model, weights=weights, seed=seed)
+    except DimscopeError as error:
+        raise typer.BadParameter(str(error), param_hint="MODEL") from None
+
+
+def one_or_several(layers: list[str] | None) -> Any:
+    """What ``--layers`` means."""
+    if not layers:
+        return "checkpoints"
+    return layers[0] if len(layers) == 1 else layers
+
+
+def tell_plan(plan: Plan) -> None:
+    """Say on standard error what goes to disk."""
+    if plan.how != "memory":
+        typer.echo(f"plan: {plan}", err=True)

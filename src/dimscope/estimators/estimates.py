@@ -1,0 +1,158 @@
+"""Estimate: a measured dimension with its error and what is needed to judge it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from dimscope.estimators.corrections import Corrected
+from dimscope.estimators.uncertainty import Influence, interval
+from dimscope.provenance import Provenance
+
+__all__ = ["LOWER_BOUND_ABOVE", "Estimate"]
+
+
+# Facco et al. 2017 and Ansuini et al. 2019: above about 20 a neighbour estimate
+# from any practical number of points falls short of the dimension.
+LOWER_BOUND_ABOVE = 20.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured intrinsic dimension.
+
+    Parameters
+    ----------
+    dimension : float
+        The estimate; NaN where it could not be measured.
+    std_error : float
+        Standard error; NaN when there is none, never 0 for lack of one.
+    n_points : int
+        Rows given, duplicates included.
+    n_used : int
+        Points that enter the fit uncensored.
+    n_queries : int or None
+        Points whose neighbours were sought, if not all (:class:`dimscope.Sampled`).
+    n_duplicates : int
+        Rows that repeat another row and were collapsed.
+    tie_fraction : float
+        Fraction of points whose two distances are equal to a relative 1e-6.
+    is_lower_bound : bool
+        True above 20, where a neighbour estimate falls short.
+    goodness_of_fit : float
+        p-value of the hypothesis that the ratios follow the fitted law; NaN if not tested.
+    corrected : Corrected or None
+        The dimension that would give this value at this number of points, with a band
+        (:mod:`dimscope.estimators.corrections`); it assumes more than the estimate does.
+    resample_std : float or None
+        Standard deviation over resamples, where asked for.
+    resamples : tuple of float
+        The dimension of each resample.
+    reason : str
+        Why there is no dimension, if there is none.
+    provenance : Provenance
+    degrees_of_freedom : float
+        Of the standard error; infinite but for means over a few classes.
+    influence : Influence or None
+        What each point adds to the estimate, for :func:`dimscope.difference`; it is not
+        written to files.
+
+    Examples
+    --------
+    >>> e = Estimate(10.6, 0.3, n_points=2000)
+    >>> e
+    Estimate(10.6 ± 0.3, n=2000)
+    >>> float(e), [round(bound, 2) for bound in e.interval]
+    (10.6, [10.03, 11.2])
+    """
+
+    dimension: float
+    std_error: float = math.nan
+    n_points: int = 0
+    n_used: int = 0
+    n_duplicates: int = 0
+    tie_fraction: float = 0.0
+    is_lower_bound: bool = False
+    goodness_of_fit: float = math.nan
+    corrected: Corrected | None = None
+    resample_std: float | None = None
+    resamples: tuple[float, ...] = ()
+    reason: str = ""
+    degrees_of_freedom: float = math.inf
+    n_queries: int | None = None
+    provenance: Provenance = field(default_factory=lambda: Provenance("estimate"), repr=False)
+    influence: Influence | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """(lower, upper) at 95 %."""
+        return self.interval_at(0.95)
+
+    def interval_at(self, p: float) -> tuple[float, float]:
+        """(lower, upper) at level p.
+
+        Examples
+        --------
+        >>> [round(bound, 2) for bound in Estimate(10.0, 1.0).interval_at(0.5)]
+        [9.35, 10.7]
+        """
+        return interval(self.dimension, self.std_error, p, self.degrees_of_freedom)
+
+    def __float__(self) -> float:
+        return float(self.dimension)
+
+    def __repr__(self) -> str:
+        sample = "" if self.n_queries is None else f", {self.n_queries} queries"
+        return f"Estimate({self}, n={self.n_points}{sample})"
+
+    def __str__(self) -> str:
+        if math.isnan(self.dimension):
+            return f"not measured: {self.reason}" if self.reason else "nan"
+        bound = "≥ " if self.is_lower_bound else ""
+        if math.isnan(self.std_error) or self.std_error <= 0:
+            return f"{bound}{self.dimension:.4g}"
+        # two digits of the error when it starts with 1, else one
+        digits = max(0, -math.floor(math.log10(self.std_error)) + (f"{self.std_error:e}"[0] == "1"))
+        return f"{bound}{self.dimension:.{digits}f} ± {self.std_error:.{digits}f}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: NaN becomes None, the influence is left out."""
+        lower, upper = self.interval
+        result: dict[str, Any] = {}
+        for one in fields(self):
+            if one.name not in ("provenance", "influence"):
+                result[one.name] = _plain(getattr(self, one.name))
+        result["interval"] = [_plain(lower), _plain(upper)]
+        result["estimator"] = self.provenance.parameters.get("estimator", "")
+        result["provenance"] = self.provenance.to_dict()
+        return result
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Estimate:
+        """Inverse of :meth:`to_dict`."""
+        known = {one.name for one in fields(cls)} - {"provenance", "influence"}
+        values = {key: value for key, value in data.items() if key in known}
+        for key in ("dimension", "std_error", "goodness_of_fit", "tie_fraction"):
+            if values.get(key) is None:
+                values[key] = math.nan
+        if values.get("corrected") is not None:
+            lower, upper = values["corrected"]["interval"]
+            values["corrected"] = Corrected(values["corrected"]["dimension"], (lower, upper))
+        if values.get("degrees_of_freedom") is None:
+            values["degrees_of_freedom"] = math.inf
+        values["resamples"] = tuple(
+            math.nan if one is None else one for one in values.get("resamples", ())
+        )
+        return cls(**values, provenance=Provenance.from_dict(data["provenance"]))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, Corrected):
+        return {"dimension": value.dimension, "interval": list(value.interval)}
+    return value

@@ -1,0 +1,86 @@
+"""The linear dimension: principal components (PC-ID), and the participation ratio."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dimscope.estimators.base import SpectralEstimator
+
+if TYPE_CHECKING:
+    from dimscope.estimators.spectra import Spectrum
+
+__all__ = ["PCA", "ParticipationRatio"]
+
+
+@dataclass(frozen=True)
+class PCA(SpectralEstimator):
+    """The number of principal components that hold a fraction of the variance (PC-ID).
+
+    Parameters
+    ----------
+    normalized : bool
+        Divide every feature by its standard deviation first, as the paper does.
+    variance : float
+        The fraction, 0 < variance < 1.
+
+    Notes
+    -----
+    The smallest k with sum_(i <= k) lambda_i >= variance sum lambda. It is at most
+    n_points - 1, and counts the dimensions of the space that a manifold curves through, not
+    its own. There is no standard error. The authors' scripts print a 0-based index, one less.
+
+    References
+    ----------
+    A. Ansuini, A. Laio, J. H. Macke and D. Zoccolan, "Intrinsic dimension of data
+    representations in deep neural networks", NeurIPS (2019).
+
+    Examples
+    --------
+    >>> from dimscope.manifolds import embed
+    >>> from dimscope.manifolds import cube
+    >>> float(PCA()(embed(cube(500, 3), 50)))
+    3.0
+    """
+
+    variance: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not 0 < self.variance < 1:
+            raise ValueError(f"variance is {self.variance}; it must be between 0 and 1")
+
+    def evaluate(self, spectrum: Spectrum) -> float:
+        """Count the components."""
+        return float(spectrum.components(self.variance))
+
+
+@dataclass(frozen=True)
+class ParticipationRatio(SpectralEstimator):
+    """The participation ratio of the spectrum, (sum lambda)^2 / sum lambda^2.
+
+    Parameters
+    ----------
+    normalized : bool
+        Divide every feature by its standard deviation first.
+
+    Notes
+    -----
+    Equal to k for k equal eigenvalues and zeros; a linear dimension, as PC-ID is, without a
+    threshold. There is no standard error.
+
+    References
+    ----------
+    P. Gao et al., "A theory of multineuronal dimensionality, dynamics and measurement",
+    bioRxiv 214262 (2017).
+
+    Examples
+    --------
+    >>> from dimscope.manifolds import embed
+    >>> from dimscope.manifolds import cube
+    >>> round(float(ParticipationRatio()(embed(cube(2000, 3), 50))), 1)
+    3.0
+    """
+
+    def evaluate(self, spectrum: Spectrum) -> float:
+        """Compute the ratio."""
+        return spectrum.participation_ratio

@@ -1,0 +1,117 @@
+"""The verb points -> Estimates: several estimators, one search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, overload
+
+from dimscope.estimators.base import Estimator
+from dimscope.estimators.estimates import Estimate
+from dimscope.estimators.inputs import Inputs
+from dimscope.estimators.two_nn import TwoNN
+from dimscope.neighbors.engines import Engine
+
+__all__ = ["Estimators", "estimate", "named_estimators"]
+
+
+Estimators = Estimator | Iterable[Estimator] | Mapping[str, Estimator]
+
+
+def named_estimators(estimators: Estimators | None) -> dict[str, Estimator]:
+    """Name every estimator: its own name, numbered where two are the same.
+
+    Examples
+    --------
+    >>> list(named_estimators([TwoNN(), TwoNN(fit="regression")]))
+    ['twonn', 'twonn_2']
+    """
+    if estimators is None:
+        estimators = TwoNN()
+    if isinstance(estimators, Estimator | type):
+        estimators = [estimators]
+    if isinstance(estimators, str) or not isinstance(estimators, Iterable):
+        raise TypeError(f"{estimators!r} is not an estimator; give an instance such as TwoNN()")
+    if hasattr(estimators, "shape"):
+        raise TypeError(
+            f"estimators is a {type(estimators).__name__}; labels go with the data, as "
+            "(inputs, labels)"
+        )
+    several = list(estimators.values() if isinstance(estimators, Mapping) else estimators)
+    for one in several:
+        if not isinstance(one, Estimator):
+            raise TypeError(f"{one!r} is not an estimator; give an instance such as TwoNN()")
+    if not several:
+        raise ValueError("give at least one estimator")
+    if isinstance(estimators, Mapping):
+        return dict(estimators)
+    named: dict[str, Estimator] = {}
+    for one in several:
+        name, number = one.name, 1
+        while name in named:
+            number += 1
+            name = f"{one.name}_{number}"
+        named[name] = one
+    return named
+
+
+@overload
+def estimate(
+    points: Any,
+    estimators: Estimator | None = None,
+    engine: Engine | None = None,
+    *,
+    progress: Callable[[float], None] | None = None,
+) -> Estimate: ...
+
+
+@overload
+def estimate(
+    points: Any,
+    estimators: Iterable[Estimator] | Mapping[str, Estimator],
+    engine: Engine | None = None,
+    *,
+    progress: Callable[[float], None] | None = None,
+) -> dict[str, Estimate]: ...
+
+
+def estimate(
+    points: Any,
+    estimators: Estimators | None = None,
+    engine: Engine | None = None,
+    *,
+    progress: Callable[[float], None] | None = None,
+) -> Estimate | dict[str, Estimate]:
+    """Measure the dimension of points with one or several estimators.
+
+    Parameters
+    ----------
+    points : array-like of shape (n_points, n_features), or Neighbors
+    estimators : estimator, list of estimators, or dict of name -> estimator
+        :class:`TwoNN` by default.
+    engine : Engine, optional
+        How to search; exact by default.
+    progress : callable, optional
+        Called with the fraction of the search that is done.
+
+    Returns
+    -------
+    Estimate, or dict of name -> Estimate for several
+
+    Raises
+    ------
+    BadPoints, DegeneratePoints
+        If the points have no dimension; the message says why and where.
+
+    Examples
+    --------
+    >>> from dimscope.manifolds import cube
+    >>> both = estimate(cube(500, 2), {"mle": TwoNN(), "line": TwoNN(fit="regression")})
+    >>> sorted(both)
+    ['line', 'mle']
+    """
+    named = named_estimators(estimators)
+    inputs = Inputs(points, engine, list(named.values()), progress)
+    results = {name: one.measure(inputs) for name, one in named.items()}
+    if estimators is None or isinstance(estimators, Estimator):
+        return next(iter(results.values()))
+    return results

@@ -1,0 +1,288 @@
+"""Spectra: how the variance spreads over directions.
+
+A covariance sees linear structure; its spectrum gives the linear dimension (PC-ID, the
+participation ratio).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dimscope.arrays.points import Points, as_points
+from dimscope.arrays.threads import spans
+from dimscope.errors import BadPoints, DegeneratePoints
+from dimscope.provenance import Provenance, versions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Gap", "Spectrum", "spectrum"]
+
+
+_VALUES = 1 << 22  # of a block, in float64
+
+
+_LEAST = 1e-145  # factors whose squares stay well within range
+
+
+_ROUNDING = 1e-14  # a spread of less than this part of the values is rounding
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The widest gap of a spectrum, and whether it is one.
+
+    Parameters
+    ----------
+    after : int
+        Number of eigenvalues before it.
+    ratio : float
+        The last eigenvalue before it over the first after; infinite if that is zero.
+    p_value : float
+        Small if a smooth spectrum has no such gap.
+    """
+
+    after: int
+    ratio: float
+    p_value: float
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """Eigenvalues of a covariance matrix.
+
+    Parameters
+    ----------
+    eigenvalues : array of shape (min(n_points - 1, n_features),)
+        Descending, at least 0.
+    n_points, n_features : int
+    normalized : bool
+        Whether every feature was divided by its standard deviation.
+
+    Examples
+    --------
+    >>> one = spectrum([[0.0, 0], [2, 0], [0, 1], [2, 1]])
+    >>> one.eigenvalues.round(6).tolist(), one.components(0.9)
+    ([1.333333, 0.333333], 2)
+    """
+
+    eigenvalues: NDArray[np.float64]
+    n_points: int
+    n_features: int
+    normalized: bool = False
+    provenance: Provenance = field(default_factory=lambda: Provenance("spectrum"), repr=False)
+
+    def components(self, variance: float) -> int:
+        """Fewest leading components that hold a fraction of the variance.
+
+        Parameters
+        ----------
+        variance : float
+            0 < variance < 1.
+
+        Examples
+        --------
+        >>> Spectrum(np.array([3.0, 1.0]), 10, 2).components(0.75)
+        1
+        """
+        if not 0 < variance < 1:
+            raise ValueError(f"variance is {variance}; it must be between 0 and 1")
+        share = np.cumsum(self.eigenvalues) / self.eigenvalues.sum()
+        # a share that equals the fraction but for rounding reaches it
+        return int(np.searchsorted(share, variance * (1 - 1e-12)) + 1)
+
+    @property
+    def participation_ratio(self) -> float:
+        """(sum lambda)^2 / sum lambda^2: the number of equal eigenvalues that spread alike.
+
+        Examples
+        --------
+        >>> Spectrum(np.array([1.0, 1.0, 1.0]), 10, 3).participation_ratio
+        3.0
+        """
+        share = self.eigenvalues / self.eigenvalues.sum()
+        return float(1 / (share @ share))
+
+    def gap(self) -> Gap:
+        """The widest gap among the leading half of the eigenvalues, and a test that it is one.
+
+        Returns
+        -------
+        Gap
+
+        Raises
+        ------
+        DegeneratePoints
+            If there are fewer than 3 eigenvalues.
+
+        Notes
+        -----
+        The largest values of a power law have k ln(lambda_k / lambda_(k+1)) independent and
+        exponential (Renyi 1953). Fisher's test asks whether the largest of m such terms holds
+        too large a share g of their sum: p = min(1, m (1 - g)^(m-1)), exact above g = 1/2 and an
+        upper bound below. Eigenvalues repel, so that a smooth spectrum is more even than that and
+        is called gapped less often than p says. Eigenvalues that are zero but for rounding
+        end the spectrum: a gap with p = 0.
+
+        References
+        ----------
+        A. Renyi, "On the theory of order statistics", Acta Mathematica Hungarica 4 (1953).
+        R. A. Fisher, "Tests of significance in harmonic analysis", Proceedings of the Royal
+        Society A 125 (1929).
+
+        Examples
+        --------
+        >>> from dimscope.manifolds import cube
+        >>> from dimscope.manifolds import embed
+        >>> noise = 0.01 * np.random.default_rng(0).standard_normal((500, 40))
+        >>> spectrum(embed(cube(500, 3), 40) + noise).gap().after
+        3
+        >>> spectrum(noise).gap().p_value
+        1.0
+        """
+        values = self.eigenvalues
+        if len(values) < 3:
+            raise DegeneratePoints(
+                f"a gap needs at least 3 eigenvalues, but there are {len(values)}"
+            )
+        m = len(values) // 2
+        rounding = max(self.n_points, self.n_features) * np.finfo(float).eps * values[0]
+        rank = int((values > rounding).sum())
+        if rank <= m:
+            return Gap(rank, np.inf, 0.0)
+        ratios = values[:m] / values[1 : m + 1]
+        terms = np.arange(1, m + 1) * np.log(ratios)
+        after = int(terms.argmax()) + 1
+        share = terms[after - 1] / terms.sum() if terms.any() else 1 / m
+        p_value = min(1.0, m * (1 - share) ** (m - 1))
+        return Gap(after, float(ratios[after - 1]), float(p_value))
+
+
+def spectrum(points: Any, *, normalized: bool = False) -> Spectrum:
+    """The spectrum of the covariance of points.
+
+    Parameters
+    ----------
+    points : array-like of shape (n_points, n_features)
+        Repeated rows count as often as they come.
+    normalized : bool
+        Divide every feature by its standard deviation first (the correlation matrix, as
+        in the paper); features that do not vary stay out.
+
+    Returns
+    -------
+    Spectrum
+
+    Raises
+    ------
+    BadPoints, DegeneratePoints
+        If the points are no array of finite numbers, or do not vary.
+
+    Notes
+    -----
+    The smaller of X'X and XX' is formed in float64, block by block, of the centred points
+    divided by sqrt(n_points - 1); no larger matrix is ever made.
+
+    Examples
+    --------
+    >>> from dimscope.manifolds import embed
+    >>> from dimscope.manifolds import gaussian
+    >>> one = spectrum(embed(gaussian(1000, 3), 5000))
+    >>> (one.eigenvalues > 0.5).sum().item(), one.eigenvalues.shape
+    (3, (999,))
+    """
+    from scipy.linalg import eigh
+
+    checked = as_points(points)
+    n, width = checked.n_points, checked.n_features
+    if checked.scale < _LEAST:
+        raise _out_of_range(checked.max_abs)
+    shifted = _Shifted(checked)
+    square = np.zeros((min(n, width),) * 2)
+    if width <= n:
+        mean, factor = _moments(shifted, normalized)
+        for rows in spans(n, max(1, _VALUES // width)):
+            block = (shifted.block(rows, slice(None)) - mean) * factor
+            square += block.T @ block
+    else:
+        for columns in spans(width, max(1, _VALUES // n)):
+            block = shifted.block(slice(None), columns)
+            block = block - block.mean(axis=0)
+            if normalized:
+                spread = np.sqrt((block**2).sum(axis=0) / (n - 1))
+                block *= _inverse(spread, shifted.sizes[columns])
+            square += block @ block.T
+    values = eigh(square / (n - 1), eigvals_only=True, overwrite_a=True)[::-1]
+    if normalized and not values[0] > 0:
+        raise DegeneratePoints(f"no feature of the {n} points varies but for rounding")
+    if not normalized:
+        values = values / shifted.unit**2
+    provenance = Provenance(
+        "spectrum", {"shape": [n, width], "normalized": normalized}, versions("scipy")
+    )
+    most = min(n - 1, width)
+    return Spectrum(np.maximum(values[:most], 0), n, width, normalized, provenance)
+
+
+class _Shifted:
+    """Points less the first of them, in a unit in which their squares stay in range.
+
+    So a feature that does not vary is exactly zero, however large it is.
+
+    Parameters
+    ----------
+    points : Points of shape (n_points, n_features)
+    """
+
+    def __init__(self, points: Points) -> None:
+        self.points, self.unit = points, 1.0
+        self._first = np.zeros((1, points.n_features))
+        self.sizes = np.zeros(points.n_features)  # largest absolute value of every feature
+        self._first = self.block(slice(0, 1), slice(None))
+        largest = 0.0
+        for rows in spans(points.n_points, max(1, _VALUES // points.n_features)):
+            block = self.block(rows, slice(None))
+            largest = max(largest, float(np.abs(block).max()))
+            np.maximum(self.sizes, np.abs(block + self._first).max(axis=0), out=self.sizes)
+        if not largest:
+            raise DegeneratePoints(
+                f"all {points.n_points} points are the same: they have no variance"
+            )
+        if not _LEAST < largest < 1 / _LEAST:
+            raise _out_of_range(largest)
+        self.unit = 2.0 ** -np.ceil(np.log2(largest))
+        self.sizes *= self.unit
+
+    def block(self, rows: slice, columns: slice) -> NDArray[np.float64]:
+        """Values between -1 and 1, once the unit is known."""
+        values = self.points.block(rows, columns, np.dtype(np.float64))
+        return np.asarray((values - self._first[:, columns]) * self.unit)
+
+
+def _out_of_range(size: float) -> BadPoints:
+    return BadPoints(
+        f"the points differ by up to {size:.3g}: float64 does not hold variances of that size; "
+        "multiply the points by a constant"
+    )
+
+
+def _moments(
+    shifted: _Shifted, normalized: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | float]:
+    """Mean of every feature and what to multiply it by; two passes, to lose no digits."""
+    n, width = shifted.points.n_points, shifted.points.n_features
+    several = spans(n, max(1, _VALUES // width))
+    mean = sum(shifted.block(rows, slice(None)).sum(axis=0) for rows in several) / n
+    if not normalized:
+        return np.asarray(mean), 1.0
+    squares = sum(((shifted.block(rows, slice(None)) - mean) ** 2).sum(axis=0) for rows in several)
+    return np.asarray(mean), _inverse(np.sqrt(squares / (n - 1)), shifted.sizes)
+
+
+def _inverse(spread: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1 / spread; 0 for features that do not vary but for the rounding of their own values."""
+    varies = spread > _ROUNDING * sizes
+    return np.where(varies, 1 / np.where(varies, spread, 1), 0)

@@ -1,0 +1,363 @@
+"""Neighbors: the distances to the nearest other points, with a stated accuracy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dimscope.errors import BadPoints, DegeneratePoints, SampleRefused
+from dimscope.provenance import Provenance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from numpy.typing import NDArray
+
+    SearchAgain = Callable[
+        [NDArray[np.intp], NDArray[np.intp], int], tuple[NDArray[np.float64], NDArray[np.intp]]
+    ]
+
+__all__ = ["Neighbors", "check_lists", "numbers", "positions"]
+
+
+def check_lists(
+    distances: NDArray[np.float64],
+    indices: NDArray[np.intp],
+    own: NDArray[np.intp],
+    n_distinct: int,
+) -> None:
+    """Check lists of neighbours that were made elsewhere.
+
+    Parameters
+    ----------
+    distances, indices : arrays of shape (n, k)
+    own : array of shape (n,)
+        The points that have these neighbours.
+    n_distinct : int
+
+    Raises
+    ------
+    BadPoints, DegeneratePoints
+        If a distance is not finite, negative, zero or smaller than the one before it, or a point
+        is its own neighbour, or has one twice.
+    """
+    bad = ~np.isfinite(distances).all(axis=1) | (distances < 0).any(axis=1)
+    if bad.any():
+        raise BadPoints(f"a distance of row {int(bad.argmax())} is negative or not finite")
+    bad = (np.diff(distances, axis=1) < 0).any(axis=1)
+    if bad.any():
+        raise BadPoints(f"the distances of row {int(bad.argmax())} do not ascend")
+    bad = distances[:, 0] == 0
+    if bad.any():
+        raise DegeneratePoints(
+            f"row {int(bad.argmax())} has a neighbour at distance 0; collapse duplicates first"
+        )
+    if ((indices < 0) | (indices >= n_distinct)).any():
+        raise BadPoints("indices must be positions among the distinct points")
+    twice = np.sort(indices, axis=1)
+    bad = (twice[:, 1:] == twice[:, :-1]).any(axis=1)
+    if bad.any():
+        raise BadPoints(f"row {int(bad.argmax())} names a neighbour twice")
+    bad = (indices == own[:, None]).any(axis=1)
+    if bad.any():
+        raise BadPoints(
+            f"row {int(bad.argmax())} names the point itself as its neighbour; leave it out"
+        )
+
+
+def numbers(values: Any, kinds: str, dtype: type[Any], what: str) -> NDArray[Any]:
+    """An array of whole or of real numbers, or an error that says what it is instead."""
+    try:
+        found = np.asarray(values)
+    except ValueError:
+        raise BadPoints(f"{what} are ragged: rows differ in length") from None
+    if found.dtype.kind not in kinds:
+        wanted = "whole numbers" if kinds == "iu" else "real numbers"
+        raise BadPoints(f"{what} must be {wanted}, but are {found.dtype}")
+    return found.astype(dtype, copy=False)
+
+
+def positions(rows: Any) -> NDArray[np.intp]:
+    """Numbers of points, as a flat array.
+
+    >>> positions([2, 0]).tolist()
+    [2, 0]
+    """
+    rows = np.asarray(rows)
+    if rows.dtype.kind not in "iu" or rows.ndim != 1:
+        raise BadPoints("rows must be a list of whole numbers; for a mask give np.flatnonzero")
+    return np.asarray(rows, dtype=np.intp)
+
+
+@dataclass(frozen=True)
+class Neighbors:
+    """Distances to the k nearest other points, and which points they are.
+
+    Made by :func:`dimscope.nearest_neighbors`, or by hand from any metric or search:
+    ``Neighbors(distances, indices)``.
+
+    Parameters
+    ----------
+    distances : array of shape (n_distinct, k)
+        Ascending in each row, the point itself left out; float64.
+    indices : array of shape (n_distinct, k)
+        The neighbours, as positions among the distinct points.
+    rows : array of shape (n_distinct,), optional
+        Row of each distinct point in the user's array; without it all rows are distinct.
+    n_points : int, optional
+        Rows of the user's array, duplicates included.
+    guarantee : str
+        What is promised of the distances.
+    queries : array of shape (n_queries,), optional
+        Positions, among the distinct points, of those whose neighbours these are; without it
+        they are those of all.
+    n_distinct : int, optional
+        Distinct points among whom neighbours were sought; as many as rows by default.
+
+    Raises
+    ------
+    BadPoints
+        If the shapes differ, k < 2, a distance is not finite or negative, a row is not
+        ascending, or a point is its own neighbour.
+    DegeneratePoints
+        If there are fewer than three distinct points, or a distance is zero
+        (duplicates must be collapsed first).
+
+    Examples
+    --------
+    >>> Neighbors([[1.0, 2.0], [1.0, 3.0], [2.0, 3.0]], [[1, 2], [0, 2], [0, 1]])
+    Neighbors(n=3, k=2, as given)
+    """
+
+    distances: NDArray[np.float64]
+    indices: NDArray[np.intp]
+    rows: NDArray[np.intp] | None = None
+    n_points: int = 0
+    guarantee: str = "as given"
+    provenance: Provenance = field(default_factory=lambda: Provenance("neighbors"), repr=False)
+    search_again: SearchAgain | None = field(default=None, repr=False, compare=False)
+    queries: NDArray[np.intp] | None = None
+    n_distinct: int = 0
+
+    def __post_init__(self) -> None:
+        distances = numbers(self.distances, "biuf", np.float64, "distances")
+        indices = numbers(self.indices, "iu", np.intp, "indices")
+        object.__setattr__(self, "distances", distances)
+        object.__setattr__(self, "indices", indices)
+        if distances.ndim != 2 or distances.shape != indices.shape or distances.shape[1] < 2:
+            raise BadPoints(
+                "distances and indices must both have shape (n_points, k) with k >= 2, but they "
+                f"have {distances.shape} and {indices.shape}"
+            )
+        if len(distances) < 3:
+            raise DegeneratePoints(
+                f"there are only {len(distances)} distinct points; give at least 3"
+            )
+        rows = np.arange(len(distances)) if self.rows is None else np.asarray(self.rows)
+        object.__setattr__(self, "rows", rows)
+        if rows.shape != (len(distances),):
+            raise BadPoints(
+                f"rows must hold one number for each of the {len(distances)} distinct points, "
+                f"but have shape {rows.shape}"
+            )
+        if not self.n_distinct:
+            object.__setattr__(self, "n_distinct", len(distances))
+        if self.queries is not None:
+            queries = numbers(self.queries, "iu", np.intp, "queries")
+            object.__setattr__(self, "queries", queries)
+            inside = queries.shape == (len(distances),) and (
+                0 <= queries.min() <= queries.max() < self.n_distinct
+            )
+            if not inside or len(np.unique(queries)) < len(queries):
+                raise BadPoints(
+                    f"queries must be one position for each of the {len(distances)} rows, among "
+                    f"{self.n_distinct} distinct points and none twice"
+                )
+        if len(np.unique(rows)) < len(rows):
+            raise BadPoints("rows must name every distinct point once, but some come twice")
+        if not self.n_points:
+            object.__setattr__(self, "n_points", self.n_distinct)
+        if self.n_points < self.n_distinct:
+            raise BadPoints(
+                f"n_points is {self.n_points}, but there are {self.n_distinct} distinct points"
+            )
+        if self.queries is None and self.n_distinct != len(distances):
+            raise BadPoints(
+                f"there are {len(distances)} rows for {self.n_distinct} distinct points; give "
+                "queries, which say whose they are"
+            )
+        own = np.arange(len(indices)) if self.queries is None else self.queries
+        check_lists(distances, indices, own, self.n_distinct)
+
+    @property
+    def n_queries(self) -> int | None:
+        """Number of points whose neighbours these are; None for all."""
+        return None if self.queries is None else len(self.queries)
+
+    @property
+    def places(self) -> NDArray[np.intp]:
+        """The row of each neighbour in :attr:`distances`; -1 for one whose are not there."""
+        if self.queries is None:
+            return self.indices
+        place = np.full(self.n_distinct, -1, dtype=np.intp)
+        place[self.queries] = np.arange(len(self.queries))
+        return place[self.indices]
+
+    @property
+    def n_duplicates(self) -> int:
+        """Rows that repeat an earlier row and were collapsed into it."""
+        return self.n_points - self.n_distinct
+
+    @property
+    def k(self) -> int:
+        """Number of neighbours of each point."""
+        return int(self.distances.shape[1])
+
+    def __repr__(self) -> str:
+        return f"Neighbors(n={self.n_distinct}, k={self.k}, {self.guarantee})"
+
+    def refuse_sample(self, what: str) -> None:
+        """Raise an error if these are the neighbours of a sample only.
+
+        Parameters
+        ----------
+        what : str
+            That needs the neighbours of all points.
+        """
+        if self.queries is not None:
+            raise SampleRefused(
+                f"{what} needs the neighbours of all points, but there are those of a sample of "
+                f"{len(self.queries)} of {self.n_distinct}; use Exact() or Sketched()"
+            )
+
+    def within(self, rows: NDArray[Any], k: int = 2) -> Neighbors:
+        """The k nearest neighbours when only some of the distinct points exist.
+
+        Serves resamples, blocks and decimation from one search: neighbours outside
+        ``rows`` are struck from the lists, and the few points whose list runs out are
+        searched again among ``rows``.
+
+        Parameters
+        ----------
+        rows : array of int, shape (m,)
+            Positions among the distinct points, no repeats.
+        k : int
+            Neighbours wanted.
+
+        Returns
+        -------
+        Neighbors
+            Of the m points, in the order of ``rows``.
+
+        Raises
+        ------
+        DegeneratePoints
+            If a list runs out and this value was given by hand, so that nothing can
+            be searched again.
+
+        Examples
+        --------
+        >>> n = Neighbors([[1, 2, 3], [1, 1, 2], [1, 1, 2], [1, 2, 3]],
+        ...               [[1, 2, 3], [0, 2, 3], [1, 3, 0], [2, 1, 0]])
+        >>> n.within([0, 1, 3]).distances.tolist()
+        [[1.0, 3.0], [1.0, 2.0], [2.0, 3.0]]
+        """
+        return self.split([rows], k)[0]
+
+    def split(self, groups: Iterable[Any], k: int = 2) -> list[Neighbors]:
+        """:meth:`within` for several groups of points that share none.
+
+        Parameters
+        ----------
+        groups : iterable of arrays of int
+            Positions among the distinct points, none of them twice.
+        k : int
+            Neighbours wanted.
+
+        Returns
+        -------
+        list of Neighbors
+            One a group.
+
+        Raises
+        ------
+        DegeneratePoints
+            As in :meth:`within`.
+
+        Examples
+        --------
+        >>> from dimscope import nearest_neighbors
+        >>> found = nearest_neighbors([[0.0], [1.0], [2.0], [4.0], [5.0], [7.0]])
+        >>> [one.distances[:, 0].tolist() for one in found.split([[0, 2, 4], [1, 3, 5]])]
+        [[2.0, 2.0, 3.0], [3.0, 3.0, 3.0]]
+        """
+        self.refuse_sample("searching among some of the points")
+        several = [positions(one) for one in groups]
+        if not several:
+            return []
+        rows = np.concatenate(several)
+        if len(rows) and not 0 <= rows.min() <= rows.max() < self.n_distinct:
+            raise BadPoints(f"rows must be between 0 and {self.n_distinct - 1}")
+        sizes = [len(one) for one in several]
+        labels = np.full(self.n_distinct, -1, dtype=np.intp)
+        labels[rows] = np.repeat(np.arange(len(several)), sizes)
+        position = np.empty(self.n_distinct, dtype=np.intp)
+        position[rows] = np.concatenate([np.arange(size) for size in sizes])
+        if (np.bincount(rows, minlength=1) > 1).any():
+            raise BadPoints("rows must not repeat: a repeated point has a neighbour at distance 0")
+        found = self.indices[rows]
+        kept = labels[found] == labels[rows][:, None]
+        # a stable sort of the flags brings the survivors to the front, still ascending
+        order = np.argsort(~kept, axis=1, kind="stable")[:, :k]
+        distances = np.take_along_axis(self.distances[rows], order, axis=1)
+        indices = np.take_along_axis(found, order, axis=1)
+        short = np.flatnonzero(kept.sum(axis=1) < k)
+        if len(short):
+            if self.search_again is None:
+                raise DegeneratePoints(
+                    f"{len(short)} of {len(rows)} points have fewer than {k} of their {self.k} "
+                    "neighbours among the chosen rows; give Neighbors with more neighbours"
+                )
+            if indices.shape[1] < k:
+                wide = np.zeros((2, len(rows), k))
+                wide[0, :, : distances.shape[1]], wide[1, :, : indices.shape[1]] = (
+                    distances,
+                    indices,
+                )
+                distances, indices = wide[0], wide[1].astype(np.intp)
+            distances[short], indices[short] = self.search_again(rows[short], labels, k)
+        indices = position[indices]
+        assert self.rows is not None  # set in __post_init__
+        guarantee = self.guarantee
+        if guarantee.startswith("approximate"):
+            guarantee += " among all points; not measured among some"
+        result = []
+        for own, stop in zip(several, np.cumsum(sizes), strict=True):
+            here = slice(stop - len(own), stop)
+            result.append(
+                Neighbors(
+                    distances[here], indices[here], self.rows[own], len(own), guarantee,
+                    self.provenance, _among(self.search_again, own, self.n_distinct),
+                )
+            )  # fmt: skip
+        return result
+
+
+def _among(again: SearchAgain | None, rows: NDArray[np.intp], n: int) -> SearchAgain | None:
+    """A search among some of n points, which are numbered anew."""
+    if again is None:
+        return None
+
+    def search_again(
+        queries: NDArray[np.intp], labels: NDArray[np.intp], k: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        whole = np.full(n, -1, dtype=np.intp)
+        whole[rows] = labels
+        distances, indices = again(rows[queries], whole, k)
+        position = np.empty(n, dtype=np.intp)
+        position[rows] = np.arange(len(rows))
+        return distances, position[indices]
+
+    return search_again

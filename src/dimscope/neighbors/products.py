@@ -1,0 +1,269 @@
+"""Products of points: BLAS in place, and points moved near the origin.
+
+``X @ X.T`` in NumPy allocates its result and mirrors one triangle, again for every run of
+columns, and SciPy's Python wrappers hold the interpreter lock. The functions that SciPy exports
+for Cython do neither: called through :mod:`ctypes`, they release the lock, so that each thread
+multiplies its own tile.
+
+The rounding of |x|^2 + |y|^2 - 2 x.y grows with the distance from the origin, so
+:class:`Centred` moves points that lie far away. Points near the origin are multiplied where they
+are, which saves a copy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import threading
+from collections.abc import Iterator
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import threadpoolctl
+
+from dimscope.arrays.blocks import Blocks
+from dimscope.arrays.points import Points
+from dimscope.arrays.threads import spans
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Centred", "add_gram", "add_product", "mirror", "one_thread_each"]
+
+
+_MIRROR = 128  # side of the blocks that are transposed: two of them fit the cache
+
+
+@cache
+def _routine(name: str) -> Any:
+    from scipy.linalg import cython_blas
+
+    capsule = cython_blas.__pyx_capi__[name]
+    get_name, get_pointer = (
+        ctypes.pythonapi.PyCapsule_GetName,
+        ctypes.pythonapi.PyCapsule_GetPointer,
+    )
+    get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * get_name(capsule).count(b"*"))(
+        get_pointer(capsule, get_name(capsule))
+    )
+
+
+@cache
+def _libraries() -> threadpoolctl.ThreadpoolController:
+    _routine("sgemm")  # a library that is loaded later would not be found
+    return threadpoolctl.ThreadpoolController()
+
+
+_users, _lock = 0, threading.Lock()
+
+
+_limit: Any = None
+
+
+@contextlib.contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Context in which every BLAS call stays on the thread that makes it.
+
+    The limit holds for the whole process; it is lifted when the last of several threads
+    that are inside leaves.
+
+    Examples
+    --------
+    >>> with one_thread_each():
+    ...     add_gram(np.zeros((1, 1), np.float32), np.ones((1, 1), np.float32))
+    """
+    global _users, _limit
+    with _lock:
+        if not _users:
+            _limit = _libraries().limit(limits=1, user_api="blas")
+        _users += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if not _users:
+                _limit.restore_original_limits()
+
+
+def _int(value: int) -> Any:
+    return ctypes.byref(ctypes.c_int(value))
+
+
+def _float(value: float) -> Any:
+    return ctypes.byref(ctypes.c_float(value))
+
+
+def _stride(array: NDArray[np.float32]) -> Any:
+    """Distance between rows, in values; the values of a row must be contiguous."""
+    assert array.dtype == "float32"
+    assert array.strides[1] == 4, "the values of a row must be contiguous"
+    return _int(array.strides[0] // 4)
+
+
+def add_product(
+    total: NDArray[np.float32],
+    left: NDArray[np.float32],
+    right: NDArray[np.float32],
+    factor: float = 1.0,
+) -> None:
+    """``total += factor * left @ right.T`` in place.
+
+    Parameters
+    ----------
+    total : array of shape (n, m), float32
+    left : array of shape (n, k), float32
+    right : array of shape (m, k), float32
+    factor : float
+
+    Examples
+    --------
+    >>> t, a = np.ones((2, 3), np.float32), np.ones((3, 4), np.float32)
+    >>> add_product(t, a[:2], a)
+    >>> t.tolist()
+    [[5.0, 5.0, 5.0], [5.0, 5.0, 5.0]]
+    """
+    (n, k), m = left.shape, len(right)
+    # Fortran sees every array transposed: total' += right left'
+    _routine("sgemm")(
+        b"T", b"N", _int(m), _int(n), _int(k), _float(factor), right.ctypes.data, _stride(right),
+        left.ctypes.data, _stride(left), _float(1), total.ctypes.data, _stride(total),
+    )  # fmt: skip
+
+
+def add_gram(total: NDArray[np.float32], left: NDArray[np.float32]) -> None:
+    """``total += left @ left.T`` in place, on and below the diagonal only.
+
+    Half the work of :func:`add_product`; :func:`mirror` completes the matrix.
+
+    Parameters
+    ----------
+    total : array of shape (n, n), float32
+    left : array of shape (n, k), float32
+
+    Examples
+    --------
+    >>> t = np.zeros((2, 2), np.float32)
+    >>> add_gram(t, np.array([[1, 2], [3, 4]], np.float32))
+    >>> t.tolist()
+    [[5.0, 0.0], [11.0, 25.0]]
+    """
+    n, k = left.shape
+    _routine("ssyrk")(
+        b"U", b"T", _int(n), _int(k), _float(1), left.ctypes.data, _stride(left), _float(1),
+        total.ctypes.data, _stride(total),
+    )  # fmt: skip
+
+
+def mirror(matrix: NDArray[np.float32]) -> None:
+    """Copy what is below the diagonal to above it.
+
+    Examples
+    --------
+    >>> m = np.array([[1, 0], [2, 3]], np.float32)
+    >>> mirror(m)
+    >>> m.tolist()
+    [[1.0, 2.0], [2.0, 3.0]]
+    """
+    n = len(matrix)
+    for i in range(0, n, _MIRROR):
+        a = slice(i, i + _MIRROR)
+        block = matrix[a, a]
+        block += np.tril(block, -1).T
+        for j in range(i + _MIRROR, n, _MIRROR):
+            b = slice(j, j + _MIRROR)
+            matrix[a, b] = matrix[b, a].T
+
+
+_SAMPLE = 16  # rows from which the centre is taken
+
+
+_RUN = 1024  # features of the sample read at a time
+
+
+_NEARLY = 4  # mean square distance from the origin over that from the centre
+
+
+class Centred:
+    """Blocks of points less a centre, times a unit.
+
+    Parameters
+    ----------
+    points : Points of shape (n_points, n_features)
+    unit : float
+        Every value is multiplied by it.
+    """
+
+    def __init__(self, points: Points, unit: float) -> None:
+        self._points = points
+        self._unit = unit
+
+    @cached_property
+    def centre(self) -> NDArray[Any] | None:
+        """A point amid the bulk, or None where the origin is nearly as near.
+
+        The mean of the half of a sample whose median distance to the others is least,
+        so that a few far points do not drag it away.
+        """
+        n_points = self._points.n_points
+        sample = np.unique(np.linspace(0, n_points - 1, _SAMPLE).astype(int))
+        gram, norms = np.zeros((len(sample), len(sample))), np.zeros(len(sample))
+        runs = spans(self._points.n_features, _RUN)
+        for columns in runs:
+            rows = self._points.block(sample, columns) * self._unit
+            norms += np.vecdot(rows, rows)
+            rows = rows - rows[0]
+            gram += rows @ rows.T
+        squares = np.diag(gram)
+        spread = np.median(squares[:, None] + squares - 2 * gram, axis=1)
+        inner = np.argsort(spread, kind="stable")[: max(1, len(sample) // 2)]
+        around = squares[inner].mean() - gram[np.ix_(inner, inner)].mean()
+        if self._as_is and norms[inner].mean() <= _NEARLY * around:
+            return None
+        amid = sample[inner]
+        # divided before summing: the sum of values near the end of the range overflows
+        return np.concatenate([(self._points.block(amid, c) / len(amid)).sum(0) for c in runs])
+
+    def of(self, points: Points) -> Centred:
+        """Other points less the same centre."""
+        other = Centred(points, self._unit)
+        other.centre = self.centre
+        return other
+
+    @property
+    def _as_is(self) -> bool:
+        """Whether BLAS can read the array itself: float32, row after row."""
+        array, points = self._points.array, self._points
+        plain = array.dtype == points.dtype == np.float32
+        if not plain or points.rows is not None or self._unit != 1.0:
+            return False
+        return isinstance(array, Blocks) or bool(
+            array.flags.aligned
+            and array.strides[1] == 4
+            and array.strides[0] % 4 == 0
+            and array.strides[0] >= 4 * array.shape[1]
+        )
+
+    def block(self, rows: Any, columns: slice, out: NDArray[Any]) -> NDArray[Any]:
+        """Values of some rows and columns, in the type of ``out``.
+
+        Written into the front of ``out``, or a view of the points: do not write to it.
+        """
+        block = self._points.block(rows, columns)
+        if self.centre is None:
+            return block.astype(out.dtype, copy=False)
+        out = out[: len(block), : block.shape[1]]
+        if out.dtype == block.dtype:
+            np.subtract(block, self.centre[columns], out=out)
+            if self._unit != 1.0:
+                out *= self._unit
+        else:
+            # centred and scaled in the wider of the two types, or digits would be lost
+            wide = np.subtract(block, self.centre[columns], dtype=np.float64)
+            if self._unit != 1.0:
+                wide *= self._unit
+            out[:] = wide
+        return out

@@ -1,0 +1,1 @@
+"""Networks: what a torch network executes, its layers, and the verb ``profile``."""

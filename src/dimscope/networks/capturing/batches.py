@@ -1,0 +1,98 @@
+"""Batches: inputs of a network and the labels of their rows, whatever form they come in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dimscope.errors import BadSource
+from dimscope.networks.tensors import map_tensors, tensors_in
+
+__all__ = ["Batch", "as_batch", "as_labels", "as_tensor"]
+
+
+LABEL_KEYS = ("labels", "label")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs of the network and the labels of their rows."""
+
+    inputs: Any
+    labels: np.ndarray[Any, Any] | None
+    n_rows: int
+
+    def take(self, rows: np.ndarray[Any, Any]) -> Batch:
+        """Return some of the rows."""
+        index = torch.from_numpy(rows)
+        labels = None if self.labels is None else self.labels[rows]
+        inputs = map_tensors(
+            lambda t: t[index.to(t.device)] if t.ndim and len(t) == self.n_rows else t, self.inputs
+        )
+        return Batch(inputs, labels, len(rows))
+
+
+def as_batch(batch: Any) -> Batch:
+    """Split what an iterable gave into inputs and labels.
+
+    Raises
+    ------
+    BadSource
+        If there is no tensor in it.
+    """
+    inputs, labels = batch, None
+    if isinstance(batch, Mapping):
+        labels = next((batch[key] for key in LABEL_KEYS if key in batch), None)
+        inputs = {key: as_tensor(v) for key, v in batch.items() if key not in LABEL_KEYS}
+    elif isinstance(batch, tuple | list):
+        if len(batch) == 2 and _is_target(*batch):
+            inputs, labels = batch
+        elif len(batch) == 1:
+            inputs = batch[0]
+        if isinstance(inputs, Mapping):
+            inputs = {key: as_tensor(value) for key, value in inputs.items()}
+        elif isinstance(inputs, tuple | list):
+            inputs = tuple(as_tensor(value) for value in inputs)
+    inputs = as_tensor(inputs)
+    tensors = list(tensors_in(inputs))
+    if not tensors or tensors[0].ndim == 0:
+        raise BadSource(
+            f"a batch is a {type(batch).__name__} without a tensor of stimuli; use a tensor, "
+            "(inputs, labels), or a dict of tensors"
+        )
+    n_rows = len(tensors[0])
+    return Batch(inputs, as_labels(labels, n_rows), n_rows)
+
+
+def as_tensor(value: Any) -> Any:
+    """Return a NumPy array as a tensor, and everything else as it is."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
+        return torch.from_numpy(
+            np.ascontiguousarray(value) if value.flags.writeable else value.copy()
+        )
+    return value
+
+
+def as_labels(labels: Any, n_rows: int) -> np.ndarray[Any, Any] | None:
+    """Labels as an array, if they are one class for each row: whole numbers or words."""
+    if labels is None:
+        return None
+    values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    return values if values.shape == (n_rows,) and values.dtype.kind in "iubU" else None
+
+
+def _is_target(inputs: Any, second: Any) -> bool:
+    """Whether the second of two things is what the network should say, not what it sees."""
+    if isinstance(second, np.ndarray):
+        second = torch.from_numpy(second) if second.dtype.kind in "iubf" else second.tolist()
+    if not isinstance(second, Tensor):
+        return not isinstance(second, tuple | Mapping)
+    if isinstance(inputs, Tensor | np.ndarray) and len(inputs) != len(second):
+        return False
+    # Classes, masks, and one number a row are targets; several numbers a row may be inputs.
+    return not second.is_floating_point() or second.numel() == len(second)

@@ -1,0 +1,137 @@
+"""Plans: how much a capture takes, whether it fits the budget, and where it goes if not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["Plan"]
+
+
+_PLACES = {"memory": "in memory", "store": "on disk", "passes": "some layers at a time"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A capture that was not run yet.
+
+    Parameters
+    ----------
+    how : {"memory", "store", "passes"}
+        Where the points of the layers go. Those of a store are on disk and are read
+        layer by layer; in several passes each group of layers is in memory, one after the other.
+    row_bytes : int
+        Bytes of one point of every captured layer together.
+    n_points : int or None
+        How many there will be; None for data that can only be iterated.
+    budget : int
+        Bytes that captured layers may take in memory.
+    seconds : float or None
+        How long all batches of all passes take, by the first of them.
+    groups : tuple of tuple of str
+        The layers of each pass, where there are several.
+
+    Examples
+    --------
+    >>> from dimscope.arrays.memory import as_bytes
+    >>> Plan.of(6_760_352, 500, as_bytes("1GB"), seconds=92.4)
+    Plan(3.4 GB for 500 points, on disk (budget 1.0 GB); 1 pass, about 92 s)
+    >>> Plan.of(8_000, 1000, as_bytes("1GB")).how
+    'memory'
+    """
+
+    how: str
+    row_bytes: int
+    n_points: int | None
+    budget: int
+    seconds: float | None = None
+    groups: tuple[tuple[str, ...], ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        row_bytes: int,
+        n_points: int | None,
+        budget: int,
+        *,
+        seconds: float | None = None,
+        out: bool = False,
+        room: int | None = None,
+        widths: Sequence[tuple[tuple[str, ...], int]] = (),
+    ) -> Plan:
+        """Decide where the points go.
+
+        Parameters
+        ----------
+        row_bytes : int
+        n_points : int or None
+        budget : int
+        seconds : float, optional
+        out : bool
+            They are wanted on disk, whether they fit or not.
+        room : int, optional
+            Bytes that are free where they would go on disk; without it they may go there.
+        widths : sequence of ((str, ...), int)
+            Names of the layers that share their points, and the bytes of a row of them.
+
+        Examples
+        --------
+        >>> widths = [(("a", "e"), 4), (("b",), 2), (("c",), 3)]
+        >>> Plan.of(9, 100, 600, room=0, widths=widths).groups
+        (('a', 'e', 'b'), ('c',))
+        """
+        if out or n_points is None or n_points * row_bytes <= budget:
+            return cls("store" if out else "memory", row_bytes, n_points, budget, seconds)
+        groups: list[list[str]] = []
+        left = 0
+        for names, width in widths:
+            if not groups or width * n_points > left:
+                groups.append([])
+                left = budget
+            groups[-1].extend(names)
+            left -= width * n_points
+        # a layer that does not fit alone is read from disk block by block
+        wide = any(width * n_points > budget for _, width in widths)
+        if room is None or n_points * row_bytes <= room or wide or not groups:
+            return cls("store", row_bytes, n_points, budget, seconds)
+        seconds = None if seconds is None else seconds * len(groups)
+        return cls("passes", row_bytes, n_points, budget, seconds, tuple(map(tuple, groups)))
+
+    @property
+    def where(self) -> str:
+        """In words, where the points go."""
+        return _PLACES[self.how]
+
+    @property
+    def passes(self) -> int:
+        """How often the network runs over the data."""
+        return max(1, len(self.groups))
+
+    @property
+    def bytes(self) -> int | None:
+        """Bytes of all points of all captured layers; None where their number is unknown."""
+        return None if self.n_points is None else self.n_points * self.row_bytes
+
+    def __str__(self) -> str:
+        budget = _size(self.budget)
+        if self.bytes is not None:
+            what = f"{_size(self.bytes)} for {self.n_points} points, {self.where} (budget {budget})"
+        elif self.how == "memory":
+            what = f"{_size(self.row_bytes)} a point, in memory up to {budget}, then on disk"
+        else:
+            what = f"{_size(self.row_bytes)} a point, {self.where} (budget {budget})"
+        passes = "1 pass" if self.passes == 1 else f"{self.passes} passes"
+        if self.seconds is None:
+            return f"{what}; {passes}"
+        digits = ".0f" if self.seconds >= 10 else ".2g"
+        return f"{what}; {passes}, about {self.seconds:{digits}} s"
+
+    def __repr__(self) -> str:
+        return f"Plan({self})"
+
+
+def _size(n: int) -> str:
+    for unit, one in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if n >= one:
+            return f"{n / one:.1f} {unit}"
+    return f"{n} bytes"

@@ -1,0 +1,377 @@
+"""Session: a network, its data and the options, run batch by batch."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import inspect
+import json
+import sys
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import cache
+from operator import index
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from dimscope.activations.store import has_zarr
+from dimscope.errors import BadSource, DimscopeError
+from dimscope.networks.capturing.batches import Batch
+from dimscope.networks.capturing.columns import Readout, as_readout
+from dimscope.networks.capturing.data import open_batches
+from dimscope.networks.capturing.identity import (
+    architecture_sha256,
+    batch_sha256,
+    function_of,
+    weights_sha256,
+)
+from dimscope.networks.capturing.plan import Plan
+from dimscope.networks.capturing.recording import Recorder
+from dimscope.networks.capturing.store_writer import Writer, room
+from dimscope.networks.layers import Layers, Selection
+from dimscope.networks.structure import Structure, unwrap
+from dimscope.networks.tensors import describe_tensors, main_tensor, map_tensors, tensors_in
+from dimscope.networks.tracing import Event, Tracer
+from dimscope.provenance import Provenance, versions
+
+__all__ = ["PrivateRandom", "Run", "Session", "evaluating", "reused_memory"]
+
+
+class PrivateRandom:
+    """A private stream of random numbers; the caller's is untouched."""
+
+    def __init__(self, seed: int, device: torch.device | None) -> None:
+        self._devices = [device] if device is not None and device.type == "cuda" else []
+        self._states: tuple[Tensor, list[Tensor]] | None = None
+        self._seed = seed
+        self._fork: AbstractContextManager[None] = nullcontext()
+
+    def _read(self) -> tuple[Tensor, list[Tensor]]:
+        return torch.get_rng_state(), [torch.cuda.get_rng_state(d) for d in self._devices]
+
+    def __enter__(self) -> None:
+        self._fork = torch.random.fork_rng(devices=self._devices)
+        self._fork.__enter__()
+        if self._states is None:
+            torch.default_generator.manual_seed(self._seed)
+            for device in self._devices:
+                with torch.cuda.device(device):
+                    torch.cuda.manual_seed(self._seed)
+            return
+        torch.set_rng_state(self._states[0])
+        for device, state in zip(self._devices, self._states[1], strict=True):
+            torch.cuda.set_rng_state(state, device)
+
+    def __exit__(self, *error: Any) -> None:
+        self._states = self._read()
+        self._fork.__exit__(None, None, None)
+
+    def branch(self, number: int) -> None:
+        """Begin another stream, with a seed of its own for each number from 1."""
+        seeds = torch.Generator().manual_seed(self._seed)
+        self._seed = int(torch.randint(1 << 62, (number,), generator=seeds)[-1])
+        self._states = None
+
+    def save(self) -> list[str]:
+        """Where the stream stands, as text."""
+        cpu, others = self._states or self._read()
+        return [bytes(one.cpu().numpy()).hex() for one in (cpu, *others)]
+
+    def load(self, states: list[str]) -> None:
+        """Go on where a stream stood; inverse of :meth:`save`."""
+        cpu, *others = (torch.frombuffer(bytearray.fromhex(s), dtype=torch.uint8) for s in states)
+        self._states = cpu, others
+
+
+# From malloc.h; the values after are those that glibc itself moves to once a block of
+# 32 MiB has been freed.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
+
+
+_DURING = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+_AFTER = ((_M_MMAP_MAX, 65536), (_M_MMAP_THRESHOLD, 32 << 20), (_M_TRIM_THRESHOLD, 64 << 20))
+
+
+_lock = threading.Lock()
+
+
+_users = 0
+
+
+@contextmanager
+def reused_memory() -> Iterator[None]:
+    """Keep freed memory for the next request; at the end it goes back to the system.
+
+    Examples
+    --------
+    >>> with reused_memory():
+    ...     total = sum(range(4))
+    >>> total
+    6
+    """
+    global _users
+    libc = _glibc()
+    if libc is None:
+        yield
+        return
+    with _lock:
+        _users += 1
+        _set(libc, _DURING)
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if not _users:
+                _set(libc, _AFTER)
+                libc.malloc_trim(0)
+
+
+def _set(libc: Any, options: tuple[tuple[int, int], ...]) -> None:
+    for option, value in options:
+        libc.mallopt(option, value)
+
+
+@cache
+def _glibc() -> Any:
+    try:
+        libc = ctypes.CDLL(None)
+        libc.gnu_get_libc_version  # noqa: B018  (absent from other C libraries)
+    except (AttributeError, OSError, TypeError):
+        return None
+    return libc
+
+
+class Run:
+    """One forward pass after the other, watched: ``run(batch)``."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        forward: Callable[[nn.Module, Any], Any] | None,
+        tracer: Tracer,
+        recorder: Recorder,
+        seed: int,
+    ) -> None:
+        self.network, self.tracer, self.recorder = network, tracer, recorder
+        self.forward = forward or _call
+        parameters = list(network.parameters())
+        devices = {p.device for p in parameters}
+        dtypes = {p.dtype for p in parameters if p.is_floating_point()}
+        self.device = devices.pop() if len(devices) == 1 else None
+        self.dtype = dtypes.pop() if len(dtypes) == 1 else None
+        self.random = PrivateRandom(seed, self.device)
+
+    def __call__(self, batch: Batch) -> None:
+        """Run a batch; what it makes goes to the tracer and the recorder."""
+        inputs = map_tensors(self._prepare, batch.inputs)
+        self.tracer.begin(batch.n_rows)
+        self.recorder.begin(batch.n_rows)
+        main, others = main_tensor(inputs, batch.n_rows)
+        assert main is not None  # a batch without a tensor was refused before
+        self.recorder.enter(main, self.tracer.enter("input", main))
+        for path, tensor in others:
+            self.recorder.also(self.tracer.enter(f"input{path}", tensor))
+        # no_grad rather than inference_mode: tensors that a network keeps for later
+        # (caches, lazily made weights) stay usable in training.
+        with torch.no_grad(), self.random, _eagerly(), self.tracer:
+            output = self._run(inputs)
+        found, extras = main_tensor(output, batch.n_rows)
+        if found is None:
+            raise BadSource(
+                f"the network returned a {type(output).__name__} without a tensor in it; give a "
+                "forward function that returns one"
+            )
+        for path, tensor in extras:
+            node = self.tracer.output(tensor)
+            self.recorder.watch(Event(f"output{path}", node, tensor, inside=True, fresh=False))
+        self.recorder.leave(found, self.tracer.output(found), self.tracer)
+
+    def unwatched(self, batch: Batch) -> None:
+        """Run a batch and keep nothing."""
+        with torch.no_grad(), self.random, _eagerly():
+            self._run(map_tensors(self._prepare, batch.inputs))
+
+    def _run(self, inputs: Any) -> Any:
+        try:
+            return self.forward(self.network, inputs)
+        except DimscopeError:
+            raise
+        except Exception as error:
+            first = next(iter(tensors_in(inputs)), None)
+            whole = first is not None and not first.is_floating_point() and first.ndim > 2
+            hint = "; if these are images give them as floating point, x / 255" if whole else ""
+            raise BadSource(
+                f"the network failed on batch {self.recorder.n_batches + 1}, of "
+                f"{describe_tensors(inputs)}: {type(error).__name__}: {error}{hint}"
+            ) from error
+
+    def _prepare(self, tensor: Tensor) -> Tensor:
+        dtype = self.dtype if tensor.is_floating_point() else None
+        return tensor.to(device=self.device or tensor.device, dtype=dtype or tensor.dtype)
+
+
+def _call(network: nn.Module, inputs: Any) -> Any:
+    """Call a network the way its batches suggest."""
+    if isinstance(inputs, dict):
+        return network(**inputs)
+    if not isinstance(inputs, tuple | list):
+        return network(inputs)
+    # Of several tensors the network gets as many as it must have; the rest are targets.
+    try:
+        required = [
+            p
+            for p in inspect.signature(network.forward).parameters.values()
+            if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]
+    except (TypeError, ValueError):
+        required = []
+    return network(*inputs[: max(1, len(required))])
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Eval mode; every module's own flag is restored, whatever happens."""
+    flags = [(module, module.training) for module in network.modules()]
+    try:
+        for module, _ in flags:
+            module.training = False
+        yield
+    finally:
+        for module, flag in flags:
+            module.training = flag
+
+
+def _eagerly() -> AbstractContextManager[Any]:
+    """Run what was compiled as it was written, so that hooks and functions are seen."""
+    if "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return stance
+
+
+class Session:
+    """One capture: the network, its data, and what is wanted of them.
+
+    The parameters are those of :func:`dimscope.capture`, which also says what is raised, and
+    the names of the layers to keep of those that are selected.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Any,
+        layers: Layers = "checkpoints",
+        *,
+        readout: str | Readout = "flatten",
+        forward: Callable[[nn.Module, Any], Any] | None = None,
+        n_points: int | None = None,
+        per_class: int | None = None,
+        seed: int = 0,
+        batch_size: int = 32,
+        name: str | None = None,
+        only: Collection[str] | None = None,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise BadSource(f"model is a {type(model).__name__}; give a torch.nn.Module")
+        seed = index(seed)  # a number of NumPy is not one that JSON holds
+        per_class = None if per_class is None else index(per_class)
+        selection = Selection(layers)
+        self.readout = as_readout(readout)
+        self.stream = open_batches(
+            batches, n_points=n_points, per_class=per_class, seed=seed, batch_size=batch_size
+        )
+        self.network = unwrap(model)
+        self.name = name or type(self.network).__name__
+        structure = Structure(self.network)
+        self.recorder = Recorder(structure, selection, self.readout, self.stream.n_points, only)
+        self._tracer = Tracer(structure, self.recorder.watch)
+        self.run = Run(self.network, forward, self._tracer, self.recorder, seed)
+        self._asked = {
+            "layers": selection.text,
+            "readout": readout if isinstance(readout, str) else _name_of(readout),
+            "forward": None if forward is None else _name_of(forward),
+            "per_class": per_class,
+            "seed": seed,
+        }
+        self._n_points = n_points
+        self._functions: dict[str, Any] = {"readout": readout, "forward": forward}
+        if callable(layers):
+            self._functions["layers"] = layers
+
+    def ready(self) -> ExitStack:
+        """Evaluation mode, hooks and reused memory, until the context ends."""
+        with ExitStack() as stack:
+            stack.enter_context(evaluating(self.network))
+            stack.enter_context(self._tracer.hooked())
+            stack.enter_context(reused_memory())
+            return stack.pop_all()
+
+    def resume(self, writer: Writer) -> None:
+        """Go on after the batches that are in a store."""
+        if any(is_lazy(one) for one in self.network.parameters()):
+            # its weights are made, from the seed, by the first batch
+            with evaluating(self.network):
+                self.run.unwatched(self.stream.first())
+        writer.resume(self.recorder, self.readout)
+        self.run.random.load(writer.random)
+        if writer.stream:
+            self.run.random.branch(writer.stream)
+
+    def plan(
+        self, budget: int, n_rows: int, seconds: float | None = None, *, out: bool = False
+    ) -> Plan:
+        """Plan the rest after the first batch, which had ``n_rows`` and took ``seconds``."""
+        total = self.stream.n_points
+        if seconds is not None:
+            seconds = None if total is None else seconds * -(-total // n_rows)
+        return Plan.of(
+            self.recorder.row_bytes, total, budget, seconds=seconds, out=out,
+            room=room() if has_zarr() else 0, widths=self.recorder.widths,
+        )  # fmt: skip
+
+    def provenance(self, n_points: int) -> Provenance:
+        """Where the result comes from."""
+        parameters = {
+            **self._asked,
+            "n_points": n_points,
+            "drawn": self.stream.drawn,
+            "batches": len(self.stream.parts) or self.recorder.n_batches,
+            "weights_sha256": weights_sha256(self.network),
+        }
+        return Provenance("capture", parameters, versions("torch", "torchvision"))
+
+    def identity(self) -> dict[str, Any]:
+        """What makes this capture the same as one that was begun before.
+
+        Data that lie in an array are known by all their values; others by how many rows were
+        drawn, which, and the first and the last batch.
+        """
+        first = self.stream.first()
+        values = [batch_sha256(one) for one in self.stream.known(first)]
+        rows = np.concatenate([np.empty(0, np.int64), *self.stream.parts]).astype("<i8")
+        functions = {key: function_of(one) for key, one in self._functions.items()}
+        identity = {
+            **self._asked,
+            **functions,
+            "n_points": self._n_points,
+            "weights": weights_sha256(self.network),
+            "architecture": architecture_sha256(self.network),
+            "batch size": first.n_rows,
+            "rows of the data": [self.stream.n_points, hashlib.sha256(rows.tobytes()).hexdigest()],
+            "values of the data": hashlib.sha256("".join(values).encode()).hexdigest(),
+        }
+        # as it is read back from a file: numbers of NumPy are numbers
+        plain: dict[str, Any] = json.loads(json.dumps(identity, default=int))
+        return plain
+
+
+def _name_of(function: Any) -> str:
+    return str(getattr(function, "__qualname__", repr(function)))

@@ -1,0 +1,93 @@
+"""Figures: axes, the look of a curve, and files written beside and renamed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dimscope.errors import BadSource
+from dimscope.files import write_beside
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["NAME_SIZE", "axes_or_new", "check_figure_path", "look", "save_figure"]
+
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+_MARKERS = "osD^vPX"
+
+
+NAME_SIZE = 7  # points, of the names of layers
+
+
+def _new_axes() -> Axes:
+    from matplotlib.figure import Figure
+
+    # not through pyplot: no global state, no window, nothing to close
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    return figure.add_subplot()
+
+
+def axes_or_new(ax: Axes | None) -> Axes:
+    """The axes that were given, or those of a new figure."""
+    if ax is None:
+        return _new_axes()
+    if not hasattr(ax, "errorbar"):
+        raise TypeError(
+            f"ax is {ax!r}; give the axes of a figure. To write a picture: "
+            "plot().figure.savefig('profile.png')"
+        )
+    return ax
+
+
+def look(number: int) -> dict[str, Any]:
+    """Colour, marker and line of the n-th curve."""
+    return {
+        "color": _COLOURS[number % len(_COLOURS)],
+        "marker": _MARKERS[number % len(_MARKERS)],
+        "markersize": 5,
+        "capsize": 3,
+        "linewidth": 1.6,
+    }
+
+
+_FORMATS = (".png", ".svg", ".pdf")
+
+
+def check_figure_path(path: str | os.PathLike[str]) -> Path:
+    """The path, if its ending is a format that can be written.
+
+    Examples
+    --------
+    >>> check_figure_path("p.gif")
+    Traceback (most recent call last):
+    dimscope.errors.BadSource: cannot write p.gif: its ending must be one of .png, .svg, .pdf
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _FORMATS:
+        raise BadSource(f"cannot write {path}: its ending must be one of {', '.join(_FORMATS)}")
+    return path
+
+
+def save_figure(ax: Axes, path: str | os.PathLike[str]) -> None:
+    """Write the figure of these axes as PNG, SVG or PDF, beside and renamed.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    path : path
+        Its ending chooses the format.
+
+    Raises
+    ------
+    BadSource
+        If the ending is none of these, or the file cannot be written.
+    """
+    path = check_figure_path(path)
+    figure: Figure = ax.figure  # type: ignore[assignment]
+    write_beside(path, lambda beside: figure.savefig(beside, dpi=200))

@@ -1,0 +1,176 @@
+"""Profiles: the dimension of every layer against depth."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from dimscope.estimators.estimates import LOWER_BOUND_ABOVE
+from dimscope.plotting.figures import NAME_SIZE, axes_or_new, look
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from dimscope.profiles.profile import Profile
+
+__all__ = ["plot_profile", "plot_profiles"]
+
+
+def plot_profile(
+    profile: Profile, ax: Axes | None = None, *, simultaneous: bool = False, **style: Any
+) -> Axes:
+    """Draw the dimension of every layer against relative depth.
+
+    Parameters
+    ----------
+    profile : Profile
+        By class, the error bars are the standard deviation over classes; otherwise the
+        95 % interval of each layer.
+    ax : matplotlib.axes.Axes, optional
+        New ones without it.
+    simultaneous : bool
+        Error bars that hold for all layers at once (:meth:`dimscope.Profile.simultaneous`).
+    **style
+        Passed to :meth:`matplotlib.axes.Axes.errorbar`.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> from dimscope import Estimate
+    >>> from dimscope import Layer
+    >>> from dimscope import Profile
+    >>> p = Profile((Layer("input", "input"),), {"twonn": {"input": Estimate(3.0, 0.1)}})
+    >>> p.plot().get_ylabel()
+    'intrinsic dimension'
+    """
+    own, ax = ax is None, axes_or_new(ax)
+    several = len(profile.estimators) > 1
+    for estimator in profile.estimators:
+        label = " ".join(p for p in (profile.name, estimator if several else "") if p)
+        _draw(profile, estimator, ax, {"label": label or None, **style}, simultaneous)
+    _name_layers(profile, ax)
+    _finish(ax, [profile])
+    if several:
+        ax.legend(frameon=False)
+    if own:
+        ax.set_title(_title(profile, simultaneous), fontsize=9)
+    return ax
+
+
+def plot_profiles(profiles: Iterable[Profile], ax: Axes | None = None) -> Axes:
+    """Draw several profiles, first estimator each, into one picture with a legend.
+
+    Parameters
+    ----------
+    profiles : iterable of Profile
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> from dimscope import Estimate
+    >>> from dimscope import Layer
+    >>> from dimscope import Profile
+    >>> p = [Profile((Layer("a"),), {"twonn": {"a": Estimate(d, 0.1)}}, n)
+    ...      for n, d in (("one", 2.0), ("two", 5.0))]
+    >>> [text.get_text() for text in plot_profiles(p).get_legend().get_texts()]
+    ['one', 'two']
+    """
+    ax = axes_or_new(ax)
+    profiles = list(profiles)
+    for profile in profiles:
+        _draw(profile, profile.estimators[0], ax, {"label": profile.name})
+    if len({tuple((x.name, x.depth) for x in one.layers) for one in profiles}) == 1:
+        _name_layers(profiles[0], ax)
+    _finish(ax, profiles)
+    ax.legend(frameon=False)
+    return ax
+
+
+def _title(profile: Profile, simultaneous: bool) -> str:
+    if simultaneous:
+        bars = "95 % for all layers at once"
+    elif profile.classes:
+        bars = f"standard deviation over {len(profile.classes)} classes"
+    else:
+        bars = "95 % intervals"
+    found = profile.of(profile.estimators[0]).values()
+    n = max((one.n_points for one in found), default=0)
+    return ", ".join(one for one in (profile.name, f"{n} points", f"bars: {bars}") if one)
+
+
+def _draw(
+    profile: Profile, estimator: str, ax: Axes, style: dict[str, Any], simultaneous: bool = False
+) -> None:
+    frame = profile.to_frame()
+    frame = frame[frame["estimator"] == estimator]
+    if profile.classes:
+        frame = frame[frame["label"] == "mean"]
+    if simultaneous:
+        bounds = profile.simultaneous(estimator=estimator)
+        every = [bounds.get(layer, (math.nan, math.nan)) for layer in frame["layer"]]
+        below = frame["dimension"] - [lower for lower, _ in every]
+        above = [upper for _, upper in every] - frame["dimension"]
+    elif profile.classes:
+        below = above = frame["class_std"]
+    else:
+        below = frame["dimension"] - frame["lower"]
+        above = frame["upper"] - frame["dimension"]
+    drawn = {**look(len(ax.containers)), **style}
+    ax.errorbar(frame["relative_depth"], frame["dimension"], yerr=(below, above), **drawn)
+
+
+def _name_layers(profile: Profile, ax: Axes) -> None:
+    """Write the names of the layers along the top, those that there is room for."""
+    top = ax.secondary_xaxis("top")
+    places: dict[float, list[str]] = {}
+    for layer in profile.layers:
+        places.setdefault(layer.relative_depth, []).append(layer.name)
+    # depth that one line of text takes up, upright
+    figure: Figure = ax.get_figure(root=True)  # type: ignore[assignment]
+    line = 1.1 * NAME_SIZE / 72 / (figure.get_figwidth() * ax.get_position().width)
+    shown: list[float] = []
+    for place in sorted(places, reverse=True):  # the output is named before all others
+        if not shown or shown[-1] - place >= line:
+            shown.append(place)
+    gaps = [later - earlier for later, earlier in itertools.pairwise(shown)]
+    crowded = min(gaps, default=1.0) < 2 * line
+    top.set_xticks(shown, [", ".join(places[place]) for place in shown])
+    top.tick_params(axis="x", rotation=90 if crowded else 60, labelsize=NAME_SIZE, length=2)
+    for label in top.get_xticklabels():
+        label.set_horizontalalignment("center" if crowded else "left")
+        if not crowded:
+            label.set_rotation_mode("anchor")
+
+
+def _finish(ax: Axes, profiles: list[Profile]) -> None:
+    ax.set_xlabel("relative depth")
+    ax.set_ylabel("intrinsic dimension")
+    ax.set_ylim(bottom=0)
+    ax.set_xlim(-0.03, 1.03)
+    ax.spines[["right"]].set_visible(False)
+    bounds = any(
+        one.is_lower_bound for p in profiles for name in p.estimators for one in p.of(name).values()
+    )
+    if bounds and ax.get_ylim()[1] > LOWER_BOUND_ABOVE:
+        ax.axhspan(LOWER_BOUND_ABOVE, ax.get_ylim()[1], color="0.95", zorder=0, linewidth=0)
+        # beside the axes, where no curve can cross it
+        ax.annotate(
+            "lower bounds",
+            (1, LOWER_BOUND_ABOVE),
+            xycoords=("axes fraction", "data"),
+            xytext=(3, 0),
+            textcoords="offset points",
+            rotation=90,
+            fontsize=7,
+            color="0.45",
+        )

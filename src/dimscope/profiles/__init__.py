@@ -1,0 +1,1 @@
+"""Profiles: the dimension of every layer of a network."""

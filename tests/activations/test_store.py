@@ -1,0 +1,324 @@
+"""Stores are read as they were written, in parts, and refused when they are not whole."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import zarr
+from torch import nn
+
+import dimscope as ds
+from dimscope.activations import chunks
+from dimscope.activations.chunks import ChunkFiles, ZarrChunks, chunk_shape
+from dimscope.arrays.blocks import Blocks, Panels, SomeRows
+from dimscope.arrays.points import as_points
+
+RNG = np.random.default_rng(0)
+VALUES = RNG.standard_normal((50, 23)).astype(np.float32)
+
+
+def chunked(kind, folder, values=VALUES, shape=(7, 5), batch=6):
+    """Values written batch by batch into chunks that fit neither rows nor columns."""
+    if kind == "files":
+        array = ChunkFiles(folder / "a", (0, values.shape[1]), shape, values.dtype)
+    else:
+        array = ZarrChunks(
+            zarr.create_array(
+                f"memory://{folder.name}/{kind}", shape=(0, values.shape[1]), chunks=shape,
+                dtype=values.dtype,
+            )
+        )  # fmt: skip
+    for start in range(0, len(values), batch):
+        array.write(start, values[start : start + batch])
+    return array
+
+
+@pytest.fixture(params=["files", "zarr", "rows", "panels", "narrow panels"])
+def blocks(request, tmp_path):
+    """Every kind of array that lies elsewhere, with the same values."""
+    if request.param in ("files", "zarr"):
+        return chunked(request.param, tmp_path)
+    if request.param == "rows":
+        order = RNG.permutation(50)
+        return SomeRows(chunked("files", tmp_path, VALUES[np.argsort(order)]), order)
+    size = 1 << 20 if request.param == "panels" else 50 * 4 * 4 * 4 * 2
+    return Panels(chunked("files", tmp_path), size)
+
+
+KEYS = [
+    slice(None), 3, -1, slice(5, 30), slice(40, 99), slice(None, None, 3), slice(9, 9),
+    [4, 4, 49, 0], np.arange(50) % 3 == 1, np.array([-1, -50]),
+    (slice(3, 9), slice(4, 17)), (slice(None), slice(None, 5)), (7, slice(20, None)),
+    (np.array([30, 2, 2]), slice(9, 11)), (7, 21), (slice(2, 4), [1, 22]),
+    (slice(0, 3), slice(5, 5)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", KEYS, ids=str)
+def test_blocks_are_indexed_as_arrays_are(blocks, key):
+    for _ in range(2):  # the second time from what was kept
+        np.testing.assert_array_equal(blocks[key], VALUES[key])
+        assert blocks[key].dtype == np.float32
+
+
+def test_blocks_say_what_they_are(blocks):
+    assert (blocks.shape, blocks.ndim, len(blocks)) == ((50, 23), 2, 50)
+    assert blocks.nbytes == VALUES.nbytes
+    np.testing.assert_array_equal(np.asarray(blocks), VALUES)
+    assert np.asarray(blocks, dtype=np.float64).dtype == np.float64
+    with pytest.raises(ValueError, match="without a copy"):
+        np.array(blocks, copy=False)
+    with pytest.raises(IndexError):
+        blocks[:, ::2]
+
+
+def test_points_of_blocks_are_points(blocks):
+    found = as_points(blocks)
+    assert isinstance(found.array, Blocks)
+    assert found.max_abs == np.abs(VALUES).max()
+    rows = np.array([3, 1, 40])
+    np.testing.assert_array_equal(found.select(rows).block(slice(1, 3)), VALUES[rows[1:]])
+    bad = VALUES.copy()
+    bad[31, 20] = np.nan
+    array = SomeRows(bad.view(Wrapped), np.arange(50))
+    with pytest.raises(ds.BadPoints, match="row 31, column 20 is nan"):
+        as_points(array)
+
+
+class Wrapped(np.ndarray):
+    def read(self, rows, columns):
+        return np.asarray(self)[:, columns][rows]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("width", [3, 40, 3000])
+def test_neighbours_of_blocks_are_those_of_the_array(tmp_path, dtype, width):
+    values = np.maximum(RNG.standard_normal((90, width)), 0).astype(dtype)
+    values[70] = values[3]
+    array = chunked("files", tmp_path, values, (32, min(width, 700)), 20)
+    found, wanted = ds.nearest_neighbors(array), ds.nearest_neighbors(values)
+    np.testing.assert_array_equal(found.distances, wanted.distances)
+    np.testing.assert_array_equal(found.indices, wanted.indices)
+    np.testing.assert_array_equal(found.rows, wanted.rows)
+    spectra = ds.spectrum(array).eigenvalues, ds.spectrum(values).eigenvalues
+    np.testing.assert_allclose(*spectra, rtol=1e-6, atol=1e-6 * spectra[1][0])
+
+
+def test_panels_hold_no_more_than_they_may(tmp_path):
+    panels = Panels(chunked("files", tmp_path), 50 * 4 * 100)
+    for start in range(0, 20, 2):
+        panels.read(slice(None), slice(start, start + 2))
+        assert sum(panel.nbytes for _, panel in panels._panels) <= 50 * 4 * 100
+
+
+def test_zarr_reads_what_was_written(tmp_path):
+    array = zarr.create_array(
+        tmp_path / "a", shape=VALUES.shape, chunks=(7, 5), dtype="float32", compressors=None,
+        filters=None,
+    )  # fmt: skip
+    chunked("files", tmp_path)
+    np.testing.assert_array_equal(array[:], VALUES)
+
+
+def test_rows_that_were_half_written_are_written_over(tmp_path):
+    array = chunked("files", tmp_path)
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    array.write(10, VALUES[10:40] * 0 + 7)
+    array.write(10, VALUES[10:40])
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_a_lost_or_short_chunk_is_an_error_not_zeros(tmp_path):
+    array = chunked("files", tmp_path)
+    chunk = tmp_path / "a" / "c" / "2" / "1"
+    chunk.write_bytes(chunk.read_bytes()[:-4])
+    with pytest.raises(ds.BadSource, match="damaged"):
+        array[:]
+    chunk.unlink()
+    with pytest.raises(ds.BadSource, match=r"2.1 is missing"):
+        array[14:21, 5:10]
+    np.testing.assert_array_equal(array[:14], VALUES[:14])
+
+
+@pytest.mark.parametrize(("n_features", "itemsize"), [(1, 4), (1000, 2), (150_528, 4), (10**7, 8)])
+def test_chunks_of_long_layers_are_of_4_to_16_megabytes(n_features, itemsize):
+    rows, columns = chunk_shape(n_features, itemsize, 32)
+    assert 4e6 <= rows * columns * itemsize <= 16e6
+    assert columns == n_features or rows == 32
+
+
+# -- stores -------------------------------------------------------------------------------
+
+NAMES = ["fc1>relu", "layer1.0/conv#2", "Fc1>relu", "ö", "..", "x" * 300, "__a", "a%2Fb"]
+
+
+class Odd(nn.Module):
+    """Layers with names that no file may have."""
+
+    def forward(self, x):
+        return x * 2
+
+
+@pytest.fixture
+def store(tmp_path):
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    path = tmp_path / "s.zarr"
+    data = torch.rand(20, 4), torch.arange(20) % 2
+    ds.capture(net, data, "all", out=path, name="net")
+    return path
+
+
+def test_layers_are_read_when_asked_for(store):
+    found = ds.open_store(store)
+    assert "1" in found
+    assert list(found) == [layer.name for layer in found.layers]
+    assert (found.n_points, found.name) == (20, "net")
+    assert found.nbytes == 20 * 4 * sum(layer.n_features for layer in found.layers)
+    assert isinstance(found["input"], np.ndarray)
+    assert "net" in repr(found)
+    np.testing.assert_array_equal(found.stored("0")[5:7, 1:3], found["0"][5:7, 1:3])
+    with pytest.raises(KeyError, match="no layer 'x'; there are input"):
+        found["x"]
+    for chunk in (store / "layers").rglob("c/0/0"):
+        chunk.unlink()
+    assert ds.open_store(store).stored("input").shape == (20, 4)
+
+
+def test_odd_names_are_kept_and_make_plain_keys(tmp_path):
+    from dimscope.activations.store import Folder
+    from dimscope.networks.capturing.columns import Column
+    from dimscope.networks.capturing.recording import Chosen
+    from dimscope.networks.capturing.store_writer import Writer, failures_of
+
+    class Recorded:
+        n_batches = 1
+
+    recorder = Recorded()
+    recorder.columns = {name: Column(name, lambda tensor: tensor) for name in NAMES}
+    for number, column in enumerate(recorder.columns.values()):
+        column.append(torch.full((3, 2), float(number)), 3)
+    recorder.chosen = [Chosen(ds.Layer(name), c) for name, c in recorder.columns.items()]
+    writer = Writer(Folder(tmp_path / "s.zarr"), {}, 3)
+    writer.start(recorder, 3)
+    writer.add(recorder, None, 3, [])
+    assert not failures_of(recorder.chosen)
+    writer.finish(recorder, None, "odd", ds.Provenance("capture"))
+    found = ds.open_store(tmp_path / "s.zarr")
+    assert list(found) == NAMES
+    assert [float(found[name][0, 0]) for name in NAMES] == list(range(len(NAMES)))
+    keys = [path.name for path in (tmp_path / "s.zarr" / "layers").iterdir() if path.is_dir()]
+    assert len({key.lower() for key in keys}) == len(NAMES)
+    assert all(key.replace("-", "").replace("_", "").isalnum() and key.isascii() for key in keys)
+    group = zarr.open_group(tmp_path / "s.zarr", mode="r")
+    assert {array.attrs["layer"] for _, array in group["layers"].arrays()} == set(NAMES)
+
+
+def test_what_zarr_compressed_is_read_through_zarr(store):
+    wanted = ds.open_store(store)
+    before = {name: wanted[name] for name in wanted}
+    group = zarr.open_group(store, mode="r+")
+    for key, array in list(group["layers"].arrays()):
+        values, layer = array[:], dict(array.attrs)
+        again = group["layers"].create_array(
+            key, shape=values.shape, chunks=(3, 2), dtype=values.dtype, overwrite=True,
+            attributes=layer,
+        )  # fmt: skip
+        again[:] = values
+    found = ds.open_store(store)
+    assert isinstance(found.stored("input"), ZarrChunks)
+    for name in before:
+        np.testing.assert_array_equal(found[name], before[name])
+
+
+def test_the_attribute_says_it_all_without_a_pickle(store):
+    about = json.loads((store / "zarr.json").read_text())["attributes"]["dimscope"]
+    assert about["schema_version"] == 1
+    assert [one["role"] for one in about["layers"]] == ["input", "hidden", "last_hidden", "output"]
+    assert about["provenance"]["step"] == "capture"
+    assert not any(p.read_bytes().startswith(b"\x80") for p in store.rglob("*.json"))
+
+
+def test_a_store_of_another_version_is_refused(store):
+    text = (store / "zarr.json").read_text()
+    (store / "zarr.json").write_text(text.replace('"schema_version": 1', '"schema_version": 9'))
+    with pytest.raises(ds.BadSource, match="schema_version 9, this dimscope reads 1"):
+        ds.open_store(store)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda path: (path / "zarr.json").unlink(), "not a store that dimscope wrote"),
+        (lambda path: (path / "zarr.json").write_text("{"), "cannot be read"),
+        (lambda path: next(path.glob("layers/000*/zarr.json")).unlink(), "damaged"),
+    ],
+)
+def test_what_is_no_store_is_refused(store, spoil, words):
+    spoil(store)
+    with pytest.raises(ds.BadSource, match=words):
+        ds.open_store(store)
+
+
+def test_nothing_is_no_store(tmp_path):
+    for path in (tmp_path / "gone", tmp_path, "memory://gone.zarr"):
+        with pytest.raises(ds.BadSource, match="there is no store"):
+            ds.open_store(path)
+    with pytest.raises(ds.BadSource, match="cannot be opened"):
+        ds.open_store("nosuchprotocol://x")
+
+
+def test_an_incomplete_store_says_how_far_it_is_and_what_to_do(tmp_path):
+    class Stops(nn.Module):
+        def forward(self, x):
+            if x[0, 0] > 6:
+                raise KeyboardInterrupt
+            return x * 2
+
+    with pytest.raises(KeyboardInterrupt):
+        ds.capture(Stops(), torch.arange(20.0).reshape(10, 2), batch_size=4, out=tmp_path / "s")
+    with pytest.raises(ds.BadSource, match=r"4 of 10 rows; the same capture .*s' goes on"):
+        ds.open_store(tmp_path / "s")
+
+
+def test_without_zarr_the_message_says_what_to_install(tmp_path):
+    code = (
+        "import sys; sys.modules['zarr'] = None; import dimscope as ds, torch; x = sys.argv[1]\n"
+        "for work in (lambda: ds.open_store(x), "
+        "lambda: ds.capture(torch.nn.ReLU(), torch.ones(3, 1), out=x), "
+        "lambda: ds.capture(torch.nn.ReLU(), torch.ones(3, 1), out='memory://x'), "
+        "lambda: ds.capture(torch.nn.ReLU(), torch.ones(3, 1), memory=1)):\n"
+        "    try: work()\n"
+        "    except ds.BadSource as error: print(error)\n"
+        "print(len(ds.capture(torch.nn.ReLU(), torch.ones(3, 1))))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "x"], capture_output=True, text=True, check=True
+    )
+    *told, n = done.stdout.splitlines()
+    assert len(told) == 4
+    assert all("zarr, which is not installed: pip install 'dimscope[scale]'" in one for one in told)
+    assert n == "2"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_capture_in_memory_loads_no_zarr():
+    code = (
+        "import dimscope as ds, torch, sys; ds.capture(torch.nn.ReLU(), torch.ones(3, 1));"
+        "ds.TwoNN()(torch.rand(50, 2)); print({'zarr', 'dask', 'distributed'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_a_layer_that_does_not_fit_is_measured_without_being_read(store, monkeypatch):
+    read = []
+    whole = chunks.Chunked.__array__
+    monkeypatch.setattr(
+        chunks.Chunked, "__array__", lambda self, *a, **k: read.append(1) or whole(self, *a, **k)
+    )
+    found = ds.profile(store, memory=20 * 4 * 4)
+    assert len(read) == 2  # the input of 4 units and the output of 3, not those of 6
+    assert len(found) == 4

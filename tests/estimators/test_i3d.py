@@ -1,0 +1,116 @@
+import math
+
+import numpy as np
+import pytest
+from scipy.special import comb
+
+import dimscope as ds
+from dimscope import I3D
+from dimscope.estimators.i3d import log_share
+
+
+def lattice(n, d, side=40, seed=0):
+    return np.random.default_rng(seed).integers(0, side, (n, d))
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 7, 50])
+@pytest.mark.parametrize(("near", "far"), [(0, 1), (1, 2), (3, 9), (20, 31)])
+def test_sites_of_a_lattice_are_counted_exactly(d, near, far):
+    # sites within t of the origin: choose which k coordinates are not zero, their signs and sizes
+    near_sites, far_sites = (
+        sum(2**k * comb(d, k, exact=True) * comb(t, k, exact=True) for k in range(d + 1))
+        for t in (near, far)
+    )
+    value, slope = log_share(near, far, d)
+    assert value == pytest.approx(math.log(near_sites / far_sites), rel=1e-12)
+    step = 1e-5
+    numeric = (log_share(near, far, d + step)[0] - log_share(near, far, d - step)[0]) / (2 * step)
+    assert slope == pytest.approx(numeric, rel=1e-6)
+
+
+@pytest.mark.parametrize("d", [1, 2, 4])
+def test_known_dimension(d):
+    found = I3D(far=8, near=4)(lattice(2000, d, side=200 if d < 3 else 30))
+    assert float(found) == pytest.approx(d, rel=0.1)
+
+
+def test_a_sheet_of_counts_in_many_features():
+    sheet = lattice(1500, 2, side=60)
+    wide = np.concatenate([sheet, sheet[:, ::-1], np.full((1500, 30), 7)], axis=1)
+    # every step is taken twice
+    assert float(I3D(far=16, near=8)(wide)) == pytest.approx(2, rel=0.2)
+    assert float(ds.estimate(wide, I3D())) < 4
+
+
+def test_tokens_that_never_repeat_a_neighbour_by_the_number_that_differ():
+    # each of ten independent switches flips one token
+    switches = np.random.default_rng(0).integers(0, 2, (1000, 10))
+    named = np.where(switches, 17, 4) + 100 * np.arange(10)
+    same = I3D(far=4, near=2, metric="hamming")(named)
+    assert same.dimension == I3D(far=4, near=2)(switches).dimension
+
+
+def test_radii_by_default():
+    found = I3D()(lattice(1000, 3))
+    near, far = (found.provenance.parameters[name] for name in ("near", "far"))
+    distances = np.abs(lattice(1000, 3)[:, None] - lattice(1000, 3)).sum(axis=2)
+    assert (distances <= far).sum(axis=1).mean() - 1 >= 9
+    assert (distances < far).sum(axis=1).mean() - 1 < 11
+    shares = [(distances <= r).sum(axis=1).mean() - 1 for r in range(far)]
+    assert np.argmin(np.abs(np.log(np.array(shares) / 2))) == near
+
+
+def test_many_dimensions_by_default():
+    found = I3D()(lattice(500, 12, side=4))
+    assert found.provenance.parameters["near"] > found.provenance.parameters["far"] / 2
+    assert 5 < float(found) < 15
+
+
+@pytest.mark.parametrize("d", [1, 3])
+def test_the_standard_error_is_the_spread(d):
+    several = [
+        I3D(far=6, near=3)(lattice(300, d, 60 if d == 1 else 12, seed)) for seed in range(300)
+    ]
+    spread = np.std([float(one) for one in several], ddof=1)
+    assert np.mean([one.std_error for one in several]) == pytest.approx(spread, rel=0.15)
+
+
+def test_repeated_rows_stay():
+    counts = np.random.default_rng(0).poisson(1.0, (500, 3))
+    found = I3D(far=2, near=1)(counts)
+    assert (found.n_points, found.n_duplicates) == (500, 0)
+    assert float(found) != I3D(far=2, near=1)(np.unique(counts, axis=0)).dimension
+
+
+@pytest.mark.parametrize(
+    ("points", "estimator", "says"),
+    [
+        ([[0.5], [1], [2]], I3D(), "row 0, column 0 is 0.5, which is not a whole number"),
+        ([[0], [9], [99]], I3D(far=4, near=2), "no two points are within 2"),
+        ([[0], [1], [99]], I3D(far=4, near=2), "within 4 of each other are within 2 already"),
+        ([[0], [1]], I3D(), "give at least 3"),
+        (np.arange(100)[:, None] * 10**5, I3D(), "neighbours are 600000 steps"),
+    ],
+)
+def test_bad_input(points, estimator, says):
+    with pytest.raises(ds.DimscopeError, match=says):
+        estimator(points)
+
+
+def test_neighbours_are_not_enough():
+    found = ds.nearest_neighbors(lattice(50, 20).astype(float))
+    with pytest.raises(ds.BadPoints, match="needs the points themselves"):
+        I3D()(found)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"near": 2}, {"far": 2, "near": 2}, {"far": 2, "near": -1}, {"metric": "cosine"}]
+)
+def test_bad_parameters(wrong):
+    with pytest.raises(ValueError, match=r"near|metric"):
+        I3D(**wrong)
+
+
+def test_tied_points_are_told_of_it():
+    with pytest.warns(ds.TiedPoints, match="for counts use I3D"):
+        ds.TwoNN()(lattice(500, 20, side=3).astype(float))

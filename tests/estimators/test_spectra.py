@@ -1,0 +1,145 @@
+"""Spectra against plain NumPy."""
+
+import numpy as np
+import pytest
+
+from dimscope import PCA, ParticipationRatio, estimate, spectrum
+from dimscope.errors import BadPoints, DegeneratePoints
+from dimscope.estimators import spectra
+from dimscope.manifolds import embed, gaussian
+from dimscope.neighbors.search import nearest_neighbors
+
+RNG = np.random.default_rng(0)
+TALL = RNG.standard_normal((300, 40)) @ RNG.standard_normal((40, 40)) + 5
+WIDE = RNG.standard_normal((60, 25)) @ RNG.standard_normal((25, 700)) + 5
+each_shape = pytest.mark.parametrize("points", [TALL, WIDE], ids=["tall", "wide"])
+
+
+def plain(points, normalized):
+    centred = points - points.mean(axis=0)
+    if normalized:
+        centred = centred / centred.std(axis=0, ddof=1)
+    singular = np.linalg.svd(centred, compute_uv=False)
+    return (singular**2 / (len(points) - 1))[: min(len(points) - 1, points.shape[1])]
+
+
+@each_shape
+@pytest.mark.parametrize("normalized", [False, True])
+@pytest.mark.parametrize("values", [1 << 22, 500])
+def test_eigenvalues(points, normalized, values, monkeypatch):
+    monkeypatch.setattr(spectra, "_VALUES", values)
+    found = spectrum(points, normalized=normalized)
+    expected = plain(points, normalized)
+    np.testing.assert_allclose(found.eigenvalues, expected, atol=1e-10 * expected[0])
+    assert (found.n_points, found.n_features) == points.shape
+
+
+@each_shape
+@pytest.mark.parametrize("factor", [1e-25, 1e25, 1e100])
+def test_any_scale(points, factor):
+    found = spectrum(points * factor).eigenvalues / factor / factor
+    np.testing.assert_allclose(found, spectrum(points).eigenvalues, rtol=1e-9, atol=1e-9)
+    again = spectrum(points * factor, normalized=True).eigenvalues
+    np.testing.assert_allclose(again, spectrum(points, normalized=True).eigenvalues, atol=1e-9)
+
+
+@each_shape
+def test_a_large_mean_costs_few_digits(points):
+    np.testing.assert_allclose(
+        spectrum(points + 1e6).eigenvalues, spectrum(points).eigenvalues, rtol=1e-7, atol=1e-7
+    )
+
+
+@each_shape
+def test_normalised_variance_is_the_number_of_features_that_vary(points):
+    constant = points.copy()
+    constant[:, 3] = 7.1
+    total = spectrum(constant, normalized=True).eigenvalues.sum()
+    assert total == pytest.approx(points.shape[1] - 1)
+
+
+def test_float32_and_integers():
+    whole = np.round(TALL * 10).astype(int)
+    as_floats = spectrum(whole.astype(float)).eigenvalues
+    np.testing.assert_allclose(spectrum(whole).eigenvalues, as_floats)
+    np.testing.assert_allclose(spectrum(whole.astype(np.float32)).eigenvalues, as_floats)
+
+
+@pytest.mark.parametrize("shape", [(10, 3), (5, 30)])
+def test_no_variance(shape):
+    with pytest.raises(DegeneratePoints, match="have no variance"):
+        spectrum(np.full(shape, 0.1))
+
+
+@pytest.mark.parametrize("variance", [0.5, 0.9, 0.99])
+@each_shape
+def test_components_reach_the_variance_and_no_fewer_do(points, variance):
+    values = plain(points, False)
+    k = int(PCA(variance=variance)(points).dimension)
+    assert values[:k].sum() >= variance * values.sum() > values[: k - 1].sum()
+
+
+def test_components_of_exact_shares():
+    assert spectra.Spectrum(np.full(10, 0.1), 20, 10).components(0.9) == 9
+
+
+def test_participation_ratio():
+    values = plain(WIDE, False)
+    expected = values.sum() ** 2 / (values**2).sum()
+    assert float(ParticipationRatio()(WIDE)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("variance", [0, 1, 90, float("nan")])
+def test_variance_is_a_fraction(variance):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        PCA(variance=variance)
+
+
+def test_neighbours_have_no_spectrum():
+    with pytest.raises(BadPoints, match="needs the points themselves"):
+        estimate(nearest_neighbors(TALL), PCA())
+
+
+def test_one_spectrum_serves_all(monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        "dimscope.estimators.inputs.spectrum",
+        lambda points, normalized: made.append(normalized) or spectrum(points),
+    )
+    estimate(TALL, [PCA(), PCA(variance=0.5), ParticipationRatio(), PCA(normalized=True)])
+    assert made == [False, True]
+
+
+def test_repeated_rows_count():
+    twice = np.concatenate([TALL, TALL])
+    expected = plain(twice, False)
+    np.testing.assert_allclose(spectrum(twice).eigenvalues, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("planted", [1, 3, 12])
+def test_a_planted_gap_is_found(planted):
+    rng = np.random.default_rng(planted)
+    points = embed(gaussian(400, planted), 60) + 0.02 * rng.standard_normal((400, 60))
+    gap = spectrum(points).gap()
+    assert gap.after == planted
+    assert gap.p_value < 1e-4
+    exact = spectrum(embed(gaussian(400, planted), 60)).gap()
+    assert (exact.after, exact.ratio, exact.p_value) == (planted, np.inf, 0)
+
+
+@pytest.mark.parametrize("power", [0, 0.5, 1, 2])
+def test_smooth_spectra_are_seldom_called_gapped(power):
+    spread = np.arange(1, 81.0) ** -power
+    found = [spectrum(gaussian(300, 80, seed) * spread).gap().p_value for seed in range(60)]
+    assert np.mean(np.array(found) < 0.05) <= 0.1
+
+
+def test_a_gap_needs_a_few_eigenvalues():
+    with pytest.raises(DegeneratePoints, match="at least 3 eigenvalues"):
+        spectrum(gaussian(10, 2)).gap()
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_variances_out_of_range_are_refused(scale):
+    with pytest.raises(BadPoints, match="does not hold variances of that size"):
+        spectrum(gaussian(50, 5) * scale)

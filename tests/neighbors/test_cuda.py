@@ -1,0 +1,105 @@
+"""The kernel of tensors, run on every device of this machine, the CPU among them."""
+
+import numpy as np
+import pytest
+import torch
+
+from dimscope.arrays.tensor_points import DevicePoints
+from dimscope.errors import BadPoints, DegeneratePoints
+from dimscope.neighbors import search as searches
+from dimscope.neighbors.cuda import DeviceTiles
+from dimscope.neighbors.search import nearest_neighbors
+from reference import brute_force
+
+DEVICES = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+
+
+@pytest.fixture(autouse=True)
+def _tensors_are_on_a_device(monkeypatch):
+    # so that a tensor on the CPU takes the path of a tensor elsewhere
+    monkeypatch.setattr(searches, "is_on_device", lambda x: isinstance(x, torch.Tensor))
+
+
+def gaussian(n, d, dtype=torch.float32):
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(0), dtype=dtype)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(
+    ("points", "what"),
+    [
+        (gaussian(400, 100), "float32"),
+        (gaussian(400, 100).half(), "float16"),
+        (gaussian(400, 100).bfloat16(), "bfloat16"),
+        (gaussian(400, 100, torch.float64) + 1e5, "offset"),
+        (gaussian(400, 3000) * 1e25, "large"),
+        (gaussian(400, 3) * 1e-25, "few features, small"),
+        ((gaussian(300, 40) * 3).int(), "integers"),
+        (((gaussian(300, 40) + 9) * 3).to(torch.uint16), "unsigned"),
+        (gaussian(300, 40).to(torch.float8_e4m3fn), "float8"),
+        (torch.cat([gaussian(100, 50) * 1e-3 + 1e3, gaussian(100, 50) * 1e-3 - 1e3]), "clusters"),
+    ],
+    ids=lambda x: x.replace(" ", "-") if isinstance(x, str) else "points",
+)
+def test_agrees_with_direct_differences(points, what, device):
+    found = nearest_neighbors(points.to(device))
+    assert found.provenance.parameters["where"] == device
+    expected, _ = brute_force(points.double().numpy()[found.rows])
+    np.testing.assert_allclose(found.distances, expected, rtol=1e-6)
+
+
+def test_open_rows_are_settled():
+    # clusters far apart: no product in float32 can tell the neighbours in the one that
+    # does not hold the centre
+    points = torch.cat([gaussian(60, 50) * 1e-3 + 1e3, gaussian(60, 50) * 1e-3 - 1e3])
+    assert nearest_neighbors(points).provenance.parameters["open_rows"] >= 60
+
+
+def test_small_blocks_give_the_same(monkeypatch):
+    points = gaussian(300, 200)
+    whole = nearest_neighbors(points)
+    monkeypatch.setattr("dimscope.neighbors.cuda._VALUES", 1000)
+    np.testing.assert_array_equal(nearest_neighbors(points).distances, whole.distances)
+
+
+def test_duplicates_are_collapsed():
+    points = gaussian(100, 80)
+    found = nearest_neighbors(torch.cat([points, points[:30]]))
+    assert found.n_duplicates == 30
+    np.testing.assert_array_equal(found.distances, nearest_neighbors(points).distances)
+
+
+def test_subset_searches_again():
+    points = gaussian(50, 30)
+    rows = np.arange(0, 50, 5)
+    within = nearest_neighbors(points).within(rows)
+    expected, _ = brute_force(points.double().numpy()[rows])
+    np.testing.assert_allclose(within.distances, expected)
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        (gaussian(5, 2)[0], "reshape"),
+        (gaussian(2, 2), "at least 3"),
+        (torch.tensor([[1.0, 2], [3, 4], [5, float("nan")]]), "row 2, column 1 is nan"),
+        (gaussian(4, 2).to(torch.complex64), "complex"),
+        (torch.ones(5, 20), "the same"),
+        (torch.full((4, 2), 2**60), "float64"),
+        (torch.eye(4).to_sparse(), "to_dense"),
+        (torch.ones(4, 2).to(torch.uint64), "int64"),
+    ],
+)
+def test_bad_points_are_named(points, message):
+    with pytest.raises((BadPoints, DegeneratePoints), match=message):
+        nearest_neighbors(points)
+
+
+def test_bounds_are_lower_bounds():
+    points = gaussian(200, 5000)
+    kernel = DeviceTiles(DevicePoints(points))
+    bounds, indices = kernel.candidates(5)
+    i = np.repeat(np.arange(200), 5)
+    exact = kernel.pair_squares(i, indices.ravel())
+    assert (bounds.ravel() <= exact).all()
+    assert (bounds.ravel() > exact * (1 - 1e-3)).all()

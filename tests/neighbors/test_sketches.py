@@ -1,0 +1,81 @@
+"""Bounds from sketches: below the distances, for any points, but for the stated probability."""
+
+import numpy as np
+import pytest
+
+from dimscope.arrays.points import as_points
+from dimscope.manifolds import embed, sphere
+from dimscope.neighbors.sketches import Sketcher, sketch_widths, slack
+from dimscope.neighbors.tiles import Tiles
+
+RNG = np.random.default_rng(0)
+
+
+def clouds():
+    low = np.tanh(embed(sphere(600, 4), 300))
+    yield "curved", low
+    yield "noise", RNG.standard_normal((600, 300))
+    yield "one coordinate", np.eye(1, 300, 7) * RNG.standard_normal((600, 1))
+    yield "sparse", RNG.standard_normal((600, 300)) * (RNG.random((600, 300)) < 0.01)
+    yield "far", (low + 1e4).astype(np.float32)
+    yield "tiny", low * 1e-30
+    yield "scales", RNG.standard_normal((600, 300)) * np.exp(6 * RNG.standard_normal((600, 1)))
+
+
+def bounds_and_squares(points, widths=(32, 16), failure=1e-6, seed=0):
+    checked = as_points(points)
+    exact = Tiles(checked)
+    sketch = Sketcher(checked, exact.unit, widths, failure, seed).sketch(checked)
+    i, j = np.triu_indices(len(points), 1)
+    keep = np.random.default_rng(1).permutation(len(i))[:20_000]
+    i, j = i[keep], j[keep]
+    numbers = sketch.numbers.astype(np.float64)
+    apart = np.square(numbers[i] - numbers[j]).sum(axis=1)
+    return sketch.lower(apart[:, None], i)[:, 0], exact.pair_squares(i, j)
+
+
+@pytest.mark.parametrize(("name", "points"), list(clouds()), ids=[one for one, _ in clouds()])
+def test_bounds_hold(name, points):
+    bounds, squares = bounds_and_squares(points)
+    assert (bounds <= squares * (1 + 1e-9)).all()
+    if name in ("curved", "far"):
+        assert np.median(bounds / squares) > 0.8
+
+
+def test_bounds_fail_as_seldom_as_is_said_and_not_never():
+    points = np.random.default_rng(3).standard_normal((300, 200))
+    n = len(points) * (len(points) - 1) / 2
+    # a probability of 2 % for each pair: the sum over all pairs is then beyond 1
+    t = slack(4, 0.02)
+    sketcher = [Sketcher(as_points(points), 1.0, (1, 4), 0.999, seed) for seed in range(5)]
+    failed, total = 0, 0
+    for one in sketcher:
+        own = one.sketch(as_points(points)).numbers.astype(np.float64)
+        own[:, -4:] *= np.sqrt(slack(4, 2 * 0.999 / (2 * n)) / t)
+        i, j = np.triu_indices(len(points), 1)
+        apart = np.square(own[i] - own[j]).sum(axis=1)
+        squares = np.square(points[i] - points[j]).sum(axis=1)
+        failed, total = failed + (apart > squares).sum(), total + len(i)
+    assert 0.0005 < failed / total < 0.02
+
+
+@pytest.mark.parametrize(("m", "failure"), [(16, 1e-3), (64, 1e-12), (64, 0.5)])
+def test_slack_solves_its_equation(m, failure):
+    t = slack(m, failure)
+    assert t > 1
+    assert (t * np.exp(1 - t)) ** (m / 2) == pytest.approx(failure, rel=1e-5)
+
+
+def test_few_points_or_features_are_not_sketched():
+    assert sketch_widths(999, 10**6) == (0, 0)
+    assert sketch_widths(10**6, 300) == (0, 0)
+    assert min(sketch_widths(1000, 10**5)) > 0
+
+
+def test_sketches_of_some_points_are_those_of_all():
+    points = as_points(np.tanh(embed(sphere(600, 4), 300)))
+    sketcher = Sketcher(points, 1.0, (32, 16), 1e-6)
+    rows = np.arange(0, 600, 7)
+    every, some = sketcher.sketch(points), sketcher.sketch(points.select(rows))
+    np.testing.assert_allclose(some.numbers, every.numbers[rows], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(some.lengths, every.lengths[rows], rtol=1e-5)

@@ -1,0 +1,154 @@
+"""A store is taken for a capture only if it is that capture; what is not ours is left alone."""
+
+import functools
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import dimscope as ds
+from dimscope.networks.capturing.identity import function_of, weights_sha256
+
+X = torch.rand(60, 5, generator=torch.Generator().manual_seed(0))
+
+
+def network(activation=nn.ReLU):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 8), activation(), nn.Linear(8, 2))
+
+
+class Scaled(nn.Module):
+    def __init__(self, scale, offset=0.0):
+        super().__init__()
+        self.inner, self.scale = network(), scale
+        self.register_buffer("offset", torch.full((5,), offset), persistent=False)
+
+    def forward(self, x):
+        return self.inner(x * self.scale + self.offset)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (network(), network(nn.Tanh)),
+        (Scaled(1.0), Scaled(3.0)),
+        (Scaled(1.0), Scaled(1.0, offset=5.0)),
+    ],
+    ids=["activation", "attribute", "buffer that is not saved"],
+)
+def test_another_network_of_the_same_weights_is_refused(tmp_path, one, other):
+    ds.capture(one, X, out=tmp_path / "s.zarr")
+    with pytest.raises(ds.BadSource, match="another capture, with other"):
+        ds.capture(other, X, out=tmp_path / "s.zarr")
+
+
+def test_quantised_weights_count():
+    hashes = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch wants to be rid of them
+            weight = torch.quantize_per_tensor(torch.randn(4, 4), 0.1, 0, torch.qint8)
+        module = nn.Module()
+        module.register_buffer("weight", weight)
+        hashes.append(weights_sha256(module))
+    assert hashes[0] != hashes[1]
+
+
+class Readout:
+    def __init__(self, column):
+        self.column = column
+
+    def __call__(self, tensor):
+        return tensor[:, self.column : self.column + 1]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Readout,
+        lambda c: lambda t: t[:, c : c + 1],
+        lambda c: functools.partial(lambda t, at: t[:, at : at + 1], at=c),
+    ],
+    ids=["object", "closure", "partial"],
+)
+def test_functions_are_known_by_what_they_do(tmp_path, make):
+    out = tmp_path / "s.zarr"
+    first = ds.capture(network(), X, readout=make(0), out=out)
+    again = ds.capture(network(), X, readout=make(0), out=out)
+    np.testing.assert_array_equal(first["output"], again["output"])
+    with pytest.raises(ds.BadSource, match="with other readout"):
+        ds.capture(network(), X, readout=make(1), out=out)
+
+
+def test_a_function_that_holds_itself_comes_to_an_end():
+    def calls(t):
+        return calls(t)
+
+    assert function_of(calls) == function_of(calls)
+
+
+def test_every_value_of_an_array_counts(tmp_path):
+    changed = X.clone()
+    changed[40, 0] += 1
+    ds.capture(network(), X, batch_size=8, out=tmp_path / "s.zarr")
+    with pytest.raises(ds.BadSource, match="values of the data"):
+        ds.capture(network(), changed, batch_size=8, out=tmp_path / "s.zarr")
+
+
+def test_the_last_batch_of_a_data_set_counts(tmp_path):
+    changed = X.clone()
+    changed[-1] += 1
+    ds.capture(network(), TensorDataset(X), batch_size=8, out=tmp_path / "s.zarr")
+    with pytest.raises(ds.BadSource, match="values of the data"):
+        ds.capture(network(), TensorDataset(changed), batch_size=8, out=tmp_path / "s.zarr")
+
+
+def test_files_of_others_are_left_alone(tmp_path):
+    names = ["movie.partial", "sub/.notes.part.txt", "backup.part1.rar", ".x.12.part.json"]
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "folder.partial").mkdir()
+    for name in names:
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(ds.BadSource, match="is not a store"):
+        ds.capture(network(), X, out=tmp_path)
+    assert all((tmp_path / name).read_text() == "mine" for name in names)
+
+
+def test_a_folder_of_parts_is_not_empty(tmp_path):
+    (tmp_path / "backup.part1.rar").write_text("mine")
+    with pytest.raises(ds.BadSource, match="is not a store"):
+        ds.capture(network(), X, out=tmp_path)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    found = ds.capture(network(), X, seed=np.int64(3), n_points=np.int64(20), out=tmp_path / "s")
+    assert ds.open_store(tmp_path / "s").n_points == found.n_points == 20
+
+
+@pytest.mark.parametrize("labels", [np.linspace(0.1, 3.9, 60), np.zeros((60, 2), int)])
+@pytest.mark.parametrize("stored", [False, True])
+def test_targets_that_are_no_classes_are_no_labels(tmp_path, labels, stored):
+    out = tmp_path / "s.zarr" if stored else None
+    if labels.ndim == 1:
+        assert ds.capture(network(), (X, labels), out=out).labels is None
+    batches = [(X[:30], torch.as_tensor(labels[:30])), (X[30:], torch.as_tensor(labels[30:]))]
+    out = out and tmp_path / "batches.zarr"
+    assert ds.capture(network(), DataLoader(batches, batch_size=None), out=out).labels is None
+
+
+def test_fewer_rows_than_asked_for_is_an_error():
+    with pytest.raises(ds.BadPoints, match="n_points is 100, but the data have 60 rows"):
+        ds.capture(network(), iter([X]), n_points=100)
+    labels = torch.arange(60) % 3
+    with pytest.raises(ds.BadPoints, match="has 20 rows but per_class is 30"):
+        ds.capture(network(), iter([(X, labels)]), per_class=30)
+
+
+def test_masks_are_no_labels():
+    masks = TensorDataset(X, torch.zeros(60, 3, 3, dtype=torch.long))
+    with pytest.raises(ds.BadPoints, match="labels"):
+        ds.capture(network(), masks, per_class=1)

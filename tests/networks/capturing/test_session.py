@@ -1,0 +1,292 @@
+"""One pass, and everything is left as it was found."""
+
+import threading
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dimscope.errors import BadPoints, BadSource
+from dimscope.networks.capturing.capture import capture
+
+
+class Counting(nn.Module):
+    def __init__(self, fail_at=None):
+        super().__init__()
+        self.fc1, self.drop, self.bn = nn.Linear(4, 5), nn.Dropout(0.5), nn.BatchNorm1d(5)
+        self.fc2 = nn.Linear(5, 2)
+        self.rows, self.fail_at = [], fail_at
+
+    def forward(self, x):
+        self.rows.append(len(x))
+        hidden = self.drop(self.bn(self.fc1(x)))
+        if len(self.rows) == self.fail_at:
+            raise ArithmeticError("on purpose")
+        return self.fc2(hidden)
+
+
+def hooks_of(model):
+    return [h for m in model.modules() for h in (*m._forward_hooks, *m._forward_pre_hooks)]
+
+
+@pytest.mark.parametrize("layers", ["checkpoints", "all", "last_hidden", "fc*", lambda layer: True])
+def test_one_forward_pass_for_each_batch(layers):
+    model = Counting()
+    capture(model, torch.randn(10, 4), layers, batch_size=4)
+    assert model.rows == [4, 4, 2]
+
+
+@pytest.mark.parametrize("fail_at", [None, 1, 2])
+def test_flags_hooks_and_random_numbers_are_restored(fail_at):
+    model = Counting(fail_at).train()
+    model.bn.eval()
+    flags = {name: m.training for name, m in model.named_modules()}
+    mine = model.fc1.register_forward_hook(lambda *a: None)
+    statistics = model.bn.running_mean.clone()
+    state = torch.get_rng_state()
+    if fail_at:
+        with pytest.raises(BadSource, match=f"batch {fail_at}.*on purpose") as caught:
+            capture(model, torch.zeros(10, 4), batch_size=4)
+        assert isinstance(caught.value.__cause__, ArithmeticError)
+    else:
+        capture(model, torch.zeros(10, 4), batch_size=4)
+    assert {name: m.training for name, m in model.named_modules()} == flags
+    assert flags[""]
+    assert not flags["bn"]
+    assert hooks_of(model) == [mine.id]
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(model.bn.running_mean, statistics)
+    assert torch.is_grad_enabled()
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+    assert not torch.overrides._get_current_function_mode_stack()
+
+
+def test_hooks_are_removed_when_the_data_fail():
+    model = Counting().train()
+
+    def batches():
+        yield torch.zeros(3, 4)
+        raise OSError("disk")
+
+    with pytest.raises(OSError, match="disk"):
+        capture(model, batches())
+    assert not hooks_of(model)
+    assert model.training
+
+
+def test_a_network_can_be_trained_after_it_was_captured():
+    class Caching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.scale = nn.Linear(4, 2), None
+
+        def forward(self, x):
+            if self.scale is None:
+                self.scale = torch.ones(4) * 2
+            return self.fc(x * self.scale)
+
+    model = Caching()
+    capture(model, torch.randn(3, 4))
+    x = torch.randn(3, 4, requires_grad=True)
+    model(x).sum().backward()
+    assert x.grad is not None
+
+
+def test_a_random_network_gives_the_same_numbers_for_the_same_seed():
+    class Noisy(nn.Module):
+        def forward(self, x):
+            return x + torch.randn_like(x)
+
+    x = torch.zeros(6, 4)
+    runs = [capture(Noisy(), x, "output", batch_size=3, seed=s)["output"] for s in (0, 0, 1)]
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert (runs[0] != runs[2]).all()
+    assert (runs[0][:3] != runs[0][3:]).all()  # not the same noise in every batch
+
+
+class Doubled(nn.Module):
+    """An exact copy with a wrapper's name in every path."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+def small():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 5), nn.ReLU(True), nn.Linear(5, 2))
+
+
+@pytest.mark.parametrize("inner", [False, True])
+@pytest.mark.parametrize("wrap", ["compile", "parallel", "compiled in place"])
+def test_wrappers_leave_no_trace(wrap, inner):
+    x = torch.randn(6, 4)
+    plain = Doubled(small()) if inner else small()
+    expected = capture(plain, x, "all")
+    core = small()
+    if wrap == "compiled in place":
+        core.compile(backend="eager")
+        wrapped = core
+    elif wrap == "compile":
+        wrapped = torch.compile(core, backend="eager")
+    else:
+        wrapped = nn.DataParallel(core)
+    found = capture(Doubled(wrapped) if inner else wrapped, x, "all")
+    assert list(found) == list(expected)
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name])
+
+
+def test_a_caught_exception_inside_does_not_confuse_the_names():
+    class Brittle(nn.Module):
+        def forward(self, x):
+            raise KeyError
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bad, self.a, self.b = Brittle(), nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            try:
+                x = self.bad(x)
+            except KeyError:
+                x = self.a(x).relu()
+            return self.b(x)
+
+    model = nn.Sequential(Net(), nn.Linear(2, 2))
+    found = capture(model, torch.randn(3, 4), "all")
+    assert list(found) == ["input", "0.a", "0.a>relu", "0", "output"]
+
+
+def test_threads_do_not_see_each_other():
+    results = {}
+
+    def run(i):
+        results[i] = capture(small(), torch.full((4, 4), float(i)), "all")
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {tuple(found) for found in results.values()} == {("input", "0", "1", "output")}
+    assert all((results[i]["input"] == i).all() for i in range(4))
+
+
+def test_what_cannot_be_captured_has_a_reason_and_the_others_go_on():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.swap, self.fc, self.where, self.sometimes = (
+                Apply(lambda x: x.transpose(0, 1) * 1),
+                nn.Linear(4, 2),
+                Apply(lambda x: x.argmax(1)),
+                Apply(lambda x: x * 2),
+            )
+            self.ragged = Apply(lambda x: x[:, : 2 + len(x) % 2] * 1)
+
+        def forward(self, x):
+            self.swap(x)
+            self.where(x)
+            self.ragged(x)
+            if len(x) == 3:
+                self.sometimes(x)
+            return self.fc(x)
+
+    class Apply(nn.Module):
+        def __init__(self, function):
+            super().__init__()
+            self.function = function
+
+        def forward(self, x):
+            return self.function(x)
+
+    names = ["swap", "where", "ragged", "sometimes", "fc"]
+    found = capture(Net(), torch.randn(5, 4), names, batch_size=3)
+    assert list(found) == ["fc"]
+    assert found["fc"].shape == (5, 2)
+    assert "(4, 3)" in found.failures["swap"]
+    assert "int64" in found.failures["where"]
+    assert "from 3 to 2" in found.failures["ragged"]
+    assert "not called in batch 2" in found.failures["sometimes"]
+    assert {layer.n_features for layer in found.layers if layer.name != "fc"} == {0}
+    with pytest.raises(KeyError, match="was not captured"):
+        found["swap"]
+    with pytest.raises(BadPoints, match="none of the 1 selected layers"):
+        capture(Net(), torch.randn(3, 4), "where")
+
+
+def test_a_readout_that_fails_is_a_reason():
+    def tokens_only(t):
+        if t.ndim != 3:
+            raise ValueError("no tokens")
+        return t[:, 0]
+
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(15, 2))
+    found = capture(model, torch.randn(6, 5, 4), readout=tokens_only)
+    assert list(found) == ["input", "0"]
+    assert "no tokens" in found.failures["output"]
+
+
+def test_progress_and_provenance():
+    calls = []
+    found = capture(
+        small(), torch.randn(7, 4), batch_size=3, n_points=5, seed=3, name="tiny",
+        progress=lambda done, total: calls.append((done, total)),
+    )  # fmt: skip
+    assert calls == [(3, 5), (5, 5)]
+    assert found.name == "tiny"
+    parameters = found.provenance.parameters
+    assert parameters["drawn"] == "sample"
+    assert (parameters["n_points"], parameters["batches"], parameters["seed"]) == (5, 2, 3)
+    assert len(parameters["weights_sha256"]) == 64
+    assert "torch" in found.provenance.versions
+
+
+def test_the_fingerprint_tells_weights_apart():
+    def fingerprint(model):
+        return capture(model, torch.zeros(3, 4)).provenance.parameters["weights_sha256"]
+
+    model = small()
+    first = fingerprint(model)
+    assert fingerprint(small()) == first
+    with torch.no_grad():
+        model[2].bias[0] += 1e-6
+    assert fingerprint(model) != first
+
+
+@pytest.mark.parametrize("n_batches", [1, 20])
+def test_memory_is_the_points_and_little_more(n_batches):
+    """Growing by an unknown number of batches makes no second copy."""
+    tracemalloc = pytest.importorskip("tracemalloc")
+    model, rows, units = nn.Sequential(nn.MaxPool1d(1), nn.Flatten()), 50, 40_000
+    batches = (torch.zeros(rows, 1, units) for _ in range(n_batches))
+    tracemalloc.start()  # NumPy reports its buffers; torch's own are not in it
+    found = capture(model, batches, ["input", "output"])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.nbytes == 2 * n_batches * rows * units * 4
+    assert peak < 1.2 * found.nbytes + 10e6
+
+
+def test_a_wrong_model_or_output_is_explained():
+    class Silent(nn.Module):
+        def forward(self, x):
+            return None
+
+    with pytest.raises(BadSource, match="model is a function"):
+        capture(small, torch.zeros(3, 4))
+    with pytest.raises(BadSource, match="returned a NoneType"):
+        capture(Silent(), torch.zeros(3, 4))
+
+
+def test_no_warning_is_raised():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        capture(small(), np.random.default_rng(0).normal(size=(6, 4)))

@@ -1,0 +1,397 @@
+"""Names, depth and the choice of layers, on networks of all shapes."""
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+from torch.nn import functional
+
+from dimscope.errors import BadSource
+from dimscope.networks.capturing.capture import capture
+
+
+def layers_of(model, x, layers="checkpoints", **keywords):
+    return {layer.name: layer for layer in capture(model, x, layers, **keywords).layers}
+
+
+class Branches(nn.Module):
+    """A long and a short path, then a function of both."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.left = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1))
+        self.right = nn.Conv2d(4, 4, 1)
+        self.relu = nn.ReLU(inplace=True)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.relu(self.stem(x))
+        x = self.relu(torch.cat([self.left(x) + x, self.right(x)], 1)[:, :4])
+        return self.head(x.mean([2, 3]))
+
+
+def test_depth_is_the_longest_path():
+    found = layers_of(Branches(), torch.randn(3, 3, 6, 6), "all")
+    depths = {name: layer.depth for name, layer in found.items()}
+    assert depths == {
+        "input": 0,
+        "stem": 1,
+        "relu": 1,
+        "right": 2,
+        "left.0": 2,
+        "left": 3,
+        "left>add": 3,
+        "left>add>cat": 3,
+        "relu#2": 3,
+        "relu#2>mean": 3,
+        "output": 4,
+    }
+    assert found["relu#2>mean"].role == "last_hidden"
+    assert found["left"].relative_depth == 0.75
+
+
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+        self.out = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.out(
+            functional.relu(self.fc(functional.relu(self.fc(functional.relu(self.fc(x))))))
+        )
+
+
+def test_a_module_called_again_has_a_number():
+    x = torch.randn(5, 4)
+    model = Twice()
+    found = capture(model, x)
+    assert list(found) == ["input", "fc", "fc#2", "fc#3", "output"]
+    step = lambda t: model.fc(t).clamp(min=0)  # noqa: E731
+    expected = step(step(x)).detach()
+    assert torch.allclose(torch.from_numpy(found["fc#2"]), expected, atol=1e-6)
+    names = list(layers_of(model, x, "all"))
+    assert names == ["input", "fc", "fc>relu", "fc#2", "fc#2>relu", "fc#3", "fc#3>relu", "output"]
+
+
+def test_a_function_called_again_has_a_number():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x):
+            x = self.fc(x)
+            return torch.exp(x) - torch.exp(2 * x) * torch.tanh(x)
+
+    names = list(layers_of(Net(), torch.randn(5, 4), "all"))
+    assert names == [
+        "input",
+        "fc",
+        "fc>exp",
+        "fc>mul",
+        "fc>mul>exp",
+        "fc>tanh",
+        "fc>mul>exp>mul",
+        "output",
+    ]
+
+
+def test_shape_operations_leave_no_trace_in_names():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(16, 16)
+
+        def forward(self, x):
+            x = functional.dropout(functional.relu(self.fc(x.flatten(1))), training=self.training)
+            return torch.tanh(x.view(-1, 4, 4).permute(0, 2, 1).contiguous()[:, 1:].float())
+
+    names = list(layers_of(Net(), torch.randn(5, 4, 4), ["fc*", "output"]))
+    assert names == ["fc", "fc>relu", "output"]
+    names = list(layers_of(Net(), torch.randn(5, 4, 4), "fc>relu>tanh"))
+    assert names == ["fc>relu>tanh"]
+
+
+def test_two_names_for_one_tensor_appear_once_unless_both_are_asked_for():
+    model = torchvision.models.resnet18(weights=None)
+    x = torch.randn(2, 3, 64, 64)
+    names = list(layers_of(model, x, "layer1*"))
+    assert "layer1" in names
+    assert "layer1.1" not in names
+    assert "layer1.1.relu#2" not in names
+    assert "layer1.0" in names
+    assert "layer1.0.relu" in names
+    both = capture(model, x, ["layer1", "layer1.1", "fc", "output"])
+    assert list(both) == ["layer1", "layer1.1", "fc", "output"]
+    assert both["layer1"] is both["layer1.1"]
+    assert (both["fc"] == both["output"]).all()
+
+
+def test_a_pooling_that_changes_nothing_is_none():
+    def net(size):
+        return nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(size),
+            nn.Flatten(), nn.Linear(4 * size * size, 2),
+        )  # fmt: skip
+
+    x = torch.randn(3, 3, 8, 8)
+    assert list(layers_of(net(4), x)) == ["input", "1", "output"]
+    assert list(layers_of(net(2), x)) == ["input", "1", "2", "output"]
+    assert layers_of(net(4), x)["1"].role == "last_hidden"
+    # decided once, so a later batch in which the pooling happens to do nothing is no exception
+    flat = [x, torch.ones(3, 3, 8, 8)]
+    pool = nn.Sequential(nn.MaxPool2d(3, 1, 1), nn.Flatten(), nn.Linear(192, 2))
+    assert list(layers_of(pool, flat)) == ["input", "0", "output"]
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        lambda x: x.mean([2, 3]),
+        lambda x: torch.mean(x, dim=(-2, -1), keepdim=True).flatten(1),
+        lambda x: x.view(x.shape[0], 4, -1).mean(-1),
+        lambda x: functional.adaptive_avg_pool2d(x, 1).flatten(1),
+        lambda x: functional.avg_pool2d(x, 6).flatten(1),
+        lambda x: functional.max_pool2d(x, 6).flatten(1),
+        lambda x: x.permute(0, 2, 3, 1).mean((1, 2)),
+    ],
+)
+def test_poolings_written_as_functions(pool):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.fc = nn.Conv2d(3, 4, 1), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.fc(pool(self.conv(x)))
+
+    model, x = Net(), torch.randn(5, 3, 6, 6)
+    found = capture(model, x)
+    hidden = [layer for layer in found.layers if layer.role == "last_hidden"]
+    assert len(found) == 3
+    expected = pool(model.conv(x)).detach()
+    assert torch.allclose(torch.from_numpy(found[hidden[0].name]), expected, atol=1e-6)
+
+
+def test_means_over_other_axes_are_no_poolings():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.pool = nn.Conv2d(3, 4, 1), nn.MaxPool2d(2)
+
+        def forward(self, x):
+            x = self.pool(self.conv(x))
+            return (x * x.mean(1, keepdim=True)).flatten(1) - x.flatten(1).mean(0)
+
+    assert list(layers_of(Net(), torch.randn(5, 3, 4, 4))) == ["input", "pool", "output"]
+
+
+def test_unet():
+    def double(i, o):
+        return nn.Sequential(nn.Conv2d(i, o, 3, 1, 1), nn.ReLU(True), nn.Conv2d(o, o, 3, 1, 1))
+
+    class UNet(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.down1, self.down2, self.up1 = double(1, 2), double(2, 4), double(4, 2)
+            self.pool = nn.MaxPool2d(2)
+            self.up = nn.ConvTranspose2d(4, 2, 2, 2)
+            self.last = nn.Conv2d(2, 1, 1)
+
+        def forward(self, x):
+            a = self.down1(x)
+            b = self.down2(self.pool(a))
+            return self.last(self.up1(torch.cat([a, self.up(b)], 1)))
+
+    found = layers_of(UNet(), torch.randn(3, 1, 8, 8))
+    assert {name: layer.depth for name, layer in found.items()} == {
+        "input": 0, "down1": 2, "pool": 2, "down2": 4, "up1": 7, "output": 8,
+    }  # fmt: skip
+
+
+def test_blocks_of_other_networks():
+    x = torch.randn(1, 3, 64, 64)
+    found = layers_of(torchvision.models.mobilenet_v2(weights=None), x)
+    assert list(found)[:19] == ["input", *[f"features.{i}" for i in range(18)]]
+    assert list(found)[-2].startswith("features")
+    assert list(found)[-2].endswith("adaptive_avg_pool2d")
+    found = layers_of(torchvision.models.efficientnet_b0(weights=None), x)
+    assert list(found) == ["input", *[f"features.{i}" for i in range(9)], "avgpool", "output"]
+    found = layers_of(torchvision.models.densenet121(weights=None), x)
+    assert [name for name in found if "block" in name or "transition" in name] == [
+        name
+        for i in (1, 2, 3, 4)
+        for name in (f"features.denseblock{i}", f"features.transition{i}")
+    ][:-1]
+    assert found["output"].depth == 121
+    found = layers_of(torchvision.models.googlenet(weights=None, init_weights=False), x)
+    assert [name for name in found if "inception" in name] == [
+        f"inception{b}" for b in ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
+    ]
+    assert not any("branch" in name for name in found)
+    assert found["output"].depth == 22
+
+
+def test_efficientnet_lite():
+    package = pytest.importorskip("efficientnet_lite_pytorch")
+    model = package.EfficientNet.from_name("efficientnet-lite0")
+    found = layers_of(model, torch.randn(1, 3, 224, 224))
+    blocks = [f"_blocks.{i}" for i in range(16)]
+    assert list(found) == ["input", *blocks, "_avg_pooling", "output"]
+    assert found["_avg_pooling"].role == "last_hidden"
+    # stem, one block of 2 convolutions, 15 of 3, head, classifier
+    assert found["output"].depth == 1 + 2 + 15 * 3 + 1 + 1
+
+
+def test_a_network_inside_a_wrapper():
+    class Normalize(nn.Module):
+        def forward(self, x):
+            return x / 2
+
+    wrapped = nn.Sequential(Normalize(), torchvision.models.resnet18(weights=None))
+    found = layers_of(wrapped, torch.randn(1, 3, 64, 64))
+    names = ["maxpool", "layer1", "layer2", "layer3", "layer4", "avgpool"]
+    assert list(found) == ["input", *[f"1.{name}" for name in names], "output"]
+
+
+def test_only_what_leads_to_the_output_is_a_checkpoint():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.side = nn.Linear(4, 5), nn.Linear(5, 7)
+            self.b, self.c = nn.Linear(5, 5), nn.Linear(5, 2)
+
+        def forward(self, x):
+            x = self.a(x).relu()
+            return self.c(self.b(x)), self.side(x)
+
+    x = torch.randn(5, 4)
+    found = layers_of(Net(), x)
+    assert list(found) == ["input", "a", "b", "output"]
+    assert "side" in layers_of(Net(), x, "all")
+    assert list(layers_of(Net(), x, "output[1]")) == ["output[1]"]
+
+
+def test_further_outputs_of_a_module():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm, self.fc = nn.LSTM(3, 4, batch_first=True), nn.Linear(4, 2)
+
+        def forward(self, x):
+            y, _ = self.lstm(x)
+            return {"logits": self.fc(y[:, -1]), "tokens": y}
+
+    model, x = Net(), torch.randn(5, 6, 3)
+    found = capture(model, x, ["lstm", "lstm[1][0]", "output", "output[tokens]"])
+    assert found["lstm"].shape == (5, 24)
+    assert found["output"].shape == (5, 2)
+    assert (found["output[tokens]"] == found["lstm"]).all()
+    # its last state comes layer by layer, not stimulus by stimulus
+    assert "(1, 5, 4)" in found.failures["lstm[1][0]"]
+
+
+def test_a_value_overwritten_through_a_view_is_another_value():
+    class Half(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x):
+            x = self.fc(x)
+            x.view(-1).clamp_(min=0)
+            return x
+
+    model = nn.Sequential(Half(), nn.Linear(4, 2))
+    x = torch.randn(6, 4)
+    found = capture(model, x, ["0.fc", "0"])
+    raw = model[0].fc(x).detach()
+    assert (raw < 0).any()
+    assert torch.allclose(torch.from_numpy(found["0.fc"]), raw)
+    assert torch.allclose(torch.from_numpy(found["0"]), raw.clamp(min=0))
+
+
+def test_a_custom_autograd_function_is_followed():
+    class Double(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return torch.from_numpy(x.numpy() * 2)
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * 2
+
+    class Doubling(nn.Module):
+        def forward(self, x):
+            return Double.apply(x)
+
+    model = nn.Sequential(
+        nn.Linear(4, 4), nn.ReLU(), Doubling(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)
+    )
+    found = layers_of(model, torch.randn(5, 4))
+    assert {name: layer.depth for name, layer in found.items()} == {
+        "input": 0, "0": 1, "3": 2, "output": 3,
+    }  # fmt: skip
+
+
+def test_a_module_named_output_is_not_the_output():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.output = nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.output(x).exp()
+
+    model, x = Net(), torch.randn(5, 4)
+    found = capture(model, x, "all")
+    assert list(found) == ["input", "output#2", "output"]
+    assert torch.allclose(torch.from_numpy(found["output"]), model(x).detach())
+
+
+def test_selections():
+    model, x = Branches(), torch.randn(3, 3, 6, 6)
+    assert list(layers_of(model, x, "last_hidden")) == ["relu#2>mean"]
+    assert list(layers_of(model, x, "left")) == ["left"]
+    assert list(layers_of(model, x, ["left*", "input"])) == [
+        "input",
+        "left.0",
+        "left",
+        "left>add",
+        "left>add>cat",
+    ]
+    assert list(layers_of(model, x, lambda layer: layer.relative_depth == 0.5)) == [
+        "left.0",
+        "right",
+    ]
+    assert list(layers_of(model, x, lambda layer: layer.role == "last_hidden")) == ["relu#2>mean"]
+    assert list(layers_of(model, x, ["checkpoints", "left"])) == [
+        "input",
+        "left",
+        "relu#2>mean",
+        "output",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ("lefft", r"no layer 'lefft' was executed. Did you mean 'left'"),
+        ("nothing*", r"no layer 'nothing\*' was executed"),
+        ([], "layers is empty"),
+        (3, "layers is 3"),
+        (lambda layer: False, "accepted none"),
+    ],
+)
+def test_wrong_selections_are_explained(layers, message):
+    with pytest.raises(BadSource, match=message):
+        capture(Branches(), torch.randn(3, 3, 6, 6), layers)
+
+
+def test_a_module_that_is_not_called_is_named():
+    model = Branches()
+    model.unused = nn.Linear(2, 2)
+    with pytest.raises(BadSource, match="'unused' exists but was not called"):
+        capture(model, torch.randn(3, 3, 6, 6), "unused")

@@ -1,0 +1,75 @@
+"""Figures hold the numbers of the profiles, and are written whole."""
+
+import numpy as np
+import pytest
+
+import dimscope as ds
+from dimscope.manifolds import cube
+from dimscope.plotting.figures import save_figure
+from dimscope.plotting.profile_plots import plot_profiles
+from dimscope.profiles.layerwise import measure_layers
+
+
+def profile(name, by_class=False):
+    rng = np.random.default_rng(0)
+    activations = ds.Activations(
+        {"input": cube(60, 2), "output": cube(60, 4)}, labels=rng.permutation(np.arange(60) % 2)
+    )
+    return measure_layers(activations, by_class=by_class, name=name)
+
+
+def curves(ax):
+    """y values of every line with a point for each layer."""
+    return [list(line.get_ydata()) for line in ax.lines if len(line.get_ydata()) == 2]
+
+
+def test_the_curve_is_the_profile():
+    one = profile("net")
+    ax = one.plot()
+    assert [e.dimension for e in one.values()] in curves(ax)
+    assert ax.get_xlabel() == "relative depth"
+    assert ax.get_ylim()[0] == 0
+
+
+@pytest.mark.parametrize("n_layers", [5, 25, 60])
+def test_names_of_layers_do_not_run_into_each_other(n_layers):
+    names = [f"features.{i}.block" for i in range(n_layers)]
+    layers = tuple(
+        ds.Layer(name, depth=i, relative_depth=i / (n_layers - 1)) for i, name in enumerate(names)
+    )
+    one = ds.Profile(layers, {"twonn": dict.fromkeys(names, ds.Estimate(3.0, 0.1))})
+    ax = one.plot()
+    figure = ax.figure
+    figure.canvas.draw()
+    labels = ax.child_axes[0].get_xticklabels()
+    assert labels[0].get_text() == names[-1]
+    assert min(len(names), 12) <= len(labels)
+    places = [label.get_position()[0] for label in labels]
+    pixels = ax.transData.transform([(place, 0) for place in sorted(places)])[:, 0]
+    gap = np.diff(pixels).min() / figure.dpi * 72
+    angle = np.radians(labels[0].get_rotation())
+    assert gap * np.sin(angle) >= labels[0].get_fontsize()
+
+
+def test_by_class_draws_the_means():
+    one = profile("net", by_class=True)
+    assert [e.dimension for e in one.values()] in curves(one.plot())
+
+
+def test_several_profiles_have_a_legend():
+    ax = plot_profiles([profile("first"), profile("second")])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    ("ending", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")]
+)
+def test_files_are_what_their_ending_says(ending, start, tmp_path):
+    save_figure(profile("net").plot(), tmp_path / f"p.{ending}")
+    assert (tmp_path / f"p.{ending}").read_bytes().startswith(start)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    with pytest.raises(ds.BadSource, match="cannot write"):
+        save_figure(profile("net").plot(), tmp_path / "no" / "p.png")

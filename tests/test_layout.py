@@ -1,0 +1,142 @@
+"""What the layout promises: light imports, torch in its place, names and sizes."""
+
+import ast
+import graphlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dimscope
+
+ROOT = Path(dimscope.__file__).parent
+MODULES = sorted(ROOT.rglob("*.py"))
+HEAVY = ("torch", "torchvision", "scipy", "sklearn", "pandas", "matplotlib")
+
+
+def fresh(code):
+    """Standard output of a new interpreter that finds this dimscope."""
+    found = [str(ROOT.parent), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, found))}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def trees():
+    return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path in MODULES}
+
+
+def imported(tree):
+    """Top-level names of all that a module imports, TYPE_CHECKING blocks excepted."""
+    stack, names = [tree], set()
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            stack += node.orelse
+            continue
+        if isinstance(node, ast.Import):
+            names |= {one.name.split(".")[0] for one in node.names}
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(str(node.module).split(".")[0])
+        stack += ast.iter_child_nodes(node)
+    return names
+
+
+def test_import_loads_numpy_at_most():
+    code = "import dimscope, sys; print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    assert not set(fresh(code).split()) & set(HEAVY)
+
+
+def test_measuring_loads_no_torch_and_no_plotting():
+    code = (
+        "import dimscope, numpy, sys; dimscope.TwoNN()(numpy.random.rand(50, 20));"
+        "print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    )
+    assert not set(fresh(code).split()) & {"torch", "sklearn", "pandas", "matplotlib"}
+
+
+def test_import_costs_little():
+    clock = "import time, numpy; t = time.perf_counter(); import dimscope;"
+    cost = min(float(fresh(clock + "print(time.perf_counter() - t)")) for _ in range(3))
+    assert cost < 0.150
+
+
+def test_every_public_name_is_found():
+    missing = []
+    for name in dimscope.__all__:
+        try:
+            getattr(dimscope, name)
+        except ImportError as error:  # an extra that is not installed
+            if (error.name or "").startswith("dimscope"):
+                missing.append(name)
+    assert not missing
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = dimscope.nothing
+
+
+def test_the_search_for_imports_can_fail():
+    source = "if TYPE_CHECKING:\n    import torch\ndef f():\n    from scipy.spatial import KDTree\n"
+    assert imported(ast.parse(source)) == {"scipy"}
+    assert imported(ast.parse("import torch.nn as nn")) == {"torch"}
+
+
+def test_torch_is_imported_in_its_place_only():
+    wrong = [
+        name
+        for name, tree in trees().items()
+        if imported(tree) & {"torch", "torchvision"} and not name.startswith("networks/")
+    ]
+    assert not wrong
+
+
+# The way of the data: a module imports only from its own folder and from those before it.
+ORDER = (
+    "errors", "provenance", "files", "manifolds", "arrays", "neighbors", "estimators", "analysis",
+    "activations", "profiles", "networks", "plotting", "sklearn", "cli",
+)  # fmt: skip
+
+
+def imported_modules(tree):
+    """Modules of the package that a module imports, except inside methods called plot."""
+    stack, names = [tree], set()
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.FunctionDef) and node.name == "plot":
+            continue
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("dimscope."):
+            names |= {f"{node.module}.{one.name}" for one in node.names} | {node.module}
+        stack += ast.iter_child_nodes(node)
+    return names
+
+
+def import_graph():
+    """Module -> modules of the package that it imports, by their dotted names."""
+    modules = {
+        "dimscope." + name.removesuffix(".py").replace("/", ".").removesuffix(".__init__"): tree
+        for name, tree in trees().items()
+    }
+    return {name: imported_modules(tree) & set(modules) - {name} for name, tree in modules.items()}
+
+
+def test_no_import_cycle():
+    sorter = graphlib.TopologicalSorter(
+        {
+            # a folder's __init__ only hands on names, so importing it is importing those
+            name: {one for one in others if not name.startswith(f"{one}.")}
+            for name, others in import_graph().items()
+        }
+    )
+    assert len(list(sorter.static_order())) >= len(MODULES)
+
+
+def test_imports_follow_the_way_of_the_data():
+    place = {folder: number for number, folder in enumerate(ORDER)}
+    pairs = [(name, other) for name, others in import_graph().items() for other in others]
+    known = [(a, b) for a, b in pairs if a.split(".")[-1] not in ("dimscope", "__main__")]
+    wrong = [(a, b) for a, b in known if place[b.split(".")[1]] > place[a.split(".")[1]]]
+    assert len(known) > 100
+    assert not wrong
