@@ -12,7 +12,13 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["alone", "parallel", "spans", "workers"]
+__all__ = ["Progress", "alone", "parallel", "spans", "workers"]
+
+Progress = Callable[[str, float, float | None], object]
+"""``progress(step, done, total)``: what is being done, how much of it, and of how much in all.
+
+Called in the caller's thread. ``total`` is None where it is unknown.
+"""
 
 
 _thread = threading.local()
