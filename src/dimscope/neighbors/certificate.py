@@ -25,7 +25,7 @@ from dimscope.neighbors.tiles import TILE, Candidates, Tiles
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dimscope.arrays.points import Points
+    from dimscope.arrays import Points
 
 __all__ = [
     "SLACK",
@@ -56,6 +56,8 @@ class Kernel(Protocol):
 
     n_points: int
     unit: float
+    where: str  # for the provenance
+    failure: float  # probability that any bound is wrong; 0 for certain ones
     extra: int  # candidates beyond k that settle all but crowded rows
 
     @property
@@ -242,7 +244,7 @@ def measure(kernel: Kernel, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray
     Examples
     --------
     >>> from dimscope.neighbors.tiles import Tiles
-    >>> from dimscope.arrays.points import as_points
+    >>> from dimscope.arrays import as_points
     >>> kernel = Tiles(as_points([[0, 0], [3, 4], [1, 1]]))
     >>> measure(kernel, np.array([0, 1, 0]), np.array([1, 0, 2])).tolist()
     [25.0, 25.0, 2.0]
@@ -297,7 +299,7 @@ class CrossTiles(Tiles):
             [slice(s.start + group[0], s.stop + group[0]) for s in spans(len(group), TILE)]
             for group in self.groups
         )
-        self._done = 0.0
+        self._multiplied = 0
         with one_thread_each():
             parallel(self._measure_norms, first + second)
             self._multiply([(a, b) for a in first for b in second])
@@ -329,7 +331,7 @@ def certified_across(
 
     Examples
     --------
-    >>> from dimscope.arrays.points import as_points
+    >>> from dimscope.arrays import as_points
     >>> points = as_points([[0.0, 0], [1, 0], [4, 0], [0, 9]])
     >>> certified_across(points, 2, 1)[0].tolist()
     [[4.0], [3.0], [3.0], [9.0]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,12 +20,10 @@ from dimscope.neighbors.tiles import RUN, rounding_bound
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dimscope.arrays.threads import Progress
+
 __all__ = ["DeviceTiles"]
-
-
 _VALUES = 1 << 26  # of a block of bounds, or of differences
-
-
 _SAMPLE = 16
 
 
@@ -37,23 +35,22 @@ class DeviceTiles:
     points : DevicePoints
         Distinct rows.
     progress : callable, optional
-        Called with the fraction of the products that are done.
     """
 
+    failure = 0.0
     extra = 4
     finer = None
 
-    def __init__(
-        self, points: DevicePoints, progress: Callable[[float], None] | None = None
-    ) -> None:
+    def __init__(self, points: DevicePoints, progress: Progress | None = None) -> None:
         self.points = points
         self.n_points = points.n_points
+        self.where = str(points.array.device)
         self.unit = 1.0 if 2.0**-20 < points.max_abs < 2.0**20 else points.scale
         self._progress = progress
         self._torch = sys.modules["torch"]
         sample = np.unique(np.linspace(0, self.n_points - 1, _SAMPLE).astype(int))
         # the median, not the mean: far points must not drag the centre away
-        self._centre = points.on_device(sample).median(dim=0).values
+        self._centre = points.tensor_block(sample).median(dim=0).values
 
     def candidates(
         self, m: int, rows: NDArray[np.intp] | None = None
@@ -70,7 +67,7 @@ class DeviceTiles:
                 bounds.append(least.cpu().numpy())
                 indices.append(places.cpu().numpy())
                 if self._progress is not None:
-                    self._progress((start + len(some)) / len(own))
+                    self._progress("searching", (start + len(some)) / len(own), 1.0)
         return np.concatenate(bounds), np.concatenate(indices).astype(np.intp)
 
     def row_bounds(
@@ -88,7 +85,10 @@ class DeviceTiles:
         step = max(1, _VALUES // (4 * self.points.n_features))
         squares = [
             (
-                (self.points.on_device(i[s : s + step]) - self.points.on_device(j[s : s + step]))
+                (
+                    self.points.tensor_block(i[s : s + step])
+                    - self.points.tensor_block(j[s : s + step])
+                )
                 .double()
                 .mul_(self.unit)
                 .square_()
@@ -100,7 +100,7 @@ class DeviceTiles:
         return found
 
     def _centred(self, rows: Any, columns: slice, dtype: Any) -> Any:
-        values = self.points.on_device(rows, columns)
+        values = self.points.tensor_block(rows, columns)
         # centred in the wider of the two types, or digits would be lost
         wide = self._torch.promote_types(values.dtype, dtype)
         centred = values.to(wide) - self._centre[columns].to(wide)

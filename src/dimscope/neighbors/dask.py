@@ -14,43 +14,35 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dimscope.arrays.dask_points import client_in_force, rows_of_chunk
-from dimscope.arrays.points import Points
+from dimscope.arrays.dask_points import chunk_points, client_in_force
+from dimscope.arrays.numpy_points import NumpyPoints
 from dimscope.arrays.threads import alone
 from dimscope.neighbors.certificate import certified_across, certified_neighbors
 from dimscope.neighbors.tiles import Tiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
-    from dimscope.arrays.dask_points import ScatteredPoints
+    from dimscope.arrays.dask_points import DaskPoints
+    from dimscope.arrays.threads import Progress
 
     Table = tuple[NDArray[np.float64], NDArray[np.intp]]
 
-__all__ = ["scattered_among", "scattered_neighbors"]
-
-
+__all__ = ["dask_among", "dask_neighbors"]
 _MERGED = 8  # tables that one task merges
-
-
 _QUERIES = 1 << 26  # bytes of the points that are sent to every chunk
 
 
-def scattered_neighbors(
-    points: ScatteredPoints, k: int, progress: Callable[[float], None] | None = None
-) -> Table:
+def dask_neighbors(points: DaskPoints, k: int, progress: Progress | None = None) -> Table:
     """The k nearest others of every point.
 
     Parameters
     ----------
-    points : ScatteredPoints of shape (n_points, n_features)
+    points : DaskPoints of shape (n_points, n_features)
         Distinct rows.
     k : int
         Less than n_points.
     progress : callable, optional
-        Called with the fraction that is done.
 
     Returns
     -------
@@ -59,9 +51,9 @@ def scattered_neighbors(
     Examples
     --------
     >>> import dask.array as da
-    >>> from dimscope.arrays.dask_points import scattered_points
-    >>> points = scattered_points(da.from_array(np.array([[0.0], [1.0], [3.0]])))
-    >>> scattered_neighbors(points, 2)[0].tolist()
+    >>> from dimscope.arrays.dask_points import dask_points
+    >>> points = dask_points(da.from_array(np.array([[0.0], [1.0], [3.0]])))
+    >>> dask_neighbors(points, 2)[0].tolist()
     [[1.0, 3.0], [1.0, 2.0], [2.0, 3.0]]
     """
     dask = sys.modules["dask"]
@@ -88,14 +80,14 @@ def scattered_neighbors(
     return distances, indices
 
 
-def scattered_among(
-    points: ScatteredPoints, queries: NDArray[np.intp], labels: NDArray[np.intp], k: int
+def dask_among(
+    points: DaskPoints, queries: NDArray[np.intp], labels: NDArray[np.intp], k: int
 ) -> Table:
     """The k nearest of some points among those with the same label.
 
     Parameters
     ----------
-    points : ScatteredPoints of shape (n_points, n_features)
+    points : DaskPoints of shape (n_points, n_features)
         Distinct rows.
     queries : array of int, shape (m,)
     labels : array of int, shape (n_points,)
@@ -109,9 +101,9 @@ def scattered_among(
     Examples
     --------
     >>> import dask.array as da
-    >>> from dimscope.arrays.dask_points import scattered_points
-    >>> points = scattered_points(da.from_array(np.array([[0.0], [1.0], [3.0], [7.0]])))
-    >>> scattered_among(points, np.array([0]), np.array([5, -1, 5, 5]), 2)[0].tolist()
+    >>> from dimscope.arrays.dask_points import dask_points
+    >>> points = dask_points(da.from_array(np.array([[0.0], [1.0], [3.0], [7.0]])))
+    >>> dask_among(points, np.array([0]), np.array([5, -1, 5, 5]), 2)[0].tolist()
     [[3.0, 7.0]]
     """
     distances, indices = np.empty((len(queries), k)), np.empty((len(queries), k), dtype=np.intp)
@@ -127,7 +119,7 @@ def scattered_among(
 
 
 def _search_some(
-    points: ScatteredPoints, queries: NDArray[np.intp], among: NDArray[np.intp], k: int
+    points: DaskPoints, queries: NDArray[np.intp], among: NDArray[np.intp], k: int
 ) -> Table:
     dask = sys.modules["dask"]
     beyond, merged = dask.delayed(_beyond), dask.delayed(_merged)
@@ -145,7 +137,7 @@ def _search_some(
     return distances[other].reshape(-1, k), indices[other].reshape(-1, k)
 
 
-def _computed(tasks: list[Any], progress: Callable[[float], None] | None) -> Any:
+def _computed(tasks: list[Any], progress: Progress | None) -> Any:
     """Results of tasks, by the scheduler in force."""
     dask, client = sys.modules["dask"], client_in_force()
     if progress is None:
@@ -154,13 +146,15 @@ def _computed(tasks: list[Any], progress: Callable[[float], None] | None) -> Any
 
         def done(key: Any, result: Any, graph: Any, state: Any, worker: Any) -> None:
             finished, left = len(state["finished"]), ("waiting", "ready", "running")
-            progress(finished / (finished + sum(len(state[some]) for some in left)))
+            progress(
+                "searching", finished / (finished + sum(len(state[some]) for some in left)), 1.0
+            )
 
         with sys.modules["dask.callbacks"].Callback(posttask=done):
             return dask.compute(*tasks)
     futures = client.compute(tasks)
     for number, _ in enumerate(sys.modules["distributed"].as_completed(futures)):
-        progress((number + 1) / len(tasks))
+        progress("searching", (number + 1) / len(tasks), 1.0)
     return client.gather(futures)
 
 
@@ -174,7 +168,7 @@ def _within(group: Any, max_abs: float, k: int) -> Table:
     """The k nearest of a chunk's rows within the chunk; infinite where they are fewer."""
     chunk, kept, start = group
     with alone():
-        points = rows_of_chunk(chunk, max_abs, kept)
+        points = chunk_points(chunk, max_abs, kept)
         n = points.n_points
         distances, indices = np.full((n, k), np.inf), np.full((n, k), -1, dtype=np.intp)
         some = min(k, n - 1)
@@ -189,8 +183,8 @@ def _across(
 ) -> tuple[Table, Table]:
     """For the rows of two chunks, the k nearest in the other that beat those already known."""
     with alone():
-        a, b = (rows_of_chunk(chunk, max_abs, kept) for chunk, kept, _ in (first, second))
-        both = Points(
+        a, b = (chunk_points(chunk, max_abs, kept) for chunk, kept, _ in (first, second))
+        both = NumpyPoints(
             np.concatenate([a.block(slice(None)), b.block(slice(None))], dtype=a.dtype), max_abs
         )
         limits = np.concatenate([known[0][:, -1], others[0][:, -1]])
@@ -212,8 +206,8 @@ def _beyond(
 ) -> Table:
     """The k nearest of some points among some rows of a chunk; ``names`` are their positions."""
     with alone():
-        rows = rows_of_chunk(chunk, max_abs, kept).block(slice(None))
-        both, n = Points(np.concatenate([values, rows]), max_abs), len(values)
+        rows = chunk_points(chunk, max_abs, kept).block(slice(None))
+        both, n = NumpyPoints(np.concatenate([values, rows]), max_abs), len(values)
         # nobody is sought for the rows of the chunk
         limits = np.append(np.full(n, np.inf), np.zeros(len(rows)))
         distances, indices = certified_across(both, n, k, limits)

@@ -7,22 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
-    from dimscope.arrays.points import Points
+    from dimscope.arrays import Points
+    from dimscope.arrays.threads import Progress
 
 __all__ = ["tree_neighbors"]
-
-
 _BATCH = 1 << 15  # points between two reports of progress
 
 
 def tree_neighbors(
     points: Points,
     k: int,
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
     rows: NDArray[np.intp] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """The k nearest others of every point, or of some, in float64.
@@ -34,7 +31,6 @@ def tree_neighbors(
     k : int
         Less than n_points.
     progress : callable, optional
-        Called with the fraction of the points that are done.
     rows : array of int, optional
         The points whose neighbours are wanted; all by default.
 
@@ -44,7 +40,7 @@ def tree_neighbors(
 
     Examples
     --------
-    >>> from dimscope.arrays.points import as_points
+    >>> from dimscope.arrays import as_points
     >>> tree_neighbors(as_points([[0.0], [1.0], [3.0]]), 2)[0].tolist()
     [[1.0, 3.0], [1.0, 2.0], [2.0, 3.0]]
     """
@@ -59,7 +55,7 @@ def tree_neighbors(
         some = slice(start, start + _BATCH)
         distances[some], indices[some] = tree.query(x[own[some]], k=k + 1, workers=-1)
         if progress is not None:
-            progress(min(1.0, some.stop / n))
+            progress("searching", min(1.0, some.stop / n), 1.0)
     # the point itself is among its k + 1 nearest, and need not come first
     other = indices != own[:, None]
     other[other.all(axis=1), -1] = False

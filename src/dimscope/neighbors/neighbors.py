@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dimscope.errors import BadPoints, DegeneratePoints, SampleRefused
+from dimscope.neighbors.guarantee import Guarantee
 from dimscope.provenance import Provenance
 
 if TYPE_CHECKING:
@@ -108,8 +109,8 @@ class Neighbors:
         Row of each distinct point in the user's array; without it all rows are distinct.
     n_points : int, optional
         Rows of the user's array, duplicates included.
-    guarantee : str
-        What is promised of the distances.
+    guarantee : Guarantee
+        What is promised of the distances; nothing by default. Words are taken as a stated promise.
     queries : array of shape (n_queries,), optional
         Positions, among the distinct points, of those whose neighbours these are; without it
         they are those of all.
@@ -135,13 +136,15 @@ class Neighbors:
     indices: NDArray[np.intp]
     rows: NDArray[np.intp] | None = None
     n_points: int = 0
-    guarantee: str = "as given"
+    guarantee: Guarantee = field(default_factory=Guarantee)
     provenance: Provenance = field(default_factory=lambda: Provenance("neighbors"), repr=False)
     search_again: SearchAgain | None = field(default=None, repr=False, compare=False)
     queries: NDArray[np.intp] | None = None
     n_distinct: int = 0
 
     def __post_init__(self) -> None:
+        if isinstance(self.guarantee, str):
+            object.__setattr__(self, "guarantee", Guarantee.stated(self.guarantee))
         distances = numbers(self.distances, "biuf", np.float64, "distances")
         indices = numbers(self.indices, "iu", np.intp, "indices")
         object.__setattr__(self, "distances", distances)
@@ -330,9 +333,7 @@ class Neighbors:
             distances[short], indices[short] = self.search_again(rows[short], labels, k)
         indices = position[indices]
         assert self.rows is not None  # set in __post_init__
-        guarantee = self.guarantee
-        if guarantee.startswith("approximate"):
-            guarantee += " among all points; not measured among some"
+        guarantee = self.guarantee.among_some()
         result = []
         for own, stop in zip(several, np.cumsum(sizes), strict=True):
             here = slice(stop - len(own), stop)

@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import threadpoolctl
 
-from dimscope.arrays.blocks import Blocks
-from dimscope.arrays.points import Points
+from dimscope.arrays import Points
 from dimscope.arrays.threads import spans
 
 if TYPE_CHECKING:
@@ -235,17 +234,8 @@ class Centred:
 
     @property
     def _as_is(self) -> bool:
-        """Whether BLAS can read the array itself: float32, row after row."""
-        array, points = self._points.array, self._points
-        plain = array.dtype == points.dtype == np.float32
-        if not plain or points.rows is not None or self._unit != 1.0:
-            return False
-        return isinstance(array, Blocks) or bool(
-            array.flags.aligned
-            and array.strides[1] == 4
-            and array.strides[0] % 4 == 0
-            and array.strides[0] >= 4 * array.shape[1]
-        )
+        """Whether BLAS can read the points where they lie: float32, row after row."""
+        return self._unit == 1.0 and self._points.is_plain
 
     def block(self, rows: Any, columns: slice, out: NDArray[Any]) -> NDArray[Any]:
         """Values of some rows and columns, in the type of ``out``.

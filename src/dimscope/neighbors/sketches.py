@@ -29,34 +29,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dimscope.arrays.memory import release
-from dimscope.arrays.points import as_points
+from dimscope.arrays import as_points
 from dimscope.arrays.threads import parallel, spans, workers
 from dimscope.neighbors.products import Centred, one_thread_each
 from dimscope.neighbors.tiles import Tiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
-    from dimscope.arrays.points import Points
+    from dimscope.arrays import Points
+    from dimscope.arrays.threads import Progress
 
-__all__ = ["Sketch", "SketchedTiles", "Sketcher", "kernel_of", "sketch_widths", "slack"]
-
-
+__all__ = [
+    "Sketch",
+    "SketchedTiles",
+    "Sketcher",
+    "sketch_widths",
+    "sketched_or_exact_tiles",
+    "slack",
+]
 _RUN, _RUNS = 128, 8  # features in one product, and products between two sums in float64
-
-
 _CHUNK = 4096  # features of the directions that are made at a time
-
-
 _ROWS = 1024  # points in one product
-
-
 _FLAT = 1e-4  # directions with less variance than this, over the largest, are left to the signs
-
-
 _UNIT = 2.0**-24  # roundoff of float32
 
 
@@ -249,7 +244,7 @@ class Sketcher:
                     length += np.vecdot(some, some)
                 total += part
             numbers[rows], squares[rows] = total, length
-            release(points.array)
+            points.release()
 
         with one_thread_each():
             parallel(work, spans(n, min(_ROWS, -(-n // workers()))))
@@ -266,16 +261,12 @@ def _total(several: list[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 
 _TRIED = 512  # points on which it is tried whether sketches pay
-
-
 _PROBES = 64
-
-
 _PAIRS = 200  # a pair measured by differences costs as much as so many products
 
 
 class SketchedTiles:
-    """Lower bounds from sketches of points.
+    """Kernel of a sketched search: candidates by sketches, decisions by differences.
 
     Parameters
     ----------
@@ -286,9 +277,9 @@ class SketchedTiles:
     failure : float
         Probability that any bound is wrong.
     progress : callable, optional
-        Called with the fraction of the products that are done.
     """
 
+    where = "sketches"
     extra = 20
 
     def __init__(
@@ -296,7 +287,7 @@ class SketchedTiles:
         exact: Tiles,
         sketch: Sketch,
         failure: float,
-        progress: Callable[[float], None] | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self.finer, self.failure = exact, failure
         self.n_points, self.unit = exact.n_points, exact.unit
@@ -322,11 +313,11 @@ class SketchedTiles:
         return self.finer.row_bounds(rows, among)
 
 
-def kernel_of(
+def sketched_or_exact_tiles(
     points: Points,
     failure: float,
     seed: int = 0,
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
 ) -> SketchedTiles | Tiles:
     """A sketched kernel, or an exact one where sketches do not pay.
 
@@ -342,7 +333,7 @@ def kernel_of(
     Examples
     --------
     >>> noise = np.random.default_rng(0).standard_normal((2000, 500))
-    >>> type(kernel_of(as_points(noise), 1e-6)).__name__
+    >>> type(sketched_or_exact_tiles(as_points(noise), 1e-6)).__name__
     'Tiles'
     """
     exact = Tiles(points, progress)

@@ -18,22 +18,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dimscope.arrays.memory import release
-from dimscope.arrays.points import Points
+from dimscope.arrays import Points
 from dimscope.arrays.threads import parallel, spans, workers
 from dimscope.neighbors.products import Centred, add_gram, add_product, mirror, one_thread_each
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
+    from dimscope.arrays.threads import Progress
+
 __all__ = ["Candidates", "Tiles", "pair_squares", "rounding_bound"]
-
-
 _CROWDED = 4  # hits, over those wanted, above which a tile's own thresholds are found first
-
-
 _SIGN, _ALL, _HALF = np.uint32(1 << 31), np.uint32(2**32 - 1), np.uint64(32)
 
 
@@ -162,7 +157,7 @@ def pair_squares(
 
     Examples
     --------
-    >>> from dimscope.arrays.points import as_points
+    >>> from dimscope.arrays import as_points
     >>> points = as_points([[0, 0], [3, 4], [1, 1]])
     >>> pair_squares(points, np.array([0, 0]), np.array([1, 2])).tolist()
     [25.0, 2.0]
@@ -189,7 +184,7 @@ def pair_squares(
                 if unit != 1.0:
                     part *= unit
                 squares[some] += np.vecdot(part, part)
-                release(points.array)
+                points.release()
         return squares
 
     return np.asarray(sum(parallel(work, spans(total, max(1, -(-total // workers()))))))
@@ -224,13 +219,14 @@ class Tiles:
     points : Points of shape (n_points, n_features)
         Distinct rows.
     progress : callable, optional
-        Called with the fraction of the products that are done.
     """
 
+    where = "tiles"
+    failure = 0.0
     extra = 4
     finer = None
 
-    def __init__(self, points: Points, progress: Callable[[float], None] | None = None) -> None:
+    def __init__(self, points: Points, progress: Progress | None = None) -> None:
         self.points = points
         self._progress = progress
         self.n_points = points.n_points
@@ -265,7 +261,7 @@ class Tiles:
         self._best = Candidates(n if rows is None else len(rows), m)
         self._norms = np.zeros(n, dtype=np.float32)
         tiles = spans(n, TILE)
-        self._done = 0.0
+        self._multiplied = 0
         with one_thread_each():
             if rows is None:
                 # The tiles on the diagonal come first: they give the norms, and thresholds
@@ -313,17 +309,17 @@ class Tiles:
             if gram is not None:
                 self._select(a, b, gram)
             weight = 2 if self._rows is None and a != b else 1
-            self._advance(weight * part.size * (columns.stop - columns.start))
+            with self._lock:
+                self._multiplied += weight * part.size * (columns.stop - columns.start)
 
-        parallel(work, [(i, columns) for i in range(len(pairs)) for columns in ranges])
+        tasks = [(i, columns) for i in range(len(pairs)) for columns in ranges]
+        parallel(work, tasks, self._report)
 
-    def _advance(self, multiplications: int) -> None:
-        if self._progress is None:
-            return
-        with self._lock:
-            rows = self.n_points if self._rows is None else len(self._rows)
-            self._done += multiplications / (rows * self.n_points * self.points.n_features)
-            self._progress(min(1.0, self._done))
+    def _report(self, _: int) -> None:
+        if self._progress is not None:
+            n_rows = self.n_points if self._rows is None else len(self._rows)
+            total = n_rows * self.n_points * self.points.n_features
+            self._progress("searching", min(1.0, self._multiplied / total), 1.0)
 
     def _product(self, a: slice, b: slice, columns: slice) -> NDArray[np.float32]:
         shape = a.stop - a.start, b.stop - b.start
@@ -343,7 +339,7 @@ class Tiles:
                 add_gram(total, left)
             else:
                 add_product(total, left, self._centred.block(b, where, theirs), -2)
-        release(self.points.array)
+        self.points.release()
         return total
 
     def _norm_sums(self, a: slice, b: slice) -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
-"""Arrays that lie elsewhere and are read a block at a time.
+"""Blocks: arrays that lie elsewhere, such as a layer of a store, read a block at a time.
 
-:class:`Blocks` is the array; :class:`SomeRows` is a selection of its rows. The search reads runs
+:class:`Blocks` is the array, :class:`SelectedRows` a selection of its rows. The search reads runs
 of columns and comes back to the same run again and again, so :class:`Panels` keeps the columns
 read last, within a fixed number of bytes.
 """
@@ -9,16 +9,28 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from dimscope.arrays.checks import check_dtype, check_range, check_shape, largest_absolute
+from dimscope.arrays.numpy_points import checked
+from dimscope.arrays.points import Points
+from dimscope.arrays.registry import ArrayKind
 from dimscope.arrays.threads import workers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["PANELS_BYTES", "Blocks", "Panels", "SomeRows", "positions"]
+__all__ = [
+    "PANELS_BYTES",
+    "BlockPoints",
+    "Blocks",
+    "BlocksKind",
+    "Panels",
+    "SelectedRows",
+    "positions",
+]
 
 
 class Blocks(ABC):
@@ -84,7 +96,7 @@ class Blocks(ABC):
         return f"{type(self).__name__}(shape={self.shape}, dtype={self.dtype})"
 
 
-class SomeRows(Blocks):
+class SelectedRows(Blocks):
     """Some rows of such an array, not read yet.
 
     Parameters
@@ -180,3 +192,48 @@ class Panels(Blocks):
             # another thread may have read one in the meantime
             del self._panels[: -(_EACH * workers())]
         return first, panel
+
+
+class BlockPoints(Points):
+    """Points in an array that is read block by block; see :class:`~dimscope.arrays.Points`."""
+
+    def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
+        """Read values; see :meth:`dimscope.arrays.Points.read`."""
+        values: NDArray[Any] = self.array.read(rows, columns)
+        return values
+
+    def select(self, rows: NDArray[np.intp]) -> Self:
+        """Return the points at these positions, without a copy."""
+        return type(self)(self.array, self.max_abs, self.rows_at(rows))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether blocks are float32 rows that BLAS reads as they come."""
+        return bool(self.array.dtype == self.dtype == np.float32) and self.rows is None
+
+
+class BlocksKind(ArrayKind):
+    """Arrays that are read block by block."""
+
+    def accepts(self, array: Any) -> bool:
+        """Accept :class:`Blocks`."""
+        return isinstance(array, Blocks)
+
+    def open(self, array: Any, memory: int | None = None) -> Points:
+        """Check an array and wrap it; one that fits the memory is read whole."""
+        if memory is not None and array.nbytes <= memory:
+            return checked(np.asarray(array))
+        panels = array
+        if not isinstance(array, Panels):
+            n_bytes = PANELS_BYTES if memory is None else min(PANELS_BYTES, memory // 2)
+            panels = Panels(array, n_bytes)
+        check_dtype(panels)
+        check_shape(panels.shape)
+        max_abs = largest_absolute(panels)
+        is_long = panels.dtype.kind in "iu" and panels.dtype.itemsize == 8
+        check_range(max_abs, panels.shape[1], is_long)
+        return BlockPoints(panels, max_abs)
+
+    def take(self, array: Any, rows: NDArray[np.intp]) -> SelectedRows:
+        """Select some rows, without reading them."""
+        return SelectedRows(array, rows)
