@@ -60,7 +60,7 @@ class Blocks(ABC):
 
     @abstractmethod
     def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
-        """Values of some rows and columns, in an array of their own.
+        """Read values of some rows and columns into a new array.
 
         Parameters
         ----------
@@ -70,7 +70,7 @@ class Blocks(ABC):
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the whole array takes in memory."""
+        """Bytes of the whole array in memory."""
         return self.shape[0] * self.shape[1] * self.dtype.itemsize
 
     def __len__(self) -> int:
@@ -80,7 +80,7 @@ class Blocks(ABC):
         rows, columns = key if isinstance(key, tuple) else (key, slice(None))
         if isinstance(columns, slice) and columns.step not in (None, 1):
             raise IndexError("columns are read in steps of one")
-        # columns by number are rare (a message about one value); their rows are read whole
+        # a single column is rare (a message about one value); its rows are read whole
         part = self.read(_listed(rows), columns if isinstance(columns, slice) else slice(None))
         if not isinstance(columns, slice):
             part = part[:, columns]
@@ -88,7 +88,7 @@ class Blocks(ABC):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
-            raise ValueError("an array that lies elsewhere cannot be had without a copy")
+            raise ValueError("an array that lies elsewhere cannot be read without a copy")
         whole = self.read(slice(None), slice(None))
         return whole if dtype is None else whole.astype(dtype, copy=False)
 
@@ -97,7 +97,7 @@ class Blocks(ABC):
 
 
 class SelectedRows(Blocks):
-    """Some rows of such an array, not read yet.
+    """A selection of the rows of an array, not read yet.
 
     Parameters
     ----------
@@ -110,12 +110,12 @@ class SelectedRows(Blocks):
         self._array, self._rows = array, rows
 
     def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
-        """Values of some of these rows."""
+        """Read values of some of these rows."""
         return self._array.read(self._rows[rows], columns)
 
 
 def positions(rows: slice | NDArray[np.intp], n: int) -> NDArray[np.intp]:
-    """Numbers of the rows, of n, that a slice or an array means.
+    """Return the numbers of the rows, of n, that a slice or an array selects.
 
     Examples
     --------
@@ -133,8 +133,8 @@ def positions(rows: slice | NDArray[np.intp], n: int) -> NDArray[np.intp]:
 def _listed(rows: Any) -> Any:
     if isinstance(rows, slice):
         return rows
-    found = np.atleast_1d(np.asarray(rows))
-    return np.flatnonzero(found) if found.dtype == bool else found
+    array = np.atleast_1d(np.asarray(rows))
+    return np.flatnonzero(array) if array.dtype == bool else array
 
 
 PANELS_BYTES = 1 << 27
@@ -144,13 +144,13 @@ _EACH = 2  # panels for every thread
 
 
 class Panels(Blocks):
-    """An array of which the columns that were read last are kept.
+    """An array that keeps the columns read last.
 
     Parameters
     ----------
     array : Blocks
     n_bytes : int
-        What all panels may take; reads of more columns than a panel has go past them.
+        Bytes that all panels may take; reads wider than a panel bypass them.
 
     Examples
     --------
@@ -171,7 +171,7 @@ class Panels(Blocks):
         self._lock = threading.Lock()
 
     def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
-        """Values of some rows and columns; a slice of rows may give a view."""
+        """Read values of some rows and columns; a slice of rows may give a view."""
         first, last, _ = columns.indices(self.shape[1])
         if last - first > self._width:
             return self._array.read(rows, columns)
@@ -184,12 +184,12 @@ class Panels(Blocks):
                 if start <= first and last <= start + panel.shape[1]:
                     self._panels.append(self._panels.pop(number))
                     return start, panel
-            # room is made before, so that no more are kept than the fixed number
+            # make room first, so that no more panels are kept than the fixed number
             del self._panels[: -(_EACH * workers() - 1)]
         panel = self._array.read(slice(None), slice(first, min(first + self._width, self.shape[1])))
         with self._lock:
             self._panels.append((first, panel))
-            # another thread may have read one in the meantime
+            # another thread may have read a panel in the meantime
             del self._panels[: -(_EACH * workers())]
         return first, panel
 

@@ -34,13 +34,13 @@ _SHORT = 0.01  # largest fraction of short lists that are filled by an exact sea
 _POOR = 0.9  # recall below which a warning is given
 _ROWS = 4096  # rows converted at a time
 _SAME = 1 + RTOL
-_CELL = 39  # points of a cell below which faiss finds its centre doubtful
+_CELL = 39  # points in a cell below which faiss doubts its centre
 
 
 def pynndescent_lists(
     vectors: NDArray[np.float32], width: int, seed: int, parameters: Mapping[str, Any]
 ) -> Lists:
-    """Lists of likely neighbours, by descent on their graph.
+    """List likely neighbours by descent on their graph.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def pynndescent_lists(
     squares : array of shape (n, width)
         Squared distances, ascending.
     indices : array of shape (n, width)
-        -1 where none was found.
+        -1 where no neighbour was found.
 
     Raises
     ------
@@ -76,9 +76,9 @@ def pynndescent_lists(
         raise BadSource(_missing("pynndescent")) from error
     options = {"metric": "euclidean", "n_neighbors": width, "random_state": seed, **parameters}
     with warnings.catch_warnings():
-        # lists that are not full are completed by the caller
+        # the caller completes lists that are not full
         warnings.filterwarnings("ignore", "Failed to correctly find n_neighbors", UserWarning)
-        with _told("pynndescent", parameters):
+        with _blamed_on_parameters("pynndescent", parameters):
             indices, distances = NNDescent(vectors, **options).neighbor_graph
     return distances[:, :width] ** 2, indices[:, :width].astype(np.intp)
 
@@ -90,7 +90,7 @@ def faiss_lists(
     seed: int,
     parameters: Mapping[str, Any],
 ) -> Lists:
-    """Lists of likely neighbours, by cells or by a navigable graph.
+    """List likely neighbours by cells or by a navigable graph.
 
     Parameters
     ----------
@@ -122,13 +122,13 @@ def faiss_lists(
         import faiss
     except ImportError as error:
         raise BadSource(_missing("faiss-cpu")) from error
-    make, known = (_cells, _CELLS) if method == "faiss-ivf" else (_graph, _GRAPH)
-    unknown = set(parameters) - set(known)
+    make, names = (_cells, _CELLS) if method == "faiss-ivf" else (_graph, _GRAPH)
+    unknown = set(parameters) - set(names)
     if unknown:
         raise ValueError(
-            f"{method} has no parameter {', '.join(sorted(unknown))}; it has {', '.join(known)}"
+            f"{method} has no parameter {', '.join(sorted(unknown))}; it has {', '.join(names)}"
         )
-    with _told(method, parameters):
+    with _blamed_on_parameters(method, parameters):
         index = make(faiss, vectors, seed, **parameters)
         squares, indices = index.search(vectors, width)
     return squares, indices.astype(np.intp)
@@ -170,8 +170,8 @@ def _graph(
 
 
 @contextlib.contextmanager
-def _told(library: str, parameters: Mapping[str, Any]) -> Iterator[None]:
-    """Say whose parameters are wrong where a library fails on them."""
+def _blamed_on_parameters(library: str, parameters: Mapping[str, Any]) -> Iterator[None]:
+    """Name the user's parameters in the error where a library fails on them."""
     try:
         yield
     except (TypeError, ValueError, RuntimeError) as error:

@@ -22,7 +22,7 @@ def tree_neighbors(
     progress: Progress | None = None,
     rows: NDArray[np.intp] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """The k nearest others of every point, or of some, in float64.
+    """Find the k nearest others of every point, or of some, in float64.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def tree_neighbors(
         Less than n_points.
     progress : callable, optional
     rows : array of int, optional
-        The points whose neighbours are wanted; all by default.
+        The points to find neighbours for; all by default.
 
     Returns
     -------
@@ -47,16 +47,16 @@ def tree_neighbors(
     from scipy.spatial import KDTree
 
     x = points.block(slice(None), dtype=np.dtype(np.float64)) * points.scale
-    own = np.arange(len(x)) if rows is None else rows
-    n = len(own)
+    queries = np.arange(len(x)) if rows is None else rows
+    n = len(queries)
     tree = KDTree(x, balanced_tree=False, compact_nodes=False)
     distances, indices = np.empty((n, k + 1)), np.empty((n, k + 1), dtype=np.intp)
     for start in range(0, n, _BATCH):
-        some = slice(start, start + _BATCH)
-        distances[some], indices[some] = tree.query(x[own[some]], k=k + 1, workers=-1)
+        batch = slice(start, start + _BATCH)
+        distances[batch], indices[batch] = tree.query(x[queries[batch]], k=k + 1, workers=-1)
         if progress is not None:
-            progress("searching", min(1.0, some.stop / n), 1.0)
+            progress("searching", min(1.0, batch.stop / n), 1.0)
     # the point itself is among its k + 1 nearest, and need not come first
-    other = indices != own[:, None]
-    other[other.all(axis=1), -1] = False
-    return distances[other].reshape(n, k) / points.scale, indices[other].reshape(n, k)
+    is_other = indices != queries[:, None]
+    is_other[is_other.all(axis=1), -1] = False
+    return distances[is_other].reshape(n, k) / points.scale, indices[is_other].reshape(n, k)
