@@ -17,8 +17,7 @@ from efficientnet_lite_pytorch import EfficientNet
 import dimscope as ds
 from dimscope.cli.tables import profile_table, say
 from dimscope.networks.capturing.data import open_data
-from dimscope.plotting.figures import save_figure
-from dimscope.plotting.profile_plots import plot_profiles
+from dimscope.plotting import plot_profiles, save_figure
 
 
 def untrained() -> torch.nn.Module:

@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 
 import dimscope as ds
 from dimscope.manifolds import cube, embed, gaussian, swiss_roll
-from dimscope.plotting.figures import save_figure
-from dimscope.plotting.scale_plots import plot_scale
+from dimscope.plotting import plot_scale, save_figure
 
 
 def clouds(n: int = 2000) -> dict[str, np.ndarray]:

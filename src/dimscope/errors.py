@@ -5,6 +5,8 @@ the layer) and *what to do*. Every one is a ``ValueError``, so code that already
 guards a numerical call keeps working.
 """
 
+from typing import get_args
+
 __all__ = [
     "BadPoints",
     "BadSource",
@@ -13,6 +15,7 @@ __all__ = [
     "PoorRecall",
     "SampleRefused",
     "TiedPoints",
+    "check_word",
 ]
 
 
@@ -42,3 +45,28 @@ class TiedPoints(UserWarning):
 
 class PoorRecall(UserWarning):
     """An approximate search missed many of the nearest neighbours."""
+
+
+def check_word(name: str, value: object, words: object) -> None:
+    """Refuse an option that is not one of the words of its ``Literal`` type.
+
+    Parameters
+    ----------
+    name : str
+        Name of the option.
+    value : object
+    words : Literal
+
+    Raises
+    ------
+    ValueError
+
+    Examples
+    --------
+    >>> from typing import Literal
+    >>> check_word("fit", "best", Literal["mle", "regression"])
+    Traceback (most recent call last):
+    ValueError: fit is 'best'; use one of 'mle', 'regression'
+    """
+    if value not in get_args(words):
+        raise ValueError(f"{name} is {value!r}; use one of {', '.join(map(repr, get_args(words)))}")

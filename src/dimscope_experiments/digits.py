@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dimscope.errors import BadSource
+from dimscope import BadSource
 
 __all__ = ["DigitsNet", "DigitsSplit", "accuracy", "load_digit_images", "split_digits", "train"]
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import threading
 from itertools import pairwise
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from dimscope import (
     DegeneratePoints,
+    Exact,
     Gride,
     TwoNN,
     nearest_neighbors,
@@ -80,7 +82,7 @@ def test_few_points_have_few_ranks():
 
 def test_progress_rises_to_one():
     told = []
-    scale_curve(POINTS, blocks=[1, 2, 3], progress=told.append)
+    scale_curve(POINTS, blocks=[1, 2, 3], progress=lambda _, done, total: told.append(done / total))
     assert told == sorted(told)
     assert told[-1] == 1
 
@@ -158,3 +160,29 @@ def test_a_plateau_above_20_is_at_least_that():
     assert flat is not None
     assert flat.dimension > 20
     assert curve.verdict.startswith(f"The dimension is at least {flat.dimension:.3g} from")
+
+
+def test_scale_curve_tests_no_fit_and_estimate_tests_one(monkeypatch):
+    tested = []
+    monkeypatch.setattr(
+        TwoNN, "goodness_of_fit", lambda self, neighbors, fit: tested.append(1) or 0.5
+    )
+    points = cube(2000, 3)
+    scale_curve(points)
+    rank_curve(points, 8)
+    assert not tested
+    assert TwoNN()(points).goodness_of_fit == 0.5
+    assert tested == [1]
+
+
+def test_scale_curve_reports_in_the_calling_thread():
+    threads = set()
+    scale_curve(cube(600, 20), progress=lambda *step: threads.add(threading.get_ident()))
+    assert threads == {threading.get_ident()}
+
+
+def test_curves_refuse_an_engine_for_neighbors():
+    neighbors_given = nearest_neighbors(cube(100, 2), 8)
+    for curve in (scale_curve, rank_curve):
+        with pytest.raises(ValueError, match="not searched again"):
+            curve(neighbors_given, engine=Exact())

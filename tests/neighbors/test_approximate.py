@@ -155,7 +155,7 @@ def test_a_library_that_is_missing(method, package, monkeypatch):
 
 
 def test_what_is_no_engine():
-    with pytest.raises(ValueError, match="must be one of pynndescent, faiss-ivf, faiss-hnsw"):
+    with pytest.raises(ValueError, match="use one of 'pynndescent', 'faiss-ivf', 'faiss-hnsw'"):
         ds.Approximate("annoy")
     with pytest.raises(ValueError, match="at least one row"):
         ds.Approximate(sample=0)

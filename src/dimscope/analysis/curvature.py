@@ -7,7 +7,6 @@ or clustered that no linear map unfolds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +16,14 @@ from dimscope.arrays import as_points
 from dimscope.arrays.threads import spans
 from dimscope.errors import BadPoints
 from dimscope.estimators.base import NeighborEstimator
+from dimscope.estimators.inputs import Inputs
 from dimscope.estimators.two_nn import TwoNN
 from dimscope.neighbors.engines import Engine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from dimscope.arrays.threads import Progress
 
 __all__ = ["CurvatureTest", "curvature_test", "surrogate"]
 
@@ -122,7 +124,7 @@ def curvature_test(
     n: int = 19,
     seed: int = 0,
     engine: Engine | None = None,
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
 ) -> CurvatureTest:
     """Compare the dimension of points with that of Gaussian clouds of the same covariance.
 
@@ -137,7 +139,7 @@ def curvature_test(
     engine : Engine, optional
         How to search; exact by default.
     progress : callable, optional
-        Called with the fraction done.
+        ``progress(step, done, total)``, called in this thread.
 
     Returns
     -------
@@ -155,8 +157,7 @@ def curvature_test(
 
     Examples
     --------
-    >>> from dimscope.manifolds import gaussian
-    >>> from dimscope.manifolds import sphere
+    >>> from dimscope.manifolds import gaussian, sphere
     >>> curvature_test(sphere(500, 2)).p_value, curvature_test(gaussian(500, 3)).p_value > 0.05
     (0.05, True)
     """
@@ -168,13 +169,18 @@ def curvature_test(
             f"estimator is {estimator!r}; a linear one cannot tell points from their surrogates, "
             "so give one that reads neighbours, such as TwoNN()"
         )
-    checked = as_points(points).in_memory()
-    dimension = float(estimator(points, engine))
-    found = []
+    tell = progress or (lambda step, done, total: None)
+    checked = as_points(points)
+    in_memory = checked.in_memory()
+
+    def dimension_of(cloud: Any) -> float:
+        neighbors = Inputs(cloud, engine, [estimator]).neighbors
+        return estimator.from_neighbors(neighbors, test_fit=False).dimension
+
+    dimension = dimension_of(checked)
+    dimensions = []
     for i in range(n):
-        if progress is not None:
-            progress((i + 1) / (n + 1))
-        found.append(float(estimator(surrogate(checked, seed=seed + i), engine)))
-    if progress is not None:
-        progress(1.0)
-    return CurvatureTest(dimension, tuple(found))
+        tell("measuring surrogates", (i + 1) / (n + 1), 1.0)
+        dimensions.append(dimension_of(surrogate(in_memory, seed=seed + i)))
+    tell("measuring surrogates", 1.0, 1.0)
+    return CurvatureTest(dimension, tuple(dimensions))

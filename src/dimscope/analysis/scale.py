@@ -8,9 +8,8 @@ Where the dimension stays the same over a range of scales, it is well defined.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from operator import index
 from typing import TYPE_CHECKING, Any
@@ -23,14 +22,15 @@ from dimscope.estimators.base import NeighborEstimator
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE
 from dimscope.estimators.gride import Gride
 from dimscope.estimators.two_nn import TwoNN
-from dimscope.neighbors.engines import Engine
-from dimscope.neighbors.neighbors import Neighbors
-from dimscope.neighbors.search import nearest_neighbors
+from dimscope.neighbors import Neighbors, neighbors_of
 from dimscope.provenance import Provenance, versions
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+
+    from dimscope.arrays.threads import Progress
+    from dimscope.neighbors import Engine
 
 __all__ = ["Plateau", "ScaleCurve", "ScalePoint", "rank_curve", "scale_curve"]
 
@@ -237,7 +237,7 @@ def scale_curve(
     blocks: Iterable[int] = range(1, 21),
     seed: int = 0,
     engine: Engine | None = None,
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
 ) -> ScaleCurve:
     """The dimension of blocks of fewer and fewer points, the paper's block analysis.
 
@@ -255,7 +255,7 @@ def scale_curve(
     engine : Engine, optional
         How to search; exact by default.
     progress : callable, optional
-        Called with the fraction done.
+        ``progress(step, done, total)``, called in this thread.
 
     Returns
     -------
@@ -290,9 +290,14 @@ def scale_curve(
     numbers = sorted({index(b) for b in blocks})
     if not numbers or numbers[0] < 1:
         raise ValueError("blocks must be whole numbers of at least 1")
-    tell = progress or (lambda part: None)
-    half = 0.5  # the search and the blocks take about as long
-    neighbors = _neighbors(points, max(_RANKS, estimator.ranks), engine, lambda x: tell(half * x))
+    tell = progress or (lambda step, done, total: None)
+
+    def searched(step: str, done: float, total: float | None) -> None:
+        # the search and the blocks take about as long
+        tell(step, done / (2 * total) if total else 0.0, 1.0)
+
+    k = max(_RANKS, estimator.ranks)
+    neighbors = neighbors_of(points, k, engine, at_most=True, progress=searched)
     n = neighbors.n_distinct
     smallest = max(_SMALLEST, estimator.ranks + 1)
     usable = [b for b in numbers if n // b >= smallest]
@@ -301,22 +306,24 @@ def scale_curve(
             f"{n} distinct points are too few for {numbers[0]} blocks of {smallest}"
         )
     order = np.random.default_rng(seed).permutation(n)
-    done = itertools.count(1)
 
     def split(b: int) -> list[Neighbors]:
-        blocks = np.split(order[: n // b * b], b)
-        several = [neighbors] if b == 1 else neighbors.split(blocks, estimator.ranks)
-        tell(half + (1 - half) * next(done) / len(usable))
-        return several
+        if b == 1:
+            return [neighbors]
+        return neighbors.split(np.split(order[: n // b * b], b), estimator.ranks)
 
-    found = [_scale_point(several, estimator) for several in parallel(split, usable)]
+    def split_done(n_done: int) -> None:
+        tell("splitting into blocks", (1 + n_done / len(usable)) / 2, 1.0)
+
     return ScaleCurve(
-        tuple(found),
+        tuple(_scale_point(parts, estimator) for parts in parallel(split, usable, split_done)),
         Provenance(
-            "scale curve", {"estimator": repr(estimator), "blocks": usable, "seed": seed},
-            versions(), (neighbors.provenance,),
+            "scale curve",
+            {"estimator": repr(estimator), "blocks": usable, "seed": seed},
+            versions(),
+            (neighbors.provenance,),
         ),
-    )  # fmt: skip
+    )
 
 
 def rank_curve(
@@ -324,7 +331,7 @@ def rank_curve(
     most: int = 64,
     *,
     engine: Engine | None = None,
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
 ) -> ScaleCurve:
     """The dimension by Gride at doubling ranks: neighbours 1 and 2, 2 and 4, 4 and 8, ...
 
@@ -336,7 +343,7 @@ def rank_curve(
     engine : Engine, optional
         How to search; exact by default.
     progress : callable, optional
-        Called with the fraction done.
+        ``progress(step, done, total)``, called in this thread.
 
     Returns
     -------
@@ -360,38 +367,28 @@ def rank_curve(
     """
     if most < 2:
         raise ValueError(f"most is {most}; the highest rank must be at least 2")
-    neighbors = _neighbors(points, most, engine, progress)
+    neighbors = neighbors_of(points, most, engine, at_most=True, progress=progress)
     steps = range(int(math.log2(min(most, neighbors.k))))
-    found = tuple(_scale_point([neighbors], Gride(2**i, 2 ** (i + 1))) for i in steps)
+    points_of_curve = tuple(_scale_point([neighbors], Gride(2**i, 2 ** (i + 1))) for i in steps)
     provenance = Provenance("rank curve", {"most": most}, versions(), (neighbors.provenance,))
-    return ScaleCurve(found, provenance)
+    return ScaleCurve(points_of_curve, provenance)
 
 
-def _neighbors(
-    points: Any, k: int, engine: Engine | None, progress: Callable[[float], None] | None
-) -> Neighbors:
-    if isinstance(points, Neighbors):
-        return points
-    tell = progress or (lambda part: None)
-    return nearest_neighbors(
-        points, k, engine, at_most=True, progress=lambda _, done, total: tell(done / (total or 1))
-    )
-
-
-def _scale_point(several: list[Neighbors], estimator: NeighborEstimator) -> ScalePoint:
+def _scale_point(parts: list[Neighbors], estimator: NeighborEstimator) -> ScalePoint:
+    """Measure the dimension of one block, or the mean over several."""
     near, far = estimator.compared
-    if len(several) == 1:
-        found = estimator.from_neighbors(several[0])
-        dimension, std, std_error = found.dimension, math.nan, found.std_error
+    if len(parts) == 1:
+        estimate = estimator.from_neighbors(parts[0], test_fit=False)
+        dimension, std, std_error = estimate.dimension, math.nan, estimate.std_error
     else:
-        each = np.array([estimator.evaluate(one).dimension for one in several])
-        dimension, std = float(each.mean()), float(each.std(ddof=1))
-        std_error = std / math.sqrt(len(each))
+        dimensions = np.array([estimator.evaluate(part).dimension for part in parts])
+        dimension, std = float(dimensions.mean()), float(dimensions.std(ddof=1))
+        std_error = std / math.sqrt(len(dimensions))
     return ScalePoint(
-        several[0].n_distinct,
-        len(several),
+        parts[0].n_distinct,
+        len(parts),
         (near, far),
-        float(np.mean([one.distances[:, far - 1].mean() for one in several])),
+        float(np.mean([part.distances[:, far - 1].mean() for part in parts])),
         dimension,
         std,
         std_error,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -198,7 +198,7 @@ def estimator_from(
         if name == "twonn":
             plain = ds.TwoNN()
             chosen: Estimator = ds.TwoNN(
-                fit=plain.fit if fit is None else fit,
+                fit=plain.fit if fit is None else cast(Any, fit),  # the class refuses other words
                 discard=plain.discard if discard is None else discard,
                 seed=seed,
             )

@@ -174,21 +174,37 @@ class NeighborEstimator(Estimator):
         """The dimension corrected for the number of points; None without a correction."""
         return None
 
+    def goodness_of_fit(self, neighbors: Neighbors, fit: Fit) -> float:
+        """Return the p-value of the hypothesis that the ratios follow the fitted law.
+
+        Called only for an Estimate that is shown, since it may take longer than the fit. By
+        default the value that :meth:`evaluate` put into the fit, NaN if it was not tested.
+
+        Parameters
+        ----------
+        neighbors : Neighbors
+        fit : Fit
+            What :meth:`evaluate` returned for them.
+        """
+        return fit.goodness_of_fit
+
     def relative_error(self, neighbors: Neighbors) -> float:
-        """Standard error over the dimension; NaN without one."""
-        found = self.from_neighbors(neighbors)
-        return found.std_error / found.dimension
+        """Return the standard error over the dimension; NaN without one."""
+        estimate = self.from_neighbors(neighbors, test_fit=False)
+        return estimate.std_error / estimate.dimension
 
     def measure(self, inputs: Inputs) -> Estimate:
         """Measure the dimension from shared inputs."""
         return self.from_neighbors(inputs.neighbors)
 
-    def from_neighbors(self, neighbors: Neighbors) -> Estimate:
+    def from_neighbors(self, neighbors: Neighbors, *, test_fit: bool = True) -> Estimate:
         """Measure the dimension from neighbours.
 
         Parameters
         ----------
         neighbors : Neighbors
+        test_fit : bool
+            Compute the goodness of fit; without it, it is NaN.
 
         Returns
         -------
@@ -221,7 +237,7 @@ class NeighborEstimator(Estimator):
             n_duplicates=neighbors.n_duplicates,
             tie_fraction=ties,
             is_lower_bound=bool(fit.dimension > LOWER_BOUND_ABOVE),
-            goodness_of_fit=fit.goodness_of_fit,
+            goodness_of_fit=self.goodness_of_fit(neighbors, fit) if test_fit else math.nan,
             corrected=self.corrected(fit, std_error, neighbors.n_distinct),
             resample_std=float(np.std(fit.resamples, ddof=1)) if fit.resamples else None,
             resamples=fit.resamples,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from operator import index
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from dimscope.arrays.threads import parallel, spans
-from dimscope.errors import BadPoints, DegeneratePoints
+from dimscope.errors import BadPoints, DegeneratePoints, check_word
 from dimscope.estimators.base import Estimator
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, Estimate
 from dimscope.provenance import Provenance, versions
@@ -106,7 +106,7 @@ def log_share(near: int, far: int, d: float) -> tuple[float, float]:
     return value, slope
 
 
-METRICS = ("cityblock", "hamming")
+I3DMetric = Literal["cityblock", "hamming"]
 
 
 _WANTED = 10  # neighbours within the outer radius, on average, where it is not given
@@ -179,14 +179,13 @@ class I3D(Estimator):
 
     far: int | None = None
     near: int | None = None
-    metric: str = "cityblock"
+    metric: I3DMetric = "cityblock"
 
     def __post_init__(self) -> None:
         for radius in (self.far, self.near):
             if radius is not None:
                 index(radius)  # a TypeError for what is no whole number
-        if self.metric not in METRICS:
-            raise ValueError(f"metric is {self.metric!r}; use one of {', '.join(METRICS)}")
+        check_word("metric", self.metric, I3DMetric)
         if self.far is None and self.near is not None:
             raise ValueError("near is given without far; give both radii")
         if self.far is not None and not 0 <= (self.near or 0) < self.far:

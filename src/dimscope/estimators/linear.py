@@ -37,8 +37,7 @@ class PCA(SpectralEstimator):
 
     Examples
     --------
-    >>> from dimscope.manifolds import embed
-    >>> from dimscope.manifolds import cube
+    >>> from dimscope.manifolds import cube, embed
     >>> float(PCA()(embed(cube(500, 3), 50)))
     3.0
     """
@@ -75,8 +74,7 @@ class ParticipationRatio(SpectralEstimator):
 
     Examples
     --------
-    >>> from dimscope.manifolds import embed
-    >>> from dimscope.manifolds import cube
+    >>> from dimscope.manifolds import cube, embed
     >>> round(float(ParticipationRatio()(embed(cube(2000, 3), 50))), 1)
     3.0
     """

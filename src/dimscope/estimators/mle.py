@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from dimscope.errors import DegeneratePoints
+from dimscope.errors import DegeneratePoints, check_word
 from dimscope.estimators.base import Fit, NeighborEstimator
 from dimscope.neighbors.engines import Engine
 from dimscope.neighbors.neighbors import Neighbors
-from dimscope.neighbors.search import nearest_neighbors
+from dimscope.neighbors.search import neighbors_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["MLE", "local_dimension"]
 
 
-AVERAGES = ("inverse", "dimension")
+MLEAverage = Literal["inverse", "dimension"]
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,12 @@ class MLE(NeighborEstimator):
     """
 
     k: int = 10
-    average: str = "inverse"
+    average: MLEAverage = "inverse"
 
     def __post_init__(self) -> None:
         if self.k < 3:
             raise ValueError(f"k is {self.k}; at least 3 neighbours are needed")
-        if self.average not in AVERAGES:
-            names = ", ".join(map(repr, AVERAGES))
-            raise ValueError(f"average is {self.average!r}; use one of {names}")
+        check_word("average", self.average, MLEAverage)
 
     @property
     def ranks(self) -> int:
@@ -139,8 +137,7 @@ def local_dimension(points: Any, k: int = 20, engine: Engine | None = None) -> N
 
     Examples
     --------
-    >>> from dimscope.manifolds import cube
-    >>> from dimscope.manifolds import embed
+    >>> from dimscope.manifolds import cube, embed
     >>> import numpy as np
     >>> line, sheet = embed(cube(500, 1), 3), embed(cube(500, 2), 3, seed=1) + 9
     >>> local = local_dimension(np.concatenate([line, sheet]))
@@ -149,18 +146,18 @@ def local_dimension(points: Any, k: int = 20, engine: Engine | None = None) -> N
     """
     if k < 3:
         raise ValueError(f"k is {k}; at least 3 neighbours are needed")
-    found = points if isinstance(points, Neighbors) else nearest_neighbors(points, k, engine)
-    found.refuse_sample("local_dimension")
-    if found.k < k:
+    neighbors = neighbors_of(points, k, engine)
+    neighbors.refuse_sample("local_dimension")
+    if neighbors.k < k:
         raise DegeneratePoints(
-            f"local_dimension needs {k} neighbours of each point, but there are {found.k}; search "
-            f"with k={k}, or give k={found.k}"
+            f"local_dimension needs {k} neighbours of each point, but there are {neighbors.k}; "
+            f"search with k={k}, or give k={neighbors.k}"
         )
-    if not found.n_duplicates:
-        return _local(found, k)
+    if not neighbors.n_duplicates:
+        return _local(neighbors, k)
     raise DegeneratePoints(
-        f"{found.n_duplicates} of {found.n_points} rows repeat another row; drop them first, "
-        "for example with numpy.unique(points, axis=0)"
+        f"{neighbors.n_duplicates} of {neighbors.n_points} rows repeat another row; drop them "
+        "first, for example with numpy.unique(points, axis=0)"
     )
 
 

@@ -103,6 +103,10 @@ class Resampled(NeighborEstimator):
         """That of the estimator that is resampled."""
         return self.estimator.corrected(fit, std_error, n_points)
 
+    def goodness_of_fit(self, neighbors: Neighbors, fit: Fit) -> float:
+        """Return that of the estimator that is resampled."""
+        return self.estimator.goodness_of_fit(neighbors, fit)
+
     def subsets(self, n_distinct: int) -> Iterator[NDArray[np.intp]]:
         """Positions of the points in each subset, ascending.
 

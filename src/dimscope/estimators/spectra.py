@@ -135,8 +135,7 @@ class Spectrum:
 
         Examples
         --------
-        >>> from dimscope.manifolds import cube
-        >>> from dimscope.manifolds import embed
+        >>> from dimscope.manifolds import cube, embed
         >>> noise = 0.01 * np.random.default_rng(0).standard_normal((500, 40))
         >>> spectrum(embed(cube(500, 3), 40) + noise).gap().after
         3
@@ -188,8 +187,7 @@ def spectrum(points: Any, *, normalized: bool = False) -> Spectrum:
 
     Examples
     --------
-    >>> from dimscope.manifolds import embed
-    >>> from dimscope.manifolds import gaussian
+    >>> from dimscope.manifolds import embed, gaussian
     >>> one = spectrum(embed(gaussian(1000, 3), 5000))
     >>> (one.eigenvalues > 0.5).sum().item(), one.eigenvalues.shape
     (3, (999,))

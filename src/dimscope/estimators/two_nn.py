@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from dimscope.errors import DegeneratePoints
+from dimscope.errors import DegeneratePoints, check_word
 from dimscope.estimators.base import Fit, NeighborEstimator
 from dimscope.estimators.corrections import Corrected, correct
 
@@ -202,7 +202,7 @@ def _distance(x: NDArray[np.float64], rate: float, n: int) -> float:
     return float((largest - 0.2 / n) * (root + 0.26 + 0.5 / root))
 
 
-@cache
+@lru_cache(maxsize=64)
 def _null(fitter: Fitter, share: float, n: int) -> NDArray[np.float64]:
     rng = np.random.default_rng(0)
     kept = max(2, math.floor(share * n + 1e-9))
@@ -210,7 +210,17 @@ def _null(fitter: Fitter, share: float, n: int) -> NDArray[np.float64]:
     return np.array([_distance(np.sort(x)[:kept], fitter(x, kept)[0], n) for x in samples])
 
 
-WAYS = ("mle", "regression", "triplets")
+TwoNNFit = Literal["mle", "regression", "triplets"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """Values of L, how many of the smallest are kept, the fit, and the points of triplets."""
+
+    ratio: NDArray[np.float64]
+    kept: int
+    fitter: Fitter
+    chosen: NDArray[np.intp] | None
 
 
 @dataclass(frozen=True)
@@ -263,47 +273,55 @@ class TwoNN(NeighborEstimator):
     0.75
     """
 
-    fit: str = "mle"
+    fit: TwoNNFit = "mle"
     discard: float = 0.1
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.fit not in WAYS:
-            raise ValueError(f"fit is {self.fit!r}; use one of {', '.join(map(repr, WAYS))}")
+        check_word("fit", self.fit, TwoNNFit)
         if not 0 <= self.discard < 1:
             raise ValueError(f"discard is {self.discard}; it must be at least 0 and less than 1")
 
     def evaluate(self, neighbors: Neighbors) -> Fit:
         """Fit the rate of L = ln(r2 / r1)."""
-        every = ratio = np.log(neighbors.distances[:, 1] / neighbors.distances[:, 0])
+        sample = self._sample(neighbors)
+        n, n_distinct = len(sample.ratio), len(neighbors.distances)
+        if sample.kept < 2 and self.fit == "triplets":
+            raise DegeneratePoints(
+                f"{n_distinct} distinct points hold only {n} triplet that shares no point with "
+                "another; give more points"
+            )
+        if sample.kept < 2:
+            raise DegeneratePoints(
+                f"only {sample.kept} of {n} distinct points can be used by {self!r}; "
+                "give more points or discard less"
+            )
+        dimension, scores, n_used = sample.fitter(sample.ratio, sample.kept)
+        if not math.isfinite(dimension):
+            raise DegeneratePoints(
+                f"at least {sample.kept} of {n} ratios r2 / r1 are exactly 1, so that no dimension "
+                "is left in the rest; the data are discrete"
+            )
+        if sample.chosen is not None:  # the points that were not chosen have no influence
+            chosen_scores, scores = scores, np.zeros(n_distinct)
+            scores[sample.chosen] = chosen_scores * n_distinct / n
+        return Fit(dimension, scores, n_used, reach=0 if self.fit == "triplets" else 2)
+
+    def goodness_of_fit(self, neighbors: Neighbors, fit: Fit) -> float:
+        """Test that the ratios follow the fitted law; see :func:`goodness_of_fit`."""
+        sample = self._sample(neighbors)
+        return goodness_of_fit(sample.ratio, fit.dimension, sample.fitter, sample.kept)
+
+    def _sample(self, neighbors: Neighbors) -> _Sample:
+        """Return the values of L that enter the fit, and how they are fitted."""
+        ratio = np.log(neighbors.distances[:, 1] / neighbors.distances[:, 0])
+        fitter = regression if self.fit == "regression" else censored_likelihood
         if self.fit == "triplets":
             neighbors.refuse_sample("fit='triplets'")
             chosen = triplets(neighbors.indices, self.seed)
-            ratio = every[chosen]
-        n = len(ratio)
-        kept = n if self.fit == "triplets" else math.floor((1 - self.discard) * n + 1e-9)
-        fitter = regression if self.fit == "regression" else censored_likelihood
-        if kept < 2 and self.fit == "triplets":
-            raise DegeneratePoints(
-                f"{len(every)} distinct points hold only {n} triplet that shares no point with "
-                "another; give more points"
-            )
-        if kept < 2:
-            raise DegeneratePoints(
-                f"only {kept} of {n} distinct points can be used by {self!r}; "
-                "give more points or discard less"
-            )
-        dimension, scores, used = fitter(ratio, kept)
-        if not math.isfinite(dimension):
-            raise DegeneratePoints(
-                f"at least {kept} of {n} ratios r2 / r1 are exactly 1, so that no dimension "
-                "is left in the rest; the data are discrete"
-            )
-        p_value = goodness_of_fit(ratio, dimension, fitter, kept)
-        if self.fit == "triplets":  # the points that were not chosen have no influence
-            within, scores = scores, np.zeros(len(every))
-            scores[chosen] = within * len(every) / len(chosen)
-        return Fit(dimension, scores, used, 0 if self.fit == "triplets" else 2, p_value)
+            return _Sample(ratio[chosen], len(chosen), fitter, chosen)
+        kept = math.floor((1 - self.discard) * len(ratio) + 1e-9)
+        return _Sample(ratio, kept, fitter, None)
 
     def corrected(self, fit: Fit, std_error: float, n_points: int) -> Corrected | None:
         """The dimension that would give this value at this number of points."""

@@ -28,8 +28,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from dimscope.errors import check_word
 from dimscope.neighbors.approximate import ApproximateSearcher
 from dimscope.neighbors.guarantee import Guarantee
 from dimscope.neighbors.searchers import (
@@ -268,9 +269,7 @@ class Approximate(Engine):
     parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        methods = get_args(ApproximateMethod)
-        if self.method not in methods:
-            raise ValueError(f"method is {self.method!r}, but must be one of {', '.join(methods)}")
+        check_word("method", self.method, ApproximateMethod)
         if self.sample < 1:
             raise ValueError(f"sample is {self.sample}, but the recall needs at least one row")
 

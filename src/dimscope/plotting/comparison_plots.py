@@ -9,12 +9,13 @@ from dimscope.plotting.figures import NAME_SIZE, axes_or_new, look
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from dimscope.profiles.comparison import Comparison
+    import dimscope as ds
+
 
 __all__ = ["plot_comparison"]
 
 
-def plot_comparison(comparison: Comparison, ax: Axes | None = None, **style: Any) -> Axes:
+def plot_comparison(comparison: ds.Comparison, ax: Axes | None = None, **style: Any) -> Axes:
     """Draw the dimension of the last hidden layer of networks against their scores.
 
     Parameters

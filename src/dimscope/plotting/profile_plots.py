@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from dimscope.profiles.profile import Profile
+    import dimscope as ds
+
 
 __all__ = ["plot_profile", "plot_profiles"]
 
 
 def plot_profile(
-    profile: Profile, ax: Axes | None = None, *, simultaneous: bool = False, **style: Any
+    profile: ds.Profile, ax: Axes | None = None, *, simultaneous: bool = False, **style: Any
 ) -> Axes:
     """Draw the dimension of every layer against relative depth.
 
@@ -42,9 +43,7 @@ def plot_profile(
 
     Examples
     --------
-    >>> from dimscope import Estimate
-    >>> from dimscope import Layer
-    >>> from dimscope import Profile
+    >>> from dimscope import Estimate, Layer, Profile
     >>> p = Profile((Layer("input", "input"),), {"twonn": {"input": Estimate(3.0, 0.1)}})
     >>> p.plot().get_ylabel()
     'intrinsic dimension'
@@ -63,7 +62,7 @@ def plot_profile(
     return ax
 
 
-def plot_profiles(profiles: Iterable[Profile], ax: Axes | None = None) -> Axes:
+def plot_profiles(profiles: Iterable[ds.Profile], ax: Axes | None = None) -> Axes:
     """Draw several profiles, first estimator each, into one picture with a legend.
 
     Parameters
@@ -77,9 +76,7 @@ def plot_profiles(profiles: Iterable[Profile], ax: Axes | None = None) -> Axes:
 
     Examples
     --------
-    >>> from dimscope import Estimate
-    >>> from dimscope import Layer
-    >>> from dimscope import Profile
+    >>> from dimscope import Estimate, Layer, Profile
     >>> p = [Profile((Layer("a"),), {"twonn": {"a": Estimate(d, 0.1)}}, n)
     ...      for n, d in (("one", 2.0), ("two", 5.0))]
     >>> [text.get_text() for text in plot_profiles(p).get_legend().get_texts()]
@@ -96,7 +93,7 @@ def plot_profiles(profiles: Iterable[Profile], ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _title(profile: Profile, simultaneous: bool) -> str:
+def _title(profile: ds.Profile, simultaneous: bool) -> str:
     if simultaneous:
         bars = "95 % for all layers at once"
     elif profile.classes:
@@ -109,7 +106,7 @@ def _title(profile: Profile, simultaneous: bool) -> str:
 
 
 def _draw(
-    profile: Profile, estimator: str, ax: Axes, style: dict[str, Any], simultaneous: bool = False
+    profile: ds.Profile, estimator: str, ax: Axes, style: dict[str, Any], simultaneous: bool = False
 ) -> None:
     frame = profile.to_frame()
     frame = frame[frame["estimator"] == estimator]
@@ -129,7 +126,7 @@ def _draw(
     ax.errorbar(frame["relative_depth"], frame["dimension"], yerr=(below, above), **drawn)
 
 
-def _name_layers(profile: Profile, ax: Axes) -> None:
+def _name_layers(profile: ds.Profile, ax: Axes) -> None:
     """Write the names of the layers along the top, those that there is room for."""
     top = ax.secondary_xaxis("top")
     places: dict[float, list[str]] = {}
@@ -152,7 +149,7 @@ def _name_layers(profile: Profile, ax: Axes) -> None:
             label.set_rotation_mode("anchor")
 
 
-def _finish(ax: Axes, profiles: list[Profile]) -> None:
+def _finish(ax: Axes, profiles: list[ds.Profile]) -> None:
     ax.set_xlabel("relative depth")
     ax.set_ylabel("intrinsic dimension")
     ax.set_ylim(bottom=0)

@@ -10,12 +10,13 @@ from dimscope.plotting.figures import axes_or_new, look
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from dimscope.analysis.scale import ScaleCurve, ScalePoint
+    import dimscope as ds
+
 
 __all__ = ["plot_scale", "plot_scales"]
 
 
-def plot_scale(curve: ScaleCurve, ax: Axes | None = None, **style: Any) -> Axes:
+def plot_scale(curve: ds.ScaleCurve, ax: Axes | None = None, **style: Any) -> Axes:
     """Draw the dimension against the number of points, or against the rank of the neighbours.
 
     Parameters
@@ -42,8 +43,8 @@ def plot_scale(curve: ScaleCurve, ax: Axes | None = None, **style: Any) -> Axes:
     ax = axes_or_new(ax)
     by_rank = len({one.ranks for one in curve.points}) > 1
 
-    def place(one: ScalePoint) -> int:
-        return one.ranks[1] if by_rank else one.n_points
+    def place(point: Any) -> int:
+        return int(point.ranks[1] if by_rank else point.n_points)
 
     bars = [one.std_error if one.n_blocks == 1 else one.std for one in curve.points]
     number = len(ax.containers)
@@ -67,7 +68,7 @@ def plot_scale(curve: ScaleCurve, ax: Axes | None = None, **style: Any) -> Axes:
     return ax
 
 
-def plot_scales(by_points: ScaleCurve, by_rank: ScaleCurve) -> Axes:
+def plot_scales(by_points: ds.ScaleCurve, by_rank: ds.ScaleCurve) -> Axes:
     """Draw both curves side by side, with what they say.
 
     Parameters

@@ -149,8 +149,7 @@ def compare(profiles: Iterable[Profile], scores: Mapping[str, float]) -> Compari
 
     Examples
     --------
-    >>> from dimscope import Estimate
-    >>> from dimscope import Layer
+    >>> from dimscope import Estimate, Layer
     >>> layer = Layer("fc", "last_hidden")
     >>> several = [Profile((layer,), {"twonn": {"fc": Estimate(d, 0.1)}}, name)
     ...            for name, d in (("a", 10.0), ("b", 12.0), ("c", 16.0), ("d", 18.0))]
