@@ -94,7 +94,7 @@ from .networks.capturing.capture import plan as plan
 from .networks.capturing.data import image_folder as image_folder
 from .networks.capturing.plan import Plan as Plan
 from .networks.models import load_model as load_model
-from .networks.profiling import profile as profile
+from .networks.profile_network import profile as profile
 from .profiles.comparison import Comparison as Comparison
 from .profiles.comparison import compare as compare
 from .profiles.profile import Profile as Profile
