@@ -33,7 +33,7 @@ from .networks.capturing.capture import capture, plan
 from .networks.capturing.data import image_folder
 from .networks.capturing.plan import Plan
 from .networks.models import load_model
-from .networks.profiling import profile
+from .networks.profile_network import profile
 from .profiles.comparison import Comparison, compare
 from .profiles.profile import Profile
 from .provenance import Provenance

@@ -6,7 +6,12 @@ import contextlib
 import difflib
 import importlib.util
 import os
+import re
+import secrets
+import shutil
 import sys
+import tempfile
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +26,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["load_name", "near", "open_array", "write_beside"]
+__all__ = [
+    "TemporaryFolder",
+    "free_disk",
+    "is_leftover",
+    "load_name",
+    "near",
+    "open_array",
+    "write_beside",
+]
 
 
 _ZIP = b"PK\x03\x04"
@@ -97,14 +110,32 @@ def _trouble(path: Path, error: Exception) -> str:
     )
 
 
+# The names of files that write_beside has not renamed yet: with a random number or, as before it,
+# with that of the process.
+_LEFTOVER = re.compile(r"\..+\.([0-9a-f]{16}|\d+)\.part(\.\w+)?")
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file is named like one that a killed process left half written.
+
+    Examples
+    --------
+    >>> is_leftover(".profile.0123456789abcdef.part.json"), is_leftover("profile.json")
+    (True, False)
+    """
+    return _LEFTOVER.fullmatch(name) is not None
+
+
 def write_beside(path: str | os.PathLike[str], write: Callable[[Path], Any]) -> None:
-    """Write a file beside its place, then rename it: it is there whole or not at all.
+    """Write a file under another name, then rename it: it is there complete or not at all.
+
+    Threads and processes may write the same file at once; the last one to finish wins.
 
     Parameters
     ----------
     path : path
     write : callable
-        Writes the file at the path that it is given, which has the same ending.
+        Called with the path to write to, in the same folder and with the same suffix.
 
     Raises
     ------
@@ -120,7 +151,7 @@ def write_beside(path: str | os.PathLike[str], write: Callable[[Path], Any]) -> 
     path = Path(path)
     if path.is_dir():
         raise BadSource(f"cannot write {path}: it is a folder")
-    beside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    beside = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.part{path.suffix}")
     try:
         write(beside)
         beside.replace(path)
@@ -129,6 +160,38 @@ def write_beside(path: str | os.PathLike[str], write: Callable[[Path], Any]) -> 
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+class TemporaryFolder:
+    """A folder that is deleted with the last reference to this object, or at exit.
+
+    Parameters
+    ----------
+    suffix : str
+        End of its name.
+
+    Examples
+    --------
+    >>> folder = TemporaryFolder()
+    >>> path = folder.path
+    >>> path.is_dir()
+    True
+    >>> del folder
+    >>> path.exists()
+    False
+    """
+
+    def __init__(self, suffix: str = "") -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="dimscope-", suffix=suffix))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
+def free_disk() -> int:
+    """Return the bytes that are free for temporary files; 0 if there is no folder for them."""
+    try:
+        return shutil.disk_usage(tempfile.gettempdir()).free
+    except OSError:
+        return 0
 
 
 def load_name(path: Path, name: str) -> Any:

@@ -118,7 +118,7 @@ def train(
     epochs: int,
     seed: int = 0,
     batch_size: int = 64,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[str, float, float | None], object] | None = None,
 ) -> int:
     """Train until every image is classified as its label, or for so many epochs.
 
@@ -133,7 +133,7 @@ def train(
         For the order of the images.
     batch_size : int
     progress : callable, optional
-        Called with (epochs done, epochs at most).
+        ``progress("training", done, total)``, called after every epoch.
 
     Returns
     -------
@@ -152,7 +152,7 @@ def train(
             optimizer.step()
             right += int((scores.argmax(1) == labels[rows]).sum())
         if progress is not None:
-            progress(epoch, epochs)
+            progress("training", epoch, epochs)
         # the count is of a moving network; confirm it before stopping
         if right == len(images) and accuracy(network, images, labels) == 1:
             return epoch

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import dimscope as ds
-from dimscope.arrays.memory import _of_groups, as_bytes, budget_from, free_memory
+from dimscope.arrays.memory import _left_by_groups, as_bytes, budget_from, free_memory
 
 
 @pytest.mark.parametrize(
@@ -36,9 +36,9 @@ def test_a_container_has_less(tmp_path):
         "memory.max": "5000000", "memory.current": "3000000", "memory.stat": "inactive_file 1000000"
     }.items():  # fmt: skip
         (tmp_path / name).write_text(text)
-    assert list(_of_groups(tmp_path)) == [3_000_000]
+    assert list(_left_by_groups(tmp_path)) == [3_000_000]
     (tmp_path / "memory.max").write_text("max")
-    assert list(_of_groups(tmp_path)) == []
+    assert list(_left_by_groups(tmp_path)) == []
 
 
 def test_the_limit_itself_fits():

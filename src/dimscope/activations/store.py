@@ -24,7 +24,7 @@ import numpy as np
 from dimscope.activations.activations import Activations, Layer
 from dimscope.activations.chunks import Chunked, ChunkFiles, ZarrChunks
 from dimscope.errors import BadSource
-from dimscope.files import write_beside
+from dimscope.files import is_leftover, write_beside
 from dimscope.provenance import Provenance
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ __all__ = [
     "ATTRIBUTE",
     "JOURNAL",
     "SCHEMA_VERSION",
+    "STOP_FLAG",
     "WHOLE",
     "Folder",
     "StoredActivations",
@@ -56,11 +57,9 @@ WHOLE = {"array.write_empty_chunks": True}
 _LOCAL = ("file://", "local://")
 
 
-# What a process leaves that was killed while it wrote: ours, a flag of several ranks, Zarr's.
-_OURS = re.compile(r"\..+\.\d+\.part(\.\w+)?|\.stop\.part")
+STOP_FLAG = ".stop.part"  # by which a rank that fails has the others stop
 
-
-_ZARRS = re.compile(r".+\.[0-9a-f]{32}\.partial")
+_PARTIAL_CHUNK = re.compile(r".+\.[0-9a-f]{32}\.partial")  # of Zarr
 
 
 def need_zarr() -> Any:
@@ -124,7 +123,7 @@ class Folder:
             if self.path.exists() and not self.path.is_dir():
                 return False
             names = os.listdir(self.path) if self.path.exists() else []
-            return all(_OURS.fullmatch(name) for name in names)
+            return all(name == STOP_FLAG or is_leftover(name) for name in names)
         return not self._files.exists(self._root) or not self._files.ls(self._root)
 
     def read_json(self, name: str) -> dict[str, Any] | None:
@@ -173,10 +172,14 @@ class Folder:
         """Remove what processes that were killed had not finished writing of a store."""
         if self.path is None or not self.path.is_dir():
             return
-        for found in self.path.rglob("*.part*"):
-            ours = _OURS.fullmatch(found.name) or _ZARRS.fullmatch(found.name)
-            if ours and not found.is_dir():
-                found.unlink(missing_ok=True)
+        for path in self.path.rglob("*.part*"):
+            unfinished = (
+                path.name == STOP_FLAG
+                or is_leftover(path.name)
+                or _PARTIAL_CHUNK.fullmatch(path.name)
+            )
+            if unfinished and not path.is_dir():
+                path.unlink(missing_ok=True)
 
 
 SCHEMA_VERSION = 1

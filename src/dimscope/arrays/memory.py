@@ -8,13 +8,13 @@ goes. Pages of a mapped file count as memory in use until they are released.
 from __future__ import annotations
 
 import mmap
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,6 +27,7 @@ __all__ = [
     "free_memory",
     "own_pages",
     "release",
+    "total_memory",
 ]
 
 
@@ -159,22 +160,21 @@ def free_memory() -> int:
     >>> free_memory() > 0
     True
     """
-    return max(1, min([_of_system(), *_of_groups()]))
+    return max(1, min([int(psutil.virtual_memory().available), *_left_by_groups()]))
 
 
-def _of_system() -> int:
-    try:
-        words = Path("/proc/meminfo").read_text(encoding="ascii").split()
-        return int(words[words.index("MemAvailable:") + 1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    try:  # no word of what is free: take half of what there is for it
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    except (AttributeError, ValueError, OSError):
-        return 4 << 30
+def total_memory() -> int:
+    """Return the bytes of memory of this machine.
+
+    Examples
+    --------
+    >>> total_memory() >= free_memory()
+    True
+    """
+    return int(psutil.virtual_memory().total)
 
 
-def _of_groups(root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
+def _left_by_groups(root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
     """What the limits of the control groups, version 2 and 1, leave."""
     for folder, limit, used in (
         (root, "memory.max", "memory.current"),

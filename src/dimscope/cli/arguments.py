@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
+
+from dimscope.networks.capturing.options import ReadoutName
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from dimscope.neighbors.engines import Engine
 
 __all__ = [
+    "BatchSizeOption",
     "DiscardOption",
     "EngineOption",
     "EstimatorOption",
@@ -24,16 +27,22 @@ __all__ = [
     "JsonOption",
     "KeepOption",
     "LabelsOption",
+    "LayersOption",
     "MemoryOption",
+    "NPointsOption",
+    "PerClassOption",
+    "ReadoutOption",
     "ResamplesOption",
     "RtolOption",
     "SeedOption",
+    "WeightsOption",
     "bytes_from",
     "data_from",
     "engine_from",
     "estimator_from",
     "existing",
     "points_from",
+    "refuse_unused_engine",
     "scores_from",
 ]
 
@@ -80,10 +89,10 @@ MemoryOption = Annotated[
 
 
 EngineOption = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="exact; sketched, with a stated probability of error; sampled, as many points as "
-        "--rtol needs; or approximate, with a measured recall"
+        help="exact, the default; sketched, with a stated probability of error; sampled, as many "
+        "points as --rtol needs; or approximate, with a measured recall"
     ),
 ]
 
@@ -97,6 +106,32 @@ RtolOption = Annotated[
 ImageSizeOption = Annotated[
     int, typer.Option(min=1, help="of an image folder: images are cut to so many pixels a side")
 ]
+
+
+WeightsOption = Annotated[
+    str | None, typer.Option(help="a file of weights, or 'random' for an untrained network")
+]
+
+
+LayersOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="checkpoints, all, last_hidden, a name or a pattern such as 'layer?'; for several "
+        "repeat the option"
+    ),
+]
+
+
+NPointsOption = Annotated[int | None, typer.Option(min=3, help="points drawn from the data")]
+
+
+PerClassOption = Annotated[int | None, typer.Option(min=3, help="points drawn of each class")]
+
+
+ReadoutOption = Annotated[str, typer.Option(help=", ".join(get_args(ReadoutName)))]
+
+
+BatchSizeOption = Annotated[int, typer.Option(min=1, help="points run at a time")]
 
 
 LabelsOption = Annotated[
@@ -167,25 +202,37 @@ def bytes_from(memory: str | None) -> int | None:
         raise typer.BadParameter(str(error), param_hint="--memory") from None
 
 
-def engine_from(name: str, rtol: float | None, seed: int) -> Engine | None:
-    """The engine that ``--engine`` and ``--rtol`` mean."""
-    from dimscope import Approximate, Sampled, Sketched
+def engine_from(name: str | None, rtol: float | None, seed: int) -> Engine | None:
+    """Return the engine that ``--engine`` and ``--rtol`` name; None without ``--engine``."""
+    from dimscope import Approximate, Exact, Sampled, Sketched
 
-    engines: dict[str, Callable[[], Engine | None]] = {
-        "exact": lambda: None,
+    engines: dict[str, Callable[[], Engine]] = {
+        "exact": Exact,
         "sketched": lambda: Sketched(seed=seed),
         "sampled": lambda: Sampled(0.01 if rtol is None else rtol, seed),
         "approximate": lambda: Approximate(seed=seed),
     }
-    if name not in engines:
+    if name is not None and name not in engines:
         raise typer.BadParameter(
             f"there is no engine {name!r}; use {', '.join(engines)}", param_hint="--engine"
         )
     if rtol is not None and name != "sampled":
         raise typer.BadParameter(
-            f"engine {name} has none; use --engine sampled", param_hint="--rtol"
+            f"engine {name or 'exact'} has none; use --engine sampled", param_hint="--rtol"
         )
-    return engines[name]()
+    return None if name is None else engines[name]()
+
+
+def refuse_unused_engine(engine: Engine | None, estimator: Estimator) -> None:
+    """Refuse ``--engine`` with an estimator that searches no neighbours."""
+    from dimscope import NeighborEstimator
+
+    if engine is not None and not isinstance(estimator, NeighborEstimator):
+        raise typer.BadParameter(
+            f"{estimator!r} searches no neighbours; leave this out, or use an estimator of "
+            "neighbours such as twonn",
+            param_hint="--engine",
+        )
 
 
 def estimator_from(

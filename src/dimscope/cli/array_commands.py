@@ -22,11 +22,12 @@ from dimscope.cli.arguments import (
     estimator_from,
     existing,
     points_from,
+    refuse_unused_engine,
 )
 from dimscope.cli.progress_bar import Bar
 from dimscope.cli.tables import estimate_table, say, scale_table
 
-__all__ = ["scale"]
+__all__ = ["estimate", "scale"]
 
 
 def estimate(
@@ -38,7 +39,7 @@ def estimate(
     discard: DiscardOption = None,
     resamples: ResamplesOption = 0,
     keep: KeepOption = 0.9,
-    engine: EngineOption = "exact",
+    engine: EngineOption = None,
     rtol: RtolOption = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
@@ -48,6 +49,7 @@ def estimate(
 
     chosen = estimator_from(estimator, fit, discard, resamples, keep, seed)
     search = engine_from(engine, rtol, seed)
+    refuse_unused_engine(search, chosen)
     array = points_from(points)
     with Bar() as bar:
         found = ds.estimate(array, chosen, search, progress=bar)
@@ -70,7 +72,7 @@ def scale(
     estimator: EstimatorOption = "twonn",
     fit: FitOption = None,
     discard: DiscardOption = None,
-    engine: EngineOption = "exact",
+    engine: EngineOption = None,
     seed: SeedOption = 0,
     plot: Annotated[
         Path | None, typer.Option(help="draw both curves to this .png, .svg or .pdf")
@@ -82,9 +84,8 @@ def scale(
     from dimscope.plotting.figures import check_figure_path, save_figure
     from dimscope.plotting.scale_plots import plot_scales
 
-    chosen, search = estimator_from(estimator, fit, discard, 0, 0.9, seed), None
-    if engine != "exact":
-        search = engine_from(engine, None, seed)
+    chosen = estimator_from(estimator, fit, discard, 0, 0.9, seed)
+    search = engine_from(engine, None, seed)
     if not isinstance(chosen, ds.NeighborEstimator):
         raise typer.BadParameter("scales need an estimator of neighbours", param_hint="--estimator")
     if plot is not None:

@@ -5,56 +5,20 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import dimscope as ds
-from dimscope.cli.arguments import (
-    SeedOption,
-)
+from dimscope.cli.arguments import SeedOption
 from dimscope.cli.progress_bar import Bar
 from dimscope.cli.tables import profile_table, say
 
-__all__ = ["reproduce", "run_demo"]
+__all__ = ["demo", "describe", "reproduce"]
 
 
 _EPOCHS = {"trained": 30, "shuffled labels": 300, "untrained": 0}
-
-
-def run_demo(out: Path, seed: int) -> None:
-    """Train, measure, draw; see :func:`dimscope.cli.experiment_commands.demo`."""
-    from dimscope.plotting.figures import save_figure
-    from dimscope.plotting.profile_plots import plot_profiles
-    from dimscope_experiments.digits import DigitsNet, accuracy, split_digits, train
-
-    digits = split_digits(seed)
-    _make(out)
-    profiles, scores = {}, {}
-    with Bar() as bar, warnings.catch_warnings():
-        # sixteen grey levels give a few ties in the input; they are in the saved profiles
-        warnings.simplefilter("ignore", ds.TiedPoints)
-        for kind, epochs in _EPOCHS.items():
-            network = DigitsNet(seed)
-            target = digits.shuffled if kind == "shuffled labels" else digits.labels
-            train(
-                network,
-                digits.images,
-                target,
-                epochs=epochs,
-                seed=seed,
-                progress=partial(bar, f"training ({kind})"),
-            )
-            scores[kind] = accuracy(network, digits.test_images, digits.test_labels)
-            profiles[kind] = ds.profile(network, digits.images, name=kind, progress=bar)
-            profiles[kind].save(out / f"{kind.replace(' ', '_')}.json")
-    for one in profiles.values():
-        say(profile_table(one))
-    figure = out / "profiles.png"
-    save_figure(plot_profiles(profiles.values()), figure)
-    say(f"\n{describe(profiles, scores)}\n\nfigure: {figure}")
 
 
 def _make(folder: Path) -> None:
@@ -137,9 +101,35 @@ def demo(
     seed: SeedOption = 0,
 ) -> None:
     """Train a small network on handwritten digits and show what its layers do."""
-    pass  # MOVED
+    from dimscope.plotting.figures import save_figure
+    from dimscope.plotting.profile_plots import plot_profiles
+    from dimscope_experiments.digits import DigitsNet, accuracy, split_digits, train
 
-    run_demo(out, seed)
+    digits = split_digits(seed)
+    _make(out)
+    profiles, scores = {}, {}
+    with Bar() as bar, warnings.catch_warnings():
+        # sixteen grey levels give a few ties in the input; they are in the saved profiles
+        warnings.simplefilter("ignore", ds.TiedPoints)
+        for kind, epochs in _EPOCHS.items():
+            network = DigitsNet(seed)
+            target = digits.shuffled if kind == "shuffled labels" else digits.labels
+            train(
+                network,
+                digits.images,
+                target,
+                epochs=epochs,
+                seed=seed,
+                progress=bar,
+            )
+            scores[kind] = accuracy(network, digits.test_images, digits.test_labels)
+            profiles[kind] = ds.profile(network, digits.images, name=kind, progress=bar)
+            profiles[kind].save(out / f"{kind.replace(' ', '_')}.json")
+    for one in profiles.values():
+        say(profile_table(one))
+    figure = out / "profiles.png"
+    save_figure(plot_profiles(profiles.values()), figure)
+    say(f"\n{describe(profiles, scores)}\n\nfigure: {figure}")
 
 
 def reproduce(

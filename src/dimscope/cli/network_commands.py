@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dimscope.cli.arguments import (
+    BatchSizeOption,
     DiscardOption,
     EngineOption,
     EstimatorOption,
@@ -21,32 +22,32 @@ from dimscope.cli.arguments import (
     JsonOption,
     KeepOption,
     LabelsOption,
+    LayersOption,
     MemoryOption,
+    NPointsOption,
+    PerClassOption,
+    ReadoutOption,
     ResamplesOption,
     RtolOption,
     SeedOption,
+    WeightsOption,
     bytes_from,
     data_from,
     engine_from,
     estimator_from,
     existing,
+    refuse_unused_engine,
     scores_from,
 )
 from dimscope.cli.progress_bar import Bar
 from dimscope.cli.tables import profile_table, say
 from dimscope.errors import DimscopeError
+from dimscope.networks.capturing.options import CaptureOptions
 
 if TYPE_CHECKING:
     from dimscope import Plan
 
-__all__ = [
-    "capture",
-    "existing_data",
-    "network_from",
-    "one_or_several",
-    "refuse_for_a_store",
-    "tell_plan",
-]
+__all__ = ["capture", "compare", "profile"]
 
 
 def profile(
@@ -58,32 +59,24 @@ def profile(
         Path | None,
         typer.Option(help="an image folder (one folder a class) or a .npy file; not for a STORE"),
     ] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="a file of weights, or 'random' for an untrained network")
-    ] = None,
+    weights: WeightsOption = None,
     labels: LabelsOption = None,
     image_size: ImageSizeOption = 224,
-    layers: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="checkpoints, all, last_hidden, a name or a pattern such as 'layer?'; for several "
-            "repeat the option"
-        ),
-    ] = None,
+    layers: LayersOption = None,
     by_class: Annotated[
         bool, typer.Option(help="one profile for each class, and their mean")
     ] = False,
-    n_points: Annotated[int | None, typer.Option(min=3, help="points drawn from the data")] = None,
-    per_class: Annotated[int | None, typer.Option(min=3, help="points drawn of each class")] = None,
-    readout: Annotated[str, typer.Option(help="flatten, mean, first or last")] = "flatten",
-    batch_size: Annotated[int, typer.Option(min=1, help="points run at a time")] = 32,
+    n_points: NPointsOption = None,
+    per_class: PerClassOption = None,
+    readout: ReadoutOption = str(CaptureOptions.readout),
+    batch_size: BatchSizeOption = CaptureOptions.batch_size,
     memory: MemoryOption = None,
     estimator: EstimatorOption = "twonn",
     fit: FitOption = None,
     discard: DiscardOption = None,
     resamples: ResamplesOption = 0,
     keep: KeepOption = 0.9,
-    engine: EngineOption = "exact",
+    engine: EngineOption = None,
     rtol: RtolOption = None,
     seed: SeedOption = 0,
     name: Annotated[str | None, typer.Option(help="name of the profile")] = None,
@@ -98,32 +91,33 @@ def profile(
 
     chosen = estimator_from(estimator, fit, discard, resamples, keep, seed)
     search, budget = engine_from(engine, rtol, seed), bytes_from(memory)
+    refuse_unused_engine(search, chosen)
     for path, option in ((out, "--out"), (plot, "--plot")):
         if path is not None and not path.absolute().parent.is_dir():
             raise typer.BadParameter(f"there is no folder {path.parent}", param_hint=option)
     if plot is not None:
         check_figure_path(plot)
-    given: dict[str, Any] = {"layers": layers, "n_points": n_points, "per_class": per_class}
+    options: Any = {"layers": layers, "n_points": n_points, "per_class": per_class}
     if is_store(model):
-        refuse_for_a_store({"data": data, "labels": labels, "weights": weights, **given})
-        source, given, shown = model, {}, None
+        refuse_for_a_store({"data": data, "labels": labels, "weights": weights, **options})
+        source, options, stimuli = model, {}, None
     else:
-        shown = data_from(existing_data(data, model), labels, image_size)
+        stimuli = data_from(existing_data(data, model), labels, image_size)
         source = network_from(model, weights, seed)
-        given["layers"] = one_or_several(layers)
-        given |= {"readout": readout, "batch_size": batch_size, "seed": seed}
+        options["layers"] = layers_from(layers)
+        options |= {"readout": readout, "batch_size": batch_size, "seed": seed}
     with Bar() as bar:
         found = ds.profile(
             source,
-            shown,
+            stimuli,
             chosen,
             by_class=by_class,
             engine=search,
-            name=name or (model if given else None),
+            name=name or (model if options else None),
             memory=budget,
             progress=bar,
             on_plan=tell_plan,
-            **given,
+            **options,
         )
     if out is not None:
         found.save(out)
@@ -176,22 +170,14 @@ def capture(
     ],
     data: Annotated[Path, typer.Option(help="an image folder (one folder a class) or a .npy file")],
     out: Annotated[str, typer.Option(help="the store: a folder, or a URL that fsspec opens")],
-    weights: Annotated[
-        str | None, typer.Option(help="a file of weights, or 'random' for an untrained network")
-    ] = None,
+    weights: WeightsOption = None,
     labels: LabelsOption = None,
     image_size: ImageSizeOption = 224,
-    layers: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="checkpoints, all, last_hidden, a name or a pattern such as 'layer?'; for several "
-            "repeat the option"
-        ),
-    ] = None,
-    n_points: Annotated[int | None, typer.Option(min=3, help="points drawn from the data")] = None,
-    per_class: Annotated[int | None, typer.Option(min=3, help="points drawn of each class")] = None,
-    readout: Annotated[str, typer.Option(help="flatten, mean, first or last")] = "flatten",
-    batch_size: Annotated[int, typer.Option(min=1, help="points run at a time")] = 32,
+    layers: LayersOption = None,
+    n_points: NPointsOption = None,
+    per_class: PerClassOption = None,
+    readout: ReadoutOption = str(CaptureOptions.readout),
+    batch_size: BatchSizeOption = CaptureOptions.batch_size,
     memory: MemoryOption = None,
     seed: SeedOption = 0,
     name: Annotated[str | None, typer.Option(help="name of the network")] = None,
@@ -202,7 +188,7 @@ def capture(
     """
     import dimscope as ds
 
-    shown = data_from(data, labels, image_size)
+    stimuli = data_from(data, labels, image_size)
     budget = bytes_from(memory)
     ran = False
     if "://" not in out:
@@ -216,29 +202,32 @@ def capture(
                 network = network.to(ranks.device)
         with Bar() as bar:
 
-            def running(done: int, total: int | None) -> None:
+            def running(step: str, done: float, total: float | None) -> None:
                 nonlocal ran
                 ran = True
-                bar("running the network", done, total)
+                bar(step, done, total)
 
-            found = ds.capture(
+            options: Any = {
+                "readout": readout,
+                "n_points": n_points,
+                "per_class": per_class,
+                "batch_size": batch_size,
+                "seed": seed,
+                "name": name or model,
+                "memory": budget,
+                "out": out,
+            }
+            activations = ds.capture(
                 network,
-                shown,
-                one_or_several(layers),
-                readout=readout,
-                n_points=n_points,
-                per_class=per_class,
-                batch_size=batch_size,
-                seed=seed,
-                name=name or model,
-                memory=budget,
-                out=out,
+                stimuli,
+                layers_from(layers),
                 progress=running,
                 on_plan=tell_plan,
+                **options,
             )
         did = "written" if ran else "complete already"
-        say(f"{did}: {out}, {len(found)} layers of {found.n_points} points")
-        for layer, reason in found.failures.items():
+        say(f"{did}: {out}, {len(activations)} layers of {activations.n_points} points")
+        for layer, reason in activations.failures.items():
             say(f"{layer}: {reason}")
 
 
@@ -287,10 +276,10 @@ def network_from(model: str, weights: str | None, seed: int) -> Any:
         raise typer.BadParameter(str(error), param_hint="MODEL") from None
 
 
-def one_or_several(layers: list[str] | None) -> Any:
-    """What ``--layers`` means."""
+def layers_from(layers: list[str] | None) -> Any:
+    """Return ``layers`` as :func:`dimscope.capture` takes it, from ``--layers``."""
     if not layers:
-        return "checkpoints"
+        return CaptureOptions.layers
     return layers[0] if len(layers) == 1 else layers
 
 

@@ -9,60 +9,45 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Literal, get_args
 
 from dimscope.activations.activations import Layer
 from dimscope.errors import BadSource
 from dimscope.networks import operations as vocabulary
+from dimscope.networks.capturing.options import Layers
 from dimscope.networks.structure import Structure, clean_name
 from dimscope.networks.tracing import Event, Node
 
-__all__ = ["Checkpoint", "Checkpoints", "Layers", "Selection", "matches", "unknown_layer"]
+__all__ = ["Checkpoint", "Checkpoints", "LayerKind", "Selection", "matches", "unknown_layer"]
 
-
-Layers = str | Callable[[Layer], bool] | Sequence[str]
-
-
-_KINDS = ("checkpoints", "all", "last_hidden")
+LayerKind = Literal["checkpoints", "all", "last_hidden"]
+_KINDS: tuple[LayerKind, ...] = get_args(LayerKind)
 
 
 class Selection:
-    """What the caller asked for.
+    """The option ``layers``, taken apart into kinds, names and patterns, or a function.
 
     Parameters
     ----------
     layers : str, sequence of str, or callable
-        ``"checkpoints"``, ``"all"``, ``"last_hidden"``, a name, a glob pattern, several of
-        them, or a function of a :class:`~dimscope.Layer` that says yes or no.
-
-    Raises
-    ------
-    BadSource
-        If it is something else or empty.
+        As checked by :class:`~dimscope.networks.capturing.options.CaptureOptions`.
     """
 
     def __init__(self, layers: Layers) -> None:
         self.accept: Callable[[Layer], bool] | None = None
-        self.kinds: set[str] = set()
+        self.kinds: set[LayerKind] = set()
         self.patterns: list[str] = []
         if callable(layers):
             self.accept = layers
             self.text: str | list[str] = getattr(layers, "__qualname__", repr(layers))
             return
-        words = [layers] if isinstance(layers, str) else layers
-        if not isinstance(words, Iterable) or not all(isinstance(word, str) for word in words):
-            raise BadSource(
-                f"layers is {layers!r}; use 'checkpoints', 'all', 'last_hidden', names, "
-                "patterns such as 'layer*', or a function of a Layer"
-            )
-        words = list(words)
-        if not words:
-            raise BadSource("layers is empty; name at least one layer, or use 'checkpoints'")
-        self.text = layers if isinstance(layers, str) else words
-        self.kinds = {word for word in words if word in _KINDS}
-        self.patterns = list(dict.fromkeys(clean_name(w) for w in words if w not in _KINDS))
+        names = [layers] if isinstance(layers, str) else list(layers)
+        self.text = layers if isinstance(layers, str) else names
+        self.kinds = {kind for kind in _KINDS if kind in names}
+        self.patterns = list(dict.fromkeys(clean_name(n) for n in names if n not in _KINDS))
 
     @property
     def everything(self) -> bool:

@@ -28,17 +28,13 @@ def run(study: Study) -> dict[str, Any]:
     profiles, spreads = {}, {}
     for kind in ("trained", "untrained"):
         network = named(settings["network"], trained=kind == "trained", seed=settings["seed"])
-
-        def running(done: int, total: int | None, kind: str = kind) -> None:
-            study.progress(f"running the {kind} network", done, total)
-
         activations = ds.capture(
             network,
             data,
             n_points=settings["n_points"],
             seed=settings["seed"],
             name=kind,
-            progress=running,
+            progress=study.progress,
         )
         profiles[kind] = ds.profile(activations, estimators=estimators, progress=study.progress)
         spreads[kind] = {name: _relative_spread(activations[name]) for name in activations}

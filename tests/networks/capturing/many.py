@@ -82,7 +82,7 @@ def main(folder):
         told = []
         found = ds.capture(
             network, data, batch_size=6, name="net", out=folder / f"{name}.zarr",
-            progress=lambda *done: told.append(done), **keywords,
+            progress=lambda step, *done: told.append(done), **keywords,
         )  # fmt: skip
         seen[name] = {"rows": network.rows, "told": told, "shape": found["hidden"].shape}
         return found

@@ -6,9 +6,8 @@ import torch
 from torch import nn
 
 import dimscope as ds
-from dimscope.networks.capturing import session as preparing
-from dimscope.networks.capturing import store_writer as temporary
-from dimscope.networks.capturing.capture import captured
+from dimscope.networks.capturing import capture, session
+from dimscope.networks.capturing.options import CaptureOptions
 
 X = torch.rand(60, 5, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(60) % 2
@@ -36,8 +35,8 @@ TWO, THREE = 10_000, 7200
 
 @pytest.fixture
 def no_room(monkeypatch):
-    for module in (preparing, temporary):
-        monkeypatch.setattr(module, "room", lambda: 1000)
+    for module in (session, capture):
+        monkeypatch.setattr(module, "free_disk", lambda: 1000)
 
 
 @pytest.mark.parametrize(("memory", "passes"), [(1 << 20, 1), (TWO, 2), (THREE, 3)])
@@ -60,7 +59,8 @@ def test_the_profile_is_that_of_one_pass(no_room, memory, passes, by_class):
 
 def test_each_pass_holds_what_fits(no_room):
     whole = ds.capture(Network(), (X, Y), batch_size=16)
-    parts = list(captured(Network(), (X, Y), batch_size=16, memory=THREE))
+    options = CaptureOptions(batch_size=16, memory=THREE)
+    parts = list(capture.capture_groups(Network(), (X, Y), options))
     assert [list(one) for one in parts] == [["input", "a"], ["b"], ["output"]]
     for one in parts:
         assert one.nbytes <= THREE
@@ -91,7 +91,7 @@ def test_progress_counts_all_passes(no_room):
 
 
 def test_without_zarr_there_are_passes_too(monkeypatch):
-    monkeypatch.setattr(preparing, "has_zarr", lambda: False)
+    monkeypatch.setattr(session, "has_zarr", lambda: False)
     assert ds.plan(Network(), X, memory=TWO).how == "passes"
 
 

@@ -238,9 +238,9 @@ def test_progress_and_provenance():
     calls = []
     found = capture(
         small(), torch.randn(7, 4), batch_size=3, n_points=5, seed=3, name="tiny",
-        progress=lambda done, total: calls.append((done, total)),
+        progress=lambda *report: calls.append(report),
     )  # fmt: skip
-    assert calls == [(3, 5), (5, 5)]
+    assert calls == [("running the network", 3, 5), ("running the network", 5, 5)]
     assert found.name == "tiny"
     parameters = found.provenance.parameters
     assert parameters["drawn"] == "sample"

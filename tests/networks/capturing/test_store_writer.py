@@ -187,7 +187,7 @@ def test_goes_on_where_it_stopped(tmp_path, after):
     wanted = ds.capture(Network(), (X, Y), batch_size=6)
     told = []
     found = ds.capture(
-        network, (X, Y), batch_size=6, out=out, progress=lambda *done: told.append(done)
+        network, (X, Y), batch_size=6, out=out, progress=lambda step, *done: told.append(done)
     )
     same(found, wanted)
     assert network.passes == 4 - after

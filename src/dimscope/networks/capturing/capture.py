@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from torch import nn
@@ -15,78 +14,49 @@ from torch import nn
 from dimscope.activations.activations import Activations
 from dimscope.activations.store import Folder, need_zarr, open_store
 from dimscope.arrays.memory import budget_from
+from dimscope.arrays.threads import Progress
 from dimscope.errors import BadSource
+from dimscope.files import TemporaryFolder, free_disk
 from dimscope.networks.capturing.batches import Batch
-from dimscope.networks.capturing.columns import Readout
+from dimscope.networks.capturing.options import (
+    CaptureKeywords,
+    CaptureOptions,
+    Layers,
+    takes_capture_options,
+)
 from dimscope.networks.capturing.plan import Plan
 from dimscope.networks.capturing.ranks import Follower, Leader, Ranks, joined
 from dimscope.networks.capturing.recording import failures_of
 from dimscope.networks.capturing.session import Session
-from dimscope.networks.capturing.store_writer import Temporary, Writer
-from dimscope.networks.layers import Layers
+from dimscope.networks.capturing.store_writer import Writer
 
-__all__ = ["capture", "captured", "plan"]
+__all__ = ["capture", "capture_groups", "plan"]
 
 
+@takes_capture_options
 def capture(
     model: nn.Module,
     batches: Any,
     layers: Layers = "checkpoints",
     *,
-    readout: str | Readout = "flatten",
-    forward: Callable[[nn.Module, Any], Any] | None = None,
-    n_points: int | None = None,
-    per_class: int | None = None,
-    seed: int = 0,
-    batch_size: int = 32,
-    name: str | None = None,
-    memory: int | str | None = None,
-    out: str | os.PathLike[str] | None = None,
-    progress: Callable[[int, int | None], object] | None = None,
+    progress: Progress | None = None,
     on_plan: Callable[[Plan], object] | None = None,
+    **options: Unpack[CaptureKeywords],
 ) -> Activations:
     """Run a network over the data, once, and return the points of its layers.
 
     Parameters
     ----------
     model : torch.nn.Module
-        The network. It runs in eval mode and is left as it was found.
+        The network. It runs in eval mode; its own mode is restored at the end.
     batches : tensor, array, (array, labels), Dataset, DataLoader, iterable of batches, or path
         The stimuli. A batch is a tensor, (inputs, labels) or a dict of tensors. A path is an
         image folder with one folder for each class, or a ``.npy`` file.
-    layers : str, sequence of str, or callable
-        ``"checkpoints"`` (the input, poolings, linear layers after their activation, blocks
-        or stages, the output), ``"all"``, ``"last_hidden"``, names, patterns such as
-        ``"layer*"``, or a function of a :class:`~dimscope.Layer`. A linear layer
-        that is asked for by its name is returned as the module returned it, before any
-        activation; as a checkpoint it comes after the activation that follows.
-    readout : {"flatten", "mean", "first", "last"} or callable
-        How a tensor becomes points, see :func:`~dimscope.networks.capturing.columns.as_readout`.
-    forward : callable, optional
-        ``forward(model, inputs) -> output``, for networks that are not called as
-        ``model(inputs)`` (``model(**inputs)`` for a dict).
-    n_points, per_class : int, optional
-        How many stimuli in all, or of each class: drawn with the seed from what can be
-        indexed, the first ones of what can only be iterated.
-    seed : int
-        Of the draw, and of the network should it use random numbers.
-    batch_size : int
-        For data that do not come in batches.
-    name : str, optional
-        Name of the network; its class by default.
-    memory : int or str, optional
-        How many bytes the captured layers may take in memory, also as ``"4GB"``; half of
-        what is free by default. Layers that take more go to a store on disk: ``out``, or a
-        temporary one (in ``TMPDIR``) that goes with the activations.
-    out : path or URL, optional
-        Write the layers to this store, batch by batch, whether they fit in memory or not.
-        A capture that was stopped, even by ``kill -9``, goes on after its last whole batch;
-        no batch that is written runs through the network again. A complete store of
-        the same capture is returned as it is. Under ``torchrun``, or in a process group, all
-        ranks write to it, each its share of the batches.
+    **options
+        The fields of CaptureOptions.
     progress : callable, optional
-        ``progress(done, total)``, called after every batch; ``total`` may be None. On many
-        ranks these are the rows of the rank's share.
+        ``progress(step, done, total)``, called after every batch with the number of rows;
+        ``total`` may be None. On many ranks these are the rows of the rank's share.
     on_plan : callable, optional
         Called after the first batch with the :class:`~dimscope.Plan`, on rank 0.
 
@@ -128,35 +98,43 @@ def capture(
     >>> [(layer.name, layer.role, layer.depth) for layer in activations.layers]
     [('input', 'input', 0), ('0', 'last_hidden', 1), ('output', 'output', 2)]
     """
-    with joined(out) as ranks:
+    return _capture(model, batches, CaptureOptions(layers, **options), progress, on_plan)
+
+
+def _capture(
+    model: nn.Module,
+    batches: Any,
+    options: CaptureOptions,
+    progress: Progress | None,
+    on_plan: Callable[[Plan], object] | None,
+) -> Activations:
+    with joined(options.out) as ranks:
         with ranks.together():
-            session = Session(
-                model, batches, layers, readout=readout, forward=forward, n_points=n_points,
-                per_class=per_class, seed=seed, batch_size=batch_size, name=name,
-            )  # fmt: skip
-            keeper = Keeper(session, budget_from(memory), on_plan, progress)
-            if out is not None:
+            session = Session(model, batches, options)
+            keeper = Keeper(session, budget_from(options.memory), on_plan, progress)
+            if options.out is not None:
                 ranks.check(session.stream)
-                folder, identity, parts = Folder(out), session.identity(), session.stream.parts
+                folder, identity = Folder(options.out), session.identity()
+                parts = session.stream.parts
                 if ranks.size == 1:
                     keeper.open(Writer(folder, identity, session.stream.n_points))
                 elif ranks.rank == 0:
                     keeper.open(Leader(folder, identity, parts, ranks.size))
-                    keeper.run(ranks, stop=1)  # the others go on from its choice of layers
+                    keeper.run(ranks, stop=1)  # the other ranks start from its choice of layers
         with ranks.together(), ranks.stopping():
             if ranks.rank:
                 keeper.open(Follower(folder, identity, parts, ranks.rank))
             keeper.run(ranks)
         with ranks.together():
-            found = None if ranks.rank else keeper.result()
-        return open_store(folder.url) if found is None else found
+            activations = None if ranks.rank else keeper.result()
+        return open_store(folder.url) if activations is None else activations
 
 
 class Keeper:
-    """Where the points go, in memory or to a store: decided after the first batch.
+    """Keep the points in memory or in a store, as decided after the first batch.
 
-    Without a known number of points they stay in memory as long as they fit. With
-    ``repeats`` only the first of the groups of layers is kept of what fits in neither.
+    Points of unknown number stay in memory as long as they fit. With ``in_passes``, of layers
+    that fit in neither place only the first group is kept; else they need the store.
     """
 
     def __init__(
@@ -164,16 +142,17 @@ class Keeper:
         session: Session,
         budget: int,
         on_plan: Callable[[Plan], object] | None,
-        progress: Callable[[int, int | None], object] | None,
+        progress: Progress | None,
         *,
-        repeats: bool = False,
+        in_passes: bool = False,
     ) -> None:
         self.writer: Writer | None = None
         self.complete: Activations | None = None
         self.done = 0
         self._session, self._recorder = session, session.recorder
         self._budget, self._on_plan, self._progress = budget, on_plan, progress
-        self._repeats = repeats
+        self._in_passes = in_passes
+        self._step = "running the network"
         self._labels: list[np.ndarray[Any, Any] | None] = []
 
     def open(self, writer: Writer) -> None:
@@ -200,7 +179,7 @@ class Keeper:
                 self._session.run(batch)
                 self._keep(batch, time.perf_counter() - start, ranks.size)
                 if self._progress is not None:
-                    self._progress(self.done - first, total)
+                    self._progress(self._step, self.done - first, total)
                 if ranks.stopped:
                     break
 
@@ -210,10 +189,10 @@ class Keeper:
         self._labels.append(batch.labels)
         if self._recorder.n_batches == 1:
             plan = self._session.plan(
-                self._budget, batch.n_rows, seconds / size, out=self.writer is not None
+                self._budget, batch.n_rows, seconds / size, to_store=self.writer is not None
             )
             self._tell(plan)
-            if plan.how == "passes" and self._repeats:
+            if plan.how == "passes" and self._in_passes:
                 self._recorder.keep(plan.groups[0])
             elif plan.how != "memory":
                 self._start(batch.n_rows)
@@ -232,6 +211,8 @@ class Keeper:
         return self._session.stream.n_points is None and next_bytes > self._budget
 
     def _tell(self, plan: Plan) -> None:
+        if plan.how != "memory":
+            self._step = f"running the network, {plan.where}"
         if self._on_plan is not None:
             self._on_plan(plan)
 
@@ -246,8 +227,16 @@ class Keeper:
                     f"the layers take {n_bytes / 1e9:.3g} GB, more than the budget of "
                     f"{self._budget / 1e9:.3g} GB, and {error}; or raise the budget, memory"
                 ) from error
-            place = Temporary(n_bytes)
-            self.writer = Writer(Folder(place.path), {}, n_points, place)
+            temporary = TemporaryFolder(".zarr")
+            free = free_disk()
+            if n_bytes > free:
+                raise BadSource(
+                    f"the layers take {n_bytes / 1e9:.1f} GB on disk, but "
+                    f"{temporary.path.parent} has {free / 1e9:.1f} GB left; give another folder "
+                    "as out, fewer points or layers, or readout='mean'; dimscope.profile "
+                    "measures them in several passes"
+                )
+            self.writer = Writer(Folder(temporary.path), {}, n_points, temporary)
         self.writer.start(self._recorder, n_rows)
 
     def result(self) -> Activations:
@@ -262,11 +251,11 @@ class Keeper:
         failures = failures_of(chosen)
         return Activations(
             {
-                one.layer.name: one.column.finish()
-                for one in chosen
-                if one.layer.name not in failures
+                choice.layer.name: choice.column.finish()
+                for choice in chosen
+                if choice.layer.name not in failures
             },
-            tuple(one.described() for one in chosen),
+            tuple(choice.described() for choice in chosen),
             _joined(self._labels),
             names,
             failures,
@@ -276,69 +265,66 @@ class Keeper:
 
 
 def _joined(labels: list[np.ndarray[Any, Any] | None]) -> np.ndarray[Any, Any] | None:
-    known = [one for one in labels if one is not None]
-    if not known or len(known) < len(labels) or len({one.dtype.kind == "U" for one in known}) > 1:
+    parts = [part for part in labels if part is not None]
+    if not parts or len(parts) < len(labels) or len({part.dtype.kind == "U" for part in parts}) > 1:
         return None  # words in one batch and numbers in another name no classes
-    return np.concatenate(known)
+    return np.concatenate(parts)
 
 
-def captured(
+def capture_groups(
     model: nn.Module,
     batches: Any,
-    layers: Layers = "checkpoints",
+    options: CaptureOptions,
     *,
-    memory: int | str | None = None,
-    out: Any = None,
-    progress: Callable[[int, int | None], object] | None = None,
+    progress: Progress | None = None,
     on_plan: Callable[[Plan], object] | None = None,
-    **options: Any,
 ) -> Iterator[Activations]:
     """Yield all layers at once or, where they fit nowhere, one group after the other.
 
     Parameters
     ----------
-    model, batches, layers, memory, out, on_plan, **options
+    model, batches, on_plan
         As for :func:`dimscope.capture`.
+    options : CaptureOptions
     progress : callable, optional
-        ``progress(done, total)``; rows of all passes together.
+        As for :func:`dimscope.capture`; counts the rows of all passes together.
 
     Yields
     ------
     Activations
-        Of some layers, then of others, until all had their turn. The rows are the same in
+        Those of one group of layers, until all groups are captured. The rows are the same in
         every group, and a network that draws random numbers draws the same ones again.
 
     Examples
     --------
     >>> import torch
     >>> net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
-    >>> [list(some) for some in captured(net, torch.zeros(5, 4))]
+    >>> [list(group) for group in capture_groups(net, torch.zeros(5, 4), CaptureOptions())]
     [['input', '0', 'output']]
     """
-    if out is not None:
-        yield capture(
-            model, batches, layers, memory=memory, out=out, progress=progress,
-            on_plan=on_plan, **options,
-        )  # fmt: skip
+    if options.out is not None:
+        yield _capture(model, batches, options, progress, on_plan)
         return
-    budget = budget_from(memory)
+    budget = budget_from(options.memory)
     plans: list[Plan] = []
 
-    def told(plan: Plan) -> None:
+    def note(plan: Plan) -> None:
         plans.append(plan)
         if on_plan is not None:
             on_plan(plan)
 
     def run(number: int, only: tuple[str, ...] | None = None) -> Activations:
-        def ran(rows: int, total: int | None) -> None:
-            if progress is not None and total is None:
-                progress(rows, None)
-            elif progress is not None and total is not None:
-                progress(rows + number * total, total * plans[0].passes)
+        def report(step: str, done: float, total: float | None) -> None:
+            if progress is None:
+                return
+            if total is None:
+                progress(step, done, None)
+            else:
+                progress(step, done + number * total, total * plans[0].passes)
 
-        session = Session(model, batches, layers, only=only, **options)
-        first = only is None
-        keeper = Keeper(session, budget, told if first else None, ran, repeats=first)
+        session = Session(model, batches, options, only)
+        is_first = only is None
+        keeper = Keeper(session, budget, note if is_first else None, report, in_passes=True)
         keeper.run(Ranks())
         return keeper.result()
 
@@ -347,32 +333,24 @@ def captured(
         yield run(number, group)
 
 
+@takes_capture_options
 def plan(
     model: nn.Module,
     batches: Any,
     layers: Layers = "checkpoints",
-    *,
-    readout: str | Readout = "flatten",
-    forward: Callable[[nn.Module, Any], Any] | None = None,
-    n_points: int | None = None,
-    per_class: int | None = None,
-    seed: int = 0,
-    batch_size: int = 32,
-    name: str | None = None,
-    memory: int | str | None = None,
-    out: str | os.PathLike[str] | None = None,
+    **options: Unpack[CaptureKeywords],
 ) -> Plan:
-    """Say what :func:`dimscope.capture` would take, called in the same way.
+    """Plan a capture: how many bytes and seconds :func:`dimscope.capture` would take.
 
-    The first batch runs, and nothing is written; of an iterator that can be read
-    once, it is used up.
+    The first batch runs, and nothing is written. An iterator that can be read only once has
+    lost its first batch afterwards.
 
     Parameters
     ----------
-    model, batches, layers, readout, forward, n_points, per_class, seed, batch_size, name
+    model, batches
         As for :func:`dimscope.capture`.
-    memory, out
-        As for :func:`dimscope.capture`.
+    **options
+        The fields of CaptureOptions.
 
     Returns
     -------
@@ -390,18 +368,15 @@ def plan(
     --------
     >>> import torch
     >>> net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
-    >>> found = plan(net, torch.zeros(500, 4), memory="10 kB")
-    >>> found.bytes, found.passes, found.how  # 500 points of 4 + 3 + 2 numbers of 4 bytes
+    >>> needs = plan(net, torch.zeros(500, 4), memory="10 kB")
+    >>> needs.bytes, needs.passes, needs.how  # 500 points of 4 + 3 + 2 numbers of 4 bytes
     (18000, 1, 'store')
     """
-    session = Session(
-        model, batches, layers, readout=readout, forward=forward, n_points=n_points,
-        per_class=per_class, seed=seed, batch_size=batch_size, name=name,
-    )  # fmt: skip
-    budget = budget_from(memory)
+    session = Session(model, batches, CaptureOptions(layers, **options))
+    budget = budget_from(session.options.memory)
     with session.ready():
         batch = session.stream.first()
         start = time.perf_counter()
         session.run(batch)
         seconds = time.perf_counter() - start
-    return session.plan(budget, batch.n_rows, seconds, out=out is not None)
+    return session.plan(budget, batch.n_rows, seconds, to_store=session.options.out is not None)

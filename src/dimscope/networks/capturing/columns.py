@@ -11,12 +11,10 @@ import torch
 from torch import Tensor
 
 from dimscope.arrays.memory import advise_huge, own_pages
-from dimscope.errors import BadPoints, BadSource
+from dimscope.errors import BadPoints
+from dimscope.networks.capturing.options import Readout, ReadoutName
 
-__all__ = ["READOUTS", "Column", "Readout", "Sink", "UncapturableError", "as_readout"]
-
-
-Readout = Callable[[Tensor], Tensor]
+__all__ = ["READOUTS", "Column", "Sink", "UncapturableError", "as_readout"]
 
 
 def _flatten(tensor: Tensor) -> Tensor:
@@ -37,7 +35,7 @@ def _last(tensor: Tensor) -> Tensor:
     return tensor[:, -1] if tensor.ndim == 3 else tensor
 
 
-READOUTS: dict[str, Readout] = {
+READOUTS: dict[ReadoutName, Readout] = {
     "flatten": _flatten,
     "mean": _mean,
     "first": _first,
@@ -45,32 +43,9 @@ READOUTS: dict[str, Readout] = {
 }
 
 
-def as_readout(readout: str | Readout) -> Readout:
-    """Return the function that a readout names.
-
-    Parameters
-    ----------
-    readout : {"flatten", "mean", "first", "last"} or callable
-        ``"flatten"`` takes every unit; ``"mean"`` averages over the places of a feature map
-        or over the tokens of a sequence; ``"first"`` and ``"last"`` take one token. Where a word
-        does not apply (a plain vector, a map without tokens) the tensor is flattened. What
-        an axis means is told by their number alone: three are (points, tokens, channels), more are
-        (points, channels, places...). For others, such as the (points, channels, places) of a
-        one-dimensional convolution or maps whose channels come last, give a callable, which
-        takes a tensor and returns one of shape (n_points, n_features):
-        ``lambda t: t.mean(dim=2)``.
-
-    Raises
-    ------
-    BadSource
-        If the name is unknown.
-    """
-    if callable(readout):
-        return readout
-    if readout not in READOUTS:
-        names = ", ".join(map(repr, READOUTS))
-        raise BadSource(f"readout {readout!r} is unknown; use {names} or a function of a tensor")
-    return READOUTS[readout]
+def as_readout(readout: ReadoutName | Readout) -> Readout:
+    """Return the function that a readout names."""
+    return readout if callable(readout) else READOUTS[readout]
 
 
 Sink = Callable[[int, np.ndarray[Any, Any]], None]

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from torch.utils.data import (
 from dimscope.errors import BadPoints, BadSource
 from dimscope.files import open_array
 from dimscope.networks.capturing.batches import Batch, as_batch, as_labels, as_tensor
+from dimscope.networks.capturing.options import CaptureOptions
 
 __all__ = ["Stream", "draw", "image_folder", "labels_of", "open_batches", "open_data"]
 
@@ -215,6 +216,8 @@ def image_folder(path: str | os.PathLike[str], size: int = 224) -> Any:
 
 _Rows = np.ndarray[Any, Any]
 
+Drawn = Literal["all", "sample", "first"]
+
 
 @dataclass
 class Stream:
@@ -239,7 +242,7 @@ class Stream:
 
     batches: Iterable[Batch]
     n_points: int | None
-    drawn: str
+    drawn: Drawn
     class_names: tuple[str, ...] | None = None
     parts: list[_Rows] = field(default_factory=list)
     fetch: Callable[[_Rows], Batch] | None = None
@@ -268,56 +271,39 @@ class Stream:
         return itertools.islice(self.batches, n_batches, None)
 
 
-def open_batches(
-    data: Any,
-    *,
-    n_points: int | None = None,
-    per_class: int | None = None,
-    seed: int = 0,
-    batch_size: int = 32,
-) -> Stream:
+def open_batches(data: Any, options: CaptureOptions) -> Stream:
     """Turn what the caller has into a stream of batches.
 
     Parameters
     ----------
     data : tensor, array, (array, labels), Dataset, DataLoader, iterable of batches, or path
         A path is a folder of images with one folder for each class, or a ``.npy`` file.
-    n_points, per_class : int, optional
-        How many rows in all, or of each class.
-    seed : int
-        Of the draw.
-    batch_size : int
-        For data that do not come in batches.
+    options : CaptureOptions
+        Of which ``n_points``, ``per_class``, ``seed`` and ``batch_size`` count.
 
     Raises
     ------
     BadSource
         If the data cannot be read.
     BadPoints
-        If there are not as many rows as asked for.
+        If there are fewer rows than asked for.
     """
-    for word, value in (("n_points", n_points), ("per_class", per_class)):
-        if value is not None and (isinstance(value, bool) or value < 1):
-            raise BadPoints(f"{word} is {value!r}; use a number of at least 1")
-    if n_points is not None and per_class is not None:
-        raise BadPoints("n_points and per_class exclude each other; give one of them")
-    if batch_size < 1:
-        raise BadPoints(f"batch_size is {batch_size}; use a number of at least 1")
+    n_points, per_class, batch_size = options.n_points, options.per_class, options.batch_size
     if isinstance(data, str | Path):
         data = open_data(Path(data))
     names = _class_names(data)
-    some = n_points is not None or per_class is not None
+    is_part = n_points is not None or per_class is not None
     source = _as_indexed(data)
     if source is None:
         batches = _limit(map(as_batch, _as_iterable(data, batch_size)), n_points, per_class)
-        return Stream(_check(batches), None, "first" if some else "all", names)
+        return Stream(_check(batches), None, "first" if is_part else "all", names)
     if source.n == 0:
         raise BadPoints("the data hold no rows; give at least three")
-    rows = draw(source.n, n_points, per_class, seed, source.labels)
+    rows = draw(source.n, n_points, per_class, options.seed, source.labels)
     parts = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
-    how = "sample" if some else "all"
+    drawn: Drawn = "sample" if is_part else "all"
     return Stream(
-        map(source.fetch, parts), len(rows), how, names, parts, source.fetch, source.is_array
+        map(source.fetch, parts), len(rows), drawn, names, parts, source.fetch, source.is_array
     )
 
 

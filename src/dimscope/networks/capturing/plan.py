@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-__all__ = ["Plan"]
+__all__ = ["Destination", "Plan"]
 
-
-_PLACES = {"memory": "in memory", "store": "on disk", "passes": "some layers at a time"}
+Destination = Literal["memory", "store", "passes"]
+_PLACES: dict[Destination, str] = {
+    "memory": "in memory",
+    "store": "on disk",
+    "passes": "some layers at a time",
+}
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Plan:
     'memory'
     """
 
-    how: str
+    how: Destination
     row_bytes: int
     n_points: int | None
     budget: int

@@ -26,6 +26,7 @@ from torch import distributed
 
 from dimscope.activations.store import (
     JOURNAL,
+    STOP_FLAG,
     Folder,
     StoredActivations,
     completed,
@@ -67,7 +68,7 @@ class Ranks:
         self.rank = 0 if group is None else distributed.get_rank()
         self.size = 1 if group is None else distributed.get_world_size()
         path = None if folder is None else folder.path
-        self._flag = None if path is None else path / ".stop.part"  # which Folder.tidy removes
+        self._flag = None if path is None else path / STOP_FLAG
 
     @property
     def device(self) -> str | None:

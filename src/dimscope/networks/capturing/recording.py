@@ -14,7 +14,8 @@ from torch import Tensor
 
 from dimscope.activations.activations import Layer
 from dimscope.errors import BadPoints, BadSource
-from dimscope.networks.capturing.columns import Column, Readout
+from dimscope.networks.capturing.columns import Column
+from dimscope.networks.capturing.options import Readout
 from dimscope.networks.layers import (
     Checkpoint,
     Checkpoints,

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cache
-from operator import index
 from typing import Any
 
 import numpy as np
@@ -21,8 +20,9 @@ from torch.nn.parameter import is_lazy
 
 from dimscope.activations.store import has_zarr
 from dimscope.errors import BadSource, DimscopeError
+from dimscope.files import free_disk
 from dimscope.networks.capturing.batches import Batch
-from dimscope.networks.capturing.columns import Readout, as_readout
+from dimscope.networks.capturing.columns import as_readout
 from dimscope.networks.capturing.data import open_batches
 from dimscope.networks.capturing.identity import (
     architecture_sha256,
@@ -30,10 +30,11 @@ from dimscope.networks.capturing.identity import (
     function_of,
     weights_sha256,
 )
+from dimscope.networks.capturing.options import CaptureOptions
 from dimscope.networks.capturing.plan import Plan
 from dimscope.networks.capturing.recording import Recorder
-from dimscope.networks.capturing.store_writer import Writer, room
-from dimscope.networks.layers import Layers, Selection
+from dimscope.networks.capturing.store_writer import Writer
+from dimscope.networks.layers import Selection
 from dimscope.networks.structure import Structure, unwrap
 from dimscope.networks.tensors import describe_tensors, main_tensor, map_tensors, tensors_in
 from dimscope.networks.tracing import Event, Tracer
@@ -258,53 +259,53 @@ def _eagerly() -> AbstractContextManager[Any]:
 
 
 class Session:
-    """One capture: the network, its data, and what is wanted of them.
+    """One capture: a network, its data and the options.
 
-    The parameters are those of :func:`dimscope.capture`, which also says what is raised, and
-    the names of the layers to keep of those that are selected.
+    Parameters
+    ----------
+    model : torch.nn.Module
+    batches : tensor, array, Dataset, iterable of batches, or path
+    options : CaptureOptions
+    only : collection of str, optional
+        Names of the layers to keep, out of those that the options select.
+
+    Raises
+    ------
+    BadSource, BadPoints
+        As :func:`dimscope.capture`.
     """
 
     def __init__(
         self,
         model: nn.Module,
         batches: Any,
-        layers: Layers = "checkpoints",
-        *,
-        readout: str | Readout = "flatten",
-        forward: Callable[[nn.Module, Any], Any] | None = None,
-        n_points: int | None = None,
-        per_class: int | None = None,
-        seed: int = 0,
-        batch_size: int = 32,
-        name: str | None = None,
+        options: CaptureOptions,
         only: Collection[str] | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise BadSource(f"model is a {type(model).__name__}; give a torch.nn.Module")
-        seed = index(seed)  # a number of NumPy is not one that JSON holds
-        per_class = None if per_class is None else index(per_class)
-        selection = Selection(layers)
-        self.readout = as_readout(readout)
-        self.stream = open_batches(
-            batches, n_points=n_points, per_class=per_class, seed=seed, batch_size=batch_size
-        )
+        selection = Selection(options.layers)
+        self.options = options
+        self.readout = as_readout(options.readout)
+        self.stream = open_batches(batches, options)
         self.network = unwrap(model)
-        self.name = name or type(self.network).__name__
+        self.name = options.name or type(self.network).__name__
         structure = Structure(self.network)
         self.recorder = Recorder(structure, selection, self.readout, self.stream.n_points, only)
         self._tracer = Tracer(structure, self.recorder.watch)
-        self.run = Run(self.network, forward, self._tracer, self.recorder, seed)
+        self.run = Run(self.network, options.forward, self._tracer, self.recorder, options.seed)
         self._asked = {
             "layers": selection.text,
-            "readout": readout if isinstance(readout, str) else _name_of(readout),
-            "forward": None if forward is None else _name_of(forward),
-            "per_class": per_class,
-            "seed": seed,
+            "readout": options.readout
+            if isinstance(options.readout, str)
+            else _name_of(options.readout),
+            "forward": None if options.forward is None else _name_of(options.forward),
+            "per_class": options.per_class,
+            "seed": options.seed,
         }
-        self._n_points = n_points
-        self._functions: dict[str, Any] = {"readout": readout, "forward": forward}
-        if callable(layers):
-            self._functions["layers"] = layers
+        self._functions: dict[str, Any] = {"readout": options.readout, "forward": options.forward}
+        if callable(options.layers):
+            self._functions["layers"] = options.layers
 
     def ready(self) -> ExitStack:
         """Evaluation mode, hooks and reused memory, until the context ends."""
@@ -326,15 +327,15 @@ class Session:
             self.run.random.branch(writer.stream)
 
     def plan(
-        self, budget: int, n_rows: int, seconds: float | None = None, *, out: bool = False
+        self, budget: int, n_rows: int, seconds: float | None = None, *, to_store: bool = False
     ) -> Plan:
-        """Plan the rest after the first batch, which had ``n_rows`` and took ``seconds``."""
+        """Plan the rest after the first batch, of ``n_rows``, which took ``seconds``."""
         total = self.stream.n_points
         if seconds is not None:
             seconds = None if total is None else seconds * -(-total // n_rows)
         return Plan.of(
-            self.recorder.row_bytes, total, budget, seconds=seconds, out=out,
-            room=room() if has_zarr() else 0, widths=self.recorder.widths,
+            self.recorder.row_bytes, total, budget, seconds=seconds, out=to_store,
+            room=free_disk() if has_zarr() else 0, widths=self.recorder.widths,
         )  # fmt: skip
 
     def provenance(self, n_points: int) -> Provenance:
@@ -361,7 +362,7 @@ class Session:
         identity = {
             **self._asked,
             **functions,
-            "n_points": self._n_points,
+            "n_points": self.options.n_points,
             "weights": weights_sha256(self.network),
             "architecture": architecture_sha256(self.network),
             "batch size": first.n_rows,

@@ -9,11 +9,7 @@ never disturbed.
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
-import weakref
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,46 +29,13 @@ from dimscope.activations.store import (
     opened,
 )
 from dimscope.errors import BadSource
-from dimscope.networks.capturing.columns import Column, Readout
+from dimscope.networks.capturing.columns import Column
 from dimscope.networks.capturing.identity import differing
+from dimscope.networks.capturing.options import Readout
 from dimscope.networks.capturing.recording import Chosen, Recorder, failures_of
 from dimscope.provenance import Provenance
 
-__all__ = ["Temporary", "Writer", "add_labels", "room"]
-
-
-def room() -> int:
-    """Bytes that are free where temporary files go; none if they can go nowhere."""
-    try:
-        return shutil.disk_usage(tempfile.gettempdir()).free
-    except OSError:
-        return 0
-
-
-class Temporary:
-    """A folder that goes when nothing refers to it any more, or the program ends.
-
-    Parameters
-    ----------
-    n_bytes : int
-        What is to be put there.
-
-    Raises
-    ------
-    BadSource
-        If the disk has not that much room.
-    """
-
-    def __init__(self, n_bytes: int) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="dimscope-", suffix=".zarr"))
-        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
-        free = room()
-        if n_bytes > free:
-            raise BadSource(
-                f"the layers take {n_bytes / 1e9:.1f} GB on disk, but {self.path.parent} has "
-                f"{free / 1e9:.1f} GB left; give another folder as out, fewer points or layers, "
-                "or readout='mean'; dimscope.profile measures them in several passes"
-            )
+__all__ = ["Writer", "add_labels"]
 
 
 _CHUNK = 1 << 16

@@ -1,0 +1,254 @@
+"""Options of a capture: one value behind ``capture``, ``plan``, ``profile`` and the command line.
+
+An option is added here and nowhere else: as a field of :class:`CaptureOptions`, with its
+documentation and its check, and as a key of :class:`CaptureKeywords`, its type for callers. The
+verbs take it from there. This file loads no torch, so that measuring activations needs none.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from operator import index
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypedDict, TypeVar, get_args
+
+from dimscope.activations.activations import Layer
+from dimscope.arrays.memory import as_bytes
+from dimscope.errors import BadPoints, BadSource
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = [
+    "CaptureKeywords",
+    "CaptureOptions",
+    "Layers",
+    "ProfileKeywords",
+    "Readout",
+    "ReadoutName",
+    "takes_capture_options",
+]
+
+Layers = str | Sequence[str] | Callable[[Layer], bool]
+"""Which layers to capture: one of the kinds, names, patterns, or a function of a Layer."""
+
+ReadoutName = Literal["flatten", "mean", "first", "last"]
+Readout = Callable[["Tensor"], "Tensor"]
+Forward = Callable[["nn.Module", Any], Any]
+
+
+@dataclass(frozen=True)
+class CaptureOptions:
+    """How a network is captured.
+
+    Parameters
+    ----------
+    layers : str, sequence of str, or callable
+        ``"checkpoints"`` (the input, poolings, linear layers after their activation, blocks
+        or stages, the output), ``"all"``, ``"last_hidden"``, names, patterns such as
+        ``"layer*"``, or a function of a :class:`~dimscope.Layer` that returns True or False.
+        A linear layer selected by its name is captured as the module returned it, before any
+        activation; as a checkpoint it is captured after the activation that follows.
+    readout : {"flatten", "mean", "first", "last"} or callable
+        How a tensor becomes points. ``"flatten"`` takes every unit; ``"mean"`` averages over
+        the positions of a feature map or over the tokens of a sequence; ``"first"`` and
+        ``"last"`` take one token. A tensor to which the readout does not apply (a plain
+        vector, a feature map without tokens) is flattened. The number of axes alone decides
+        what they mean: three are (points, tokens, channels), more are
+        (points, channels, positions...). For other tensors, such as the (points, channels,
+        positions) of a one-dimensional convolution, give a callable that takes a tensor and
+        returns one of shape (n_points, n_features): ``lambda t: t.mean(dim=2)``.
+    forward : callable, optional
+        ``forward(model, inputs) -> output``, for networks that are not called as
+        ``model(inputs)`` (or ``model(**inputs)`` for a dict).
+    n_points, per_class : int, optional
+        How many stimuli to use, in all or of each class. They are drawn with the seed from
+        data that can be indexed; of data that can only be iterated the first ones are used.
+    seed : int
+        Seed of the draw, and of the network if it uses random numbers.
+    batch_size : int
+        Number of stimuli in a batch, for data that do not come in batches.
+    name : str, optional
+        Name of the network; its class by default.
+    memory : int or str, optional
+        How many bytes the captured layers may take in memory, also as ``"4GB"``; half of
+        the free memory by default. Layers that take more go to a store on disk: ``out``, or a
+        temporary one (in ``TMPDIR``) that is deleted with the activations.
+    out : path or URL, optional
+        Write the layers to this store, batch by batch, whether they fit in memory or not.
+        An interrupted capture, even one ended by ``kill -9``, resumes after its last complete
+        batch; no batch that is written runs through the network again. A complete store of
+        the same capture is returned as it is. Under ``torchrun``, or in a process group, all
+        ranks write to it, each its share of the batches.
+
+    Raises
+    ------
+    BadSource
+        If ``layers`` or ``readout`` is not one of these.
+    BadPoints
+        If a number is too small, or ``n_points`` and ``per_class`` are both given.
+    ValueError
+        If ``memory`` is not a size.
+
+    Examples
+    --------
+    >>> CaptureOptions(["fc1", "fc2"], memory="4GB").memory
+    4000000000
+    """
+
+    layers: Layers = "checkpoints"
+    readout: ReadoutName | Readout = "flatten"
+    forward: Forward | None = None
+    n_points: int | None = None
+    per_class: int | None = None
+    seed: int = 0
+    batch_size: int = 32
+    name: str | None = None
+    memory: int | str | None = None
+    out: str | os.PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        self._set("layers", _check_layers(self.layers))
+        if not callable(self.readout) and self.readout not in get_args(ReadoutName):
+            names = ", ".join(map(repr, get_args(ReadoutName)))
+            raise BadSource(
+                f"readout {self.readout!r} is unknown; use {names} or a function of a tensor"
+            )
+        for option in ("n_points", "per_class"):
+            value = getattr(self, option)
+            if value is not None and (isinstance(value, bool) or value < 1):
+                raise BadPoints(f"{option} is {value!r}; use a number of at least 1")
+        if self.n_points is not None and self.per_class is not None:
+            raise BadPoints("n_points and per_class exclude each other; give one of them")
+        if self.batch_size < 1:
+            raise BadPoints(f"batch_size is {self.batch_size}; use a number of at least 1")
+        for option in ("n_points", "per_class", "seed", "batch_size"):
+            value = getattr(self, option)
+            if value is not None:
+                self._set(option, index(value))  # JSON does not hold the integers of NumPy
+        if self.memory is not None:
+            self._set("memory", as_bytes(self.memory))
+
+    def _set(self, option: str, value: Any) -> None:
+        object.__setattr__(self, option, value)
+
+
+def _check_layers(layers: Any) -> Any:
+    """Return ``layers``, a sequence as a tuple.
+
+    Raises
+    ------
+    BadSource
+        If it is neither text, nor a sequence of texts, nor a function; or if it is empty.
+    """
+    if callable(layers) or isinstance(layers, str):
+        return layers
+    names = tuple(layers) if isinstance(layers, Iterable) else (None,)
+    if not all(isinstance(name, str) for name in names):
+        raise BadSource(
+            f"layers is {layers!r}; use 'checkpoints', 'all', 'last_hidden', names, "
+            "patterns such as 'layer*', or a function of a Layer"
+        )
+    if not names:
+        raise BadSource("layers is empty; name at least one layer, or use 'checkpoints'")
+    return names
+
+
+class CaptureKeywords(TypedDict, total=False):
+    """Keywords of the verbs that take ``layers`` by position: all other options."""
+
+    readout: ReadoutName | Readout
+    forward: Forward | None
+    n_points: int | None
+    per_class: int | None
+    seed: int
+    batch_size: int
+    name: str | None
+    memory: int | str | None
+    out: str | os.PathLike[str] | None
+
+
+class ProfileKeywords(CaptureKeywords, total=False):
+    """Keywords of the verbs that take every option by its name."""
+
+    layers: Layers
+
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+
+def takes_capture_options(
+    verb: Callable[_Arguments, _Result],
+) -> Callable[_Arguments, _Result]:
+    """Decorate a verb whose ``**options`` are those of a capture.
+
+    Its signature and its documentation then list every option, and a keyword that is none
+    raises a TypeError with the closest names.
+
+    Examples
+    --------
+    >>> @takes_capture_options
+    ... def count(model, **options):
+    ...     return len(options)
+    >>> count("net", seed=1, batch_size=8)
+    2
+    >>> count("net", bach_size=8)
+    Traceback (most recent call last):
+    TypeError: count has no parameter 'bach_size'; did you mean batch_size
+    """
+    signature = inspect.signature(verb)
+    parameters = {
+        name: parameter
+        for name, parameter in signature.parameters.items()
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    }
+    added = {
+        field.name: inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=field.type,
+        )
+        for field in fields(CaptureOptions)
+        if field.name not in parameters
+    }
+    parameters |= added
+
+    @functools.wraps(verb)
+    def checked(*arguments: _Arguments.args, **keywords: _Arguments.kwargs) -> _Result:
+        for keyword in keywords:
+            if keyword not in parameters:
+                raise TypeError(f"{verb.__name__} has no parameter {_hint(keyword, parameters)}")
+        return verb(*arguments, **keywords)
+
+    checked.__signature__ = signature.replace(parameters=[*parameters.values()])  # type: ignore[attr-defined]
+    checked.__doc__ = _with_parameters(verb.__doc__ or "")
+    return checked
+
+
+def _hint(keyword: str, parameters: Iterable[str]) -> str:
+    if keyword in ("labels", "targets", "y"):
+        return f"{keyword!r}; labels go with the data: batches=(inputs, labels)"
+    near = difflib.get_close_matches(keyword, [*parameters], cutoff=0.4)
+    return f"{keyword!r}" + (f"; did you mean {' or '.join(near)}" if near else "")
+
+
+def _with_parameters(doc: str) -> str:
+    """Replace the entry ``**options`` of a docstring by the entries of CaptureOptions."""
+    listed = re.search(
+        r"Parameters\n-+\n(.*?)\n\nRaises", inspect.cleandoc(CaptureOptions.__doc__ or ""), re.S
+    )
+    if listed is None:  # docstrings were stripped, python -OO
+        return doc
+    return re.sub(
+        r"^\*\*options\n(?:    .*\n)*",
+        lambda _: f"{listed[1]}\n",
+        inspect.cleandoc(doc),
+        flags=re.M,
+    )

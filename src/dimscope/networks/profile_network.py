@@ -1,0 +1,121 @@
+"""The verb ``profile``: from a network, activations or a store to a Profile.
+
+Torch is loaded only if the source is a network.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Unpack
+
+from dimscope.activations.activations import Activations
+from dimscope.activations.store import open_store
+from dimscope.arrays.threads import Progress
+from dimscope.networks.capturing.options import (
+    CaptureOptions,
+    ProfileKeywords,
+    takes_capture_options,
+)
+from dimscope.networks.capturing.plan import Plan
+from dimscope.profiles.layerwise import measure_layers
+from dimscope.profiles.profile import Profile
+
+if TYPE_CHECKING:
+    from dimscope.estimators.measure import Estimators
+    from dimscope.neighbors.engines import Engine
+
+__all__ = ["profile"]
+
+
+@takes_capture_options
+def profile(
+    source: Any,
+    batches: Any = None,
+    estimators: Estimators | None = None,
+    *,
+    by_class: bool = False,
+    engine: Engine | None = None,
+    progress: Progress | None = None,
+    on_plan: Callable[[Plan], object] | None = None,
+    **options: Unpack[ProfileKeywords],
+) -> Profile:
+    """Measure the dimension of every layer of a network.
+
+    Parameters
+    ----------
+    source : torch.nn.Module, Activations, or path of a store
+        A network, or activations already captured.
+    batches : tensor, Dataset, DataLoader, iterable of batches, or path
+        What the network is shown; not given with activations.
+    estimators : estimator, list of estimators, or dict of name -> estimator
+        :class:`~dimscope.TwoNN` by default.
+    by_class : bool
+        One profile for each class, with their mean and standard deviation.
+    engine : Engine, optional
+        How neighbours are searched; exact by default.
+    progress : callable, optional
+        ``progress(step, done, total)``; ``total`` may be None.
+    on_plan : callable, optional
+        Called after the first batch with the :class:`~dimscope.Plan`.
+    **options
+        The fields of CaptureOptions.
+
+    Returns
+    -------
+    Profile
+
+    Raises
+    ------
+    BadSource, BadPoints
+        If the data cannot be read, or no layer of that name exists.
+
+    Notes
+    -----
+    The network runs once over the data, in evaluation mode, whatever the number of layers.
+    Layers that exceed the budget ``memory`` are written to disk, and measured layer by layer
+    or, where a layer does not fit, block by block. If the disk has no room for them either, the
+    network runs several times, each time for as many layers as fit.
+
+    Activations take ``name`` and ``memory``; the other options are those of a capture.
+
+    Examples
+    --------
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 50), torch.nn.ReLU(), torch.nn.Linear(50, 9))
+    >>> p = profile(net, torch.rand(1000, 2), name="net")
+    >>> list(p), [round(float(e)) for e in p.values()]
+    (['input', '0', 'output'], [2, 2, 2])
+    """
+    if isinstance(source, str | os.PathLike):
+        source = open_store(source)
+    name = options.get("name")
+    if isinstance(source, Activations):
+        if batches is not None or set(options) - {"name", "memory"}:
+            raise TypeError("activations are captured already: give no batches or capture options")
+        groups: Iterable[Activations] = [source]
+        memory = options.get("memory")
+    else:
+        from dimscope.networks.capturing.capture import capture_groups
+
+        capture_options = CaptureOptions(**options)
+        memory = capture_options.memory
+        groups = capture_groups(
+            source, batches, capture_options, progress=progress, on_plan=on_plan
+        )
+    profiles = []
+    for activations in groups:
+        profiles.append(
+            measure_layers(
+                activations,
+                estimators,
+                by_class=by_class,
+                engine=engine,
+                name=name,
+                memory=memory,
+                progress=progress,
+            )
+        )
+        del activations  # before the next group is captured
+    return Profile.joined(profiles)
