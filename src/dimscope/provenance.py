@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from dimscope.values import by_value, from_plain, to_plain
+
 __all__ = ["Provenance", "versions"]
 
 
@@ -40,6 +42,7 @@ def versions(*distributions: str) -> dict[str, str]:
     return found
 
 
+@by_value
 @dataclass(frozen=True)
 class Provenance:
     """How one value was made.
@@ -68,20 +71,11 @@ class Provenance:
     inputs: tuple[Provenance, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries and lists, ready for JSON."""
-        return {
-            "step": self.step,
-            "parameters": dict(self.parameters),
-            "versions": dict(self.versions),
-            "inputs": [one.to_dict() for one in self.inputs],
-        }
+        """Convert to dictionaries and lists, ready for JSON."""
+        plain: dict[str, Any] = to_plain(self)
+        return plain
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Provenance:
-        """Inverse of :meth:`to_dict`."""
-        return cls(
-            data["step"],
-            dict(data["parameters"]),
-            dict(data["versions"]),
-            tuple(cls.from_dict(one) for one in data["inputs"]),
-        )
+        """Make a provenance from what :meth:`to_dict` gave."""
+        return from_plain(cls, data)

@@ -15,6 +15,7 @@ import numpy as np
 
 from dimscope.errors import BadPoints
 from dimscope.provenance import Provenance
+from dimscope.values import by_value
 
 __all__ = ["ROLES", "Activations", "Layer"]
 
@@ -22,6 +23,7 @@ __all__ = ["ROLES", "Activations", "Layer"]
 ROLES = ("input", "hidden", "last_hidden", "output")
 
 
+@by_value
 @dataclass(frozen=True)
 class Layer:
     """What is known of a layer apart from its points.
@@ -52,6 +54,7 @@ class Layer:
             raise ValueError(f"role of layer {self.name!r} is {self.role!r}; use one of {ROLES}")
 
 
+@by_value
 @dataclass(frozen=True)
 class Activations(Mapping[str, np.ndarray[Any, Any]]):
     """The points of every captured layer.

@@ -26,6 +26,7 @@ from dimscope.activations.chunks import Chunked, ChunkFiles, ZarrChunks
 from dimscope.errors import BadSource
 from dimscope.files import is_leftover, write_beside
 from dimscope.provenance import Provenance
+from dimscope.values import by_value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -198,7 +199,8 @@ _PLAIN = {
 }
 
 
-@dataclass(frozen=True, repr=False, eq=False)
+@by_value
+@dataclass(frozen=True, repr=False)
 class StoredActivations(Activations):
     """Activations on disk: a layer is read when it is asked for.
 
@@ -212,7 +214,7 @@ class StoredActivations(Activations):
         Where the store is.
     """
 
-    points: Mapping[str, Any] = field(default_factory=dict)
+    points: Mapping[str, Any] = field(default_factory=dict, compare=False)  # not read to compare
     path: str = ""
 
     def __getitem__(self, name: str) -> NDArray[Any]:

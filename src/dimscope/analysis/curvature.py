@@ -19,6 +19,7 @@ from dimscope.estimators.base import NeighborEstimator
 from dimscope.estimators.inputs import Inputs
 from dimscope.estimators.two_nn import TwoNN
 from dimscope.neighbors.engines import Engine
+from dimscope.values import by_value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,6 +86,7 @@ def surrogate(points: Any, n_points: int | None = None, *, seed: int = 0) -> NDA
     return result
 
 
+@by_value
 @dataclass(frozen=True)
 class CurvatureTest:
     """The dimension of points against that of their surrogates.

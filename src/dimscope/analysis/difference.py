@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from dimscope.errors import BadPoints
 from dimscope.estimators.estimates import Estimate
 from dimscope.estimators.uncertainty import covariance, quantile
+from dimscope.values import by_value
 
 __all__ = ["Difference", "difference"]
 
 
+@by_value
 @dataclass(frozen=True)
 class Difference:
     """The difference of two dimensions measured on the same stimuli.

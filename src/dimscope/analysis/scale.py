@@ -24,6 +24,7 @@ from dimscope.estimators.gride import Gride
 from dimscope.estimators.two_nn import TwoNN
 from dimscope.neighbors import Neighbors, neighbors_of
 from dimscope.provenance import Provenance, versions
+from dimscope.values import by_value, to_plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +39,7 @@ __all__ = ["Plateau", "ScaleCurve", "ScalePoint", "rank_curve", "scale_curve"]
 _NARROWEST = 4  # a plateau spans at least this factor in points or ranks
 
 
+@by_value
 @dataclass(frozen=True)
 class ScalePoint:
     """The dimension at one scale.
@@ -69,6 +71,7 @@ class ScalePoint:
     std_error: float
 
 
+@by_value
 @dataclass(frozen=True)
 class Plateau:
     """A range of scales over which the dimension stays the same.
@@ -89,6 +92,7 @@ class Plateau:
     spread: float
 
 
+@by_value
 @dataclass(frozen=True)
 class ScaleCurve:
     """The dimension against scale, smallest scale first.
@@ -168,21 +172,22 @@ class ScaleCurve:
         """A tidy table, one row a scale."""
         import pandas as pd
 
-        return pd.DataFrame(
-            [
-                {
-                    "n_points": one.n_points,
-                    "n_blocks": one.n_blocks,
-                    "rank_near": one.ranks[0],
-                    "rank_far": one.ranks[1],
-                    "distance": one.distance,
-                    "dimension": one.dimension,
-                    "std": one.std,
-                    "std_error": one.std_error,
-                }
-                for one in self.points
-            ]
-        )
+        return pd.DataFrame(self._rows())
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "n_points": point.n_points,
+                "n_blocks": point.n_blocks,
+                "rank_near": point.ranks[0],
+                "rank_far": point.ranks[1],
+                "distance": point.distance,
+                "dimension": point.dimension,
+                "std": point.std,
+                "std_error": point.std_error,
+            }
+            for point in self.points
+        ]
 
     def plot(self, ax: Axes | None = None, **style: Any) -> Axes:
         """Draw it; see :func:`dimscope.plotting.plot_scale`."""
@@ -192,15 +197,17 @@ class ScaleCurve:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; NaN becomes None."""
-        rows = self.to_frame().to_dict("records")
         flat = self.plateau()
-        return {
-            "schema_version": 1,
-            "scales": [{str(k): None if v != v else v for k, v in row.items()} for row in rows],
-            "plateau": flat and {"dimension": flat.dimension, "spread": flat.spread},
-            "verdict": self.verdict,
-            "provenance": self.provenance.to_dict(),
-        }
+        plain: dict[str, Any] = to_plain(
+            {
+                "schema_version": 1,
+                "scales": self._rows(),
+                "plateau": flat and {"dimension": flat.dimension, "spread": flat.spread},
+                "verdict": self.verdict,
+                "provenance": self.provenance,
+            }
+        )
+        return plain
 
 
 def _width(first: ScalePoint, last: ScalePoint) -> float:

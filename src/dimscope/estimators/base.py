@@ -46,6 +46,7 @@ from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, Estimate
 from dimscope.estimators.inputs import Inputs
 from dimscope.estimators.uncertainty import Influence, dependent_pairs
 from dimscope.provenance import Provenance, versions
+from dimscope.values import by_value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -114,6 +115,7 @@ class Estimator(ABC):
         return self.measure(Inputs(points, engine, [self]))
 
 
+@by_value
 @dataclass(frozen=True)
 class Fit:
     """What an estimator found in neighbours.

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dimscope.estimators.uncertainty import interval
+from dimscope.values import by_value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Corrected", "correct"]
 
 
+@by_value
 @dataclass(frozen=True)
 class Corrected:
     """A dimension corrected for the finite number of points.

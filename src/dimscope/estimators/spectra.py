@@ -15,6 +15,7 @@ from dimscope.arrays import Points, as_points
 from dimscope.arrays.threads import spans
 from dimscope.errors import BadPoints, DegeneratePoints
 from dimscope.provenance import Provenance, versions
+from dimscope.values import by_value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,6 +32,7 @@ _LEAST = 1e-145  # factors whose squares stay well within range
 _ROUNDING = 1e-14  # a spread of less than this part of the values is rounding
 
 
+@by_value
 @dataclass(frozen=True)
 class Gap:
     """The widest gap of a spectrum, and whether it is one.
@@ -50,7 +52,8 @@ class Gap:
     p_value: float
 
 
-@dataclass(frozen=True, eq=False)
+@by_value
+@dataclass(frozen=True)
 class Spectrum:
     """Eigenvalues of a covariance matrix.
 

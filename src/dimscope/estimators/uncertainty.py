@@ -16,13 +16,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dimscope.values import by_value
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Influence", "covariance", "dependent_pairs", "interval", "quantile"]
 
 
-@dataclass(frozen=True, eq=False)
+@by_value
+@dataclass(frozen=True)
 class Influence:
     """What each point adds to an estimate, and which points depend on each other.
 

@@ -12,6 +12,7 @@ import numpy as np
 from dimscope.errors import BadPoints
 from dimscope.estimators.uncertainty import quantile
 from dimscope.profiles.profile import Profile
+from dimscope.values import by_value, to_plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "Correlation", "compare"]
 
 
+@by_value
 @dataclass(frozen=True)
 class Correlation:
     """A correlation coefficient.
@@ -65,6 +67,7 @@ class Correlation:
         return f"{self.r:.2f} ({lower:.2f} to {upper:.2f}, n = {self.n})"
 
 
+@by_value
 @dataclass(frozen=True)
 class Comparison:
     """The last hidden layer of several networks, and their scores.
@@ -91,30 +94,28 @@ class Comparison:
         """A tidy table, one row a network."""
         import pandas as pd
 
-        return pd.DataFrame(
-            {
-                "network": self.names,
-                "dimension": self.dimensions,
-                "std_error": self.std_errors,
-                "score": self.scores,
-            }
-        )
+        return pd.DataFrame(self._rows())
+
+    def _rows(self) -> list[dict[str, Any]]:
+        columns = zip(self.names, self.dimensions, self.std_errors, self.scores, strict=True)
+        return [
+            {"network": name, "dimension": dimension, "std_error": std_error, "score": score}
+            for name, dimension, std_error, score in columns
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; NaN becomes None."""
-
-        def plain(value: Any) -> Any:
-            return None if isinstance(value, float) and math.isnan(value) else value
-
-        rows = self.to_frame().to_dict("records")
-        return {
-            "networks": [{str(k): plain(v) for k, v in row.items()} for row in rows],
-            **{
-                name: {"r": plain(one.r), "p_value": plain(one.p_value),
-                       "interval": [plain(bound) for bound in one.interval]}
-                for name, one in (("pearson", self.pearson), ("spearman", self.spearman))
-            },
-        }  # fmt: skip
+        correlations = {"pearson": self.pearson, "spearman": self.spearman}
+        plain: dict[str, Any] = to_plain(
+            {
+                "networks": self._rows(),
+                **{
+                    name: {"r": value.r, "p_value": value.p_value, "interval": value.interval}
+                    for name, value in correlations.items()
+                },
+            }
+        )
+        return plain
 
     def plot(self, ax: Axes | None = None, **style: Any) -> Axes:
         """Draw it; see :func:`dimscope.plotting.plot_comparison`."""

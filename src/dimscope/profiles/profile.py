@@ -19,6 +19,7 @@ from dimscope.errors import BadSource
 from dimscope.estimators.estimates import Estimate
 from dimscope.files import write_beside
 from dimscope.provenance import Provenance
+from dimscope.values import by_value, compared_fields, from_plain, to_plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +37,7 @@ _T = TypeVar("_T")
 _ENDS = {"input": -1, "output": 1}
 
 
+@by_value
 @dataclass(frozen=True)
 class Profile(Mapping[str, Estimate]):
     """Estimates of every layer, in order of depth.
@@ -101,6 +103,10 @@ class Profile(Mapping[str, Estimate]):
             {key: _merged([one.spread[key] for one in parts]) for key in first.spread},
             first.provenance,
         )
+
+    def _content(self) -> tuple[Any, ...]:
+        # the order tells which estimator is the first, and how the table runs
+        return *compared_fields(self), self.estimators, tuple(self.classes)
 
     @property
     def estimators(self) -> tuple[str, ...]:
@@ -214,12 +220,11 @@ class Profile(Mapping[str, Estimate]):
         """Plain values for JSON."""
         layers = []
         for layer in self.layers:
-            row: dict[str, Any] = asdict(layer)
+            row: dict[str, Any] = to_plain(layer)
             for estimator, found in self.estimates.items():
                 row[estimator] = found[layer.name].to_dict()
                 if self.classes:
-                    spread = self.spread[estimator][layer.name]
-                    row[estimator]["class_std"] = spread if math.isfinite(spread) else None
+                    row[estimator]["class_std"] = to_plain(self.spread[estimator][layer.name])
             layers.append(row)
         return {
             "schema_version": SCHEMA_VERSION,
@@ -240,10 +245,7 @@ class Profile(Mapping[str, Estimate]):
                 "make it again or use a matching version"
             )
         names = data["estimators"]
-        described = tuple(
-            Layer(**{k: v for k, v in row.items() if k in Layer.__dataclass_fields__})
-            for row in data["layers"]
-        )
+        described = tuple(from_plain(Layer, row) for row in data["layers"])
         classes = {label: cls.from_dict(one) for label, one in data["classes"].items()}
         return cls(
             described,
@@ -251,7 +253,10 @@ class Profile(Mapping[str, Estimate]):
             data["name"],
             classes,
             {
-                n: {row["name"]: _number(row[n].get("class_std")) for row in data["layers"]}
+                n: {
+                    row["name"]: from_plain(float, row[n].get("class_std"))
+                    for row in data["layers"]
+                }
                 for n in (names if classes else ())
             },
             Provenance.from_dict(data["provenance"]),
@@ -298,7 +303,3 @@ _COLUMNS = [
 
 def _merged(several: Iterable[Mapping[str, _T]]) -> dict[str, _T]:
     return {name: value for one in several for name, value in one.items()}
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
