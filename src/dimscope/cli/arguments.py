@@ -198,7 +198,7 @@ def estimator_from(
         if name == "twonn":
             plain = ds.TwoNN()
             chosen: Estimator = ds.TwoNN(
-                fit=plain.fit if fit is None else fit,
+                fit=plain.fit if fit is None else fit,  # type: ignore[arg-type]  # checked there
                 discard=plain.discard if discard is None else discard,
                 seed=seed,
             )

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +95,7 @@ def correct(
     return Corrected(float(np.exp(np.mean(middle))), (math.exp(min(ends)), math.exp(max(ends))))
 
 
-@cache
+@lru_cache(maxsize=256)
 def _observed(n_points: int, fit: str, family: int) -> NDArray[np.float64]:
     """Logarithm of what a family gives at every dimension of the table, at n_points."""
     table = _table()
