@@ -87,7 +87,7 @@ def test_repeated_rows_stay():
     [
         ([[0.5], [1], [2]], I3D(), "row 0, column 0 is 0.5, which is not a whole number"),
         ([[0], [9], [99]], I3D(far=4, near=2), "no two points are within 2"),
-        ([[0], [1], [99]], I3D(far=4, near=2), "within 4 of each other are within 2 already"),
+        ([[0], [1], [99]], I3D(far=4, near=2), "within 4 of each other are also within 2"),
         ([[0], [1]], I3D(), "give at least 3"),
         (np.arange(100)[:, None] * 10**5, I3D(), "neighbours are 600000 steps"),
     ],

@@ -56,7 +56,7 @@ def test_local_dimension_refuses_what_has_none():
     with pytest.raises(DegeneratePoints, match="5 of 105 rows repeat"):
         local_dimension(np.concatenate([points, points[:5]]))
     tied = Neighbors(np.ones((9, 3)), (np.arange(9)[:, None] + [1, 2, 3]) % 9)
-    with pytest.raises(DegeneratePoints, match="of point 0 \\(9 in all\\)"):
+    with pytest.raises(DegeneratePoints, match="of point 0 \\(9 such points in all\\)"):
         local_dimension(tied, 3)
     with pytest.raises(ValueError, match="at least 3"):
         local_dimension(points, 2)

@@ -67,7 +67,7 @@ def test_few_points_and_few_neighbours_suffice():
 
 
 def test_only_estimators_that_read_neighbours_are_resampled():
-    with pytest.raises(TypeError, match="one that reads them"):
+    with pytest.raises(TypeError, match="only estimators that read neighbours"):
         Resampled(PCA())
 
 

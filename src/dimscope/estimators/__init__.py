@@ -1,4 +1,16 @@
-"""Neighbors or spectrum -> Estimate: one estimator a file."""
+"""Estimators: neighbours or a spectrum in, an Estimate of the dimension out.
+
+In: :class:`~dimscope.Neighbors`, a :class:`~dimscope.estimators.spectra.Spectrum`, or points, from
+which :class:`~dimscope.estimators.inputs.Inputs` makes what several estimators share. Out:
+:class:`~dimscope.Estimate`, the dimension with its standard error, interval and diagnostics.
+
+Each estimator is a frozen dataclass of parameters with one method, ``evaluate``. Its base class
+turns the result into an Estimate, and :func:`dimscope.estimate` runs several estimators on one
+search.
+
+Begin reading at :mod:`dimscope.estimators.base`, then :mod:`~dimscope.estimators.two_nn`;
+:mod:`~dimscope.estimators.uncertainty` holds the standard errors.
+"""
 
 from dimscope.estimators.base import (
     Estimator,

@@ -1,12 +1,12 @@
-"""Estimators: frozen parameters, and one method from an input to a dimension.
+"""The base classes of estimators: frozen parameters and one method, ``evaluate``.
 
-A subclass of :class:`NeighborEstimator`, :class:`SpectralEstimator` or :class:`PointsEstimator` is
-a frozen dataclass of parameters that writes one method, ``evaluate``. Errors, intervals, flags and
-provenance are added here, the same for all.
+To write an estimator, subclass :class:`NeighborEstimator`, :class:`SpectralEstimator` or
+:class:`PointsEstimator` as a frozen dataclass and define ``evaluate``. The base class adds errors,
+intervals, flags and provenance.
 
 Examples
 --------
-An estimator of one's own, from the median of the ratios (the median of mu is 2^(1/d)):
+A custom estimator, from the median of the ratios (the median of mu is 2^(1/d)):
 
 >>> from dataclasses import dataclass
 >>> import numpy as np
@@ -19,7 +19,7 @@ An estimator of one's own, from the median of the ratios (the median of mu is 2^
 >>> abs(float(Median()(torus(2000, 2))) - 2) < 0.2
 True
 
-And one from the spectrum:
+Another, from the spectrum:
 
 >>> from dimscope.manifolds import embed, gaussian
 >>> @dataclass(frozen=True)
@@ -57,51 +57,47 @@ if TYPE_CHECKING:
 
 __all__ = ["TIE", "Estimator", "Fit", "NeighborEstimator", "PointsEstimator", "SpectralEstimator"]
 
+TIE = 1e-6  # Distances that differ by less count as equal: the accuracy of the exact engine.
 
-TIE = 1e-6  # the accuracy of the exact engine: closer distances count as equal
-
-
-_TIES_WARNED = 1e-3
-
-
-_TIES_BY_CHANCE = 2  # at a relative 1e-6 a tie or two happen in continuous data
+_WARN_ABOVE = 1e-3  # Fraction of tied points.
+_TIES_BY_CHANCE = 2  # In continuous data, one or two ties within a relative 1e-6 are chance.
 
 
 @dataclass(frozen=True)
 class Estimator(ABC):
-    """Base of all estimators; a subclass says what it is fitted to."""
+    """Base class of all estimators; each subclass reads one kind of input."""
 
     @property
     def name(self) -> str:
-        """Name in tables: the class in lower case."""
+        """Name in tables: the class name in lower case."""
         return type(self).__name__.lower()
 
     @property
     def ranks(self) -> int:
-        """Number of neighbours of each point that are needed; 0 for none."""
+        """Number of neighbours needed for each point; 0 if the estimator reads none."""
         return 0
 
     @property
     def wished(self) -> int:
-        """Number of neighbours that serve, where there are as many; :attr:`ranks` or more."""
+        """Number of neighbours to search for if the points allow; at least :attr:`ranks`."""
         return self.ranks
 
     def relative_error(self, neighbors: Neighbors) -> float:
-        """Standard error over the dimension, of what neighbours give; 0 if it needs none."""
+        """Return the standard error over the dimension; 0 if no neighbours are read."""
         return 0.0
 
     @abstractmethod
     def measure(self, inputs: Inputs) -> Estimate:
-        """Measure the dimension from inputs that several estimators share."""
+        """Measure the dimension from inputs shared by several estimators."""
 
     def __call__(self, points: Any, engine: Engine | None = None) -> Estimate:
-        """Measure the dimension of points, or of neighbours already found.
+        """Measure the dimension of points, or of existing Neighbors.
 
         Parameters
         ----------
         points : array-like of shape (n_points, n_features), or Neighbors
         engine : Engine, optional
-            How to search for neighbours; exact by default.
+            Engine that searches for neighbours; exact by default.
 
         Returns
         -------
@@ -110,7 +106,7 @@ class Estimator(ABC):
         Raises
         ------
         BadPoints, DegeneratePoints
-            If the points have no dimension; the message says why and where.
+            If the dimension cannot be measured; the message says why and where.
         """
         return self.measure(Inputs(points, engine, [self]))
 
@@ -118,20 +114,21 @@ class Estimator(ABC):
 @by_value
 @dataclass(frozen=True)
 class Fit:
-    """What an estimator found in neighbours.
+    """The result of fitting an estimator to neighbours.
 
     Parameters
     ----------
     dimension : float
     scores : array of shape (n_distinct,), optional
-        Influence of each point on the dimension; without it there is no standard error.
+        Influence of each point on the dimension; without scores there is no standard error.
     n_used : int
-        Points that enter the fit.
+        Number of points used in the fit.
     reach : int
         The scores of two points depend on each other if one is among the first
         ``reach`` neighbours of the other; 0 for independent scores.
     goodness_of_fit : float
-        p-value, NaN if not tested.
+        p-value, if the fit itself yields one. A test that costs time belongs in
+        :meth:`NeighborEstimator.goodness_of_fit`.
     resamples : tuple of float
         Dimension of each resample, if any.
     """
@@ -146,52 +143,56 @@ class Fit:
 
 @dataclass(frozen=True)
 class NeighborEstimator(Estimator):
-    """Base of the estimators that need distances to neighbours."""
+    """Base class of the estimators that read distances to neighbours."""
 
     @property
     def ranks(self) -> int:
-        """Number of neighbours of each point that :meth:`evaluate` needs."""
+        """Number of neighbours that :meth:`evaluate` needs for each point."""
         return 2
 
     @property
     def compared(self) -> tuple[int, int]:
-        """The two ranks whose distances must differ, for the count of ties."""
+        """The two ranks whose distances are compared; equal distances count as a tie."""
         return 1, 2
 
     @abstractmethod
     def evaluate(self, neighbors: Neighbors) -> Fit:
-        """Fit the dimension; every subclass writes this one method.
+        """Fit the dimension; every subclass defines this method.
 
         Parameters
         ----------
         neighbors : Neighbors
-            With at least :attr:`ranks` neighbours of each point.
+            At least :attr:`ranks` neighbours of each point.
 
         Returns
         -------
         Fit
         """
 
-    def corrected(self, fit: Fit, std_error: float, n_points: int) -> Corrected | None:
-        """The dimension corrected for the number of points; None without a correction."""
-        return None
-
     def goodness_of_fit(self, neighbors: Neighbors, fit: Fit) -> float:
-        """Return the p-value of the hypothesis that the ratios follow the fitted law.
+        """Test whether the neighbours follow the fitted law.
 
-        Called only for an Estimate that is shown, since it may take longer than the fit. By
-        default the value that :meth:`evaluate` put into the fit, NaN if it was not tested.
+        Called only for an Estimate to be shown, not for scale curves, resamples or surrogates.
 
         Parameters
         ----------
         neighbors : Neighbors
         fit : Fit
-            What :meth:`evaluate` returned for them.
+            The result of :meth:`evaluate` on these neighbours.
+
+        Returns
+        -------
+        float
+            p-value; NaN if the estimator has no test.
         """
-        return fit.goodness_of_fit
+        return math.nan
+
+    def corrected(self, fit: Fit, std_error: float, n_points: int) -> Corrected | None:
+        """Correct the dimension for the number of points; None if there is no correction."""
+        return None
 
     def relative_error(self, neighbors: Neighbors) -> float:
-        """Return the standard error over the dimension; NaN without one."""
+        """Return the standard error over the dimension; NaN without a standard error."""
         estimate = self.from_neighbors(neighbors, test_fit=False)
         return estimate.std_error / estimate.dimension
 
@@ -206,7 +207,7 @@ class NeighborEstimator(Estimator):
         ----------
         neighbors : Neighbors
         test_fit : bool
-            Compute the goodness of fit; without it, it is NaN.
+            Whether to call :meth:`goodness_of_fit`, which may take longer than the fit.
 
         Returns
         -------
@@ -215,11 +216,11 @@ class NeighborEstimator(Estimator):
         Raises
         ------
         DegeneratePoints
-            If there are too few neighbours, or all distances are tied.
+            If there are too few neighbours, or all compared distances are tied.
         """
         if neighbors.k < self.ranks:
             raise DegeneratePoints(
-                f"{self!r} needs {self.ranks} neighbours of each point, but there are "
+                f"{self!r} needs {self.ranks} neighbours of each point, but these Neighbors have "
                 f"{neighbors.k}; search with k={self.ranks}"
             )
         ties = _tie_fraction(neighbors, *self.compared)
@@ -227,9 +228,12 @@ class NeighborEstimator(Estimator):
         influence = None
         if fit.scores is not None:
             pairs = dependent_pairs(neighbors.places, fit.reach)
-            assert neighbors.rows is not None  # set when it was made
+            assert neighbors.rows is not None  # Neighbors fills in its rows when created
             influence = Influence(fit.scores, pairs, neighbors.rows)
         std_error = influence.std_error if influence else math.nan
+        p_value = fit.goodness_of_fit
+        if test_fit and math.isnan(p_value):
+            p_value = self.goodness_of_fit(neighbors, fit)
         return Estimate(
             dimension=float(fit.dimension),
             std_error=std_error if std_error > 0 else math.nan,
@@ -239,7 +243,7 @@ class NeighborEstimator(Estimator):
             n_duplicates=neighbors.n_duplicates,
             tie_fraction=ties,
             is_lower_bound=bool(fit.dimension > LOWER_BOUND_ABOVE),
-            goodness_of_fit=self.goodness_of_fit(neighbors, fit) if test_fit else math.nan,
+            goodness_of_fit=p_value,
             corrected=self.corrected(fit, std_error, neighbors.n_distinct),
             resample_std=float(np.std(fit.resamples, ddof=1)) if fit.resamples else None,
             resamples=fit.resamples,
@@ -253,35 +257,15 @@ class NeighborEstimator(Estimator):
         )
 
 
-def _tie_fraction(neighbors: Neighbors, near: int, far: int) -> float:
-    """Fraction of points with two neighbours at the same distance; warns, or raises for all."""
-    inner, outer = neighbors.distances[:, near - 1], neighbors.distances[:, far - 1]
-    fraction = float(np.mean(outer <= inner * (1 + TIE)))
-    if fraction == 1:
-        raise DegeneratePoints(
-            f"all {len(inner)} distinct points have neighbours {near} and {far} at the same "
-            "distance, as on a grid: the ratios of their distances are all 1 and hold no dimension"
-        )
-    if fraction > max(_TIES_WARNED, _TIES_BY_CHANCE / len(inner)):
-        warnings.warn(
-            f"{fraction:.1%} of the points have r{near} = r{far}, as in discrete or quantised "
-            "data; the dimension is biased upward. Use values before they were rounded, or look at "
-            "larger scales (rank_curve); for counts use I3D",
-            TiedPoints,
-            stacklevel=4,
-        )
-    return fraction
-
-
 @dataclass(frozen=True)
 class SpectralEstimator(Estimator):
-    """Base of the estimators that need the spectrum of the covariance."""
+    """Base class of the estimators that read the spectrum of the covariance."""
 
     normalized: bool = False
 
     @abstractmethod
     def evaluate(self, spectrum: Spectrum) -> float:
-        """The dimension; every subclass writes this one method.
+        """Compute the dimension; every subclass defines this method.
 
         Parameters
         ----------
@@ -297,7 +281,7 @@ class SpectralEstimator(Estimator):
         return self.from_spectrum(inputs.spectrum(self.normalized))
 
     def from_spectrum(self, spectrum: Spectrum) -> Estimate:
-        """Measure the dimension from a spectrum; it has no standard error.
+        """Measure the dimension from a spectrum, without a standard error.
 
         Parameters
         ----------
@@ -319,11 +303,11 @@ class SpectralEstimator(Estimator):
 
 @dataclass(frozen=True)
 class PointsEstimator(Estimator):
-    """Base of the estimators that want the points themselves, as float64 without repeats."""
+    """Base class of the estimators that read the points, in float64 without duplicates."""
 
     @abstractmethod
     def evaluate(self, points: NDArray[np.float64]) -> float:
-        """The dimension; every subclass writes this one method.
+        """Compute the dimension; every subclass defines this method.
 
         Parameters
         ----------
@@ -335,7 +319,7 @@ class PointsEstimator(Estimator):
         """
 
     def measure(self, inputs: Inputs) -> Estimate:
-        """Measure the dimension from shared inputs; it has no standard error."""
+        """Measure the dimension from shared inputs, without a standard error."""
         points, n_points = inputs.distinct
         dimension = float(self.evaluate(points))
         return Estimate(
@@ -346,3 +330,24 @@ class PointsEstimator(Estimator):
             is_lower_bound=dimension > LOWER_BOUND_ABOVE,
             provenance=Provenance("estimate", {"estimator": repr(self)}, versions()),
         )
+
+
+def _tie_fraction(neighbors: Neighbors, near: int, far: int) -> float:
+    """Return the fraction of points with tied neighbours; warn if it is large, raise if it is 1."""
+    inner, outer = neighbors.distances[:, near - 1], neighbors.distances[:, far - 1]
+    fraction = float(np.mean(outer <= inner * (1 + TIE)))
+    if fraction == 1:
+        raise DegeneratePoints(
+            f"all {len(inner)} distinct points have neighbours {near} and {far} at the same "
+            "distance, as on a grid: all ratios of distances are 1, so the dimension cannot be "
+            "measured; use values before they were rounded, or I3D for counts"
+        )
+    if fraction > max(_WARN_ABOVE, _TIES_BY_CHANCE / len(inner)):
+        warnings.warn(
+            f"{fraction:.1%} of the points have r{near} = r{far}, as in discrete or quantised "
+            "data, which biases the dimension upward. Use values before they were rounded, or "
+            "measure at larger scales (rank_curve); for counts use I3D",
+            TiedPoints,
+            stacklevel=4,
+        )
+    return fraction

@@ -1,4 +1,4 @@
-"""Gride: the dimension from the ratio of two distances further out than the nearest."""
+"""Gride: the dimension from the ratio of the distances to two farther neighbours."""
 
 from __future__ import annotations
 
@@ -25,23 +25,24 @@ class Gride(NeighborEstimator):
     Parameters
     ----------
     n1, n2 : int
-        Ranks of the two neighbours, 1 <= n1 < n2. Larger ranks look at larger scales.
+        Ranks of the two neighbours, 1 <= n1 < n2. Larger ranks measure at a larger scale.
 
     Notes
     -----
     Where the density is constant up to neighbour n2, u = mu^-d follows a Beta law with
-    parameters n1 and n2 - n1, so that
+    parameters n1 and n2 - n1, so
 
     p(mu) = d (mu^d - 1)^(n2-n1-1) / (B(n2-n1, n1) mu^((n2-1) d + 1)).
 
-    The derivative of its logarithm, with N / d replaced by (N - 1) / d, which takes the
-    bias of order 1/N away, is zero at the estimate:
+    The estimate is the root of the derivative of the log-likelihood, in which (N - 1) / d
+    replaces N / d to remove the bias of order 1/N:
 
     (N - 1) / d - n1 sum L + (n2-n1-1) sum L / (mu^d - 1) = 0, L = ln mu.
 
-    It falls with d, so there is one root; for n2 = n1 + 1 that is d = (N - 1) / (n1 sum L).
+    The left side decreases with d, so the root is unique; for n2 = n1 + 1 it is
+    d = (N - 1) / (n1 sum L).
 
-    The influence of a point is its term of that sum divided by the Fisher information
+    The influence of a point is its term of the sum divided by the Fisher information
     (:func:`fisher_information`). Above a dimension of about 20 the result is a lower bound.
 
     References
@@ -56,9 +57,9 @@ class Gride(NeighborEstimator):
     True
     >>> from dimscope import Neighbors
     >>> from math import e
-    >>> known = Neighbors([[1, 1, e], [1, 1, e], [1, 1, e], [1, 1, e]],
-    ...                   [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
-    >>> float(Gride(2, 3)(known))  # (N - 1) / (n1 S) = 3 / (2 * 4)
+    >>> neighbors = Neighbors([[1, 1, e], [1, 1, e], [1, 1, e], [1, 1, e]],
+    ...                       [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
+    >>> float(Gride(2, 3)(neighbors))  # (N - 1) / (n1 S) = 3 / (2 * 4)
     0.375
     """
 
@@ -67,26 +68,27 @@ class Gride(NeighborEstimator):
 
     def __post_init__(self) -> None:
         if not 1 <= self.n1 < self.n2:
-            raise ValueError(f"n1 is {self.n1} and n2 is {self.n2}; 1 <= n1 < n2 is needed")
+            raise ValueError(f"n1 is {self.n1} and n2 is {self.n2}; give ranks with 1 <= n1 < n2")
 
     @property
     def ranks(self) -> int:
-        """The further of the two."""
+        """Number of neighbours needed for each point: n2."""
         return max(2, self.n2)
 
     @property
     def compared(self) -> tuple[int, int]:
-        """The two ranks of the ratio."""
+        """The two ranks whose distances are compared."""
         return self.n1, self.n2
 
     def evaluate(self, neighbors: Neighbors) -> Fit:
-        """Fit the exponent of the law of the ratios."""
+        """Fit the exponent of the law that the ratios follow."""
         far, near = neighbors.distances[:, self.n2 - 1], neighbors.distances[:, self.n1 - 1]
         ratio = np.log(far / near)
         n, between = len(ratio), self.n2 - self.n1 - 1
         if not ratio.any():
             raise DegeneratePoints(
-                f"neighbours {self.n1} and {self.n2} of all {n} points are at the same distance"
+                f"neighbours {self.n1} and {self.n2} of all {n} points are at the same distance; "
+                "give ranks that are farther apart"
             )
         if between == 0:
             dimension = (n - 1) / (self.n1 * ratio.sum())
@@ -98,7 +100,7 @@ class Gride(NeighborEstimator):
 
 
 def fisher_information(n1: int, n2: int) -> float:
-    """d^2 times the Fisher information of d in one ratio.
+    """Return d^2 times the Fisher information of d in one ratio.
 
     Parameters
     ----------
@@ -106,8 +108,8 @@ def fisher_information(n1: int, n2: int) -> float:
 
     Notes
     -----
-    1 + (n2-n1-1) E[ln(u)^2 u / (1-u)^2] with u of the Beta law; the expectation is, by
-    derivatives of the Beta function and with m = n2 - n1,
+    1 + (n2-n1-1) E[ln(u)^2 u / (1-u)^2], where u follows the Beta law. With m = n2 - n1,
+    derivatives of the Beta function give the expectation as
 
     B(n1+1, m-2) / B(n1, m) ((psi(n1+1) - psi(n1+m-1))^2 + psi'(n1+1) - psi'(n1+m-1)),
 
@@ -134,18 +136,18 @@ def fisher_information(n1: int, n2: int) -> float:
 
 
 def _terms(ratio: NDArray[np.float64], d: float, n1: int, between: int) -> NDArray[np.float64]:
-    """Derivative of the logarithm of each ratio's likelihood."""
-    # L / (mu^d - 1) tends to 1/d where mu tends to 1
+    """Return the derivative of the log-likelihood of each ratio."""
+    # L / (mu^d - 1) tends to 1/d as mu tends to 1.
     grown = np.expm1(np.minimum(d * ratio, 700))
     inner = np.divide(ratio, grown, out=np.full_like(ratio, 1 / d), where=grown > 0)
     return np.asarray(1 / d - n1 * ratio + between * inner)
 
 
 def _root(ratio: NDArray[np.float64], n1: int, between: int) -> float:
-    """The d at which the terms sum to zero."""
+    """Find the d at which the terms sum to zero."""
     from scipy.optimize import brentq
 
-    # each term lies between (1 + between)/d - (n1 + between) L and (1 + between)/d - n1 L
+    # Each term lies between (1 + between)/d - (n1 + between) L and (1 + between)/d - n1 L
     scale = (1 + between) / ratio.mean()
     low, high = scale / (n1 + between) * (1 - 1 / len(ratio)), scale / n1
 

@@ -1,4 +1,4 @@
-"""I3D: the dimension of counts, tokens and other discrete data, where distances tie."""
+"""I3D: the dimension of counts, tokens and other discrete data, whose distances tie."""
 
 from __future__ import annotations
 
@@ -21,146 +21,55 @@ if TYPE_CHECKING:
     from dimscope.arrays.points import Points
     from dimscope.estimators.inputs import Inputs
 
-__all__ = ["I3D", "fit_lattice", "log_share"]
+__all__ = ["I3D", "Metric", "fit_lattice", "log_share"]
 
+Metric = Literal["cityblock", "hamming"]
 
-def fit_lattice(
-    n: NDArray[np.int64], k: NDArray[np.int64], near: int, far: int
-) -> tuple[float, float]:
-    """Dimension and standard error from the numbers of others within two radii.
-
-    Parameters
-    ----------
-    n, k : arrays of int, shape (n_points,)
-        Within ``near`` and within ``far`` of each point.
-    near, far : int
-
-    Returns
-    -------
-    dimension, std_error : float
-
-    Raises
-    ------
-    DegeneratePoints
-        If nobody, or everybody counted, is within ``near``.
-
-    Notes
-    -----
-    See :class:`dimscope.I3D`.
-    """
-    from scipy.optimize import brentq
-
-    inside, outside = int(n.sum()), int(k.sum())
-    if not inside:
-        raise DegeneratePoints(
-            f"no two points are within {near} of each other; give larger radii, such as "
-            f"I3D(far={2 * far}, near={2 * near or 1})"
-        )
-    if inside == outside:
-        raise DegeneratePoints(
-            f"all points within {far} of each other are within {near} already; give other radii"
-        )
-    share = inside / outside
-    high = 1.0
-    while log_share(near, far, high)[0] > math.log(share):
-        high *= 2
-    dimension = float(
-        brentq(lambda d: log_share(near, far, d)[0] - math.log(share), 0, high, rtol=1e-13)
-    )
-    residual = n - share * k
-    pairs = float((n * (1 - share) ** 2 + (k - n) * share**2).sum())
-    variance = max(4 * float(residual @ residual) - 2 * pairs, 2 * pairs)
-    slope = share * log_share(near, far, dimension)[1]
-    return dimension, math.sqrt(variance) / outside / abs(slope)
-
-
-def log_share(near: int, far: int, d: float) -> tuple[float, float]:
-    """Logarithm of V(near, d) / V(far, d), and its derivative by d.
-
-    Parameters
-    ----------
-    near, far : int
-        0 <= near < far.
-    d : float
-        Dimension of the lattice, whole or not.
-
-    Returns
-    -------
-    value, slope : float
-
-    Examples
-    --------
-    >>> value, slope = log_share(1, 2, 1.0)
-    >>> round(math.exp(value), 12)  # 3 / 5
-    0.6
-    """
-    # V(t+1) / V(t): every term is positive, so that nothing cancels
-    ratio, by_d = 2 * d + 1, 2.0
-    value = slope = 0.0
-    for t in range(far):
-        if t:
-            ratio, by_d = (2 * d + 1 + t / ratio) / (t + 1), (2 - t * by_d / ratio**2) / (t + 1)
-        if t >= near:
-            value -= math.log(ratio)
-            slope -= by_d / ratio
-    return value, slope
-
-
-I3DMetric = Literal["cityblock", "hamming"]
-
-
-_WANTED = 10  # neighbours within the outer radius, on average, where it is not given
-
-
-_SHARE = 0.2  # of those within the inner radius: there the likelihood tells most of d
-
-
-_FARTHEST = 10_000  # steps of the lattice
-
-
-_SAMPLE = 256  # points from which that radius is found
-
-
-_VALUES = 1 << 22  # distances held at a time, by each thread
+_MEAN_NEIGHBORS = 10  # Points within the default outer radius, on average.
+_INNER_SHARE = 0.2  # Share of them within the default inner radius, where the likelihood is best.
+_FARTHEST = 10_000  # Largest default outer radius, in steps of the lattice.
+_SAMPLE = 256  # Points from which the default radii are chosen.
+_VALUES = 1 << 22  # Distances that each thread holds at a time.
 
 
 @dataclass(frozen=True)
 class I3D(Estimator):
-    """The dimension from how many points lie within two radii on a lattice (Macocco et al. 2023).
+    """The dimension from the number of points within two radii on a lattice (Macocco et al. 2023).
 
     Parameters
     ----------
     far : int, optional
-        Outer radius; by default the least that holds ten other points on average.
+        Outer radius; by default the smallest that holds ten other points on average.
     near : int, optional
         Inner radius, 0 <= near < far; by default the one that holds closest to a fifth of
-        those, where the likelihood tells most.
+        those points, where the likelihood is most informative.
     metric : {"cityblock", "hamming"}
         Sum of absolute differences, for counts; or the number of features that differ, for
-        tokens and other categories (see the notes: its value is one to compare with).
+        tokens and other categories (see the notes: use the result for comparisons only).
 
     Notes
     -----
     On a lattice of dimension d, the number of sites within a distance t is V(t, d), the
-    coefficient of z^t in (1 + z)^d / (1 - z)^(d+1), also for d that are not whole:
+    coefficient of z^t in (1 + z)^d / (1 - z)^(d+1); d need not be an integer:
 
     (t + 1) V(t+1) = (2 d + 1) V(t) + t V(t-1), V(0) = 1.
 
-    Where the density is constant up to ``far``, the n_i others within ``near`` of point i are
-    binomial among the k_i within ``far``, with p = V(near, d) / V(far, d). The likelihood is
-    greatest where p = sum n_i / sum k_i. Equal rows are at distance 0 and stay: they
-    are no artefact in discrete data.
+    Let k_i other points lie within ``far`` of point i, and n_i of them within ``near``. Where the
+    density is constant up to ``far``, n_i is binomial with k_i trials and
+    p = V(near, d) / V(far, d). The likelihood is largest where p = sum n_i / sum k_i. Equal rows
+    are at distance 0 and are kept: in discrete data they are not an artefact.
 
-    The standard error counts every pair of pairs that shares a point. With
+    The standard error accounts for every two pairs that share a point. With
     r_i = n_i - p k_i and S = sum n_i (1-p)^2 + (k_i - n_i) p^2,
-    var(sum r_i) = 4 sum r_i^2 - 2 S, and no less than 2 S. The result depends on the radii as
-    other estimates depend on scale: compare several. Above a dimension of about 20 it is a
-    lower bound.
+    var(sum r_i) = 4 sum r_i^2 - 2 S, but at least 2 S. The result depends on the radii as
+    other estimates depend on scale, so compare several radii. Above a dimension of about 20 it
+    is a lower bound.
 
-    The law is that of whole numbers without bounds. Counts must range widely against ``far``:
-    for 16 independent bits it says 7.3. With ``hamming`` it is right where features take about
-    three values each: for 8 independent features of 2, 3 or 4 values it says 4.0, 7.2 or 9.2. So
-    compare what it says of data of one alphabet, and do not read it as a number of features.
+    The law assumes unbounded integers, so the range of the counts must be large compared with
+    ``far``: 16 independent bits measure 7.3. With ``hamming`` the result is right if features take
+    about three values each: 8 independent features of 2, 3 or 4 values measure 4.0, 7.2 or 9.2.
+    Compare results only between data with the same alphabet, and do not read them as a number of
+    features.
 
     References
     ----------
@@ -172,36 +81,36 @@ class I3D(Estimator):
     >>> counts = np.random.default_rng(0).integers(0, 100, (2000, 2))
     >>> I3D(far=8, near=4)(counts)
     Estimate(1.956 ± 0.017, n=2000)
-    >>> found = I3D(far=2, near=1)([[0], [1], [4], [6]])
-    >>> round(float(found), 6)  # 2 / 4 = (2 d + 1) / (2 d^2 + 2 d + 1): d = (1 + sqrt(3)) / 2
+    >>> estimate = I3D(far=2, near=1)([[0], [1], [4], [6]])
+    >>> round(float(estimate), 6)  # 2 / 4 = (2 d + 1) / (2 d^2 + 2 d + 1): d = (1 + sqrt(3)) / 2
     1.366025
     """
 
     far: int | None = None
     near: int | None = None
-    metric: I3DMetric = "cityblock"
+    metric: Metric = "cityblock"
 
     def __post_init__(self) -> None:
         for radius in (self.far, self.near):
             if radius is not None:
-                index(radius)  # a TypeError for what is no whole number
-        check_word("metric", self.metric, I3DMetric)
+                index(radius)  # Raises a TypeError unless the radius is an integer.
+        check_word("metric", self.metric, Metric)
         if self.far is None and self.near is not None:
             raise ValueError("near is given without far; give both radii")
         if self.far is not None and not 0 <= (self.near or 0) < self.far:
             raise ValueError(
-                f"near is {self.near} and far is {self.far}; 0 <= near < far is needed"
+                f"near is {self.near} and far is {self.far}; give radii with 0 <= near < far"
             )
 
     def measure(self, inputs: Inputs) -> Estimate:
-        """Measure the dimension from all points, repeats included.
+        """Measure the dimension from all points, duplicates included.
 
         Raises
         ------
         BadPoints
-            If values are not whole numbers, or only neighbours were given.
+            If values are not integers, or Neighbors were given instead of points.
         DegeneratePoints
-            If no two points, or all that are within ``far``, are within ``near``.
+            If no two points are within ``near``, or all that are within ``far`` are.
         """
         points = inputs.all_points
         if self.metric == "cityblock":
@@ -224,48 +133,131 @@ class I3D(Estimator):
         )
 
     def _distances(
-        self, some: NDArray[np.float64], values: NDArray[np.float64]
+        self, queries: NDArray[np.float64], values: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         from scipy.spatial.distance import cdist
 
-        found: NDArray[np.float64] = cdist(some, values, self.metric)
-        return np.rint(found * values.shape[1]) if self.metric == "hamming" else found
+        distances: NDArray[np.float64] = cdist(queries, values, self.metric)
+        # SciPy returns the fraction of features that differ.
+        return np.rint(distances * values.shape[1]) if self.metric == "hamming" else distances
 
     def _radii(self, values: NDArray[np.float64]) -> tuple[int, int]:
-        """Those given, or what a sample of the points suggests."""
+        """Return the radii that were given, or choose them from a sample of the points."""
         if self.far is not None and self.near is not None:
             return self.near, self.far
         sample = np.unique(np.linspace(0, len(values) - 1, _SAMPLE).astype(int))
-        found = np.sort(self._distances(values[sample], values), axis=None)
-        wanted = min((_WANTED + 1) * len(sample), found.size)
-        far = int(found[wanted - 1]) if self.far is None else self.far
+        distances = np.sort(self._distances(values[sample], values), axis=None)
+        n_within = min((_MEAN_NEIGHBORS + 1) * len(sample), distances.size)
+        far = int(distances[n_within - 1]) if self.far is None else self.far
         far = max(1, far)
         if far > _FARTHEST:
             raise BadPoints(
-                f"neighbours are {far} steps of the lattice apart: values so fine are as good as "
-                "continuous; use TwoNN, or divide counts by their common factor"
+                f"neighbours are {far} steps of the lattice apart, so the values are practically "
+                "continuous; use TwoNN, or divide the counts by a common factor"
             )
-        # less the points themselves, which are at distance 0
-        inner = np.arange(far)
-        within = np.searchsorted(found, inner, side="right") - len(sample)
-        total = np.searchsorted(found, far, side="right") - len(sample)
-        held = np.flatnonzero(within)
-        if not len(held):
+        # Every point of the sample is at distance 0 from itself and does not count.
+        within = np.searchsorted(distances, np.arange(far), side="right") - len(sample)
+        total = np.searchsorted(distances, far, side="right") - len(sample)
+        radii = np.flatnonzero(within)
+        if not len(radii):
             return far - 1, far
-        return int(held[np.abs(np.log(within[held] / (_SHARE * total))).argmin()]), far
+        return int(radii[np.abs(np.log(within[radii] / (_INNER_SHARE * total))).argmin()]), far
 
     def _counts(
         self, values: NDArray[np.float64], radii: tuple[int, int]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Others within each radius of every point."""
+        """Count the other points within each radius of every point."""
 
         def work(rows: slice) -> list[NDArray[np.int64]]:
-            found = self._distances(values[rows], values)
-            return [np.count_nonzero(found <= radius, axis=1) - 1 for radius in radii]
+            distances = self._distances(values[rows], values)
+            return [np.count_nonzero(distances <= radius, axis=1) - 1 for radius in radii]
 
-        every = parallel(work, spans(len(values), max(1, _VALUES // len(values))))
-        near, far = (np.concatenate([one[i] for one in every]) for i in range(2))
+        counts = parallel(work, spans(len(values), max(1, _VALUES // len(values))))
+        near, far = (np.concatenate(parts) for parts in zip(*counts, strict=True))
         return near, far
+
+
+def fit_lattice(
+    n: NDArray[np.int64], k: NDArray[np.int64], near: int, far: int
+) -> tuple[float, float]:
+    """Fit the dimension to the number of other points within two radii of each point.
+
+    Parameters
+    ----------
+    n, k : arrays of int, shape (n_points,)
+        Number of other points within ``near`` and within ``far`` of each point.
+    near, far : int
+
+    Returns
+    -------
+    dimension, std_error : float
+
+    Raises
+    ------
+    DegeneratePoints
+        If no point, or every point within ``far`` of another, is also within ``near``.
+
+    Notes
+    -----
+    See :class:`dimscope.I3D`.
+    """
+    from scipy.optimize import brentq
+
+    inside, outside = int(n.sum()), int(k.sum())
+    if not inside:
+        raise DegeneratePoints(
+            f"no two points are within {near} of each other; give larger radii, such as "
+            f"I3D(far={2 * far}, near={2 * near or 1})"
+        )
+    if inside == outside:
+        raise DegeneratePoints(
+            f"all points within {far} of each other are also within {near}; give other radii"
+        )
+    share = inside / outside
+    high = 1.0
+    while log_share(near, far, high)[0] > math.log(share):
+        high *= 2
+    dimension = float(
+        brentq(lambda d: log_share(near, far, d)[0] - math.log(share), 0, high, rtol=1e-13)
+    )
+    residual = n - share * k
+    pairs = float((n * (1 - share) ** 2 + (k - n) * share**2).sum())
+    variance = max(4 * float(residual @ residual) - 2 * pairs, 2 * pairs)
+    slope = share * log_share(near, far, dimension)[1]
+    return dimension, math.sqrt(variance) / outside / abs(slope)
+
+
+def log_share(near: int, far: int, d: float) -> tuple[float, float]:
+    """Compute the logarithm of V(near, d) / V(far, d) and its derivative with respect to d.
+
+    Parameters
+    ----------
+    near, far : int
+        0 <= near < far.
+    d : float
+        Dimension of the lattice; need not be an integer.
+
+    Returns
+    -------
+    value, slope : float
+
+    Examples
+    --------
+    >>> value, slope = log_share(1, 2, 1.0)
+    >>> round(math.exp(value), 12)  # 3 / 5
+    0.6
+    """
+    # In the recursion for V(t+1) / V(t) every term is positive, so no digits cancel.
+    ratio, ratio_slope = 2 * d + 1, 2.0
+    value = slope = 0.0
+    for t in range(far):
+        if t:
+            ratio_slope = (2 - t * ratio_slope / ratio**2) / (t + 1)
+            ratio = (2 * d + 1 + t / ratio) / (t + 1)
+        if t >= near:
+            value -= math.log(ratio)
+            slope -= ratio_slope / ratio
+    return value, slope
 
 
 def _check_whole(points: Points) -> None:
@@ -275,8 +267,8 @@ def _check_whole(points: Points) -> None:
         block = points.block(rows)
         bad = block != np.rint(block)
         if bad.any():
-            row, column = (int(one[0]) for one in np.nonzero(bad))
+            row, column = (int(places[0]) for places in np.nonzero(bad))
             raise BadPoints(
                 f"row {rows.start + row}, column {column} is {block[row, column]}, which is not a "
-                "whole number: I3D is for counts and categories; for others use TwoNN"
+                "whole number: I3D is for counts and categories; use TwoNN for other values"
             )

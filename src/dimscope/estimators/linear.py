@@ -1,4 +1,4 @@
-"""The linear dimension: principal components (PC-ID), and the participation ratio."""
+"""The linear dimension: principal components (PC-ID) and the participation ratio."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ class PCA(SpectralEstimator):
     normalized : bool
         Divide every feature by its standard deviation first, as the paper does.
     variance : float
-        The fraction, 0 < variance < 1.
+        Fraction of the variance to hold, 0 < variance < 1.
 
     Notes
     -----
     The smallest k with sum_(i <= k) lambda_i >= variance sum lambda. It is at most
-    n_points - 1, and counts the dimensions of the space that a manifold curves through, not
-    its own. There is no standard error. The authors' scripts print a 0-based index, one less.
+    n_points - 1. For a curved manifold it counts the dimensions of the space around the manifold,
+    not those of the manifold. There is no standard error. The scripts of the authors print a
+    0-based index, which is one less.
 
     References
     ----------
@@ -49,7 +50,7 @@ class PCA(SpectralEstimator):
             raise ValueError(f"variance is {self.variance}; it must be between 0 and 1")
 
     def evaluate(self, spectrum: Spectrum) -> float:
-        """Count the components."""
+        """Count the components that hold the fraction of the variance."""
         return float(spectrum.components(self.variance))
 
 
@@ -64,8 +65,8 @@ class ParticipationRatio(SpectralEstimator):
 
     Notes
     -----
-    Equal to k for k equal eigenvalues and zeros; a linear dimension, as PC-ID is, without a
-    threshold. There is no standard error.
+    The ratio is k if k eigenvalues are equal and all others are zero. It is a linear dimension,
+    like PC-ID, but needs no threshold. There is no standard error.
 
     References
     ----------
@@ -80,5 +81,5 @@ class ParticipationRatio(SpectralEstimator):
     """
 
     def evaluate(self, spectrum: Spectrum) -> float:
-        """Compute the ratio."""
+        """Compute the participation ratio."""
         return spectrum.participation_ratio

@@ -1,4 +1,4 @@
-"""Maximum likelihood over k neighbours: Levina and Bickel, and the local dimension."""
+"""Maximum likelihood over k neighbours: one dimension for all points, or one for each point."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 
 from dimscope.errors import DegeneratePoints, check_word
 from dimscope.estimators.base import Fit, NeighborEstimator
-from dimscope.neighbors.engines import Engine
-from dimscope.neighbors.neighbors import Neighbors
 from dimscope.neighbors.search import neighbors_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MLE", "local_dimension"]
+    from dimscope.neighbors.engines import Engine
+    from dimscope.neighbors.neighbors import Neighbors
 
+__all__ = ["MLE", "Average", "local_dimension"]
 
-MLEAverage = Literal["inverse", "dimension"]
+Average = Literal["inverse", "dimension"]
 
 
 @dataclass(frozen=True)
@@ -29,20 +29,21 @@ class MLE(NeighborEstimator):
     Parameters
     ----------
     k : int
-        Neighbours of each point; at least 3. More look at larger scales.
+        Number of neighbours of each point; at least 3. A larger k measures at a larger scale.
     average : {"inverse", "dimension"}
-        What is averaged over the points: the inverse of the local dimension, which is
+        Quantity to average over the points: the inverse of the local dimension, which maximises
         the likelihood of all points together (MacKay and Ghahramani 2005), or the local
-        dimension itself, as Levina and Bickel did; a few crowded points weigh more in it.
+        dimension itself, as Levina and Bickel did, which gives more weight to a few crowded
+        points.
 
     Notes
     -----
-    With y_i = mean over j < k of ln(r_k / r_j) at point i, of mean 1/d under a constant
-    density:
+    Let y_i be the mean over j < k of ln(r_k / r_j) at point i. Where the density is constant, its
+    expectation is 1/d.
 
-    - ``inverse``: d = (N (k-1) - 1) / ((k-1) sum y), (k-1) N exponentials in all;
-    - ``dimension``: d = mean of (k-2) / ((k-1) y_i), unbiased for each point. At k = 3 it
-      has no finite variance, and so no standard error.
+    - ``inverse``: d = (N (k-1) - 1) / ((k-1) sum y), from (k-1) N exponential variables;
+    - ``dimension``: d = mean of (k-2) / ((k-1) y_i), unbiased for each point. At k = 3 the
+      variance is infinite, so there is no standard error.
 
     Above a dimension of about 20 the result is a lower bound.
 
@@ -59,38 +60,38 @@ class MLE(NeighborEstimator):
     True
     >>> from dimscope import Neighbors
     >>> from math import e
-    >>> known = Neighbors([[1, 1, e], [1, 1, e], [1, 1, e], [1, 1, e]],
-    ...                   [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
-    >>> float(MLE(k=3)(known))  # (4 * 2 - 1) / (2 * 4)
+    >>> neighbors = Neighbors([[1, 1, e], [1, 1, e], [1, 1, e], [1, 1, e]],
+    ...                       [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
+    >>> float(MLE(k=3)(neighbors))  # (4 * 2 - 1) / (2 * 4)
     0.875
     """
 
     k: int = 10
-    average: MLEAverage = "inverse"
+    average: Average = "inverse"
 
     def __post_init__(self) -> None:
         if self.k < 3:
             raise ValueError(f"k is {self.k}; at least 3 neighbours are needed")
-        check_word("average", self.average, MLEAverage)
+        check_word("average", self.average, Average)
 
     @property
     def ranks(self) -> int:
-        """All k."""
+        """Number of neighbours needed for each point: k."""
         return self.k
 
     @property
     def compared(self) -> tuple[int, int]:
-        """First and last."""
+        """The first and the last rank."""
         return 1, self.k
 
     def evaluate(self, neighbors: Neighbors) -> Fit:
-        """Average over the points."""
+        """Average the local dimension, or its inverse, over the points."""
         inverse = _inverse(neighbors, self.k)
         n = len(inverse)
         if not inverse.sum() > 0:
             raise DegeneratePoints(
-                f"all {self.k} neighbours of every point are at the same distance: they hold no "
-                "dimension"
+                f"all {self.k} neighbours of every point are at the same distance, so the "
+                "dimension cannot be measured; give a larger k"
             )
         if self.average == "inverse":
             dimension = (n * (self.k - 1) - 1) / ((self.k - 1) * inverse.sum())
@@ -99,32 +100,34 @@ class MLE(NeighborEstimator):
             _refuse_ties(inverse)
             local = (self.k - 2) / ((self.k - 1) * inverse)
             dimension = local.mean()
-            # (k - 2) / ((k - 1) y) has a variance for k > 3 only
+            # The variance of (k - 2) / ((k - 1) y) is finite only for k > 3.
             scores = local - dimension if self.k > 3 else None
         return Fit(dimension, scores, n, reach=self.k)
 
 
 def local_dimension(points: Any, k: int = 20, engine: Engine | None = None) -> NDArray[np.float64]:
-    """The dimension around each point, by maximum likelihood over its k neighbours.
+    """Measure the dimension around each point by maximum likelihood over its k neighbours.
 
     Parameters
     ----------
     points : array-like of shape (n_points, n_features), or Neighbors
     k : int
-        Neighbours; at least 3. The relative error of each value is about 1 / sqrt(k).
+        Number of neighbours; at least 3. The relative error of each value is about 1 / sqrt(k).
     engine : Engine, optional
-        How to search; exact by default.
+        Engine that searches for neighbours; exact by default.
 
     Returns
     -------
     array of shape (n_points,)
-        In the order of the points.
+        One dimension per point, in the order of the points.
 
     Raises
     ------
     BadPoints, DegeneratePoints
-        If the points have no dimension, rows repeat, or all k neighbours of a point are
-        equally far.
+        If the points are not valid, rows repeat, or all k neighbours of a point are at the same
+        distance.
+    ValueError
+        If k is less than 3, or an engine is given together with Neighbors.
 
     Notes
     -----
@@ -137,7 +140,8 @@ def local_dimension(points: Any, k: int = 20, engine: Engine | None = None) -> N
 
     Examples
     --------
-    >>> from dimscope.manifolds import cube, embed
+    >>> from dimscope.manifolds import cube
+    >>> from dimscope.manifolds import embed
     >>> import numpy as np
     >>> line, sheet = embed(cube(500, 1), 3), embed(cube(500, 2), 3, seed=1) + 9
     >>> local = local_dimension(np.concatenate([line, sheet]))
@@ -150,25 +154,21 @@ def local_dimension(points: Any, k: int = 20, engine: Engine | None = None) -> N
     neighbors.refuse_sample("local_dimension")
     if neighbors.k < k:
         raise DegeneratePoints(
-            f"local_dimension needs {k} neighbours of each point, but there are {neighbors.k}; "
-            f"search with k={k}, or give k={neighbors.k}"
+            f"local_dimension needs {k} neighbours of each point, but these Neighbors have "
+            f"{neighbors.k}; search with k={k}, or give k={neighbors.k}"
         )
-    if not neighbors.n_duplicates:
-        return _local(neighbors, k)
-    raise DegeneratePoints(
-        f"{neighbors.n_duplicates} of {neighbors.n_points} rows repeat another row; drop them "
-        "first, for example with numpy.unique(points, axis=0)"
-    )
-
-
-def _local(neighbors: Neighbors, k: int) -> NDArray[np.float64]:
+    if neighbors.n_duplicates:
+        raise DegeneratePoints(
+            f"{neighbors.n_duplicates} of {neighbors.n_points} rows repeat another row; drop them "
+            "first, for example with numpy.unique(points, axis=0)"
+        )
     inverse = _inverse(neighbors, k)
     _refuse_ties(inverse)
     return np.asarray((k - 2) / ((k - 1) * inverse))
 
 
 def _inverse(neighbors: Neighbors, k: int) -> NDArray[np.float64]:
-    """Mean of ln(r_k / r_j) over j < k, at each point: the inverse of its dimension."""
+    """Return the mean of ln(r_k / r_j) over j < k at each point: the inverse of its dimension."""
     logarithm = np.log(neighbors.distances[:, :k])
     return np.asarray(logarithm[:, -1] - logarithm[:, :-1].mean(axis=1))
 
@@ -177,6 +177,7 @@ def _refuse_ties(inverse: NDArray[np.float64]) -> None:
     tied = np.flatnonzero(inverse <= 0)
     if len(tied):
         raise DegeneratePoints(
-            f"all neighbours of point {tied[0]} ({len(tied)} in all) are at the same distance: "
-            "it has no dimension; use MLE(average='inverse')"
+            f"all neighbours of point {tied[0]} ({len(tied)} such points in all) are at the same "
+            "distance, so its local dimension cannot be measured; give a larger k, or use "
+            "MLE(average='inverse')"
         )

@@ -1,4 +1,4 @@
-"""Resampled: the spread of an estimate over subsets, from one search."""
+"""Resampled: the spread of an estimate over random subsets, from one search."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ if TYPE_CHECKING:
 
 __all__ = ["Resampled"]
 
-
-# Neighbours are kept so that fewer points than this, over all resamples, are
-# expected to run out of them and to be searched again.
+# Enough neighbours are kept that, over all resamples, fewer points than this are expected to run
+# out of them and be searched again.
 _SEARCHED_AGAIN = 1e-4
 
 
 @dataclass(frozen=True)
 class Resampled(NeighborEstimator):
-    """Another estimator, with its standard deviation over random subsets.
+    """Another estimator, plus its standard deviation over random subsets.
 
     Parameters
     ----------
     estimator : NeighborEstimator
-        Measured on all points and on each subset.
+        Estimator to apply to all points and to each subset.
     n : int
         Number of subsets; at least 2.
     keep : float
-        Fraction of the distinct points in each, 0 < keep < 1, without replacement: a
-        repeated point would be its own nearest neighbour.
+        Fraction of the distinct points in each subset, 0 < keep < 1. Points are drawn without
+        replacement: a repeated point would be its own nearest neighbour.
     seed : int
+        Seed for the subsets.
 
     Notes
     -----
-    The paper's error bars: ``Resampled(TwoNN(fit="regression"), n=5, keep=0.9)``. They
+    The error bars of the paper are ``Resampled(TwoNN(fit="regression"), n=5, keep=0.9)``. They
     show stability, not the standard error: subsets of 90 % share most points, so their
     spread is about a third of the error. ``std_error`` remains that of the estimator.
 
-    All subsets are served by one search for a few more neighbours: a point loses a
-    neighbour with probability 1 - keep, so its first few contain two survivors.
+    One search for a few extra neighbours serves all subsets: a point loses a neighbour with
+    probability 1 - keep, so two of its first few neighbours usually survive.
 
     Examples
     --------
@@ -67,8 +67,8 @@ class Resampled(NeighborEstimator):
     def __post_init__(self) -> None:
         if not isinstance(self.estimator, NeighborEstimator):
             raise TypeError(
-                f"estimator is {self.estimator!r}; subsets are drawn of neighbours, so give one "
-                "that reads them, such as TwoNN(), Gride() or MLE()"
+                f"estimator is {self.estimator!r}; only estimators that read neighbours can be "
+                "resampled, such as TwoNN(), Gride() or MLE()"
             )
         if index(self.n) < 2:
             raise ValueError(f"n is {self.n}; a standard deviation needs at least 2 resamples")
@@ -77,17 +77,17 @@ class Resampled(NeighborEstimator):
 
     @property
     def name(self) -> str:
-        """Name of the estimator that is resampled."""
+        """Name of the resampled estimator."""
         return self.estimator.name
 
     @property
     def ranks(self) -> int:
-        """Those of the estimator that is resampled."""
+        """Number of neighbours that the resampled estimator needs."""
         return self.estimator.ranks
 
     @property
     def wished(self) -> int:
-        """Enough that a list seldom runs out in a subset."""
+        """Number of neighbours of which enough nearly always survive in a subset."""
         needed = self.estimator.ranks
         k = needed
         while self.n * _tail(k, needed, self.keep) > _SEARCHED_AGAIN and k < 8 * needed:
@@ -96,19 +96,19 @@ class Resampled(NeighborEstimator):
 
     @property
     def compared(self) -> tuple[int, int]:
-        """Those of the estimator that is resampled."""
+        """The two ranks that the resampled estimator compares."""
         return self.estimator.compared
 
     def corrected(self, fit: Fit, std_error: float, n_points: int) -> Corrected | None:
-        """That of the estimator that is resampled."""
+        """Correct the dimension as the resampled estimator does."""
         return self.estimator.corrected(fit, std_error, n_points)
 
     def goodness_of_fit(self, neighbors: Neighbors, fit: Fit) -> float:
-        """Return that of the estimator that is resampled."""
+        """Test the fit to all points as the resampled estimator does."""
         return self.estimator.goodness_of_fit(neighbors, fit)
 
     def subsets(self, n_distinct: int) -> Iterator[NDArray[np.intp]]:
-        """Positions of the points in each subset, ascending.
+        """Draw the subsets, as ascending positions of points.
 
         Parameters
         ----------
@@ -124,7 +124,7 @@ class Resampled(NeighborEstimator):
             yield np.sort(rng.permutation(n_distinct)[:kept])
 
     def evaluate(self, neighbors: Neighbors) -> Fit:
-        """Evaluate the estimator on all points, then on each subset."""
+        """Fit the estimator to all points and to each subset."""
         resamples = tuple(
             float(self.estimator.evaluate(neighbors.within(rows, self.estimator.ranks)).dimension)
             for rows in self.subsets(neighbors.n_distinct)
@@ -133,5 +133,5 @@ class Resampled(NeighborEstimator):
 
 
 def _tail(k: int, needed: int, keep: float) -> float:
-    """Probability that fewer than ``needed`` of k neighbours are in a subset."""
+    """Return the probability that fewer than ``needed`` of k neighbours are in a subset."""
     return sum(math.comb(k, i) * keep**i * (1 - keep) ** (k - i) for i in range(needed))

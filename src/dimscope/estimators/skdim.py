@@ -1,4 +1,4 @@
-"""Estimators of scikit-dimension, called on our points.
+"""SkDim: any estimator of scikit-dimension, applied to the distinct points.
 
 Examples
 --------
@@ -26,19 +26,19 @@ __all__ = ["SkDim"]
 
 @dataclass(frozen=True)
 class SkDim(PointsEstimator):
-    """An estimator of scikit-dimension, by its name there.
+    """An estimator of scikit-dimension, by its class name.
 
     Parameters
     ----------
     method : str
         ``"DANCo"``, ``"ESS"``, ``"FisherS"``, ``"lPCA"``, ``"MADA"``, ``"MOM"``, ``"TLE"``, ...
     parameters : dict
-        Of that estimator.
+        Keyword parameters of that estimator.
 
     Notes
     -----
-    Values are passed through as they come: what they mean, and how far they can be trusted, is
-    in the documentation of scikit-dimension. There is no standard error.
+    The value is returned unchanged; the documentation of scikit-dimension says what it means and
+    how accurate it is. There is no standard error.
 
     References
     ----------
@@ -55,7 +55,7 @@ class SkDim(PointsEstimator):
         return self.method.lower()
 
     def evaluate(self, points: NDArray[np.float64]) -> float:
-        """Fit the peer.
+        """Fit the estimator of scikit-dimension.
 
         Raises
         ------
@@ -68,8 +68,10 @@ class SkDim(PointsEstimator):
             raise BadSource(
                 "scikit-dimension is not installed; run pip install scikit-dimension"
             ) from error
-        kind = getattr(skdim.id, self.method, None)
-        if kind is None:
-            offered = ", ".join(sorted(one for one in dir(skdim.id) if one[0] != "_"))
-            raise BadSource(f"scikit-dimension has no {self.method!r}; it has {offered}")
-        return float(kind(**self.parameters).fit(points).dimension_)
+        estimator_class = getattr(skdim.id, self.method, None)
+        if estimator_class is None:
+            methods = ", ".join(sorted(name for name in dir(skdim.id) if name[0] != "_"))
+            raise BadSource(
+                f"scikit-dimension has no estimator {self.method!r}; use one of {methods}"
+            )
+        return float(estimator_class(**self.parameters).fit(points).dimension_)

@@ -1,7 +1,6 @@
-"""Spectra: how the variance spreads over directions.
+"""Spectra: the distribution of the variance over directions.
 
-A covariance sees linear structure; its spectrum gives the linear dimension (PC-ID, the
-participation ratio).
+The spectrum of the covariance gives the linear dimension (PC-ID, the participation ratio).
 """
 
 from __future__ import annotations
@@ -22,29 +21,24 @@ if TYPE_CHECKING:
 
 __all__ = ["Gap", "Spectrum", "spectrum"]
 
-
-_VALUES = 1 << 22  # of a block, in float64
-
-
-_LEAST = 1e-145  # factors whose squares stay well within range
-
-
-_ROUNDING = 1e-14  # a spread of less than this part of the values is rounding
+_VALUES = 1 << 22  # Values in a block, in float64.
+_LEAST = 1e-145  # The squares of larger numbers stay well within the range of float64.
+_ROUNDING = 1e-14  # A standard deviation below this fraction of the values is rounding.
 
 
 @by_value
 @dataclass(frozen=True)
 class Gap:
-    """The widest gap of a spectrum, and whether it is one.
+    """The widest gap of a spectrum, and a test of it.
 
     Parameters
     ----------
     after : int
-        Number of eigenvalues before it.
+        Number of eigenvalues before the gap.
     ratio : float
-        The last eigenvalue before it over the first after; infinite if that is zero.
+        The last eigenvalue before the gap over the first after it; infinite if that is zero.
     p_value : float
-        Small if a smooth spectrum has no such gap.
+        Small if a smooth spectrum is unlikely to have such a gap.
     """
 
     after: int
@@ -60,15 +54,15 @@ class Spectrum:
     Parameters
     ----------
     eigenvalues : array of shape (min(n_points - 1, n_features),)
-        Descending, at least 0.
+        In descending order, at least 0.
     n_points, n_features : int
     normalized : bool
         Whether every feature was divided by its standard deviation.
 
     Examples
     --------
-    >>> one = spectrum([[0.0, 0], [2, 0], [0, 1], [2, 1]])
-    >>> one.eigenvalues.round(6).tolist(), one.components(0.9)
+    >>> rectangle = spectrum([[0.0, 0], [2, 0], [0, 1], [2, 1]])
+    >>> rectangle.eigenvalues.round(6).tolist(), rectangle.components(0.9)
     ([1.333333, 0.333333], 2)
     """
 
@@ -79,12 +73,12 @@ class Spectrum:
     provenance: Provenance = field(default_factory=lambda: Provenance("spectrum"), repr=False)
 
     def components(self, variance: float) -> int:
-        """Fewest leading components that hold a fraction of the variance.
+        """Count the leading components needed to hold a fraction of the variance.
 
         Parameters
         ----------
         variance : float
-            0 < variance < 1.
+            The fraction, 0 < variance < 1.
 
         Examples
         --------
@@ -94,12 +88,12 @@ class Spectrum:
         if not 0 < variance < 1:
             raise ValueError(f"variance is {variance}; it must be between 0 and 1")
         share = np.cumsum(self.eigenvalues) / self.eigenvalues.sum()
-        # a share that equals the fraction but for rounding reaches it
+        # A share that falls short of the fraction only by rounding counts as reaching it.
         return int(np.searchsorted(share, variance * (1 - 1e-12)) + 1)
 
     @property
     def participation_ratio(self) -> float:
-        """(sum lambda)^2 / sum lambda^2: the number of equal eigenvalues that spread alike.
+        """(sum lambda)^2 / sum lambda^2: the effective number of equal eigenvalues.
 
         Examples
         --------
@@ -110,7 +104,7 @@ class Spectrum:
         return float(1 / (share @ share))
 
     def gap(self) -> Gap:
-        """The widest gap among the leading half of the eigenvalues, and a test that it is one.
+        """Find the widest gap among the leading half of the eigenvalues, and test it.
 
         Returns
         -------
@@ -123,12 +117,12 @@ class Spectrum:
 
         Notes
         -----
-        The largest values of a power law have k ln(lambda_k / lambda_(k+1)) independent and
-        exponential (Renyi 1953). Fisher's test asks whether the largest of m such terms holds
-        too large a share g of their sum: p = min(1, m (1 - g)^(m-1)), exact above g = 1/2 and an
-        upper bound below. Eigenvalues repel, so that a smooth spectrum is more even than that and
-        is called gapped less often than p says. Eigenvalues that are zero but for rounding
-        end the spectrum: a gap with p = 0.
+        For the largest values of a power law, the terms k ln(lambda_k / lambda_(k+1)) are
+        independent and exponential (Renyi 1953). Fisher's test asks whether the largest of m such
+        terms holds too large a share g of their sum: p = min(1, m (1 - g)^(m-1)), which is exact
+        for g > 1/2 and otherwise an upper bound. Eigenvalues repel each other, so a smooth
+        spectrum is more even than a power law, and the test finds a gap in it less often than p
+        says. Eigenvalues that are zero up to rounding end the spectrum: a gap with p = 0.
 
         References
         ----------
@@ -148,7 +142,7 @@ class Spectrum:
         values = self.eigenvalues
         if len(values) < 3:
             raise DegeneratePoints(
-                f"a gap needs at least 3 eigenvalues, but there are {len(values)}"
+                f"a gap needs at least 3 eigenvalues, but this spectrum has {len(values)}"
             )
         m = len(values) // 2
         rounding = max(self.n_points, self.n_features) * np.finfo(float).eps * values[0]
@@ -164,15 +158,15 @@ class Spectrum:
 
 
 def spectrum(points: Any, *, normalized: bool = False) -> Spectrum:
-    """The spectrum of the covariance of points.
+    """Compute the spectrum of the covariance of points.
 
     Parameters
     ----------
     points : array-like of shape (n_points, n_features)
-        Repeated rows count as often as they come.
+        Every copy of a repeated row counts.
     normalized : bool
-        Divide every feature by its standard deviation first (the correlation matrix, as
-        in the paper); features that do not vary stay out.
+        Divide every feature by its standard deviation first, which gives the spectrum of the
+        correlation matrix, as in the paper; features that do not vary are left out.
 
     Returns
     -------
@@ -181,18 +175,18 @@ def spectrum(points: Any, *, normalized: bool = False) -> Spectrum:
     Raises
     ------
     BadPoints, DegeneratePoints
-        If the points are no array of finite numbers, or do not vary.
+        If the points are not an array of finite numbers, or do not vary.
 
     Notes
     -----
-    The smaller of X'X and XX' is formed in float64, block by block, of the centred points
-    divided by sqrt(n_points - 1); no larger matrix is ever made.
+    Let X be the centred points divided by sqrt(n_points - 1). The smaller of X'X and XX' is
+    computed in float64, block by block; no larger matrix is formed.
 
     Examples
     --------
     >>> from dimscope.manifolds import embed, gaussian
-    >>> one = spectrum(embed(gaussian(1000, 3), 5000))
-    >>> (one.eigenvalues > 0.5).sum().item(), one.eigenvalues.shape
+    >>> wide = spectrum(embed(gaussian(1000, 3), 5000))
+    >>> (wide.eigenvalues > 0.5).sum().item(), wide.eigenvalues.shape
     (3, (999,))
     """
     from scipy.linalg import eigh
@@ -218,20 +212,22 @@ def spectrum(points: Any, *, normalized: bool = False) -> Spectrum:
             square += block @ block.T
     values = eigh(square / (n - 1), eigvals_only=True, overwrite_a=True)[::-1]
     if normalized and not values[0] > 0:
-        raise DegeneratePoints(f"no feature of the {n} points varies but for rounding")
+        raise DegeneratePoints(
+            f"no feature of the {n} points varies by more than rounding; leave normalized out"
+        )
     if not normalized:
         values = values / shifted.unit**2
     provenance = Provenance(
         "spectrum", {"shape": [n, width], "normalized": normalized}, versions("scipy")
     )
-    most = min(n - 1, width)
-    return Spectrum(np.maximum(values[:most], 0), n, width, normalized, provenance)
+    n_eigenvalues = min(n - 1, width)
+    return Spectrum(np.maximum(values[:n_eigenvalues], 0), n, width, normalized, provenance)
 
 
 class _Shifted:
-    """Points less the first of them, in a unit in which their squares stay in range.
+    """Points shifted by the first point and scaled so that their squares stay in range.
 
-    So a feature that does not vary is exactly zero, however large it is.
+    The shift makes a feature that does not vary exactly zero, however large its values are.
 
     Parameters
     ----------
@@ -241,7 +237,7 @@ class _Shifted:
     def __init__(self, points: Points) -> None:
         self.points, self.unit = points, 1.0
         self._first = np.zeros((1, points.n_features))
-        self.sizes = np.zeros(points.n_features)  # largest absolute value of every feature
+        self.sizes = np.zeros(points.n_features)  # Largest absolute value of every feature.
         self._first = self.block(slice(0, 1), slice(None))
         largest = 0.0
         for rows in spans(points.n_points, max(1, _VALUES // points.n_features)):
@@ -258,7 +254,7 @@ class _Shifted:
         self.sizes *= self.unit
 
     def block(self, rows: slice, columns: slice) -> NDArray[np.float64]:
-        """Values between -1 and 1, once the unit is known."""
+        """Return shifted values; once the unit is set, they lie between -1 and 1."""
         values = self.points.block(rows, columns, np.dtype(np.float64))
         return np.asarray((values - self._first[:, columns]) * self.unit)
 
@@ -273,17 +269,19 @@ def _out_of_range(size: float) -> BadPoints:
 def _moments(
     shifted: _Shifted, normalized: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | float]:
-    """Mean of every feature and what to multiply it by; two passes, to lose no digits."""
+    """Return the mean and the factor of every feature, in two passes to lose no digits."""
     n, width = shifted.points.n_points, shifted.points.n_features
-    several = spans(n, max(1, _VALUES // width))
-    mean = sum(shifted.block(rows, slice(None)).sum(axis=0) for rows in several) / n
+    row_spans = spans(n, max(1, _VALUES // width))
+    mean = sum(shifted.block(rows, slice(None)).sum(axis=0) for rows in row_spans) / n
     if not normalized:
         return np.asarray(mean), 1.0
-    squares = sum(((shifted.block(rows, slice(None)) - mean) ** 2).sum(axis=0) for rows in several)
+    squares = sum(
+        ((shifted.block(rows, slice(None)) - mean) ** 2).sum(axis=0) for rows in row_spans
+    )
     return np.asarray(mean), _inverse(np.sqrt(squares / (n - 1)), shifted.sizes)
 
 
 def _inverse(spread: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 / spread; 0 for features that do not vary but for the rounding of their own values."""
+    """Return 1 / spread; 0 for features that vary only by the rounding of their values."""
     varies = spread > _ROUNDING * sizes
     return np.where(varies, 1 / np.where(varies, spread, 1), 0)

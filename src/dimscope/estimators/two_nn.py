@@ -1,8 +1,8 @@
 """TwoNN: the dimension from the ratio of the two nearest neighbour distances.
 
-The ratios mu follow a Pareto law of exponent d, so L = ln mu is exponential with rate d. Each fit
-takes L and the number kept, and returns the rate, the influence of each point on it, and the
-number of points used.
+The ratios mu follow a Pareto law with exponent d, so L = ln mu is exponential with rate d. Each fit
+takes L and the number of values to keep, and returns the rate, the influence of each point on it,
+and the number of points used.
 """
 
 from __future__ import annotations
@@ -27,200 +27,19 @@ if TYPE_CHECKING:
     Fitted = tuple[float, NDArray[np.float64], int]
     Fitter = Callable[[NDArray[np.float64], int], Fitted]
 
-__all__ = ["TwoNN", "censored_likelihood", "goodness_of_fit", "regression", "triplets"]
+__all__ = [
+    "FitMethod",
+    "TwoNN",
+    "censored_likelihood",
+    "goodness_of_fit",
+    "regression",
+    "triplets",
+]
 
+FitMethod = Literal["mle", "regression", "triplets"]
 
-_SIMULATED, _SIMULATIONS = 400, 400
-
-
-def censored_likelihood(ratio: NDArray[np.float64], kept: int) -> Fitted:
-    """Maximum likelihood with the largest values censored at the largest kept.
-
-    Parameters
-    ----------
-    ratio : array of shape (n,)
-        L = ln mu.
-    kept : int
-        Number R of smallest values that are observed.
-
-    Returns
-    -------
-    rate, scores, n_used
-
-    Notes
-    -----
-    d = (R - 1) / T with T = sum of the R smallest + (n - R) L_R; the score of a point
-    is (n / R) d (observed - d min(L, L_R)), a martingale residual.
-
-    Examples
-    --------
-    >>> rate, _, used = censored_likelihood(np.array([1.0, 2.0, 3.0, 9.0]), 3)
-    >>> rate, used  # (3 - 1) / (1 + 2 + 3 + 3)
-    (0.2222222222222222, 3)
-    """
-    n = len(ratio)
-    limit = np.partition(ratio, kept - 1)[kept - 1]
-    shown = np.minimum(ratio, limit)
-    total = float(shown.sum())
-    if total <= 0:
-        return math.inf, np.zeros(n), kept
-    rate = (kept - 1) / total
-    observed = ratio <= limit
-    return rate, (n / kept) * rate * (observed - rate * shown), kept
-
-
-def regression(ratio: NDArray[np.float64], kept: int) -> Fitted:
-    """Least squares through the origin of -ln(1 - F) on L, over the smallest values.
-
-    Parameters
-    ----------
-    ratio : array of shape (n,)
-        L = ln mu.
-    kept : int
-        Number of smallest values that enter; at most n - 1, since F = 1 at the last.
-
-    Returns
-    -------
-    rate, scores, n_used
-
-    Notes
-    -----
-    With x_i ascending, F_i = i / n and y_i = -ln(1 - F_i), d = sum x y / sum x^2. A
-    point at x_j moves the empirical law at every x >= x_j; linearising y in F gives its
-    influence, sum over i >= j of x_i / (1 - F_i), less the mean of that over all points,
-    divided by sum x^2. The residuals y_i - d x_i add the influence of the abscissa.
-
-    Examples
-    --------
-    >>> x = -np.log(1 - np.arange(1, 10) / 10) / 2.5
-    >>> round(regression(np.append(x, 99.0), 9)[0], 12)
-    2.5
-    """
-    n = len(ratio)
-    used = min(kept, n - 1)
-    order = np.argsort(ratio, kind="stable")
-    x = ratio[order[:used]]
-    share = np.arange(1, used + 1) / n
-    y = -np.log1p(-share)
-    squares = float(x @ x)
-    if squares <= 0:
-        return math.inf, np.zeros(n), used
-    rate = float(x @ y) / squares
-    # influence through F: 1[L <= x_i] - F_i, over 1 - F_i, weighted by x_i
-    weight = x / (1 - share)
-    above = np.cumsum(weight[::-1])[::-1]
-    through_law = np.zeros(n)
-    through_law[order[:used]] = above
-    through_law -= weight @ share
-    # influence of where the point lies: its residual, less that of the last kept,
-    # which it pushes out of the fit
-    through_place = np.zeros(n)
-    residual = x * (y - rate * x)
-    through_place[order[:used]] = residual - residual[-1]
-    through_place += residual[-1] * used / n
-    through_place -= residual.sum() / n
-    return rate, (through_law + n * through_place) / squares, used
-
-
-def triplets(indices: NDArray[np.intp], seed: int) -> NDArray[np.intp]:
-    """Points whose triplets (itself and its two neighbours) share no point.
-
-    Parameters
-    ----------
-    indices : array of shape (n, k)
-        Neighbours of each point.
-    seed : int
-        Order in which points are tried.
-
-    Returns
-    -------
-    array of int
-        A maximal set: every other point's triplet meets one of these.
-
-    Examples
-    --------
-    >>> len(triplets(np.array([[1, 2], [0, 2], [1, 0]]), seed=0))
-    1
-    """
-    taken = np.zeros(len(indices), dtype=bool)
-    chosen = []
-    pairs = indices[:, :2].tolist()
-    for i in np.random.default_rng(seed).permutation(len(indices)).tolist():
-        a, b = pairs[i]
-        if not (taken[i] or taken[a] or taken[b]):
-            taken[[i, a, b]] = True
-            chosen.append(i)
-    return np.asarray(chosen)
-
-
-def goodness_of_fit(
-    ratio: NDArray[np.float64], rate: float, fitter: Callable[..., Any], kept: int
-) -> float:
-    """p-value of the hypothesis that L is exponential, allowing for the fitted rate.
-
-    Parameters
-    ----------
-    ratio : array of shape (n,)
-        L = ln mu.
-    rate : float
-        The fitted dimension.
-    fitter : callable
-        The fit, repeated on simulated samples so that the level is right.
-    kept : int
-        Number of smallest values compared.
-
-    Returns
-    -------
-    float
-        Between 1/401 and 1. A small value says that the ratios do not follow one
-        dimension: several manifolds, a changing density, or noise.
-
-    Notes
-    -----
-    Kolmogorov-Smirnov distance between u = mu^-d and the uniform law over the kept
-    ratios, compared with 400 simulated samples of at most 400 values, rescaled by the
-    square root of their number (Lilliefors' test, with Stephens' small-sample factor).
-    The ratios are taken as independent.
-
-    Examples
-    --------
-    >>> x = np.random.default_rng(0).exponential(size=500)
-    >>> rate, _, used = censored_likelihood(x, 450)
-    >>> goodness_of_fit(x, rate, censored_likelihood, 450) > 0.05
-    True
-    """
-    statistic = _distance(np.sort(ratio)[:kept], rate, len(ratio))
-    null = _null(fitter, round(kept / len(ratio), 3), min(len(ratio), _SIMULATED))
-    return float((1 + np.sum(null >= statistic)) / (1 + len(null)))
-
-
-def _distance(x: NDArray[np.float64], rate: float, n: int) -> float:
-    law = -np.expm1(-rate * x)
-    steps = np.arange(len(x) + 1) / n
-    largest = max(np.max(steps[1:] - law), np.max(law - steps[:-1]))
-    root = math.sqrt(n)
-    return float((largest - 0.2 / n) * (root + 0.26 + 0.5 / root))
-
-
-@lru_cache(maxsize=64)
-def _null(fitter: Fitter, share: float, n: int) -> NDArray[np.float64]:
-    rng = np.random.default_rng(0)
-    kept = max(2, math.floor(share * n + 1e-9))
-    samples = rng.exponential(size=(_SIMULATIONS, n))
-    return np.array([_distance(np.sort(x)[:kept], fitter(x, kept)[0], n) for x in samples])
-
-
-TwoNNFit = Literal["mle", "regression", "triplets"]
-
-
-@dataclass(frozen=True, eq=False)
-class _Sample:
-    """Values of L, how many of the smallest are kept, the fit, and the points of triplets."""
-
-    ratio: NDArray[np.float64]
-    kept: int
-    fitter: Fitter
-    chosen: NDArray[np.intp] | None
+_N_SIMULATIONS = 400  # Samples drawn to calibrate the goodness of fit.
+_SIMULATED_POINTS = 400  # Values in each of them, at most.
 
 
 @dataclass(frozen=True)
@@ -233,10 +52,10 @@ class TwoNN(NeighborEstimator):
         Maximum likelihood; least squares through the origin of -ln(1 - F) on ln mu, as
         in the authors' scripts; or maximum likelihood on triplets that share no point.
     discard : float
-        Fraction of the largest ratios not used, 0 <= discard < 1. In the likelihood they
-        are censored, not dropped. Triplets use all.
+        Fraction of the largest ratios to leave out, 0 <= discard < 1. The likelihood censors
+        them instead of dropping them. Triplets use all ratios.
     seed : int
-        For the choice of triplets.
+        Seed for the choice of triplets.
 
     Notes
     -----
@@ -268,61 +87,248 @@ class TwoNN(NeighborEstimator):
     True
     >>> from dimscope import Neighbors
     >>> from math import e, log
-    >>> known = Neighbors([[1, e], [1, e], [1, e], [1, e]], [[1, 2], [0, 2], [3, 1], [2, 1]])
-    >>> round(float(TwoNN(discard=0)(known)), 12)  # (N - 1) / sum L = 3 / 4
+    >>> neighbors = Neighbors([[1, e], [1, e], [1, e], [1, e]], [[1, 2], [0, 2], [3, 1], [2, 1]])
+    >>> round(float(TwoNN(discard=0)(neighbors)), 12)  # (N - 1) / sum L = 3 / 4
     0.75
     """
 
-    fit: TwoNNFit = "mle"
+    fit: FitMethod = "mle"
     discard: float = 0.1
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_word("fit", self.fit, TwoNNFit)
+        check_word("fit", self.fit, FitMethod)
         if not 0 <= self.discard < 1:
             raise ValueError(f"discard is {self.discard}; it must be at least 0 and less than 1")
 
     def evaluate(self, neighbors: Neighbors) -> Fit:
         """Fit the rate of L = ln(r2 / r1)."""
-        sample = self._sample(neighbors)
-        n, n_distinct = len(sample.ratio), len(neighbors.distances)
-        if sample.kept < 2 and self.fit == "triplets":
+        ratio, chosen = self._ratios(neighbors)
+        n, n_distinct, kept = len(ratio), len(neighbors.distances), self._n_kept(len(ratio))
+        if kept < 2 and self.fit == "triplets":
             raise DegeneratePoints(
                 f"{n_distinct} distinct points hold only {n} triplet that shares no point with "
                 "another; give more points"
             )
-        if sample.kept < 2:
+        if kept < 2:
             raise DegeneratePoints(
-                f"only {sample.kept} of {n} distinct points can be used by {self!r}; "
+                f"only {kept} of {n} distinct points can be used by {self!r}; "
                 "give more points or discard less"
             )
-        dimension, scores, n_used = sample.fitter(sample.ratio, sample.kept)
+        dimension, scores, used = self._fitter(ratio, kept)
         if not math.isfinite(dimension):
             raise DegeneratePoints(
-                f"at least {sample.kept} of {n} ratios r2 / r1 are exactly 1, so that no dimension "
-                "is left in the rest; the data are discrete"
+                f"at least {kept} of {n} ratios r2 / r1 are exactly 1, so the rest hold no "
+                "dimension; the data are discrete: for counts use I3D"
             )
-        if sample.chosen is not None:  # the points that were not chosen have no influence
-            chosen_scores, scores = scores, np.zeros(n_distinct)
-            scores[sample.chosen] = chosen_scores * n_distinct / n
-        return Fit(dimension, scores, n_used, reach=0 if self.fit == "triplets" else 2)
+        if chosen is None:
+            return Fit(dimension, scores, used)
+        # Points outside the chosen triplets have no influence.
+        all_scores = np.zeros(n_distinct)
+        all_scores[chosen] = scores * n_distinct / n
+        return Fit(dimension, all_scores, used, reach=0)
 
     def goodness_of_fit(self, neighbors: Neighbors, fit: Fit) -> float:
-        """Test that the ratios follow the fitted law; see :func:`goodness_of_fit`."""
-        sample = self._sample(neighbors)
-        return goodness_of_fit(sample.ratio, fit.dimension, sample.fitter, sample.kept)
-
-    def _sample(self, neighbors: Neighbors) -> _Sample:
-        """Return the values of L that enter the fit, and how they are fitted."""
-        ratio = np.log(neighbors.distances[:, 1] / neighbors.distances[:, 0])
-        fitter = regression if self.fit == "regression" else censored_likelihood
-        if self.fit == "triplets":
-            neighbors.refuse_sample("fit='triplets'")
-            chosen = triplets(neighbors.indices, self.seed)
-            return _Sample(ratio[chosen], len(chosen), fitter, chosen)
-        kept = math.floor((1 - self.discard) * len(ratio) + 1e-9)
-        return _Sample(ratio, kept, fitter, None)
+        """Test whether L is exponential; see :func:`goodness_of_fit`."""
+        ratio, _ = self._ratios(neighbors)
+        return goodness_of_fit(ratio, fit.dimension, self._fitter, self._n_kept(len(ratio)))
 
     def corrected(self, fit: Fit, std_error: float, n_points: int) -> Corrected | None:
-        """The dimension that would give this value at this number of points."""
+        """Correct the dimension for the number of points."""
         return correct(fit.dimension, std_error, n_points, self.fit, self.discard)
+
+    @property
+    def _fitter(self) -> Fitter:
+        return regression if self.fit == "regression" else censored_likelihood
+
+    def _n_kept(self, n: int) -> int:
+        """Return the number of smallest ratios to keep, out of n."""
+        return n if self.fit == "triplets" else math.floor((1 - self.discard) * n + 1e-9)
+
+    def _ratios(self, neighbors: Neighbors) -> tuple[NDArray[np.float64], NDArray[np.intp] | None]:
+        """Return L of the points to fit, and their positions if they are not all points."""
+        ratio = np.log(neighbors.distances[:, 1] / neighbors.distances[:, 0])
+        if self.fit != "triplets":
+            return ratio, None
+        neighbors.refuse_sample("fit='triplets'")
+        chosen = triplets(neighbors.indices, self.seed)
+        return ratio[chosen], chosen
+
+
+def censored_likelihood(ratio: NDArray[np.float64], kept: int) -> Fitted:
+    """Fit the rate by maximum likelihood, censoring values above the largest one kept.
+
+    Parameters
+    ----------
+    ratio : array of shape (n,)
+        L = ln mu.
+    kept : int
+        Number R of smallest values to observe.
+
+    Returns
+    -------
+    rate, scores, n_used
+
+    Notes
+    -----
+    d = (R - 1) / T with T = sum of the R smallest + (n - R) L_R; the score of a point
+    is (n / R) d (observed - d min(L, L_R)), a martingale residual.
+
+    Examples
+    --------
+    >>> rate, _, used = censored_likelihood(np.array([1.0, 2.0, 3.0, 9.0]), 3)
+    >>> rate, used  # (3 - 1) / (1 + 2 + 3 + 3)
+    (0.2222222222222222, 3)
+    """
+    n = len(ratio)
+    limit = np.partition(ratio, kept - 1)[kept - 1]
+    shown = np.minimum(ratio, limit)
+    total = float(shown.sum())
+    if total <= 0:
+        return math.inf, np.zeros(n), kept
+    rate = (kept - 1) / total
+    observed = ratio <= limit
+    return rate, (n / kept) * rate * (observed - rate * shown), kept
+
+
+def regression(ratio: NDArray[np.float64], kept: int) -> Fitted:
+    """Fit the rate by least squares through the origin of -ln(1 - F) on the smallest L.
+
+    Parameters
+    ----------
+    ratio : array of shape (n,)
+        L = ln mu.
+    kept : int
+        Number of smallest values to fit; at most n - 1 are used, since F = 1 at the last.
+
+    Returns
+    -------
+    rate, scores, n_used
+
+    Notes
+    -----
+    With x_i ascending, F_i = i / n and y_i = -ln(1 - F_i), d = sum x y / sum x^2. A
+    point at x_j moves the empirical law at every x >= x_j; linearising y in F gives its
+    influence, sum over i >= j of x_i / (1 - F_i), less the mean of that over all points,
+    divided by sum x^2. The residuals y_i - d x_i add the influence of the abscissa.
+
+    Examples
+    --------
+    >>> x = -np.log(1 - np.arange(1, 10) / 10) / 2.5
+    >>> round(regression(np.append(x, 99.0), 9)[0], 12)
+    2.5
+    """
+    n = len(ratio)
+    used = min(kept, n - 1)
+    order = np.argsort(ratio, kind="stable")
+    x = ratio[order[:used]]
+    share = np.arange(1, used + 1) / n
+    y = -np.log1p(-share)
+    squares = float(x @ x)
+    if squares <= 0:
+        return math.inf, np.zeros(n), used
+    rate = float(x @ y) / squares
+    # The influence through F: 1[L <= x_i] - F_i, over 1 - F_i, weighted by x_i.
+    weight = x / (1 - share)
+    above = np.cumsum(weight[::-1])[::-1]
+    through_law = np.zeros(n)
+    through_law[order[:used]] = above
+    through_law -= weight @ share
+    # The influence of a point's own place: its residual, less that of the last point kept,
+    # which it pushes out of the fit.
+    through_place = np.zeros(n)
+    residual = x * (y - rate * x)
+    through_place[order[:used]] = residual - residual[-1]
+    through_place += residual[-1] * used / n
+    through_place -= residual.sum() / n
+    return rate, (through_law + n * through_place) / squares, used
+
+
+def triplets(indices: NDArray[np.intp], seed: int) -> NDArray[np.intp]:
+    """Choose points so that their triplets (a point and its two neighbours) are disjoint.
+
+    Parameters
+    ----------
+    indices : array of shape (n, k)
+        Neighbours of each point.
+    seed : int
+        Seed for the order in which points are tried.
+
+    Returns
+    -------
+    array of int
+        A maximal set: the triplet of any other point overlaps one of these.
+
+    Examples
+    --------
+    >>> len(triplets(np.array([[1, 2], [0, 2], [1, 0]]), seed=0))
+    1
+    """
+    taken = np.zeros(len(indices), dtype=bool)
+    chosen = []
+    pairs = indices[:, :2].tolist()
+    for i in np.random.default_rng(seed).permutation(len(indices)).tolist():
+        a, b = pairs[i]
+        if not (taken[i] or taken[a] or taken[b]):
+            taken[[i, a, b]] = True
+            chosen.append(i)
+    return np.asarray(chosen)
+
+
+def goodness_of_fit(
+    ratio: NDArray[np.float64], rate: float, fitter: Callable[..., Any], kept: int
+) -> float:
+    """Test whether L is exponential, allowing for the fitted rate.
+
+    Parameters
+    ----------
+    ratio : array of shape (n,)
+        L = ln mu.
+    rate : float
+        The fitted dimension.
+    fitter : callable
+        The fit, repeated on simulated samples to calibrate the p-value.
+    kept : int
+        Number of smallest values to compare.
+
+    Returns
+    -------
+    float
+        p-value between 1/401 and 1. A small value means that no single dimension explains the
+        ratios: there are several manifolds, a changing density, or noise.
+
+    Notes
+    -----
+    Kolmogorov-Smirnov distance between u = mu^-d and the uniform law over the kept
+    ratios, compared with 400 simulated samples of at most 400 values, rescaled by the
+    square root of their number (Lilliefors' test, with Stephens' small-sample factor).
+    The test treats the ratios as independent.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).exponential(size=500)
+    >>> rate, _, used = censored_likelihood(x, 450)
+    >>> goodness_of_fit(x, rate, censored_likelihood, 450) > 0.05
+    True
+    """
+    statistic = _distance(np.sort(ratio)[:kept], rate, len(ratio))
+    null = _null(fitter, round(kept / len(ratio), 3), min(len(ratio), _SIMULATED_POINTS))
+    return float((1 + np.sum(null >= statistic)) / (1 + len(null)))
+
+
+def _distance(x: NDArray[np.float64], rate: float, n: int) -> float:
+    """Return the rescaled Kolmogorov-Smirnov distance of the smallest x of n values."""
+    law = -np.expm1(-rate * x)
+    steps = np.arange(len(x) + 1) / n
+    largest = max(np.max(steps[1:] - law), np.max(law - steps[:-1]))
+    root = math.sqrt(n)
+    return float((largest - 0.2 / n) * (root + 0.26 + 0.5 / root))
+
+
+@lru_cache(maxsize=256)
+def _null(fitter: Fitter, share: float, n: int) -> NDArray[np.float64]:
+    """Return the distances of simulated samples of n values, of which a share is kept."""
+    rng = np.random.default_rng(0)
+    kept = max(2, math.floor(share * n + 1e-9))
+    samples = rng.exponential(size=(_N_SIMULATIONS, n))
+    return np.array([_distance(np.sort(x)[:kept], fitter(x, kept)[0], n) for x in samples])

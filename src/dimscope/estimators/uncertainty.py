@@ -1,10 +1,10 @@
 """Standard errors and intervals that account for dependence between neighbours.
 
 The ratios mu of neighbouring points share a distance, so they are not independent:
-``d / sqrt(N)`` is too small. An estimator hands in *scores*, the influence of each
-point on the dimension; their products are summed over each point itself and over the
-pairs of points that are neighbours (a sandwich with the neighbour graph as its
-dependence structure).
+``d / sqrt(N)`` is too small. An estimator supplies *scores*, the influence of each
+point on the dimension. The variance sums the products of scores over each point with itself and
+over all pairs of neighbouring points (a sandwich estimator whose dependence structure is the
+neighbour graph).
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ __all__ = ["Influence", "covariance", "dependent_pairs", "interval", "quantile"]
 @by_value
 @dataclass(frozen=True)
 class Influence:
-    """What each point adds to an estimate, and which points depend on each other.
+    """The influence of each point on an estimate, and the pairs of points that are dependent.
 
     Parameters
     ----------
     scores : array of shape (n,)
-        The estimate is its expectation plus their mean, to first order.
+        To first order, the estimate is its expectation plus the mean of the scores.
     pairs : array of int, shape (2, m)
         Positions of points that depend on each other, each unordered pair once.
     rows : array of int, shape (n,)
-        Row of each point in the user's array, ascending or not, without repeats.
+        Row of each point in the original array, in any order, without repeats.
 
     Examples
     --------
@@ -51,29 +51,28 @@ class Influence:
 
     @property
     def std_error(self) -> float:
-        """Standard error of the estimate; never less than for independent scores.
+        """Standard error of the estimate, at least that for independent scores.
 
         sqrt(sum_i psi_i^2 + 2 sum_(i~j) psi_i psi_j) / n, each unordered pair once.
         """
         if not len(self.scores):
             return math.nan
-        alone = self.scores @ self.scores
+        squares = self.scores @ self.scores
         low, high = self.pairs
-        # in a small sample the cross terms may come out negative by chance
-        return float(
-            np.sqrt(alone + max(0.0, 2 * (self.scores[low] @ self.scores[high]))) / len(self.scores)
-        )
+        # In a small sample the sum of the cross terms may be negative by chance.
+        cross_terms = max(0.0, 2 * (self.scores[low] @ self.scores[high]))
+        return float(np.sqrt(squares + cross_terms) / len(self.scores))
 
 
 def dependent_pairs(indices: NDArray[np.intp], reach: int) -> NDArray[np.intp]:
-    """Pairs of points of which one is among the first neighbours of the other.
+    """List the pairs of points of which one is among the first neighbours of the other.
 
     Parameters
     ----------
     indices : array of int, shape (n, k)
-        Neighbours of each point, nearest first; -1 for one that has no score.
+        Neighbours of each point, nearest first; -1 for a neighbour without a score.
     reach : int
-        How many of them count, at most k; 0 for none.
+        Number of neighbours to take, at most k; 0 for none.
 
     Returns
     -------
@@ -96,30 +95,32 @@ def dependent_pairs(indices: NDArray[np.intp], reach: int) -> NDArray[np.intp]:
 
 
 def covariance(a: Influence, b: Influence) -> float:
-    """Covariance of two estimates from the same rows.
+    """Compute the covariance of two estimates from the same rows.
 
     Parameters
     ----------
     a, b : Influence
-        Of two representations of the same stimuli, row by row.
+        Influences on two representations of the same stimuli, row by row.
 
     Returns
     -------
     float
-        sum over i, j of psi_a(i) psi_b(j) / (n_a n_b) over the same rows and the pairs
-        that depend on each other in either.
+        The sum of psi_a(i) psi_b(j) / (n_a n_b) over i = j and over the pairs i, j that are
+        dependent in either representation.
 
     Examples
     --------
     >>> none = np.empty((2, 0), dtype=int)
-    >>> one = Influence(np.array([1.0, -1.0]), none, np.arange(2))
-    >>> bool(np.isclose(covariance(one, one), one.std_error**2))
+    >>> influence = Influence(np.array([1.0, -1.0]), none, np.arange(2))
+    >>> bool(np.isclose(covariance(influence, influence), influence.std_error**2))
     True
     """
     n = int(max(a.rows.max(), b.rows.max())) + 1
     x, y = np.zeros(n), np.zeros(n)
     x[a.rows], y[b.rows] = a.scores, b.scores
-    pairs = np.concatenate([np.sort(one.rows[one.pairs], axis=0) for one in (a, b)], axis=1)
+    pairs = np.concatenate(
+        [np.sort(influence.rows[influence.pairs], axis=0) for influence in (a, b)], axis=1
+    )
     low, high = np.divmod(np.unique(pairs[0] * np.int64(n) + pairs[1]), n)
     total = x @ y + x[low] @ y[high] + x[high] @ y[low]
     return float(total / (len(a.scores) * len(b.scores)))
@@ -128,15 +129,15 @@ def covariance(a: Influence, b: Influence) -> float:
 def interval(
     dimension: float, std_error: float, p: float = 0.95, degrees_of_freedom: float = math.inf
 ) -> tuple[float, float]:
-    """Central interval at level p, on the logarithm so that it stays positive.
+    """Compute the central interval at level p, on a log scale so that it stays positive.
 
     Parameters
     ----------
     dimension, std_error : float
     p : float
-        Between 0 and 1.
+        Level, between 0 and 1.
     degrees_of_freedom : float
-        Of the standard error: of Student's t, or of the normal law if infinite.
+        Degrees of freedom of the standard error, for Student's t; infinite for the normal law.
 
     Returns
     -------
@@ -152,7 +153,7 @@ def interval(
     (8.7, 11.49)
     """
     if not 0 < p < 1:
-        raise ValueError(f"the level of an interval is between 0 and 1, not {p}")
+        raise ValueError(f"the level of an interval must be between 0 and 1, not {p}")
     if not dimension > 0 or not np.isfinite(std_error):
         return (float("nan"), float("nan"))
     factor = float(np.exp(quantile((1 + p) / 2, degrees_of_freedom) * std_error / dimension))
@@ -160,7 +161,7 @@ def interval(
 
 
 def quantile(p: float, degrees_of_freedom: float = math.inf) -> float:
-    """Quantile of Student's t, or of the normal law for infinite degrees of freedom.
+    """Compute a quantile of Student's t, or of the normal law if the degrees are infinite.
 
     Examples
     --------
