@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from dimscope import (
+    MLE,
+    PCA,
     DegeneratePoints,
     Gride,
     TwoNN,
+    curvature_test,
     nearest_neighbors,
     neighbors,
     rank_curve,
@@ -158,3 +161,19 @@ def test_a_plateau_above_20_is_at_least_that():
     assert flat is not None
     assert flat.dimension > 20
     assert curve.verdict.startswith(f"The dimension is at least {flat.dimension:.3g} from")
+
+
+def test_scale_curve_refuses_neighbours_that_are_all_equally_far():
+    with pytest.raises(DegeneratePoints, match="same distance"):
+        scale_curve(np.eye(100), MLE(3), blocks=[2, 4])
+
+
+def test_scale_curve_blocks_hold_as_many_points_as_the_estimator_needs():
+    curve = scale_curve(cube(400, 2), MLE(k=30))
+    assert min(scale.n_points for scale in curve.points) > 30
+
+
+@pytest.mark.parametrize("call", [scale_curve, curvature_test])
+def test_scale_curve_and_curvature_test_refuse_an_estimator_without_neighbours(call):
+    with pytest.raises(TypeError, match="give one that reads"):
+        call(torus(500, 3), PCA())
