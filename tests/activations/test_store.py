@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import fsspec
 import numpy as np
 import pytest
 import torch
@@ -322,3 +323,39 @@ def test_a_layer_that_does_not_fit_is_measured_without_being_read(store, monkeyp
     found = ds.profile(store, memory=20 * 4 * 4)
     assert len(read) == 2  # the input of 4 units and the output of 3, not those of 6
     assert len(found) == 4
+
+
+# -- chunks that are lost -----------------------------------------------------------------
+
+
+@pytest.fixture(params=["folder", "memory://"])
+def location(request, tmp_path):
+    """Where a store of several chunks lies: on disk and elsewhere."""
+    out = str(tmp_path / "s.zarr") if request.param == "folder" else f"memory://{tmp_path.name}"
+    net = nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 5))
+    ds.capture(net, (torch.rand(300, 6), np.repeat([0, 1], 150)), out=out, batch_size=50)
+    return out
+
+
+def lose_a_chunk(location, array):
+    files, root = fsspec.core.url_to_fs(location)
+    files.rm(next(path for path in files.find(root) if array in path and "/c/" in path))
+
+
+def test_profile_refuses_a_store_that_lost_a_chunk(location):
+    lose_a_chunk(location, "layers/")
+    with pytest.raises(ds.BadSource, match="damaged"):
+        ds.profile(location)
+
+
+def test_profile_by_class_refuses_a_store_that_lost_its_labels(location):
+    lose_a_chunk(location, "labels/")
+    with pytest.raises(ds.BadSource, match="its labels are missing"):
+        ds.profile(location, by_class=True)
+
+
+def test_stored_layer_refuses_rows_beyond_its_end(location):
+    layer = ds.open_store(location).stored("input")
+    with pytest.raises(IndexError, match="row 300 is out of range: there are 300 rows"):
+        layer[300]
+    assert sum(1 for _ in layer) == 300

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dimscope import PCA, estimate, surrogate
-from dimscope.manifolds import cube, embed
+from dimscope.errors import BadPoints
+from dimscope.manifolds import cube, embed, torus
 
 RNG = np.random.default_rng(0)
 TALL = RNG.standard_normal((300, 40)) @ RNG.standard_normal((40, 40)) + 5
@@ -41,3 +42,11 @@ def test_a_curved_manifold_has_fewer_dimensions_than_its_surrogate():
     assert float(estimate(points)) < 1.2
     assert float(estimate(surrogate(points))) > 8
     assert float(PCA()(points)) == 13
+
+
+def test_surrogate_stays_in_range_or_refuses():
+    points = torus(500, 3)
+    cloud = surrogate(points * 1e300, seed=1) / 1e300
+    np.testing.assert_allclose(cloud, surrogate(points, seed=1), rtol=1e-12, atol=1e-14)
+    with pytest.raises(BadPoints, match="does not hold a cloud"):
+        surrogate(np.random.default_rng(0).choice([-4.4e307, 4.4e307], (20, 1)), 400_000)

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from dimscope import (
+    MLE,
+    PCA,
     DegeneratePoints,
     Exact,
     Gride,
     TwoNN,
+    curvature_test,
     nearest_neighbors,
     neighbors,
     rank_curve,
@@ -186,3 +189,19 @@ def test_curves_refuse_an_engine_for_neighbors():
     for curve in (scale_curve, rank_curve):
         with pytest.raises(ValueError, match="not searched again"):
             curve(neighbors_given, engine=Exact())
+
+
+def test_scale_curve_refuses_neighbours_that_are_all_equally_far():
+    with pytest.raises(DegeneratePoints, match="same distance"):
+        scale_curve(np.eye(100), MLE(3), blocks=[2, 4])
+
+
+def test_scale_curve_blocks_hold_as_many_points_as_the_estimator_needs():
+    curve = scale_curve(cube(400, 2), MLE(k=30))
+    assert min(scale.n_points for scale in curve.points) > 30
+
+
+@pytest.mark.parametrize("call", [scale_curve, curvature_test])
+def test_scale_curve_and_curvature_test_refuse_an_estimator_without_neighbours(call):
+    with pytest.raises(TypeError, match="give one that reads"):
+        call(torus(500, 3), PCA())

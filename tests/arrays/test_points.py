@@ -1,6 +1,8 @@
 import numpy as np
+import pandas as pd
 import pytest
 
+from dimscope import TwoNN
 from dimscope.arrays import as_points
 from dimscope.arrays.numpy_points import NumpyPoints
 from dimscope.arrays.threads import parallel, workers
@@ -112,3 +114,14 @@ def test_parallel_keeps_order_and_passes_errors_on():
     assert parallel(lambda x: x * x, list(range(50))) == [x * x for x in range(50)]
     with pytest.raises(ZeroDivisionError):
         parallel(lambda x: 1 / x, [1, 0])
+
+
+def test_as_points_refuses_whole_numbers_that_would_be_rounded():
+    big = 2**60 + (np.random.default_rng(0).random((30, 2)) * 500).astype(np.int64)
+    mixed = pd.DataFrame({"a": big[:, 0], "b": big[:, 1], "c": np.linspace(0, 1, 30)})
+    with pytest.raises(BadPoints, match=r"beyond 2\^53"):
+        TwoNN()(mixed)
+    with pytest.raises(BadPoints, match=r"beyond 2\^53"):
+        TwoNN()([[int(a), 0.5 * i] for i, (a, _) in enumerate(big)])
+    rows = [[2.0**60, float(i) ** 2] for i in range(30)]
+    assert TwoNN()(rows).dimension > 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from dimscope.manifolds import sphere
 
@@ -68,3 +69,50 @@ def network(tmp_path):
     path = tmp_path / "net.py"
     path.write_text(NETWORK)
     return path
+
+
+@pytest.fixture
+def invoke():
+    """Run ``dimscope ...`` in this process: quicker, where the process itself does not matter."""
+    from dimscope.cli.main import app
+
+    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def refusal(invoke):
+    """Return the message with which a wrong call ends, its lines joined and its frame removed."""
+
+    def call(*arguments):
+        result = invoke(*arguments)
+        assert result.exit_code != 0
+        return " ".join(f"{result.output} {result.exception or ''}".replace("│", " ").split())
+
+    return call
+
+
+SIX_FEATURES = """
+import torch
+
+
+def make():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(6, 9), torch.nn.ReLU(), torch.nn.Linear(9, 4))
+
+
+net = make()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder: x.npy (200 x 6), y.npy (two classes), net.py and two files beside it."""
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.random.default_rng(0).random((200, 6)).astype(np.float32))
+    np.save("y.npy", np.arange(200) % 2)
+    (tmp_path / "net.py").write_text(SIX_FEATURES)
+    (tmp_path / "neighbour.py").write_text(SIX_FEATURES)
+    (tmp_path / "other.py").write_text("from neighbour import make as made\n")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "neighbour", raising=False)
+    return tmp_path

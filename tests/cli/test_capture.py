@@ -133,3 +133,10 @@ def test_wrong_calls(run, store, tmp_path, arguments, code, words):
     assert words in done.err
     if code == 2:
         assert not (tmp_path / "t.zarr").exists()
+
+
+def test_capture_does_not_write_a_complete_store_again(folder, invoke, refusal):
+    call = ("capture", "net.py:make", "--data", "x.npy", "--out", "s.zarr")
+    assert "written: s.zarr" in invoke(*call).output
+    assert "complete already: s.zarr" in invoke(*call).output
+    assert "values of the data" not in refusal(*call, "--batch-size", "5")

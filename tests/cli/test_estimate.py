@@ -172,3 +172,22 @@ def test_a_wrong_call_ends_with_code_2(run, points, arguments, words):
     assert done.code == 2
     assert done.out == ""
     assert words in done.err
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("estimate x.npy --estimator mle --fit regression", "options of twonn, not of mle"),
+        ("estimate x.npy --rtol 0.1", "use --engine sampled"),
+        ("estimate x.npy --estimator Gride(k=2)", "its parameters are n1, n2"),
+        ("estimate x.npy --fit triplets --seed -1", "greater than or equal to 0"),
+    ],
+)
+def test_estimate_refuses_options_that_do_not_fit_together(folder, refusal, call, message):
+    assert message in refusal(*call.split())
+
+
+def test_estimate_prints_no_error_where_there_is_none(folder, invoke):
+    result = invoke("estimate", "x.npy", "--estimator", "pca")
+    assert result.exit_code == 0, result.output
+    assert "nan" not in result.output

@@ -110,3 +110,47 @@ def test_weights_that_are_a_pickle_of_code_are_refused(run, points, network, tmp
     done = run("profile", "net.py:small", "--data", points, "--weights", "w.pt")
     assert done.code in (1, 2)
     assert "w.pt" in done.err
+
+
+@pytest.mark.parametrize("model", ["net.py:make", "net.py:net", "other.py:made"])
+def test_profile_takes_a_network_from_a_file(folder, invoke, model):
+    result = invoke("profile", model, "--data", "x.npy")
+    assert result.exit_code == 0, result.output
+    assert "200 points" in result.output
+    assert "± is one standard error" in result.output
+    assert "exact to 1e-6" in result.output
+
+
+def test_profile_takes_labels_of_an_array(folder, invoke, refusal):
+    call = ("profile", "net.py:make", "--data", "x.npy", "--by-class")
+    result = invoke(*call, "--labels", "y.npy")
+    assert result.exit_code == 0, result.output
+    assert "mean over 2 classes" in result.output
+    assert "or --labels" in refusal(*call)
+
+
+def test_profile_resizes_images(folder, invoke):
+    for label in ("cat", "dog"):
+        (folder / "images" / label).mkdir(parents=True)
+        for number in range(4):
+            pixels = np.random.default_rng(number).integers(0, 255, (20, 24, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "images" / label / f"{number}.png")
+    (folder / "conv.py").write_text(
+        "import torch\ndef make():\n    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), "
+        "torch.nn.Flatten(), torch.nn.Linear(4 * 14 * 14, 5))\n"
+    )
+    result = invoke("profile", "conv.py:make", "--data", "images", "--image-size", "16", "--json")
+    assert result.exit_code == 0, result.output
+    widths = {layer["name"]: layer["n_features"] for layer in json.loads(result.stdout)["layers"]}
+    assert widths["input"] == 3 * 16 * 16
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("profile net.py --data x.npy", "name the function in it, as net.py:make_model"),
+        ("profile lost.zarr", "lost.zarr is none"),
+    ],
+)
+def test_profile_says_how_to_name_its_source(folder, refusal, call, message):
+    assert message in refusal(*call.split())

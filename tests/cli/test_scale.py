@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 import dimscope as ds
 from dimscope.manifolds import torus
@@ -51,3 +52,12 @@ def test_wrong_calls(run, points, arguments, message):
     assert done.code in (1, 2)
     assert message in " ".join(done.err.split())
     assert not done.out
+
+
+def test_scale_draws_a_stored_layer(folder, invoke):
+    net = torch.nn.Sequential(torch.nn.Linear(6, 9))
+    ds.capture(net, torch.from_numpy(np.load("x.npy")), out="s.zarr")
+    call = ("scale", "s.zarr::input", "--engine", "sketched", "--plot", "scale.png")
+    result = invoke(*call)
+    assert result.exit_code == 0, result.output
+    assert (folder / "scale.png").stat().st_size > 10_000

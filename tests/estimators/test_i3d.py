@@ -114,3 +114,8 @@ def test_bad_parameters(wrong):
 def test_tied_points_are_told_of_it():
     with pytest.warns(ds.TiedPoints, match="for counts use I3D"):
         ds.TwoNN()(lattice(500, 20, side=3).astype(float))
+
+
+def test_i3d_needs_whole_radii():
+    with pytest.raises(TypeError, match="integer"):
+        I3D(far=2.5, near=1)

@@ -60,3 +60,8 @@ def test_what_is_not_an_estimator(wrong):
 def test_no_estimator():
     with pytest.raises(ValueError, match="at least one"):
         estimate(POINTS, [])
+
+
+def test_estimate_refuses_an_empty_mapping_of_estimators():
+    with pytest.raises(ValueError, match="at least one"):
+        estimate(POINTS, {})

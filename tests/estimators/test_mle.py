@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dimscope import MLE, DegeneratePoints, Neighbors, local_dimension, nearest_neighbors
+from dimscope import MLE, DegeneratePoints, Neighbors, Sampled, local_dimension, nearest_neighbors
 from dimscope.manifolds import sphere, torus
 
 NEIGHBORS = nearest_neighbors(torus(400, 2, seed=3), 20)
@@ -66,3 +66,25 @@ def test_local_dimension_refuses_what_has_none():
 def test_parameters(wrong):
     with pytest.raises(ValueError, match=r"at least 3|use one of"):
         MLE(**wrong)
+
+
+def test_local_dimension_needs_its_neighbours():
+    points = torus(500, 3)
+    with pytest.raises(DegeneratePoints, match="needs 20 neighbours"):
+        local_dimension(nearest_neighbors(points, 5))
+    neighbors = nearest_neighbors(points, 20)
+    np.testing.assert_array_equal(local_dimension(neighbors), local_dimension(points))
+
+
+def test_local_dimension_has_a_value_for_every_row_or_refuses():
+    points = torus(500, 3)
+    with pytest.raises(DegeneratePoints, match="sample"):
+        local_dimension(points, engine=Sampled(rtol=0.1))
+    with pytest.raises(DegeneratePoints, match="50 of 550 rows repeat"):
+        local_dimension(nearest_neighbors(np.r_[points, points[:50]], 20))
+
+
+def test_mle_has_no_error_where_its_variance_is_infinite():
+    points = torus(500, 3)
+    assert np.isnan(MLE(3, average="dimension")(points).std_error)
+    assert MLE(4, average="dimension")(points).std_error > 0

@@ -143,3 +143,24 @@ def test_a_gap_needs_a_few_eigenvalues():
 def test_variances_out_of_range_are_refused(scale):
     with pytest.raises(BadPoints, match="does not hold variances of that size"):
         spectrum(gaussian(50, 5) * scale)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("factor", [1e-20, 5e13, 1e100])
+def test_normalized_spectrum_counts_features_of_any_size(wide, factor):
+    points = gaussian(500, 4) if not wide else np.random.default_rng(0).standard_normal((50, 80))
+    scaled = points * np.r_[factor, np.ones(points.shape[1] - 1)]
+    expected = spectrum(points, normalized=True).eigenvalues
+    eigenvalues = spectrum(scaled, normalized=True).eigenvalues
+    np.testing.assert_allclose(eigenvalues, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("constant", [1e8 / 3, 1e14, 1e140])
+@pytest.mark.parametrize("normalized", [False, True])
+def test_spectrum_ignores_a_constant_feature(constant, normalized):
+    points = gaussian(500, 6) * 1e-8
+    widened = np.c_[np.full(500, constant), points]
+    eigenvalues = spectrum(widened, normalized=normalized).eigenvalues
+    expected = spectrum(points, normalized=normalized).eigenvalues
+    np.testing.assert_allclose(eigenvalues[:6], expected, rtol=1e-9)
+    assert eigenvalues[6] <= 1e-12 * eigenvalues[0]

@@ -173,3 +173,24 @@ def test_recall_counts_ties_as_found():
     assert fraction == 1
     assert error == pytest.approx(0.0028, abs=1e-4)
     assert recall(2 * np.ones((500, 2)), np.ones((500, 2)))[1] == pytest.approx(error)
+
+
+def test_approximate_warns_when_it_finds_little():
+    points = np.random.default_rng(0).random((5000, 50))
+    engine = ds.Approximate("faiss-ivf", parameters={"nlist": 500, "nprobe": 1})
+    with pytest.warns(ds.PoorRecall, match="of the nearest neighbours"):
+        ds.nearest_neighbors(points, engine=engine)
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters", "message"),
+    [
+        ("faiss-ivf", {"nlists": 5}, "it has nlist, nprobe"),
+        ("faiss-hnsw", {"X": 1}, "it has M, efConstruction, efSearch"),
+        ("faiss-ivf", {"nlist": 10**6}, "does not take"),
+        ("pynndescent", {"X": 1}, "does not take"),
+    ],
+)
+def test_approximate_refuses_parameters_that_the_library_does_not_have(method, parameters, message):
+    with pytest.raises(ValueError, match=message):
+        ds.nearest_neighbors(cloud(500, 6), engine=ds.Approximate(method, parameters=parameters))

@@ -331,3 +331,10 @@ def test_a_worker_killed_half_way_changes_nothing(tmp_path):
     np.testing.assert_array_equal(again.distances, whole.distances)
     np.testing.assert_array_equal(again.indices, whole.indices)
     np.testing.assert_array_equal(again.distances, ds.nearest_neighbors(points).distances)
+
+
+def test_nearest_neighbors_refuses_chunks_of_another_size_than_declared():
+    array = da.from_array(cloud(100, 6), chunks=(10, -1))
+    for shorten in (lambda block: block[:5], lambda block: block[:, :2]):
+        with pytest.raises(ds.BadPoints, match="says that its chunk at row"):
+            ds.nearest_neighbors(array.map_blocks(shorten, dtype=float))

@@ -3,6 +3,7 @@ import pytest
 
 from dimscope import Exact, Neighbors, nearest_neighbors
 from dimscope.errors import BadPoints, DegeneratePoints
+from dimscope.manifolds import torus
 from dimscope.neighbors import searchers
 from reference import brute_force
 
@@ -182,3 +183,34 @@ def test_neighbors_by_hand():
 
 def test_no_groups_are_no_neighbours():
     assert nearest_neighbors(np.random.default_rng(0).standard_normal((20, 3))).split([]) == []
+
+
+@pytest.mark.parametrize(
+    ("message", "change"),
+    [
+        ("names a neighbour twice", {"indices": [[1, 1], [0, 2], [0, 1], [0, 1]]}),
+        ("rows must name every", {"rows": [0, 1, 1, 2]}),
+        ("queries must be", {"queries": [0, 1], "n_distinct": 5}),
+        ("queries must be", {"queries": [0, 1, 2, 2], "n_distinct": 5}),
+        ("queries must be", {"queries": [0, 1, 2, 9], "n_distinct": 5}),
+        ("n_points is 2", {"n_points": 2}),
+        ("indices must be whole numbers", {"indices": [[1.5, 2]] * 4}),
+        ("distances must be real", {"distances": [[1j, 2]] * 4}),
+        ("ragged", {"distances": [[1.0, 2.0], [1.0]]}),
+    ],
+)
+def test_neighbors_refuses_wrong_fields(message, change):
+    fields = {"distances": [[1.0, 2.0]] * 4, "indices": [[1, 2], [0, 2], [0, 1], [0, 1]]}
+    with pytest.raises(BadPoints, match=message):
+        Neighbors(**fields | change)
+
+
+def test_within_finds_more_neighbours_than_were_searched():
+    points = torus(500, 3)
+    neighbors = nearest_neighbors(points, 2).within(np.arange(100), 5)
+    np.testing.assert_allclose(neighbors.distances, nearest_neighbors(points[:100], 5).distances)
+
+
+def test_nearest_neighbors_needs_a_whole_k():
+    with pytest.raises(TypeError, match="integer"):
+        nearest_neighbors(TILES, 2.5)

@@ -73,3 +73,20 @@ def test_files_are_what_their_ending_says(ending, start, tmp_path):
 def test_a_place_that_cannot_be_written(tmp_path):
     with pytest.raises(ds.BadSource, match="cannot write"):
         save_figure(profile("net").plot(), tmp_path / "no" / "p.png")
+
+
+def cloud_profile(*estimators, name=None):
+    cloud = np.random.default_rng(0).standard_normal((300, 60))
+    return measure_layers(ds.Activations({"a": cloud}), list(estimators), name=name)
+
+
+def test_plot_of_several_estimators_has_a_legend_and_a_title():
+    ax = cloud_profile(ds.TwoNN(), ds.PCA(), name="net").plot()
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["net twonn", "net pca"]
+    assert ax.get_title() == "net, 300 points, bars: 95 % intervals"
+
+
+@pytest.mark.parametrize(("estimator", "shaded"), [(ds.TwoNN(), True), (ds.PCA(), False)])
+def test_plot_shows_only_neighbour_estimates_as_lower_bounds(estimator, shaded):
+    ax = cloud_profile(estimator).plot()
+    assert any(text.get_text() == "lower bounds" for text in ax.texts) == shaded

@@ -62,3 +62,10 @@ def test_nothing_to_correlate():
     found = ds.compare(networks([1, 2, 3, 4]), {f"net{i}": 0.5 for i in range(4)})
     assert np.isnan(found.pearson.r)
     assert found.to_dict()["spearman"]["r"] is None
+
+
+def test_compare_refuses_a_score_that_is_no_number():
+    profiles = networks([1.0, 2.0, 3.0])
+    for score in (np.nan, "high"):
+        with pytest.raises(ds.BadPoints, match="score of 'net1'"):
+            ds.compare(profiles, {"net0": 0.5, "net1": score, "net2": 0.7})

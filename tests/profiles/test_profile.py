@@ -8,7 +8,7 @@ import pytest
 
 import dimscope as ds
 from dimscope import Estimate, Layer, Profile
-from dimscope.manifolds import cube, sphere
+from dimscope.manifolds import cube, sphere, torus
 from dimscope.profiles.layerwise import measure_layers
 
 
@@ -138,3 +138,26 @@ def test_simultaneous_bars_are_longer():
     ]
     short, long = (one[0][1][1] - one[0][0][1] for one in bars)
     assert long > 1.1 * short
+
+
+def test_profile_measures_classes_of_one_name_separately():
+    points = torus(400, 3)
+    clouds = np.r_[points[:100], points[100:200][:, [0] * 6] + 0.01 * points[200:300], points[300:]]
+    apart, alike = (
+        measure_layers(
+            ds.Activations({"a": clouds}, labels=np.repeat([0, 1, 2], 100), class_names=names),
+            by_class=True,
+        )
+        for names in (("a", "b", "c"), ("a", "a", "b"))
+    )
+    assert list(alike.classes) == ["a (0)", "a (1)", "b"]
+    assert alike["a"] == apart["a"]
+
+
+@pytest.mark.parametrize("change", [{"layers": 5}, {"layers": [{}]}, {"classes": 5}])
+def test_profile_load_refuses_a_damaged_file(tmp_path, change):
+    path = tmp_path / "p.json"
+    measure_layers(ds.Activations({"a": torus(500, 3)})).save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ds.BadSource, match="damaged"):
+        ds.Profile.load(path)

@@ -16,8 +16,9 @@ from dimscope import (
     nearest_neighbors,
     scale_curve,
 )
-from dimscope.errors import BadPoints, DegeneratePoints
-from dimscope.manifolds import embed, gaussian, sphere, torus
+from dimscope.errors import BadPoints, DegeneratePoints, TiedPoints
+from dimscope.estimators.base import Fit, NeighborEstimator
+from dimscope.manifolds import cube, embed, gaussian, sphere, torus
 
 CLOUDS = {
     "tree": torus(6000, 3),
@@ -131,3 +132,30 @@ def test_the_same_seed_draws_the_same_points():
     np.testing.assert_array_equal(one.queries, two.queries)
     assert (one.queries != other.queries).any()
     assert Sketched() != Sampled()
+
+
+class Median(NeighborEstimator):
+    """Without an error."""
+
+    def evaluate(self, neighbors):
+        mu = neighbors.distances[:, 1] / neighbors.distances[:, 0]
+        return Fit(np.log(2) / np.log(np.median(mu)), n_used=len(mu))
+
+
+def test_sampled_grows_whatever_the_order_of_the_estimators():
+    points = gaussian(20_000, 3)
+    for estimators in ([Median(), TwoNN()], [TwoNN(), Median()]):
+        result = estimate(points, estimators, Sampled(rtol=0.05))["twonn"]
+        assert result.std_error / result.dimension <= 0.05
+
+
+def test_sampled_takes_enough_points_at_a_loose_tolerance():
+    assert TwoNN()(cube(5000, 2), Sampled(rtol=0.9)).n_queries == 100
+
+
+def test_sampled_grows_where_the_whole_sample_is_tied():
+    rng = np.random.default_rng(0)
+    lattice = np.stack(np.meshgrid(*[np.arange(20.0)] * 3), -1).reshape(-1, 3)
+    points = np.r_[lattice, rng.random((2000, 3)) * 20]
+    with pytest.warns(TiedPoints):
+        assert TwoNN()(points, Sampled(rtol=0.5)).dimension > 0

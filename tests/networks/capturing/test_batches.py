@@ -267,3 +267,16 @@ def test_npy_cut_short(tmp_path):
     (tmp_path / "x.npy").write_bytes(content[:-20])
     with pytest.raises(BadSource, match="is cut short"):
         run(tmp_path / "x.npy")
+
+
+def test_capture_refuses_data_that_are_no_numbers():
+    with pytest.raises(BadPoints, match="values, not numbers"):
+        run(np.array([["a", "b"]] * 5))
+    with pytest.raises(BadPoints, match="to_dense"):
+        run(torch.eye(2).to_sparse())
+
+
+def test_capture_does_not_take_single_stimuli_for_batches():
+    for data in (list(X), [(row, 0) for row in X]):
+        with pytest.raises(BadSource, match=r"torch\.stack"):
+            run(data)
