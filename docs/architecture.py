@@ -249,12 +249,13 @@ def main(arguments: list[str]) -> int:
     """Write the picture, or check that it is current."""
     picture = draw()
     if "--check" in arguments:
-        is_current = PICTURE.is_file() and PICTURE.read_text(encoding="utf-8") == picture
-        if not is_current:
-            print(f"{PICTURE} is not current; run: python docs/architecture.py", file=sys.stderr)
-        return 0 if is_current else 1
+        if PICTURE.is_file() and PICTURE.read_text(encoding="utf-8") == picture:
+            print("the map is current")
+            return 0
+        print("the map is not current; run: python docs/architecture.py", file=sys.stderr)
+        return 1
     PICTURE.write_text(picture, encoding="utf-8", newline="\n")
-    print(f"wrote {PICTURE}")
+    print(f"wrote {PICTURE.name}")
     return 0
 
 
