@@ -95,7 +95,7 @@ def draw() -> str:
     folders = list(FOLDERS)
     modules, single = _modules(graph, folders)
     shapes: list[str] = []
-    top, spans = _MARGIN + 44, {}  # filled from the top, although the data enter at the bottom
+    top, spans = _MARGIN + 44.0, {}  # filled from the top, although the data enter at the bottom
     for folder in reversed(folders):
         height = _draw_folder(shapes, folder, modules[folder], top)
         spans[folder] = (top, top + height)
@@ -135,7 +135,7 @@ def _draw_folder(
     inside: list[str] = []
     y = top + _TITLE + 8
     for inner, names in modules.items():
-        x, width = float(_MARGIN + 16), _BOX - 24
+        x, width = _MARGIN + 16, _BOX - 24
         n_rows = math.ceil(len(names) / _COLUMNS)
         if inner:
             height = _TITLE + n_rows * _LINE + 6
@@ -151,15 +151,15 @@ def _draw_folder(
                 _text(x + column * (width / _COLUMNS), y + (row + 1) * _LINE - 3, name, "module")
             )
         y += n_rows * _LINE + (10 if inner else 0)
-    height = y + _PADDING - 4 - top
+    box_height = y + _PADDING - 4 - top
     shapes.append(
-        f'<rect x="{_MARGIN}" y="{top:g}" width="{_BOX}" height="{height:g}" rx="5" '
+        f'<rect x="{_MARGIN}" y="{top:g}" width="{_BOX}" height="{box_height:g}" rx="5" '
         f'fill="#f7f7f5" stroke="{colour}" stroke-width="1.5"/>'
     )
     shapes.append(_text(_MARGIN + 16, top + _TITLE, f"{folder}/", "folder", colour))
     shapes.append(_text(_MARGIN + 150, top + _TITLE, flow, "flow"))
     shapes += inside
-    return height
+    return box_height
 
 
 def _arrows(
