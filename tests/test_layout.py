@@ -3,6 +3,7 @@
 import ast
 import graphlib
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ import dimscope
 
 ROOT = Path(dimscope.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
+MAP = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "architecture.py"))
+import_graph, source_trees = MAP["import_graph"], MAP["source_trees"]
 HEAVY = ("torch", "torchvision", "scipy", "sklearn", "pandas", "matplotlib")
 
 
@@ -24,10 +27,6 @@ def fresh(code):
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     return done.stdout.strip()
-
-
-def trees():
-    return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path in MODULES}
 
 
 def imported(tree):
@@ -87,7 +86,7 @@ def test_the_search_for_imports_can_fail():
 def test_torch_is_imported_in_its_place_only():
     wrong = [
         name
-        for name, tree in trees().items()
+        for name, tree in source_trees().items()
         if imported(tree) & {"torch", "torchvision"} and not name.startswith("networks/")
     ]
     assert not wrong
@@ -98,28 +97,6 @@ ORDER = (
     "errors", "values", "provenance", "files", "manifolds", "arrays", "neighbors", "estimators", "analysis",
     "activations", "profiles", "networks", "plotting", "sklearn", "cli",
 )  # fmt: skip
-
-
-def imported_modules(tree):
-    """Modules of the package that a module imports, except inside methods called plot."""
-    stack, names = [tree], set()
-    while stack:
-        node = stack.pop()
-        if isinstance(node, ast.FunctionDef) and node.name == "plot":
-            continue
-        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("dimscope."):
-            names |= {f"{node.module}.{one.name}" for one in node.names} | {node.module}
-        stack += ast.iter_child_nodes(node)
-    return names
-
-
-def import_graph():
-    """Module -> modules of the package that it imports, by their dotted names."""
-    modules = {
-        "dimscope." + name.removesuffix(".py").replace("/", ".").removesuffix(".__init__"): tree
-        for name, tree in trees().items()
-    }
-    return {name: imported_modules(tree) & set(modules) - {name} for name, tree in modules.items()}
 
 
 def test_no_import_cycle():
