@@ -10,6 +10,7 @@ import numpy as np
 from dimscope.errors import BadPoints, DegeneratePoints, SampleRefused
 from dimscope.neighbors.guarantee import Guarantee
 from dimscope.provenance import Provenance
+from dimscope.values import by_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -92,6 +93,7 @@ def positions(rows: Any) -> NDArray[np.intp]:
     return np.asarray(rows, dtype=np.intp)
 
 
+@by_value
 @dataclass(frozen=True)
 class Neighbors:
     """Distances to the k nearest other points, and which points those are.
