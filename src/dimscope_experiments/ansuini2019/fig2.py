@@ -10,8 +10,7 @@ import torch
 from matplotlib.figure import Figure
 
 import dimscope as ds
-from dimscope.plotting.profile_plots import plot_profile
-from dimscope.plotting.scale_plots import plot_scale
+from dimscope.plotting import plot_profile, plot_scale
 from dimscope_experiments.ansuini2019.images import fingerprint
 from dimscope_experiments.ansuini2019.layers import authors_estimator
 from dimscope_experiments.ansuini2019.networks import named, with_classes

@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 
 import dimscope as ds
-from dimscope.plotting.profile_plots import plot_profiles
+from dimscope.plotting import plot_profiles
 from dimscope_experiments.ansuini2019.images import digits, fingerprint
 from dimscope_experiments.ansuini2019.networks import DIGIT_LAYERS, digit_network
 from dimscope_experiments.ansuini2019.study import Claim, Study, judged

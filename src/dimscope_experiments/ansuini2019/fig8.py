@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from dimscope.plotting.profile_plots import plot_profiles
+from dimscope.plotting import plot_profiles
 from dimscope_experiments.ansuini2019.fig3 import class_profile
 from dimscope_experiments.ansuini2019.images import cifar
 from dimscope_experiments.ansuini2019.study import Study
