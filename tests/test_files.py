@@ -1,10 +1,12 @@
 """Files are read safely and written whole."""
 
+import threading
+
 import numpy as np
 import pytest
 
 from dimscope.errors import BadSource
-from dimscope.files import open_array, write_beside
+from dimscope.files import TemporaryFolder, free_disk, is_leftover, open_array, write_beside
 
 
 def test_an_array_is_mapped_not_read(tmp_path):
@@ -58,3 +60,71 @@ def test_write_beside_refuses_a_place_that_cannot_be_written(tmp_path):
         write_beside(tmp_path / "file" / "x.json", lambda path: path.write_text("x"))
     with pytest.raises(BadSource, match="it is a folder"):
         write_beside(tmp_path, lambda path: path.write_text("x"))
+
+
+def test_two_threads_write_one_file_without_harm(tmp_path):
+    path, both_began = tmp_path / "a.txt", threading.Barrier(2, timeout=60)
+    errors, names = [], set()
+
+    def write(text):
+        def fill(beside):
+            names.add(beside.name)
+            beside.write_text(text[:100])
+            both_began.wait()
+            with beside.open("a") as file:
+                file.write(text[100:])
+
+        try:
+            write_beside(path, fill)
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(letter * 1000,)) for letter in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert len(names) == 2
+    assert path.read_text() in ("a" * 1000, "b" * 1000)
+    assert [left.name for left in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_write_beside_uses_names_that_are_leftovers_with_the_same_suffix(tmp_path):
+    names = []
+    for target in ("a.txt", "b.tar.gz"):
+        write_beside(tmp_path / target, lambda path: names.append(path) or path.write_text("x"))
+    assert all(is_leftover(name.name) for name in names)
+    assert [name.suffix for name in names] == [".txt", ".gz"]
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        (".journal.1234.part.json", True),  # as written before names were random
+        (".journal.0123456789abcdef.part.json", True),
+        (".plain.0123456789abcdef.part", True),
+        ("journal.0123456789abcdef.part.json", False),
+        (".notes.part.txt", False),
+        (".notes.0123456789abcdeg.part.txt", False),
+        ("backup.part1.rar", False),
+    ],
+)
+def test_is_leftover_knows_names_old_and_new(name, answer):
+    assert is_leftover(name) is answer
+
+
+def test_temporary_folder_is_deleted_with_its_object():
+    folder = TemporaryFolder(".zarr")
+    path = folder.path
+    (path / "file").write_text("x")
+    assert path.name.startswith("dimscope-")
+    assert path.suffix == ".zarr"
+    del folder
+    assert not path.exists()
+
+
+def test_free_disk_is_zero_without_a_folder(monkeypatch, tmp_path):
+    assert free_disk() > 0
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    assert free_disk() == 0

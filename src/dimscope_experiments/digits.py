@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dimscope import BadSource
+import dimscope as ds
 
 __all__ = ["DigitsNet", "DigitsSplit", "accuracy", "load_digit_images", "split_digits", "train"]
 
@@ -36,7 +36,7 @@ def load_digit_images() -> tuple[torch.Tensor, torch.Tensor]:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise BadSource(
+        raise ds.BadSource(
             "the digits ship with scikit-learn; install it with pip install 'dimscope[sklearn]'"
         ) from None
     bunch = load_digits()

@@ -14,6 +14,7 @@ from torch import nn
 import dimscope as ds
 from dimscope.activations import chunks
 from dimscope.activations.chunks import ChunkFiles, ZarrChunks, chunk_shape
+from dimscope.activations.store import Folder
 from dimscope.arrays import as_points
 from dimscope.arrays.block_points import Blocks, Panels, SelectedRows
 
@@ -359,3 +360,21 @@ def test_stored_layer_refuses_rows_beyond_its_end(location):
     with pytest.raises(IndexError, match="row 300 is out of range: there are 300 rows"):
         layer[300]
     assert sum(1 for _ in layer) == 300
+
+
+def test_folder_ignores_and_removes_files_left_by_killed_processes(tmp_path):
+    names = [
+        ".journal.1234.part.json",  # before the random names
+        ".journal.0123456789abcdef.part.json",
+        ".stop.part",
+    ]
+    folder = Folder(tmp_path)
+    for name in names:
+        (tmp_path / name).write_text("{")
+    assert folder.is_empty
+    (tmp_path / "mine.part.json").write_text("{}")
+    assert not folder.is_empty
+    (tmp_path / "layers").mkdir()
+    (tmp_path / "layers" / ("0." + "a1" * 16 + ".partial")).write_text("")
+    folder.tidy()
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["mine.part.json"]

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import dimscope as ds
-from dimscope.arrays.memory import _left_by_groups, as_bytes, budget_from, free_memory
+from dimscope.arrays.memory import _left_by_groups, as_bytes, budget_from, free_memory, total_memory
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,10 @@ def test_what_is_no_size(text):
 def test_half_of_what_is_free_unasked():
     assert budget_from(None) == pytest.approx(free_memory() / 2, rel=0.3)
     assert free_memory() > 1 << 20
+
+
+def test_total_memory_exceeds_the_free_memory():
+    assert free_memory() < total_memory()
 
 
 def test_a_container_has_less(tmp_path):

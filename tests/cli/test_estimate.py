@@ -164,6 +164,7 @@ def test_what_cannot_be_measured_ends_with_a_sentence(run, tmp_path, make, words
         (["points.npy", "--estimator", "missing.py:Mine"], "missing.py"),
         (["points.npy", "--resamples", "1"], "2"),
         (["points.npy", "--engine", "steam"], "use exact, sketched, sampled, approximate"),
+        (["points.npy", "--engine", "exact", "--estimator", "pca"], "searches no neighbours"),
         ([], "points"),
     ],
 )
