@@ -2,6 +2,7 @@
 
 import json
 import math
+import threading
 from itertools import pairwise
 
 import numpy as np
@@ -9,17 +10,22 @@ import pytest
 
 from dimscope import (
     DegeneratePoints,
+    Exact,
     Gride,
     TwoNN,
+    estimate,
+    local_dimension,
     nearest_neighbors,
     neighbors,
     rank_curve,
     scale_curve,
 )
 from dimscope.analysis.scale import ScaleCurve, ScalePoint
-from dimscope.manifolds import cube, gaussian, torus
+from dimscope.estimators import two_nn
+from dimscope.manifolds import cube, embed, gaussian, torus
 
 POINTS = torus(600, 2, seed=2)
+WIDE = embed(POINTS, 50)
 
 
 @pytest.mark.parametrize("estimator", [TwoNN(), TwoNN(fit="regression"), Gride(2, 4)])
@@ -78,11 +84,53 @@ def test_few_points_have_few_ranks():
     assert [one.ranks for one in rank_curve(cube(12, 2)).points] == [(1, 2), (2, 4), (4, 8)]
 
 
-def test_progress_rises_to_one():
-    told = []
-    scale_curve(POINTS, blocks=[1, 2, 3], progress=told.append)
-    assert told == sorted(told)
-    assert told[-1] == 1
+@pytest.mark.parametrize(
+    ("curve", "steps"),
+    [
+        (lambda progress: scale_curve(WIDE, blocks=[1, 2, 3], progress=progress), 2),
+        (lambda progress: rank_curve(WIDE, progress=progress), 1),
+    ],
+    ids=["scale_curve", "rank_curve"],
+)
+def test_curves_report_progress_in_the_callers_thread(curve, steps):
+    reports, threads = {}, set()
+
+    def progress(step, done, total):
+        reports.setdefault(step, []).append((done, total))
+        threads.add(threading.current_thread())
+
+    curve(progress)
+    assert threads == {threading.current_thread()}
+    assert len(reports) == steps
+    for step in reports.values():
+        done = [part for part, _ in step]
+        assert done == sorted(done)
+        assert done[-1] == step[-1][1]
+    if steps == 2:
+        assert reports["splitting into blocks"] == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("curve", [scale_curve, rank_curve, local_dimension])
+def test_curves_refuse_an_engine_together_with_neighbors(curve):
+    searched = nearest_neighbors(POINTS, 64)
+    with pytest.raises(ValueError, match="Neighbors are not searched again"):
+        curve(searched, engine=Exact())
+
+
+def test_scale_curve_skips_the_goodness_of_fit_and_estimate_computes_it_once(monkeypatch):
+    calls = []
+    goodness_of_fit = two_nn.goodness_of_fit
+
+    def counted(*args):
+        calls.append(args)
+        return goodness_of_fit(*args)
+
+    monkeypatch.setattr(two_nn, "goodness_of_fit", counted)
+    points = torus(2000, 2)
+    scale_curve(points)
+    assert len(calls) == 0
+    estimate(points)
+    assert len(calls) == 1
 
 
 # -- plateaus --------------------------------------------------------------------------

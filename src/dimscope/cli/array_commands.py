@@ -104,7 +104,7 @@ def scale(
             chosen,
             blocks=range(1, blocks + 1),
             seed=seed,
-            progress=lambda part: bar("blocks", part, 1),
+            progress=bar,
         )
     by_rank = ds.rank_curve(found, ranks)
     if plot is not None:
