@@ -147,23 +147,23 @@ class ScaleCurve:
     @property
     def verdict(self) -> str:
         """A sentence on whether the dimension is well defined, and at which scales."""
-        flat = self.plateau()
-        if flat is None:
+        plateau = self.plateau()
+        if plateau is None:
             low, high = (f(point.dimension for point in self.points) for f in (min, max))
             return (
                 f"The dimension depends on the scale: it runs from {low:.3g} to {high:.3g} and "
                 f"stays within 10 % over no range of a factor {_MIN_FACTOR}."
             )
-        by_rank = flat.first.n_points == flat.last.n_points
+        by_rank = plateau.first.n_points == plateau.last.n_points
         ends = (
-            f"neighbours {flat.first.ranks[1]} to {flat.last.ranks[1]}"
+            f"neighbours {plateau.first.ranks[1]} to {plateau.last.ranks[1]}"
             if by_rank
-            else f"{flat.first.n_points} to {flat.last.n_points} points"
+            else f"{plateau.first.n_points} to {plateau.last.n_points} points"
         )
-        bound = "at least " if flat.dimension > LOWER_BOUND_ABOVE else ""
+        bound = "at least " if plateau.dimension > LOWER_BOUND_ABOVE else ""
         return (
-            f"The dimension is {bound}{flat.dimension:.3g} from {ends} "
-            f"(it varies by {flat.spread:.0%} there)."
+            f"The dimension is {bound}{plateau.dimension:.3g} from {ends} "
+            f"(it varies by {plateau.spread:.0%} there)."
         )
 
     def to_frame(self) -> pd.DataFrame:
