@@ -1,8 +1,7 @@
-"""What can go wrong, said so that it can be mended.
+"""The errors and warnings that dimscope raises.
 
-Every message tells *what* is wrong, *where* it is (the first bad row, the file,
-the layer) and *what to do*. Every one is a ``ValueError``, so code that already
-guards a numerical call keeps working.
+Every message says *what* is wrong, *where* (the first bad row, the file, the layer) and *what to
+do*. Every error is a ``ValueError``, so existing code that guards a numerical call keeps working.
 """
 
 from typing import get_args
@@ -20,7 +19,7 @@ __all__ = [
 
 
 class DimscopeError(ValueError):
-    """Base of every error that ``dimscope`` raises on purpose."""
+    """Base class of the errors that ``dimscope`` raises."""
 
 
 class BadPoints(DimscopeError):
@@ -28,23 +27,23 @@ class BadPoints(DimscopeError):
 
 
 class DegeneratePoints(DimscopeError):
-    """The points are valid but have no dimension: too few distinct ones, or all tied."""
+    """The points are valid but have no dimension: too few are distinct, or all are tied."""
 
 
 class SampleRefused(DegeneratePoints):
-    """What was asked for takes the neighbours of all points, not of a sample."""
+    """The operation needs the neighbours of all points, but only a sample was searched."""
 
 
 class BadSource(DimscopeError):
-    """A model, a data set or a file cannot be read as what it was given for."""
+    """A model, data set, file or optional package is missing or cannot be used."""
 
 
 class TiedPoints(UserWarning):
-    """Many points have equal first and second distances, as discrete data do."""
+    """Many points have two neighbours at the same distance, as in discrete data."""
 
 
 class PoorRecall(UserWarning):
-    """An approximate search missed many of the nearest neighbours."""
+    """An approximate search missed many nearest neighbours."""
 
 
 def check_word(name: str, value: object, words: object) -> None:

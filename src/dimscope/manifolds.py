@@ -1,7 +1,7 @@
-"""Point clouds whose dimension is known, for documentation, tests and benchmarks.
+"""Point clouds of known dimension, for documentation, tests and benchmarks.
 
-Each sampler returns float64 points of shape (n_points, n_features). The uniform
-ones draw uniformly with respect to the volume of the manifold.
+Each sampler returns float64 points of shape (n_points, n_features). "Uniform" means uniform with
+respect to the volume of the manifold.
 
 Examples
 --------
@@ -33,7 +33,7 @@ __all__ = [
 
 
 def cube(n_points: int, d: int, seed: int = 0) -> NDArray[np.float64]:
-    """Uniform in the unit cube [0, 1]^d.
+    """Draw points uniformly from the unit cube [0, 1]^d.
 
     Examples
     --------
@@ -45,7 +45,7 @@ def cube(n_points: int, d: int, seed: int = 0) -> NDArray[np.float64]:
 
 
 def gaussian(n_points: int, d: int, seed: int = 0) -> NDArray[np.float64]:
-    """Standard normal in d dimensions; the density is not uniform.
+    """Draw standard normal points in d dimensions; their density is not uniform.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def gaussian(n_points: int, d: int, seed: int = 0) -> NDArray[np.float64]:
 
 
 def logistic(n_points: int, d: int, seed: int = 0) -> NDArray[np.float64]:
-    """Independent coordinates of the logistic law: tails between Gaussian and heavy.
+    """Draw independent logistic coordinates, with tails heavier than Gaussian ones.
 
     Examples
     --------
@@ -67,7 +67,7 @@ def logistic(n_points: int, d: int, seed: int = 0) -> NDArray[np.float64]:
 
 
 def student(n_points: int, d: int, seed: int = 0) -> NDArray[np.float64]:
-    """Independent coordinates of Student's t with 5 degrees of freedom: heavy tails.
+    """Draw independent heavy-tailed coordinates: Student's t with 5 degrees of freedom.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def student(n_points: int, d: int, seed: int = 0) -> NDArray[np.float64]:
 
 
 def ball(n_points: int, d: int, seed: int = 0) -> NDArray[np.float64]:
-    """Uniform in the unit ball of d dimensions.
+    """Draw points uniformly from the unit ball in d dimensions.
 
     Examples
     --------
@@ -92,7 +92,7 @@ def ball(n_points: int, d: int, seed: int = 0) -> NDArray[np.float64]:
 
 
 def sphere(n_points: int, d: int, seed: int = 0) -> NDArray[np.float64]:
-    """Uniform on the unit sphere S^d in d + 1 coordinates; curved.
+    """Draw points uniformly from the unit sphere S^d, which is curved, in d + 1 coordinates.
 
     Examples
     --------
@@ -104,7 +104,7 @@ def sphere(n_points: int, d: int, seed: int = 0) -> NDArray[np.float64]:
 
 
 def torus(n_points: int, d: int, seed: int = 0) -> NDArray[np.float64]:
-    """Uniform on the flat torus, a product of d circles in 2 d coordinates; no boundary.
+    """Draw points uniformly from the flat torus: d circles in 2 d coordinates, without boundary.
 
     Examples
     --------
@@ -116,10 +116,10 @@ def torus(n_points: int, d: int, seed: int = 0) -> NDArray[np.float64]:
 
 
 def swiss_roll(n_points: int, d: int, seed: int = 0) -> NDArray[np.float64]:
-    """Uniform on a rolled-up sheet times a (d - 1)-cube, in d + 1 coordinates.
+    """Draw points uniformly from a spiral times a (d - 1)-cube, in d + 1 coordinates.
 
-    The roll is an Archimedean spiral, drawn uniformly by arc length, so that the
-    density is constant on the sheet.
+    Points on the Archimedean spiral are uniform in arc length, so the density on the rolled-up
+    sheet is constant.
 
     Examples
     --------
@@ -128,10 +128,10 @@ def swiss_roll(n_points: int, d: int, seed: int = 0) -> NDArray[np.float64]:
     """
     rng = np.random.default_rng(seed)
     grid = np.linspace(1.5 * np.pi, 4.5 * np.pi, 10_001)
-    # arc length of the spiral r = t
+    # The arc length of the spiral r = t.
     length = (grid * np.sqrt(1 + grid**2) + np.arcsinh(grid)) / 2
     t = np.interp(rng.uniform(length[0], length[-1], n_points), length, grid)
-    # the sheet is as wide as a third of its length, for every further direction
+    # In each other direction the sheet is a third as wide as it is long.
     width = (length[-1] - length[0]) / 3
     return np.column_stack(
         [t * np.cos(t), t * np.sin(t), width * rng.random((n_points, max(0, d - 1)))]
@@ -139,7 +139,7 @@ def swiss_roll(n_points: int, d: int, seed: int = 0) -> NDArray[np.float64]:
 
 
 def paraboloid(n_points: int, d: int, seed: int = 0) -> NDArray[np.float64]:
-    """Curved and far from uniform: (y, |y|^2) with y exponentially distributed.
+    """Draw points (y, |y|^2) with exponential y: curved, and far from uniform.
 
     Examples
     --------
@@ -178,6 +178,6 @@ def embed(points: NDArray[Any], n_features: int, seed: int = 0) -> NDArray[np.fl
     """
     d = points.shape[1]
     if n_features < d:
-        raise ValueError(f"cannot embed {d} coordinates in {n_features} without a loss")
+        raise ValueError(f"cannot embed {d} coordinates in {n_features}; give n_features >= {d}")
     basis, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((n_features, d)))
     return np.asarray(points @ basis.T)

@@ -1,4 +1,4 @@
-"""For scikit-learn: an estimator with its protocol around one of ours."""
+"""A scikit-learn estimator that wraps any estimator of dimscope."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["IntrinsicDimension"]
 
 
 class IntrinsicDimension(BaseEstimator):  # type: ignore[misc]
-    """The intrinsic dimension as a fitted attribute.
+    """The intrinsic dimension as a fitted attribute, for scikit-learn pipelines.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ class IntrinsicDimension(BaseEstimator):  # type: ignore[misc]
     Attributes
     ----------
     estimate_ : Estimate
-        With error, interval and diagnostics.
+        The dimension with its standard error, interval and diagnostics.
     dimension_ : float
     std_error_ : float
     n_features_in_ : int
@@ -40,12 +40,13 @@ class IntrinsicDimension(BaseEstimator):  # type: ignore[misc]
         self.estimator = estimator
 
     def fit(self, X: Any, y: None = None) -> IntrinsicDimension:
-        """Measure the dimension.
+        """Measure the dimension of the points.
 
         Parameters
         ----------
         X : array-like of shape (n_points, n_features)
         y : ignored
+            Accepted for compatibility with pipelines.
 
         Returns
         -------

@@ -16,15 +16,19 @@ from dimscope import (
     Gride,
     TwoNN,
     curvature_test,
+    estimate,
+    local_dimension,
     nearest_neighbors,
     neighbors,
     rank_curve,
     scale_curve,
 )
 from dimscope.analysis.scale import ScaleCurve, ScalePoint
-from dimscope.manifolds import cube, gaussian, torus
+from dimscope.estimators import two_nn
+from dimscope.manifolds import cube, embed, gaussian, torus
 
 POINTS = torus(600, 2, seed=2)
+WIDE = embed(POINTS, 50)
 
 
 @pytest.mark.parametrize("estimator", [TwoNN(), TwoNN(fit="regression"), Gride(2, 4)])
@@ -83,11 +87,53 @@ def test_few_points_have_few_ranks():
     assert [one.ranks for one in rank_curve(cube(12, 2)).points] == [(1, 2), (2, 4), (4, 8)]
 
 
-def test_progress_rises_to_one():
-    told = []
-    scale_curve(POINTS, blocks=[1, 2, 3], progress=lambda _, done, total: told.append(done / total))
-    assert told == sorted(told)
-    assert told[-1] == 1
+@pytest.mark.parametrize(
+    ("curve", "steps"),
+    [
+        (lambda progress: scale_curve(WIDE, blocks=[1, 2, 3], progress=progress), 2),
+        (lambda progress: rank_curve(WIDE, progress=progress), 1),
+    ],
+    ids=["scale_curve", "rank_curve"],
+)
+def test_curves_report_progress_in_the_callers_thread(curve, steps):
+    reports, threads = {}, set()
+
+    def progress(step, done, total):
+        reports.setdefault(step, []).append((done, total))
+        threads.add(threading.current_thread())
+
+    curve(progress)
+    assert threads == {threading.current_thread()}
+    assert len(reports) == steps
+    for step in reports.values():
+        done = [part for part, _ in step]
+        assert done == sorted(done)
+        assert done[-1] == step[-1][1]
+    if steps == 2:
+        assert reports["splitting into blocks"] == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("curve", [scale_curve, rank_curve, local_dimension])
+def test_curves_refuse_an_engine_together_with_neighbors(curve):
+    searched = nearest_neighbors(POINTS, 64)
+    with pytest.raises(ValueError, match="Neighbors are not searched again"):
+        curve(searched, engine=Exact())
+
+
+def test_scale_curve_skips_the_goodness_of_fit_and_estimate_computes_it_once(monkeypatch):
+    calls = []
+    goodness_of_fit = two_nn.goodness_of_fit
+
+    def counted(*args):
+        calls.append(args)
+        return goodness_of_fit(*args)
+
+    monkeypatch.setattr(two_nn, "goodness_of_fit", counted)
+    points = torus(2000, 2)
+    scale_curve(points)
+    assert len(calls) == 0
+    estimate(points)
+    assert len(calls) == 1
 
 
 # -- plateaus --------------------------------------------------------------------------
@@ -163,32 +209,6 @@ def test_a_plateau_above_20_is_at_least_that():
     assert flat is not None
     assert flat.dimension > 20
     assert curve.verdict.startswith(f"The dimension is at least {flat.dimension:.3g} from")
-
-
-def test_scale_curve_tests_no_fit_and_estimate_tests_one(monkeypatch):
-    tested = []
-    monkeypatch.setattr(
-        TwoNN, "goodness_of_fit", lambda self, neighbors, fit: tested.append(1) or 0.5
-    )
-    points = cube(2000, 3)
-    scale_curve(points)
-    rank_curve(points, 8)
-    assert not tested
-    assert TwoNN()(points).goodness_of_fit == 0.5
-    assert tested == [1]
-
-
-def test_scale_curve_reports_in_the_calling_thread():
-    threads = set()
-    scale_curve(cube(600, 20), progress=lambda *step: threads.add(threading.get_ident()))
-    assert threads == {threading.get_ident()}
-
-
-def test_curves_refuse_an_engine_for_neighbors():
-    neighbors_given = nearest_neighbors(cube(100, 2), 8)
-    for curve in (scale_curve, rank_curve):
-        with pytest.raises(ValueError, match="not searched again"):
-            curve(neighbors_given, engine=Exact())
 
 
 def test_scale_curve_refuses_neighbours_that_are_all_equally_far():

@@ -1,8 +1,8 @@
-"""Curvature: whether points have fewer dimensions than their covariance explains.
+"""Curvature: whether points have fewer dimensions than their covariance implies.
 
-A surrogate is a Gaussian cloud with the second moments of the data: it has their linear structure
-and no other. If the data have fewer dimensions than their surrogate, they lie on something curved
-or clustered that no linear map unfolds.
+A surrogate is a Gaussian cloud with the mean and the covariance of the data: it keeps their linear
+structure and nothing else. If the data have fewer dimensions than their surrogates, they are curved
+or clustered in a way that no linear map can unfold.
 """
 
 from __future__ import annotations
@@ -18,85 +18,30 @@ from dimscope.errors import BadPoints
 from dimscope.estimators.base import NeighborEstimator
 from dimscope.estimators.inputs import Inputs
 from dimscope.estimators.two_nn import TwoNN
-from dimscope.neighbors.engines import Engine
 from dimscope.values import by_value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dimscope.arrays.threads import Progress
+    from dimscope.neighbors.engines import Engine
 
 __all__ = ["CurvatureTest", "curvature_test", "surrogate"]
 
-
-_VALUES = 1 << 22  # of a block, in float64
-
-
-def surrogate(points: Any, n_points: int | None = None, *, seed: int = 0) -> NDArray[np.float64]:
-    """Gaussian points with the mean and the covariance of others.
-
-    Parameters
-    ----------
-    points : array-like of shape (n, n_features)
-    n_points : int, optional
-        How many to draw; as many as there are by default.
-    seed : int
-
-    Returns
-    -------
-    array of shape (n_points, n_features), float64
-
-    Raises
-    ------
-    BadPoints
-        If the points are no array of finite numbers, or too large for a cloud about them.
-
-    Notes
-    -----
-    mean + G Xc / sqrt(n - 1), with Xc the centred points and G standard normal of shape
-    (n_points, n): its covariance is that of the sample, exactly in expectation, and no
-    n_features x n_features matrix is made.
-
-    Examples
-    --------
-    >>> from dimscope.manifolds import gaussian
-    >>> x = gaussian(2000, 2) @ [[3.0, 0], [0, 1]] + 7
-    >>> surrogate(x).mean(axis=0).round().tolist(), surrogate(x).std(axis=0).round().tolist()
-    ([7.0, 7.0], [3.0, 1.0])
-    """
-    checked = as_points(points).in_memory()
-    n = checked.n_points
-    drawn = n if n_points is None else n_points
-    if drawn < 1:
-        raise ValueError(f"n_points is {drawn}; at least 1 is needed")
-    mixing = np.random.default_rng(seed).standard_normal((drawn, n)) / np.sqrt(n - 1)
-    result = np.empty((drawn, checked.n_features))
-    for columns in spans(checked.n_features, max(1, _VALUES // n)):
-        block = checked.block(slice(None), columns, np.dtype(np.float64)) * checked.scale
-        mean = block.mean(axis=0)
-        np.matmul(mixing, block - mean, out=result[:, columns])
-        result[:, columns] += mean
-    with np.errstate(over="ignore"):  # said below
-        result /= checked.scale
-    if not np.isfinite(result).all():
-        raise BadPoints(
-            f"the largest absolute value is {checked.max_abs:.3g}: float64 does not hold a cloud "
-            "about it; multiply the points by a constant"
-        )
-    return result
+_VALUES = 1 << 22  # Values in a block, in float64.
 
 
 @by_value
 @dataclass(frozen=True)
 class CurvatureTest:
-    """The dimension of points against that of their surrogates.
+    """The dimension of points, compared with the dimensions of their surrogates.
 
     Parameters
     ----------
     dimension : float
-        Of the points.
+        Dimension of the points.
     surrogates : tuple of float
-        Of Gaussian clouds with the same mean and covariance.
+        Dimensions of Gaussian clouds with the same mean and covariance.
 
     Examples
     --------
@@ -109,14 +54,14 @@ class CurvatureTest:
 
     @property
     def ratio(self) -> float:
-        """Mean of the surrogates over the dimension; 1 for Gaussian data."""
+        """Mean dimension of the surrogates over that of the points; 1 for Gaussian data."""
         return float(np.mean(self.surrogates) / self.dimension)
 
     @property
     def p_value(self) -> float:
-        """One-sided p-value of being no lower than a surrogate: (1 + lower ones) / (1 + all)."""
-        lower = sum(one <= self.dimension for one in self.surrogates)
-        return (1 + lower) / (1 + len(self.surrogates))
+        """One-sided p-value: (1 + surrogates not above the data) / (1 + all surrogates)."""
+        n_not_higher = sum(dimension <= self.dimension for dimension in self.surrogates)
+        return (1 + n_not_higher) / (1 + len(self.surrogates))
 
 
 def curvature_test(
@@ -128,7 +73,7 @@ def curvature_test(
     engine: Engine | None = None,
     progress: Progress | None = None,
 ) -> CurvatureTest:
-    """Compare the dimension of points with that of Gaussian clouds of the same covariance.
+    """Compare the dimension of points with that of Gaussian clouds with the same covariance.
 
     Parameters
     ----------
@@ -136,12 +81,13 @@ def curvature_test(
     estimator : NeighborEstimator
         :class:`~dimscope.TwoNN` by default.
     n : int
-        Number of surrogates, as many points each; 19 give p-values down to 0.05.
+        Number of surrogates, each with as many points; 19 give p-values down to 0.05.
     seed : int
+        Seed for the surrogates.
     engine : Engine, optional
-        How to search; exact by default.
+        Engine that searches for neighbours; exact by default.
     progress : callable, optional
-        ``progress(step, done, total)``, called in this thread.
+        ``progress(step, done, total)``, called in this thread after each of the n + 1 clouds.
 
     Returns
     -------
@@ -150,7 +96,7 @@ def curvature_test(
     Raises
     ------
     BadPoints, DegeneratePoints
-        If the points have no dimension.
+        If the dimension cannot be measured; the message says why and where.
 
     References
     ----------
@@ -168,21 +114,71 @@ def curvature_test(
     estimator = TwoNN() if estimator is None else estimator
     if not isinstance(estimator, NeighborEstimator):
         raise TypeError(
-            f"estimator is {estimator!r}; a linear one cannot tell points from their surrogates, "
-            "so give one that reads neighbours, such as TwoNN()"
+            f"estimator is {estimator!r}; give one that reads neighbours, such as TwoNN(): a "
+            "linear estimator cannot distinguish points from their surrogates"
         )
-    tell = progress or (lambda step, done, total: None)
-    checked = as_points(points)
-    in_memory = checked.in_memory()
-
-    def dimension_of(cloud: Any) -> float:
-        neighbors = Inputs(cloud, engine, [estimator]).neighbors
-        return estimator.from_neighbors(neighbors, test_fit=False).dimension
-
-    dimension = dimension_of(checked)
+    checked = as_points(points).in_memory()
     dimensions = []
-    for i in range(n):
-        tell("measuring surrogates", (i + 1) / (n + 1), 1.0)
-        dimensions.append(dimension_of(surrogate(in_memory, seed=seed + i)))
-    tell("measuring surrogates", 1.0, 1.0)
-    return CurvatureTest(dimension, tuple(dimensions))
+    for i in range(n + 1):
+        cloud = surrogate(checked, seed=seed + i - 1) if i else checked
+        neighbors = Inputs(cloud, engine, [estimator]).neighbors
+        dimensions.append(estimator.from_neighbors(neighbors, test_fit=False).dimension)
+        if progress is not None:
+            progress("measuring surrogates", i + 1, n + 1)
+    return CurvatureTest(dimensions[0], tuple(dimensions[1:]))
+
+
+def surrogate(points: Any, n_points: int | None = None, *, seed: int = 0) -> NDArray[np.float64]:
+    """Draw Gaussian points with the mean and the covariance of the given points.
+
+    Parameters
+    ----------
+    points : array-like of shape (n, n_features)
+    n_points : int, optional
+        Number of points to draw; by default as many as are given.
+    seed : int
+        Seed for the draw.
+
+    Returns
+    -------
+    array of shape (n_points, n_features), float64
+
+    Raises
+    ------
+    BadPoints
+        If the points are not an array of finite numbers, or so large that a cloud around them
+        exceeds the range of float64.
+
+    Notes
+    -----
+    The result is mean + G Xc / sqrt(n - 1), where Xc holds the centred points and G is standard
+    normal with shape (n_points, n). The expected covariance is exactly that of the sample, and no
+    n_features x n_features matrix is formed.
+
+    Examples
+    --------
+    >>> from dimscope.manifolds import gaussian
+    >>> x = gaussian(2000, 2) @ [[3.0, 0], [0, 1]] + 7
+    >>> surrogate(x).mean(axis=0).round().tolist(), surrogate(x).std(axis=0).round().tolist()
+    ([7.0, 7.0], [3.0, 1.0])
+    """
+    checked = as_points(points).in_memory()
+    n = checked.n_points
+    n_drawn = n if n_points is None else n_points
+    if n_drawn < 1:
+        raise ValueError(f"n_points is {n_drawn}; it must be at least 1")
+    mixing = np.random.default_rng(seed).standard_normal((n_drawn, n)) / np.sqrt(n - 1)
+    result = np.empty((n_drawn, checked.n_features))
+    for columns in spans(checked.n_features, max(1, _VALUES // n)):
+        block = checked.block(slice(None), columns, np.dtype(np.float64)) * checked.scale
+        mean = block.mean(axis=0)
+        np.matmul(mixing, block - mean, out=result[:, columns])
+        result[:, columns] += mean
+    with np.errstate(over="ignore"):  # An overflow raises the error below.
+        result /= checked.scale
+    if not np.isfinite(result).all():
+        raise BadPoints(
+            f"the largest absolute value is {checked.max_abs:.3g}: a cloud around such points "
+            "exceeds the range of float64; divide the points by a constant"
+        )
+    return result

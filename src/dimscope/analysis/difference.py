@@ -1,8 +1,8 @@
-"""Contrasts: whether the dimension changed between two layers, or two networks.
+"""Differences: whether the dimension changed between two layers or two networks.
 
-Two estimates on the same stimuli are not independent: a stimulus that is odd in one layer
-is often odd in the next. Their difference is therefore known better, or worse, than two
-separate errors say; the influences of each stimulus on both give its own error.
+Two estimates on the same stimuli are not independent: a stimulus that is unusual in one layer is
+often unusual in the next. The error of their difference may therefore be smaller or larger than
+their separate errors suggest. It is computed from the influence of each stimulus on both estimates.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ class Difference:
     Parameters
     ----------
     difference : float
-        First minus second.
+        First dimension minus second.
     std_error : float
         Standard error of the difference; NaN when there is none.
     correlation : float
-        Of the two estimates, through the stimuli that they share.
+        Correlation of the two estimates, due to the stimuli that they share.
     degrees_of_freedom : float
-        Of the standard error; infinite but for means over a few classes.
+        Degrees of freedom of the standard error; finite only for means over a few classes.
 
     Examples
     --------
-    >>> one = Difference(2.0, 0.5, 0.3)
-    >>> round(one.p_value, 5), [round(bound, 2) for bound in one.interval]
+    >>> change = Difference(2.0, 0.5, 0.3)
+    >>> round(change.p_value, 5), [round(bound, 2) for bound in change.interval]
     (6e-05, [1.02, 2.98])
     """
 
@@ -48,7 +48,7 @@ class Difference:
 
     @property
     def p_value(self) -> float:
-        """Two-sided p-value of no difference, normal or Student's; NaN without an error."""
+        """Two-sided p-value, normal or Student's t; NaN without a standard error."""
         if self.difference == 0:
             return 1.0
         t = abs(self.difference) / self.std_error
@@ -64,7 +64,7 @@ class Difference:
         return self.interval_at(0.95)
 
     def interval_at(self, p: float) -> tuple[float, float]:
-        """(lower, upper) at level p.
+        """Compute (lower, upper) at level p.
 
         Examples
         --------
@@ -72,7 +72,7 @@ class Difference:
         [1.66, 2.34]
         """
         if not 0 < p < 1:
-            raise ValueError(f"the level of an interval is between 0 and 1, not {p}")
+            raise ValueError(f"the level of an interval must be between 0 and 1, not {p}")
         half = quantile((1 + p) / 2, self.degrees_of_freedom) * self.std_error
         return self.difference - half, self.difference + half
 
@@ -89,25 +89,25 @@ def difference(a: Estimate, b: Estimate) -> Difference:
     Parameters
     ----------
     a, b : Estimate
-        Of two layers of a network, or of one layer of two networks that saw the same
-        data; from any estimators that have a standard error. Means over classes are
-        compared class by class, a paired t test.
+        Estimates for two layers of a network, or for one layer of two networks that saw the
+        same data, by any estimators that have a standard error. Means over classes are
+        compared class by class, with a paired t test.
 
     Returns
     -------
     Difference
-        a - b with a paired error.
+        a - b, with its paired error.
 
     Raises
     ------
     BadPoints
-        If one has no dimension, the numbers of points differ, or one was loaded from a
-        file, which does not hold what is needed for a paired error.
+        If an estimate has no dimension, the numbers of points differ, or an estimate was loaded
+        from a file, which does not store the influences that a paired error needs.
 
     Notes
     -----
-    var(a - b) = var a + var b - 2 cov(a, b), the covariance summed over each stimulus and the
-    pairs that are neighbours in either representation
+    var(a - b) = var a + var b - 2 cov(a, b), where the covariance is a sum over the stimuli and
+    over the pairs that are neighbours in either representation
     (:func:`dimscope.estimators.uncertainty.covariance`).
 
     Examples
@@ -119,13 +119,16 @@ def difference(a: Estimate, b: Estimate) -> Difference:
     >>> change.p_value < 1e-6 and change.interval[0] < 2 < change.interval[1]
     True
     """
-    for which, one in (("first", a), ("second", b)):
-        if math.isnan(one.dimension):
-            raise BadPoints(f"the {which} estimate has no dimension: {one.reason or 'it is NaN'}")
-        if one.influence is None:
+    for which, estimate in (("first", a), ("second", b)):
+        if math.isnan(estimate.dimension):
+            raise BadPoints(
+                f"the {which} estimate has no dimension: {estimate.reason or 'it is NaN'}"
+            )
+        if estimate.influence is None:
             raise BadPoints(
                 f"the {which} estimate holds no influences of points: it was loaded from a file, "
-                "or its estimator offers none; measure it again"
+                "or its estimator provides none; measure it again, with an estimator that has a "
+                "standard error"
             )
     if a.n_points != b.n_points:
         raise BadPoints(

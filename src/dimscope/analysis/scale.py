@@ -1,9 +1,9 @@
 """Scale curves: the dimension with fewer points, or with farther neighbours.
 
-A dimension belongs to a scale. Noise looks full-dimensional close by, and a curved sheet looks
-thicker from afar. Fewer points have farther neighbours: blocks of N/2, N/3, ... points (the block
-analysis of the paper), or neighbours of higher rank (Gride), show the same data at larger scales.
-Where the dimension stays the same over a range of scales, it is well defined.
+A dimension belongs to a scale. At small scales noise fills every dimension; at large scales a
+curved sheet looks thicker. To measure at larger scales, take fewer points, whose neighbours are
+farther away (blocks of N/2, N/3, ... points: the block analysis of the paper), or neighbours of
+higher rank (Gride). The dimension is well defined where it stays the same over a range of scales.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dimscope.estimators.base import NeighborEstimator
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE
 from dimscope.estimators.gride import Gride
 from dimscope.estimators.two_nn import TwoNN
-from dimscope.neighbors import Neighbors, neighbors_of
+from dimscope.neighbors.search import neighbors_of
 from dimscope.provenance import Provenance, versions
 from dimscope.values import by_value, to_plain
 
@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from dimscope.arrays.threads import Progress
-    from dimscope.neighbors import Engine
+    from dimscope.neighbors.engines import Engine
+    from dimscope.neighbors.neighbors import Neighbors
 
 __all__ = ["Plateau", "ScaleCurve", "ScalePoint", "rank_curve", "scale_curve"]
 
-
-_NARROWEST = 4  # a plateau spans at least this factor in points or ranks
+_MIN_FACTOR = 4  # Least factor in points or ranks that a plateau spans.
+_RANKS = 64  # Neighbours to search for; the few points that need more are searched again.
+_SMALLEST = 20  # Least number of points in a block.
 
 
 @by_value
@@ -47,19 +49,19 @@ class ScalePoint:
     Parameters
     ----------
     n_points : int
-        Points of each block.
+        Number of points in each block.
     n_blocks : int
-        Blocks over which the dimension is averaged.
+        Number of blocks.
     ranks : tuple of int
-        The two neighbours whose distances are compared.
+        Ranks of the two neighbours whose distances are compared.
     distance : float
-        Mean distance to the further of them.
+        Mean distance to the farther neighbour.
     dimension : float
         Mean over the blocks.
     std : float
-        Standard deviation over the blocks; NaN for one.
+        Standard deviation over the blocks; NaN for a single block.
     std_error : float
-        Of the dimension.
+        Standard error of the dimension.
     """
 
     n_points: int
@@ -79,11 +81,11 @@ class Plateau:
     Parameters
     ----------
     first, last : ScalePoint
-        Its ends, smallest scale first.
+        Ends of the range, smallest scale first.
     dimension : float
-        Mean of the dimensions in it, weighted by their errors.
+        Mean of the dimensions in the range, weighted by their errors.
     spread : float
-        Largest less smallest dimension, over the dimension.
+        Largest minus smallest dimension, relative to the mean.
     """
 
     first: ScalePoint
@@ -95,7 +97,7 @@ class Plateau:
 @by_value
 @dataclass(frozen=True)
 class ScaleCurve:
-    """The dimension against scale, smallest scale first.
+    """The dimension at several scales, smallest scale first.
 
     Parameters
     ----------
@@ -106,7 +108,7 @@ class ScaleCurve:
     >>> from dimscope import scale_curve
     >>> from dimscope.manifolds import cube
     >>> curve = scale_curve(cube(2000, 2), blocks=[1, 2, 4, 8])
-    >>> [one.n_points for one in curve.points]
+    >>> [point.n_points for point in curve.points]
     [2000, 1000, 500, 250]
     >>> abs(curve.plateau().dimension - 2) < 0.1
     True
@@ -116,56 +118,56 @@ class ScaleCurve:
     provenance: Provenance = field(default_factory=lambda: Provenance("scale curve"), repr=False)
 
     def plateau(self, tolerance: float = 0.1) -> Plateau | None:
-        """The widest range of scales over which the dimension stays the same, if any.
+        """Find the widest range of scales over which the dimension stays the same.
 
         Parameters
         ----------
         tolerance : float
-            How much the dimension may vary within the range, relative to its mean.
+            Largest variation of the dimension within the range, relative to its mean.
 
         Returns
         -------
         Plateau or None
-            None if no range of a factor 4 in points or ranks has a spread within the
-            tolerance, or if the errors are too large to tell.
+            None if no range spans a factor of 4 in points or ranks with a spread within the
+            tolerance, or if the errors are too large to decide.
 
         Notes
         -----
         Within the range every standard error is at most the tolerance times the mean, and
-        the dimensions differ by at most that, or by no more than 2 errors of their difference.
+        the dimensions differ by at most that, or by at most 2 errors of their difference.
         """
         best: tuple[float, float, Plateau] | None = None
         for i, first in enumerate(self.points):
             for j in range(i + 1, len(self.points)):
-                last, some = self.points[j], self.points[i : j + 1]
+                last = self.points[j]
                 width = _width(first, last)
-                if width < math.log(_NARROWEST) - 1e-9:
+                if width < math.log(_MIN_FACTOR) - 1e-9:
                     continue
-                mean, spread = _same(some, tolerance)
+                mean, spread = _mean_and_spread(self.points[i : j + 1], tolerance)
                 if math.isfinite(spread) and (best is None or (width, -spread) > best[:2]):
                     best = width, -spread, Plateau(first, last, mean, spread)
         return best[2] if best else None
 
     @property
     def verdict(self) -> str:
-        """In a sentence, whether the dimension is well defined and where."""
-        flat = self.plateau()
-        if flat is None:
-            low, high = (f(one.dimension for one in self.points) for f in (min, max))
+        """A sentence on whether the dimension is well defined, and at which scales."""
+        plateau = self.plateau()
+        if plateau is None:
+            low, high = (f(point.dimension for point in self.points) for f in (min, max))
             return (
                 f"The dimension depends on the scale: it runs from {low:.3g} to {high:.3g} and "
-                f"stays within 10 % over no range of a factor {_NARROWEST}."
+                f"stays within 10 % over no range of a factor {_MIN_FACTOR}."
             )
-        by_rank = flat.first.n_points == flat.last.n_points
+        by_rank = plateau.first.n_points == plateau.last.n_points
         ends = (
-            f"neighbours {flat.first.ranks[1]} to {flat.last.ranks[1]}"
+            f"neighbours {plateau.first.ranks[1]} to {plateau.last.ranks[1]}"
             if by_rank
-            else f"{flat.first.n_points} to {flat.last.n_points} points"
+            else f"{plateau.first.n_points} to {plateau.last.n_points} points"
         )
-        bound = "at least " if flat.dimension > LOWER_BOUND_ABOVE else ""
+        bound = "at least " if plateau.dimension > LOWER_BOUND_ABOVE else ""
         return (
-            f"The dimension is {bound}{flat.dimension:.3g} from {ends} "
-            f"(it varies by {flat.spread:.0%} there)."
+            f"The dimension is {bound}{plateau.dimension:.3g} from {ends} "
+            f"(it varies by {plateau.spread:.0%} there)."
         )
 
     def to_frame(self) -> pd.DataFrame:
@@ -190,13 +192,13 @@ class ScaleCurve:
         ]
 
     def plot(self, ax: Axes | None = None, **style: Any) -> Axes:
-        """Draw it; see :func:`dimscope.plotting.plot_scale`."""
+        """Draw the curve; see :func:`dimscope.plotting.plot_scale`."""
         from dimscope.plotting.scale_plots import plot_scale
 
         return plot_scale(self, ax, **style)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; NaN becomes None."""
+        """Return plain values for JSON; NaN becomes None."""
         flat = self.plateau()
         plain: dict[str, Any] = to_plain(
             {
@@ -210,33 +212,6 @@ class ScaleCurve:
         return plain
 
 
-def _width(first: ScalePoint, last: ScalePoint) -> float:
-    """Logarithm of the factor in points or in ranks between two scales."""
-    return max(
-        abs(math.log(first.n_points / last.n_points)), abs(math.log(last.ranks[1] / first.ranks[1]))
-    )
-
-
-def _same(some: tuple[ScalePoint, ...], tolerance: float) -> tuple[float, float]:
-    """Weighted mean and relative spread; an infinite spread if the dimensions differ."""
-    dimension = np.array([one.dimension for one in some])
-    error = np.array([one.std_error for one in some])
-    weight = 1 / error**2
-    mean = float(weight @ dimension / weight.sum())
-    low, high = dimension.argmin(), dimension.argmax()
-    difference = float(dimension[high] - dimension[low])
-    allowed = max(tolerance * mean, 2 * math.hypot(error[low], error[high]))
-    if not (error <= tolerance * mean).all() or difference > allowed:
-        return mean, math.inf
-    return mean, difference / mean
-
-
-_RANKS = 64  # neighbours kept for the blocks; the few points that need more are searched again
-
-
-_SMALLEST = 20  # points of a block
-
-
 def scale_curve(
     points: Any,
     estimator: NeighborEstimator | None = None,
@@ -246,7 +221,7 @@ def scale_curve(
     engine: Engine | None = None,
     progress: Progress | None = None,
 ) -> ScaleCurve:
-    """The dimension of blocks of fewer and fewer points, the paper's block analysis.
+    """Measure the dimension of smaller and smaller blocks of points, as in the paper.
 
     Parameters
     ----------
@@ -254,15 +229,15 @@ def scale_curve(
     estimator : NeighborEstimator
         :class:`~dimscope.TwoNN` by default.
     blocks : iterable of int
-        Into how many blocks the shuffled points are split, each number in its turn;
-        those that leave fewer than 20 points to a block, or not more than the estimator needs
-        neighbours, are left out.
+        Numbers of blocks into which to split the shuffled points, one number per scale. A
+        number is left out if a block has fewer than 20 points, or no more points than the
+        estimator needs neighbours.
     seed : int
-        Of the shuffle.
+        Seed for the shuffle.
     engine : Engine, optional
-        How to search; exact by default.
+        Engine that searches for neighbours; exact by default.
     progress : callable, optional
-        ``progress(step, done, total)``, called in this thread.
+        ``progress(step, done, total)`` of the search, then of the blocks, called in this thread.
 
     Returns
     -------
@@ -271,12 +246,14 @@ def scale_curve(
     Raises
     ------
     BadPoints, DegeneratePoints
-        If the points have no dimension, or are too few for any of the blocks.
+        If the dimension cannot be measured, or there are too few points for any number of blocks.
+    ValueError
+        If an engine is given together with Neighbors.
 
     Notes
     -----
-    Neighbours are searched once; those within a block are found in the lists of all
-    (:meth:`dimscope.Neighbors.within`).
+    One search serves all blocks: the neighbours within a block are taken from the lists of all
+    points (:meth:`dimscope.Neighbors.within`).
 
     Examples
     --------
@@ -284,53 +261,48 @@ def scale_curve(
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> sheet = np.pad(cube(2000, 1), ((0, 0), (0, 2))) + 0.001 * rng.standard_normal((2000, 3))
-    >>> curve = scale_curve(sheet, blocks=[1, 20])  # noise fills space, from afar it is a line
+    >>> curve = scale_curve(sheet, blocks=[1, 20])  # a line with noise, at two scales
     >>> curve.points[0].dimension > 1.3 * curve.points[1].dimension
     True
     """
     estimator = TwoNN() if estimator is None else estimator
     if not isinstance(estimator, NeighborEstimator):
         raise TypeError(
-            f"estimator is {estimator!r}; blocks are drawn of neighbours, so give one that reads "
-            "them, such as TwoNN(), Gride() or MLE()"
+            f"estimator is {estimator!r}; give one that reads neighbours, such as TwoNN(), Gride() "
+            "or MLE()"
         )
-    numbers = sorted({index(b) for b in blocks})
-    if not numbers or numbers[0] < 1:
+    block_counts = sorted({index(count) for count in blocks})
+    if not block_counts or block_counts[0] < 1:
         raise ValueError("blocks must be whole numbers of at least 1")
-    tell = progress or (lambda step, done, total: None)
-
-    def searched(step: str, done: float, total: float | None) -> None:
-        # the search and the blocks take about as long
-        tell(step, done / (2 * total) if total else 0.0, 1.0)
-
-    k = max(_RANKS, estimator.ranks)
-    neighbors = neighbors_of(points, k, engine, at_most=True, progress=searched)
+    n_ranks = max(_RANKS, estimator.ranks)
+    neighbors = neighbors_of(points, n_ranks, engine, at_most=True, progress=progress)
     n = neighbors.n_distinct
     smallest = max(_SMALLEST, estimator.ranks + 1)
-    usable = [b for b in numbers if n // b >= smallest]
+    usable = [count for count in block_counts if n // count >= smallest]
     if not usable:
         raise DegeneratePoints(
-            f"{n} distinct points are too few for {numbers[0]} blocks of {smallest}"
+            f"{n} distinct points are too few for {block_counts[0]} blocks of {smallest}; "
+            "give more points"
         )
     order = np.random.default_rng(seed).permutation(n)
 
-    def split(b: int) -> list[Neighbors]:
-        if b == 1:
+    def split(count: int) -> list[Neighbors]:
+        if count == 1:
             return [neighbors]
-        return neighbors.split(np.split(order[: n // b * b], b), estimator.ranks)
+        return neighbors.split(np.split(order[: n // count * count], count), estimator.ranks)
 
-    def split_done(n_done: int) -> None:
-        tell("splitting into blocks", (1 + n_done / len(usable)) / 2, 1.0)
+    def on_done(n_done: int) -> None:
+        if progress is not None:
+            progress("splitting into blocks", n_done, len(usable))
 
+    splits = parallel(split, usable, on_done)
     return ScaleCurve(
-        tuple(_scale_point(parts, estimator) for parts in parallel(split, usable, split_done)),
+        tuple(_scale_point(samples, estimator) for samples in splits),
         Provenance(
-            "scale curve",
-            {"estimator": repr(estimator), "blocks": usable, "seed": seed},
-            versions(),
-            (neighbors.provenance,),
+            "scale curve", {"estimator": repr(estimator), "blocks": usable, "seed": seed},
+            versions(), (neighbors.provenance,),
         ),
-    )
+    )  # fmt: skip
 
 
 def rank_curve(
@@ -340,17 +312,17 @@ def rank_curve(
     engine: Engine | None = None,
     progress: Progress | None = None,
 ) -> ScaleCurve:
-    """The dimension by Gride at doubling ranks: neighbours 1 and 2, 2 and 4, 4 and 8, ...
+    """Measure the dimension by Gride at doubling ranks: neighbours 1 and 2, 2 and 4, ...
 
     Parameters
     ----------
     points : array-like of shape (n_points, n_features), or Neighbors
     most : int
-        Highest rank; no more than the number of other points.
+        Highest rank; fewer points limit it to the number of other points.
     engine : Engine, optional
-        How to search; exact by default.
+        Engine that searches for neighbours; exact by default.
     progress : callable, optional
-        ``progress(step, done, total)``, called in this thread.
+        ``progress(step, done, total)`` of the search, called in this thread.
 
     Returns
     -------
@@ -359,7 +331,9 @@ def rank_curve(
     Raises
     ------
     BadPoints, DegeneratePoints
-        If the points have no dimension.
+        If the dimension cannot be measured; the message says why and where.
+    ValueError
+        If an engine is given together with Neighbors.
 
     References
     ----------
@@ -369,34 +343,57 @@ def rank_curve(
     Examples
     --------
     >>> from dimscope.manifolds import torus
-    >>> [one.ranks for one in rank_curve(torus(500, 2), 8).points]
+    >>> [point.ranks for point in rank_curve(torus(500, 2), 8).points]
     [(1, 2), (2, 4), (4, 8)]
     """
     if most < 2:
         raise ValueError(f"most is {most}; the highest rank must be at least 2")
     neighbors = neighbors_of(points, most, engine, at_most=True, progress=progress)
-    steps = range(int(math.log2(min(most, neighbors.k))))
-    points_of_curve = tuple(_scale_point([neighbors], Gride(2**i, 2 ** (i + 1))) for i in steps)
-    provenance = Provenance("rank curve", {"most": most}, versions(), (neighbors.provenance,))
-    return ScaleCurve(points_of_curve, provenance)
+    n_doublings = int(math.log2(min(most, neighbors.k)))
+    estimators = [Gride(2**i, 2 ** (i + 1)) for i in range(n_doublings)]
+    return ScaleCurve(
+        tuple(_scale_point([neighbors], estimator) for estimator in estimators),
+        Provenance("rank curve", {"most": most}, versions(), (neighbors.provenance,)),
+    )
 
 
-def _scale_point(parts: list[Neighbors], estimator: NeighborEstimator) -> ScalePoint:
-    """Measure the dimension of one block, or the mean over several."""
+def _scale_point(samples: list[Neighbors], estimator: NeighborEstimator) -> ScalePoint:
+    """Measure the dimension of one block, or its mean over several."""
     near, far = estimator.compared
-    if len(parts) == 1:
-        estimate = estimator.from_neighbors(parts[0], test_fit=False)
+    if len(samples) == 1:
+        estimate = estimator.from_neighbors(samples[0], test_fit=False)
         dimension, std, std_error = estimate.dimension, math.nan, estimate.std_error
     else:
-        dimensions = np.array([estimator.evaluate(part).dimension for part in parts])
+        dimensions = np.array([estimator.evaluate(sample).dimension for sample in samples])
         dimension, std = float(dimensions.mean()), float(dimensions.std(ddof=1))
         std_error = std / math.sqrt(len(dimensions))
     return ScalePoint(
-        parts[0].n_distinct,
-        len(parts),
+        samples[0].n_distinct,
+        len(samples),
         (near, far),
-        float(np.mean([part.distances[:, far - 1].mean() for part in parts])),
+        float(np.mean([sample.distances[:, far - 1].mean() for sample in samples])),
         dimension,
         std,
         std_error,
     )
+
+
+def _width(first: ScalePoint, last: ScalePoint) -> float:
+    """Return the logarithm of the factor in points or in ranks between two scales."""
+    return max(
+        abs(math.log(first.n_points / last.n_points)), abs(math.log(last.ranks[1] / first.ranks[1]))
+    )
+
+
+def _mean_and_spread(points: tuple[ScalePoint, ...], tolerance: float) -> tuple[float, float]:
+    """Return the weighted mean and the relative spread; infinite if the dimensions differ."""
+    dimension = np.array([point.dimension for point in points])
+    error = np.array([point.std_error for point in points])
+    weight = 1 / error**2
+    mean = float(weight @ dimension / weight.sum())
+    low, high = dimension.argmin(), dimension.argmax()
+    difference = float(dimension[high] - dimension[low])
+    allowed = max(tolerance * mean, 2 * math.hypot(error[low], error[high]))
+    if not (error <= tolerance * mean).all() or difference > allowed:
+        return mean, math.inf
+    return mean, difference / mean

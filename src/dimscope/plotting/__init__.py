@@ -1,7 +1,13 @@
-"""Pictures: ax in, ax out.
+"""Plots: matplotlib axes in, axes out.
 
-Colours are the Okabe-Ito palette, distinct markers go with them, so that a figure
-reads in print and for colour-blind readers.
+In: a :class:`~dimscope.Profile`, a :class:`~dimscope.Comparison` or a
+:class:`~dimscope.ScaleCurve`, and the axes to draw on, by default those of a new figure. Out: these
+axes. The global state of matplotlib is neither used nor changed.
+
+Curves use the Okabe-Ito palette with distinct markers, so figures stay readable in print and for
+colour-blind readers.
+
+Begin reading at :mod:`dimscope.plotting.figures`, which the other modules share.
 """
 
 from dimscope.plotting.comparison_plots import plot_comparison

@@ -1,10 +1,10 @@
-"""Comparisons: the last hidden layer of networks against how good they are."""
+"""Comparison plots: the dimension of the last hidden layer against the score of networks."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dimscope.plotting.figures import NAME_SIZE, axes_or_new, look
+from dimscope.plotting.figures import NAME_SIZE, axes_or_new, curve_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,24 +16,24 @@ __all__ = ["plot_comparison"]
 
 
 def plot_comparison(comparison: ds.Comparison, ax: Axes | None = None, **style: Any) -> Axes:
-    """Draw the dimension of the last hidden layer of networks against their scores.
+    """Plot the scores of networks against the dimension of their last hidden layer.
 
     Parameters
     ----------
     comparison : Comparison
         Error bars are one standard error.
     ax : matplotlib.axes.Axes, optional
-        New ones without it.
+        Axes to draw on; those of a new figure by default.
     **style
-        Passed to :meth:`matplotlib.axes.Axes.errorbar`.
+        Options for :meth:`matplotlib.axes.Axes.errorbar`.
 
     Returns
     -------
     matplotlib.axes.Axes
     """
     ax = axes_or_new(ax)
-    drawn = {**look(len(ax.containers)), "linestyle": "none", **style}
-    ax.errorbar(comparison.dimensions, comparison.scores, xerr=comparison.std_errors, **drawn)
+    options = {**curve_style(len(ax.containers)), "linestyle": "none", **style}
+    ax.errorbar(comparison.dimensions, comparison.scores, xerr=comparison.std_errors, **options)
     for name, x, y in zip(comparison.names, comparison.dimensions, comparison.scores, strict=True):
         ax.annotate(name, (x, y), xytext=(4, 3), textcoords="offset points", fontsize=NAME_SIZE)
     ax.set_xlabel("intrinsic dimension of the last hidden layer")

@@ -1,4 +1,4 @@
-"""Figures: axes, the look of a curve, and files written beside and renamed."""
+"""Figures: axes, the style of curves, and saving to a file."""
 
 from __future__ import annotations
 
@@ -13,40 +13,29 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["NAME_SIZE", "axes_or_new", "check_figure_path", "look", "save_figure"]
+__all__ = ["NAME_SIZE", "axes_or_new", "check_figure_path", "curve_style", "save_figure"]
 
+NAME_SIZE = 7  # Font size of layer names, in points.
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-
-
 _MARKERS = "osD^vPX"
-
-
-NAME_SIZE = 7  # points, of the names of layers
-
-
-def _new_axes() -> Axes:
-    from matplotlib.figure import Figure
-
-    # not through pyplot: no global state, no window, nothing to close
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    return figure.add_subplot()
+_FORMATS = (".png", ".svg", ".pdf")
 
 
 def axes_or_new(ax: Axes | None) -> Axes:
-    """The axes that were given, or those of a new figure."""
+    """Return the given axes, or the axes of a new figure."""
     if ax is None:
         return _new_axes()
     if not hasattr(ax, "errorbar"):
         raise TypeError(
-            f"ax is {ax!r}; give the axes of a figure. To write a picture: "
+            f"ax is {ax!r}; give the axes of a figure. To save a plot, use "
             "plot().figure.savefig('profile.png')"
         )
     return ax
 
 
-def look(number: int) -> dict[str, Any]:
-    """Colour, marker and line of the n-th curve."""
+def curve_style(number: int) -> dict[str, Any]:
+    """Return the colour, the marker and the line of the n-th curve."""
     return {
         "color": _COLOURS[number % len(_COLOURS)],
         "marker": _MARKERS[number % len(_MARKERS)],
@@ -56,11 +45,8 @@ def look(number: int) -> dict[str, Any]:
     }
 
 
-_FORMATS = (".png", ".svg", ".pdf")
-
-
 def check_figure_path(path: str | os.PathLike[str]) -> Path:
-    """The path, if its ending is a format that can be written.
+    """Return the path, or raise if its ending is not a supported format.
 
     Examples
     --------
@@ -75,19 +61,27 @@ def check_figure_path(path: str | os.PathLike[str]) -> Path:
 
 
 def save_figure(ax: Axes, path: str | os.PathLike[str]) -> None:
-    """Write the figure of these axes as PNG, SVG or PDF, beside and renamed.
+    """Save the figure of these axes as PNG, SVG or PDF, all of it or nothing.
 
     Parameters
     ----------
     ax : matplotlib.axes.Axes
     path : path
-        Its ending chooses the format.
+        Path to write; its ending selects the format.
 
     Raises
     ------
     BadSource
-        If the ending is none of these, or the file cannot be written.
+        If the ending is not a supported format, or the file cannot be written.
     """
     path = check_figure_path(path)
     figure: Figure = ax.figure  # type: ignore[assignment]
     write_beside(path, lambda beside: figure.savefig(beside, dpi=200))
+
+
+def _new_axes() -> Axes:
+    from matplotlib.figure import Figure
+
+    # A figure without pyplot has no global state and no window, and needs no closing.
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    return figure.add_subplot()

@@ -1,4 +1,4 @@
-"""Profiles: the dimension of every layer against depth."""
+"""Profile plots: the dimension of every layer against depth."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE
-from dimscope.plotting.figures import NAME_SIZE, axes_or_new, look
+from dimscope.plotting.figures import NAME_SIZE, axes_or_new, curve_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,19 +23,19 @@ __all__ = ["plot_profile", "plot_profiles"]
 def plot_profile(
     profile: ds.Profile, ax: Axes | None = None, *, simultaneous: bool = False, **style: Any
 ) -> Axes:
-    """Draw the dimension of every layer against relative depth.
+    """Plot the dimension of every layer against relative depth.
 
     Parameters
     ----------
     profile : Profile
-        By class, the error bars are the standard deviation over classes; otherwise the
-        95 % interval of each layer.
+        Error bars are the standard deviation over classes if the profile is by class, otherwise
+        the 95 % interval of each layer.
     ax : matplotlib.axes.Axes, optional
-        New ones without it.
+        Axes to draw on; those of a new figure by default.
     simultaneous : bool
-        Error bars that hold for all layers at once (:meth:`dimscope.Profile.simultaneous`).
+        Draw error bars that hold for all layers at once (:meth:`dimscope.Profile.simultaneous`).
     **style
-        Passed to :meth:`matplotlib.axes.Axes.errorbar`.
+        Options for :meth:`matplotlib.axes.Axes.errorbar`.
 
     Returns
     -------
@@ -44,31 +44,32 @@ def plot_profile(
     Examples
     --------
     >>> from dimscope import Estimate, Layer, Profile
-    >>> p = Profile((Layer("input", "input"),), {"twonn": {"input": Estimate(3.0, 0.1)}})
-    >>> p.plot().get_ylabel()
+    >>> profile = Profile((Layer("input", "input"),), {"twonn": {"input": Estimate(3.0, 0.1)}})
+    >>> profile.plot().get_ylabel()
     'intrinsic dimension'
     """
-    own, ax = ax is None, axes_or_new(ax)
-    several = len(profile.estimators) > 1
+    is_new_figure, ax = ax is None, axes_or_new(ax)
+    needs_legend = len(profile.estimators) > 1
     for estimator in profile.estimators:
-        label = " ".join(p for p in (profile.name, estimator if several else "") if p)
+        label = " ".join(filter(None, (profile.name, estimator if needs_legend else "")))
         _draw(profile, estimator, ax, {"label": label or None, **style}, simultaneous)
     _name_layers(profile, ax)
     _finish(ax, [profile])
-    if several:
+    if needs_legend:
         ax.legend(frameon=False)
-    if own:
+    if is_new_figure:
         ax.set_title(_title(profile, simultaneous), fontsize=9)
     return ax
 
 
 def plot_profiles(profiles: Iterable[ds.Profile], ax: Axes | None = None) -> Axes:
-    """Draw several profiles, first estimator each, into one picture with a legend.
+    """Plot the first estimator of several profiles on the same axes, with a legend.
 
     Parameters
     ----------
     profiles : iterable of Profile
     ax : matplotlib.axes.Axes, optional
+        Axes to draw on; those of a new figure by default.
 
     Returns
     -------
@@ -77,16 +78,16 @@ def plot_profiles(profiles: Iterable[ds.Profile], ax: Axes | None = None) -> Axe
     Examples
     --------
     >>> from dimscope import Estimate, Layer, Profile
-    >>> p = [Profile((Layer("a"),), {"twonn": {"a": Estimate(d, 0.1)}}, n)
-    ...      for n, d in (("one", 2.0), ("two", 5.0))]
-    >>> [text.get_text() for text in plot_profiles(p).get_legend().get_texts()]
+    >>> profiles = [Profile((Layer("a"),), {"twonn": {"a": Estimate(d, 0.1)}}, name)
+    ...             for name, d in (("one", 2.0), ("two", 5.0))]
+    >>> [text.get_text() for text in plot_profiles(profiles).get_legend().get_texts()]
     ['one', 'two']
     """
     ax = axes_or_new(ax)
     profiles = list(profiles)
     for profile in profiles:
         _draw(profile, profile.estimators[0], ax, {"label": profile.name})
-    if len({tuple((x.name, x.depth) for x in one.layers) for one in profiles}) == 1:
+    if len({tuple((x.name, x.depth) for x in profile.layers) for profile in profiles}) == 1:
         _name_layers(profiles[0], ax)
     _finish(ax, profiles)
     ax.legend(frameon=False)
@@ -100,9 +101,9 @@ def _title(profile: ds.Profile, simultaneous: bool) -> str:
         bars = f"standard deviation over {len(profile.classes)} classes"
     else:
         bars = "95 % intervals"
-    found = profile.of(profile.estimators[0]).values()
-    n = max((one.n_points for one in found), default=0)
-    return ", ".join(one for one in (profile.name, f"{n} points", f"bars: {bars}") if one)
+    estimates = profile.of(profile.estimators[0]).values()
+    n_points = max((estimate.n_points for estimate in estimates), default=0)
+    return ", ".join(filter(None, (profile.name, f"{n_points} points", f"bars: {bars}")))
 
 
 def _draw(
@@ -114,29 +115,29 @@ def _draw(
         frame = frame[frame["label"] == "mean"]
     if simultaneous:
         bounds = profile.simultaneous(estimator=estimator)
-        every = [bounds.get(layer, (math.nan, math.nan)) for layer in frame["layer"]]
-        below = frame["dimension"] - [lower for lower, _ in every]
-        above = [upper for _, upper in every] - frame["dimension"]
+        intervals = [bounds.get(layer, (math.nan, math.nan)) for layer in frame["layer"]]
+        below = frame["dimension"] - [lower for lower, _ in intervals]
+        above = [upper for _, upper in intervals] - frame["dimension"]
     elif profile.classes:
         below = above = frame["class_std"]
     else:
         below = frame["dimension"] - frame["lower"]
         above = frame["upper"] - frame["dimension"]
-    drawn = {**look(len(ax.containers)), **style}
-    ax.errorbar(frame["relative_depth"], frame["dimension"], yerr=(below, above), **drawn)
+    options = {**curve_style(len(ax.containers)), **style}
+    ax.errorbar(frame["relative_depth"], frame["dimension"], yerr=(below, above), **options)
 
 
 def _name_layers(profile: ds.Profile, ax: Axes) -> None:
-    """Write the names of the layers along the top, those that there is room for."""
+    """Write the names of layers along the top, as many as fit."""
     top = ax.secondary_xaxis("top")
     places: dict[float, list[str]] = {}
     for layer in profile.layers:
         places.setdefault(layer.relative_depth, []).append(layer.name)
-    # depth that one line of text takes up, upright
+    # The relative depth that an upright line of text takes up.
     figure: Figure = ax.get_figure(root=True)  # type: ignore[assignment]
     line = 1.1 * NAME_SIZE / 72 / (figure.get_figwidth() * ax.get_position().width)
     shown: list[float] = []
-    for place in sorted(places, reverse=True):  # the output is named before all others
+    for place in sorted(places, reverse=True):  # The output layer is always named.
         if not shown or shown[-1] - place >= line:
             shown.append(place)
     gaps = [later - earlier for later, earlier in itertools.pairwise(shown)]
@@ -155,12 +156,15 @@ def _finish(ax: Axes, profiles: list[ds.Profile]) -> None:
     ax.set_ylim(bottom=0)
     ax.set_xlim(-0.03, 1.03)
     ax.spines[["right"]].set_visible(False)
-    bounds = any(
-        one.is_lower_bound for p in profiles for name in p.estimators for one in p.of(name).values()
+    has_lower_bounds = any(
+        estimate.is_lower_bound
+        for profile in profiles
+        for name in profile.estimators
+        for estimate in profile.of(name).values()
     )
-    if bounds and ax.get_ylim()[1] > LOWER_BOUND_ABOVE:
+    if has_lower_bounds and ax.get_ylim()[1] > LOWER_BOUND_ABOVE:
         ax.axhspan(LOWER_BOUND_ABOVE, ax.get_ylim()[1], color="0.95", zorder=0, linewidth=0)
-        # beside the axes, where no curve can cross it
+        # Outside the axes, where no curve crosses the text.
         ax.annotate(
             "lower bounds",
             (1, LOWER_BOUND_ABOVE),

@@ -1,11 +1,11 @@
-"""Scale curves: the dimension against the number of points, or the rank of neighbours."""
+"""Scale plots: the dimension against the number of points or the rank of neighbours."""
 
 from __future__ import annotations
 
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from dimscope.plotting.figures import axes_or_new, look
+from dimscope.plotting.figures import axes_or_new, curve_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,17 +17,17 @@ __all__ = ["plot_scale", "plot_scales"]
 
 
 def plot_scale(curve: ds.ScaleCurve, ax: Axes | None = None, **style: Any) -> Axes:
-    """Draw the dimension against the number of points, or against the rank of the neighbours.
+    """Plot the dimension against the number of points or the rank of the neighbours.
 
     Parameters
     ----------
     curve : ScaleCurve
-        Error bars are the standard deviation over the blocks, or one standard error where
-        there is a single block. The range over which the dimension stays the same is shaded.
+        Error bars are the standard deviation over the blocks, or one standard error for a
+        single block. The range over which the dimension stays the same is shaded.
     ax : matplotlib.axes.Axes, optional
-        New ones without it.
+        Axes to draw on; those of a new figure by default.
     **style
-        Passed to :meth:`matplotlib.axes.Axes.errorbar`.
+        Options for :meth:`matplotlib.axes.Axes.errorbar`.
 
     Returns
     -------
@@ -41,23 +41,24 @@ def plot_scale(curve: ds.ScaleCurve, ax: Axes | None = None, **style: Any) -> Ax
     'rank of the farther neighbour'
     """
     ax = axes_or_new(ax)
-    by_rank = len({one.ranks for one in curve.points}) > 1
+    by_rank = len({point.ranks for point in curve.points}) > 1
 
-    def place(point: Any) -> int:
+    def scale_of(point: Any) -> int:
         return int(point.ranks[1] if by_rank else point.n_points)
 
-    bars = [one.std_error if one.n_blocks == 1 else one.std for one in curve.points]
-    number = len(ax.containers)
     ax.errorbar(
-        [place(one) for one in curve.points],
-        [one.dimension for one in curve.points],
-        yerr=bars,
-        **{**look(number), **style},
+        [scale_of(point) for point in curve.points],
+        [point.dimension for point in curve.points],
+        yerr=[point.std_error if point.n_blocks == 1 else point.std for point in curve.points],
+        **{**curve_style(len(ax.containers)), **style},
     )
-    flat = curve.plateau()
-    if flat is not None:
+    plateau = curve.plateau()
+    if plateau is not None:
         ax.axvspan(
-            *sorted((place(flat.first), place(flat.last))), color="0.93", zorder=0, linewidth=0
+            *sorted((scale_of(plateau.first), scale_of(plateau.last))),
+            color="0.93",
+            zorder=0,
+            linewidth=0,
         )
     ax.set_xscale("log", base=2 if by_rank else 10)
     _plain_numbers(ax, by_rank)
@@ -69,7 +70,7 @@ def plot_scale(curve: ds.ScaleCurve, ax: Axes | None = None, **style: Any) -> Ax
 
 
 def plot_scales(by_points: ds.ScaleCurve, by_rank: ds.ScaleCurve) -> Axes:
-    """Draw both curves side by side, with what they say.
+    """Plot both curves side by side, with their verdicts as titles.
 
     Parameters
     ----------
@@ -81,22 +82,22 @@ def plot_scales(by_points: ds.ScaleCurve, by_rank: ds.ScaleCurve) -> Axes:
     Returns
     -------
     matplotlib.axes.Axes
-        Those on the left.
+        The axes on the left.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.2), layout="constrained")
-    both = figure.subplots(1, 2, sharey=True)
-    for curve, ax in zip((by_points, by_rank), both, strict=True):
+    left: Axes
+    left, right = figure.subplots(1, 2, sharey=True)
+    for curve, ax in ((by_points, left), (by_rank, right)):
         plot_scale(curve, ax)
         ax.set_title("\n".join(textwrap.wrap(curve.verdict, 60)), fontsize=9)
-    both[1].set_ylabel("")
-    left: Axes = both[0]
+    right.set_ylabel("")
     return left
 
 
 def _plain_numbers(ax: Axes, by_rank: bool) -> None:
-    """Numbers of points as 200 and 500, not as powers."""
+    """Label the axis with plain numbers such as 200 and 500 instead of powers."""
     from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
     if not by_rank:
