@@ -35,7 +35,11 @@ def names() -> dict[str, list[str]]:
     for name in sorted(dimscope.__all__):
         value = getattr(dimscope, name)
         if not (isinstance(value, type) and issubclass(value, Exception)):
-            signatures[name] = list(inspect.signature(value).parameters)
+            signatures[name] = [
+                parameter.name
+                for parameter in inspect.signature(value).parameters.values()
+                if parameter.kind is not parameter.VAR_KEYWORD
+            ]
         else:
             signatures[name] = []
     return signatures
