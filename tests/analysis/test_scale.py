@@ -29,7 +29,7 @@ WIDE = embed(POINTS, 50)
 
 
 @pytest.mark.parametrize("estimator", [TwoNN(), TwoNN(fit="regression"), Gride(2, 4)])
-def test_blocks_are_measured_alone(estimator):
+def test_scale_curve_equals_fresh_searches_of_the_blocks(estimator):
     curve = scale_curve(POINTS, estimator, blocks=[1, 3, 7, 20], seed=5)
     order = np.random.default_rng(5).permutation(600)
     assert [one.n_blocks for one in curve.points] == [1, 3, 7, 20]
@@ -47,7 +47,7 @@ def test_blocks_are_measured_alone(estimator):
             assert one.std_error == estimator(POINTS).std_error
 
 
-def test_ranks_are_those_of_gride():
+def test_rank_curve_equals_gride():
     curve = rank_curve(POINTS, 64)
     assert [one.ranks for one in curve.points] == [(2**i, 2 ** (i + 1)) for i in range(6)]
     found = nearest_neighbors(POINTS, 64)
@@ -57,12 +57,12 @@ def test_ranks_are_those_of_gride():
         assert one.distance == found.distances[:, one.ranks[1] - 1].mean()
 
 
-def test_scales_ascend():
+def test_curves_ascend_in_distance():
     for curve in (scale_curve(POINTS), rank_curve(POINTS)):
         assert all(a.distance < b.distance for a, b in pairwise(curve.points))
 
 
-def test_neighbours_serve_both_from_one_search(monkeypatch):
+def test_curves_reuse_neighbors(monkeypatch):
     found = nearest_neighbors(POINTS, 64)
     monkeypatch.setattr(neighbors.search, "Search", None)
     assert rank_curve(found).points == rank_curve(found).points
@@ -70,7 +70,7 @@ def test_neighbours_serve_both_from_one_search(monkeypatch):
     assert [one.n_points for one in few.points] == [600, 300, 150]
 
 
-def test_small_blocks_are_left_out():
+def test_scale_curve_leaves_out_small_blocks():
     assert [one.n_blocks for one in scale_curve(cube(100, 2)).points] == [1, 2, 3, 4, 5]
     with pytest.raises(DegeneratePoints, match="too few"):
         scale_curve(cube(30, 2), blocks=[2])
@@ -80,7 +80,7 @@ def test_small_blocks_are_left_out():
         rank_curve(POINTS, 1)
 
 
-def test_few_points_have_few_ranks():
+def test_rank_curve_of_few_points_has_few_ranks():
     assert [one.ranks for one in rank_curve(cube(12, 2)).points] == [(1, 2), (2, 4), (4, 8)]
 
 
@@ -146,32 +146,32 @@ def curve_of(dimensions, errors=0.05, first=1000):
     )
 
 
-def test_a_flat_curve_is_one_plateau():
+def test_plateau_covers_a_flat_curve():
     flat = curve_of([5.0, 5.1, 4.95, 5.0]).plateau()
     assert (flat.first.n_points, flat.last.n_points) == (1000, 125)
     assert flat.dimension == pytest.approx(5.0125)
 
 
-def test_the_plateau_is_where_the_curve_is_flat():
+def test_plateau_covers_the_flat_part():
     flat = curve_of([9.0, 7.0, 5.0, 5.1, 4.95, 3.0]).plateau()
     assert (flat.first.n_points, flat.last.n_points) == (250, 62)
 
 
-def test_a_falling_curve_has_none():
+def test_plateau_of_a_falling_curve_is_none():
     curve = curve_of([9.0, 7.5, 6.0, 5.0, 4.0])
     assert curve.plateau() is None
     assert "depends on the scale" in curve.verdict
 
 
-def test_errors_too_large_to_tell():
+def test_plateau_is_none_if_errors_are_large():
     assert curve_of([5.0, 5.1, 4.95, 5.0], errors=1.0).plateau() is None
 
 
-def test_a_factor_of_two_is_no_range():
+def test_plateau_spans_more_than_a_factor_of_two():
     assert curve_of([5.0, 5.0]).plateau() is None
 
 
-def test_noise_is_seen_close_by_and_the_sheet_from_afar():
+def test_rank_curve_shows_noise_then_the_sheet():
     rng = np.random.default_rng(0)
     noisy = np.pad(cube(4000, 2), ((0, 0), (0, 8))) + 0.001 * rng.standard_normal((4000, 10))
     curve = rank_curve(noisy)
@@ -183,7 +183,7 @@ def test_noise_is_seen_close_by_and_the_sheet_from_afar():
     assert "neighbours" in curve.verdict
 
 
-def test_json_and_frame():
+def test_to_dict_and_to_frame_hold_the_curve():
     curve = scale_curve(POINTS, blocks=[1, 2, 4])
     frame = curve.to_frame()
     assert list(frame["dimension"]) == [one.dimension for one in curve.points]
@@ -193,14 +193,14 @@ def test_json_and_frame():
 
 
 @pytest.mark.parametrize("curve", [scale_curve(POINTS), rank_curve(POINTS)], ids=["n", "rank"])
-def test_figure_holds_the_curve(curve):
+def test_plot_holds_the_curve(curve):
     ax = curve.plot()
     drawn = [list(line.get_ydata()) for line in ax.lines]
     assert [one.dimension for one in curve.points] in drawn
     assert ax.get_ylim()[0] == 0
 
 
-def test_a_plateau_above_20_is_at_least_that():
+def test_verdict_above_20_is_a_lower_bound():
     curve = rank_curve(gaussian(2000, 40), 8)
     flat = curve.plateau()
     assert flat is not None

@@ -46,7 +46,7 @@ def assert_same(points, other, rel=1e-6, estimators=ESTIMATORS):
 
 @few
 @given(seeds, widths)
-def test_rotation(seed, width):
+def test_estimates_do_not_change_with_rotation(seed, width):
     points = cloud(seed, width)
     rotation, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((width, width)))
     assert_same(points, points @ rotation)
@@ -54,14 +54,16 @@ def test_rotation(seed, width):
 
 @few
 @given(seeds, widths, st.floats(-1e5, 1e5))
-def test_translation(seed, width, offset):
+def test_estimates_do_not_change_with_translation(seed, width, offset):
     points = cloud(seed, width)
     assert_same(points, points + offset * np.random.default_rng(seed).random(width))
 
 
 @few
 @given(seeds, widths, dtypes, st.integers(-20, 20), st.integers(-60, 60))
-def test_translation_and_scaling_that_float_holds_exactly(seed, width, dtype, offset, power):
+def test_estimates_do_not_change_with_exact_translation_and_scaling(
+    seed, width, dtype, offset, power
+):
     # steps of 2^-10 below 2^6: every sum and product is exact, even in float32
     points = np.round(cloud(seed, width) * 1024) / 1024
     points = np.unique(points, axis=0).astype(dtype)
@@ -71,14 +73,14 @@ def test_translation_and_scaling_that_float_holds_exactly(seed, width, dtype, of
 
 @few
 @given(seeds, widths, st.floats(1e-25, 1e25))
-def test_scaling(seed, width, factor):
+def test_estimates_do_not_change_with_scaling(seed, width, factor):
     points = cloud(seed, width)
     assert_same(points, points * factor)
 
 
 @few
 @given(seeds, widths, dtypes)
-def test_permutation_of_rows_and_columns(seed, width, dtype):
+def test_estimates_do_not_change_with_permutation(seed, width, dtype):
     rng = np.random.default_rng(seed)
     points = cloud(seed, width).astype(dtype)
     rows, columns = rng.permutation(len(points)), rng.permutation(width)
@@ -89,7 +91,7 @@ def test_permutation_of_rows_and_columns(seed, width, dtype):
 
 @few
 @given(seeds, widths, dtypes, st.integers(1, 50))
-def test_zero_padding(seed, width, dtype, zeros):
+def test_estimates_do_not_change_with_zero_padding(seed, width, dtype, zeros):
     points = cloud(seed, width).astype(dtype)
     padded = np.concatenate([points, np.zeros((len(points), zeros), dtype)], axis=1)
     assert_same(points, padded)
@@ -97,7 +99,7 @@ def test_zero_padding(seed, width, dtype, zeros):
 
 @few
 @given(seeds, widths, st.integers(1, 100))
-def test_repeating_rows(seed, width, repeats):
+def test_twonn_does_not_change_with_repeated_rows(seed, width, repeats):
     points = cloud(seed, width)
     again = points[np.random.default_rng(seed).integers(0, len(points), repeats)]
     one, two = TwoNN()(points), TwoNN()(np.concatenate([points, again]))
@@ -120,7 +122,7 @@ def test_resampled_is_reproducible_by_its_seed(seed, width, own, keep):
 
 @few
 @given(seeds, widths, dtypes, st.integers(3, 120), st.integers(2, 8))
-def test_within_is_a_fresh_search(seed, width, dtype, size, k):
+def test_within_equals_a_fresh_search(seed, width, dtype, size, k):
     points = cloud(seed, width).astype(dtype)
     rows = np.random.default_rng(seed).permutation(len(points))[:size]
     within = nearest_neighbors(points, k).within(rows)
@@ -131,7 +133,7 @@ def test_within_is_a_fresh_search(seed, width, dtype, size, k):
 
 @few
 @given(seeds, widths, dtypes)
-def test_neighbours_are_sound(seed, width, dtype):
+def test_nearest_neighbors_are_distinct_others_at_true_distances(seed, width, dtype):
     points = cloud(seed, width).astype(dtype)
     found = nearest_neighbors(points, 4)
     rows = np.arange(len(points))[:, None]
@@ -144,7 +146,7 @@ def test_neighbours_are_sound(seed, width, dtype):
 
 @few
 @given(seeds, st.sampled_from(["cityblock", "hamming"]))
-def test_i3d(seed, metric):
+def test_i3d_does_not_change_with_symmetries_of_the_lattice(seed, metric):
     rng = np.random.default_rng(seed)
     counts, estimator = rng.integers(0, 4, (100, 20)), I3D(metric=metric)
     found = estimator(counts)
@@ -159,7 +161,7 @@ def test_i3d(seed, metric):
 
 @few
 @given(seeds, st.sampled_from([17, 60]))
-def test_correlation_matrix_forgets_units_and_offsets(seed, width):
+def test_normalised_spectrum_ignores_units_and_offsets(seed, width):
     points = cloud(seed, width)
     rng = np.random.default_rng(seed)
     other = points * rng.uniform(0.1, 10, width) * rng.choice([-1, 1], width) + rng.random(width)

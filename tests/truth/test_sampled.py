@@ -28,7 +28,7 @@ each_cloud = pytest.mark.parametrize("where", CLOUDS)
 
 
 @each_cloud
-def test_the_distances_are_those_of_all_points(where):
+def test_sampled_distances_equal_those_of_all_points(where):
     points = CLOUDS[where]
     found, every = nearest_neighbors(points, engine=Sampled(rtol=0.03)), nearest_neighbors(points)
     assert found.provenance.parameters["where"] == where
@@ -41,7 +41,7 @@ def test_the_distances_are_those_of_all_points(where):
 
 
 @each_cloud
-def test_the_sample_grows_until_the_error_is_small_enough(where):
+def test_sampled_grows_until_the_error_is_small_enough(where):
     points = CLOUDS[where]
     found = TwoNN()(points, Sampled(rtol=0.025))
     assert 1600 < found.n_queries < 3000
@@ -53,7 +53,7 @@ def test_the_sample_grows_until_the_error_is_small_enough(where):
     assert abs(found.dimension - every.dimension) < 4 * found.std_error
 
 
-def test_what_cannot_be_reached_uses_all_points_and_says_so():
+def test_sampled_uses_all_points_if_rtol_is_out_of_reach():
     found = TwoNN()(CLOUDS["tiles"], Sampled(rtol=1e-3))
     assert found.n_queries is None
     assert found.dimension == TwoNN()(CLOUDS["tiles"]).dimension
@@ -61,20 +61,20 @@ def test_what_cannot_be_reached_uses_all_points_and_says_so():
     assert said == "exact to 1e-6, all points, rtol 0.001 not reached"
 
 
-def test_from_half_of_the_points_on_all_are_taken():
+def test_sampled_takes_all_points_from_half_of_them_on():
     found = nearest_neighbors(CLOUDS["tiles"], engine=Sampled(rtol=0.018))
     assert found.queries is None
     assert found.n_distinct == 6000
 
 
-def test_several_estimators_share_a_sample_that_is_enough_for_all():
+def test_sampled_shares_one_sample_among_estimators():
     both = estimate(CLOUDS["tiles"], [TwoNN(), Gride(2, 4), PCA()], Sampled(rtol=0.03))
     assert both["twonn"].n_queries == both["gride"].n_queries
     assert both["twonn"].std_error / float(both["twonn"]) <= 0.03
     assert float(both["pca"]) == 4
 
 
-def test_the_error_is_the_spread_over_samples_and_points():
+def test_sampled_std_error_equals_the_spread():
     """Each time other points and another sample of them."""
     found = [TwoNN()(torus(4000, 2, seed), Sampled(rtol=0.06, seed=seed)) for seed in range(200)]
     spread = np.std([float(one) for one in found], ddof=1)
@@ -82,7 +82,7 @@ def test_the_error_is_the_spread_over_samples_and_points():
     assert 0.85 < stated / spread < 1.15
 
 
-def test_repeated_rows_are_collapsed_first():
+def test_sampled_collapses_repeated_rows_first():
     points = CLOUDS["tiles"]
     again = np.concatenate([points[:500], points])
     found = nearest_neighbors(again, engine=Sampled(rtol=0.05))
@@ -92,14 +92,14 @@ def test_repeated_rows_are_collapsed_first():
     np.testing.assert_array_equal(found.rows, exact.rows[found.queries])
 
 
-def test_layers_of_the_same_stimuli_are_compared_on_the_same_sample():
+def test_difference_of_sampled_layers_is_paired():
     x = gaussian(5000, 3)
     one, two = (TwoNN()(layer, Sampled(rtol=0.04)) for layer in (embed(x, 30), embed(x**3, 30)))
     plain = np.hypot(one.std_error, two.std_error)
     assert 0 < difference(one, two).std_error <= plain * 1.01
 
 
-def test_what_needs_all_points_says_so():
+def test_samples_are_refused_where_all_points_are_needed():
     found = nearest_neighbors(CLOUDS["tree"], engine=Sampled(rtol=0.05))
     for call in (
         lambda: found.within(np.arange(100)),
@@ -111,7 +111,7 @@ def test_what_needs_all_points_says_so():
             call()
 
 
-def test_by_hand():
+def test_neighbors_of_a_sample_need_queries():
     with pytest.raises(BadPoints, match="give queries"):
         Neighbors([[1.0, 2.0]] * 3, [[1, 2]] * 3, n_distinct=9)
     found = Neighbors([[1.0, 2.0]] * 3, [[1, 2], [0, 8], [7, 1]], queries=[0, 4, 5], n_distinct=9)
@@ -119,12 +119,12 @@ def test_by_hand():
 
 
 @pytest.mark.parametrize("bad", [{"rtol": 0}, {"rtol": 1}, {"failure": 0}])
-def test_parameters_are_checked(bad):
+def test_sampled_refuses_bad_parameters(bad):
     with pytest.raises(ValueError, match="between 0 and 1"):
         Sampled(**bad)
 
 
-def test_the_same_seed_draws_the_same_points():
+def test_sampled_depends_on_the_seed():
     one, two, other = (
         nearest_neighbors(CLOUDS["tree"], engine=Sampled(rtol=0.05, seed=s)) for s in (1, 1, 2)
     )
