@@ -20,8 +20,8 @@ def layers(seed, noise=0.2):
 
 
 def test_difference_of_a_layer_and_itself_is_zero():
-    one = ds.estimate(cube(200, 3))
-    none = ds.difference(one, one)
+    estimate = ds.estimate(cube(200, 3))
+    none = ds.difference(estimate, estimate)
     assert float(none) == 0
     assert none.p_value == 1
     assert math.isnan(none.std_error) or none.std_error < 1e-6
@@ -51,17 +51,17 @@ def test_difference_is_antisymmetric():
 @pytest.mark.parametrize("fit", ["mle", "regression"])
 def test_difference_intervals_cover(fit):
     """Of 200 intervals at 95 %; a share of 200 has a standard deviation of 0.016."""
-    found = []
+    changes = []
     for seed in range(200):
         a, b = (ds.estimate(x, ds.TwoNN(fit=fit)) for x in layers(seed))
-        found.append(ds.difference(a, b))
-    target = np.mean([float(one) for one in found])
-    covered = np.mean([one.interval[0] <= target <= one.interval[1] for one in found])
+        changes.append(ds.difference(a, b))
+    target = np.mean([float(change) for change in changes])
+    covered = np.mean([change.interval[0] <= target <= change.interval[1] for change in changes])
     assert 0.9 <= covered <= 0.99
-    spread = np.std([float(one) for one in found])
-    assert 0.85 < np.mean([one.std_error for one in found]) / spread < 1.2
+    spread = np.std([float(change) for change in changes])
+    assert 0.85 < np.mean([change.std_error for change in changes]) / spread < 1.2
     # what the pairing is for: these layers share most of their error
-    assert np.mean([one.correlation for one in found]) > 0.3
+    assert np.mean([change.correlation for change in changes]) > 0.3
 
 
 def test_difference_aligns_duplicates_by_row():
@@ -81,9 +81,9 @@ def test_difference_aligns_duplicates_by_row():
     ],
 )
 def test_difference_refuses_what_cannot_be_paired(change, message):
-    one = ds.estimate(cube(200, 3))
+    estimate = ds.estimate(cube(200, 3))
     with pytest.raises(ds.BadPoints, match=message):
-        ds.difference(one, replace(one, **change))
+        ds.difference(estimate, replace(estimate, **change))
 
 
 @pytest.mark.parametrize("p", [0, 1, 2, math.nan])
@@ -98,8 +98,11 @@ def test_difference_of_class_means_is_a_paired_t_test():
     first = rng.standard_normal((600, 6)) * rng.uniform(0.1, 1, (6, 6))[labels]
     activations = ds.Activations({"a": first, "b": first[:, :4]}, labels=labels)
     profile = measure_layers(activations, by_class=True)
-    found = ds.difference(profile["a"], profile["b"])
-    each = [[float(one[layer]) for one in profile.classes.values()] for layer in "ab"]
-    paired = ttest_rel(*each)
-    assert found.p_value == pytest.approx(paired.pvalue, rel=1e-9)
-    assert found.interval == pytest.approx(tuple(paired.confidence_interval()), rel=1e-9)
+    change = ds.difference(profile["a"], profile["b"])
+    by_layer = [
+        [float(class_estimates[layer]) for class_estimates in profile.classes.values()]
+        for layer in "ab"
+    ]
+    paired = ttest_rel(*by_layer)
+    assert change.p_value == pytest.approx(paired.pvalue, rel=1e-9)
+    assert change.interval == pytest.approx(tuple(paired.confidence_interval()), rel=1e-9)

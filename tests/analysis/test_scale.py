@@ -32,29 +32,29 @@ WIDE = embed(POINTS, 50)
 def test_scale_curve_equals_fresh_searches_of_the_blocks(estimator):
     curve = scale_curve(POINTS, estimator, blocks=[1, 3, 7, 20], seed=5)
     order = np.random.default_rng(5).permutation(600)
-    assert [one.n_blocks for one in curve.points] == [1, 3, 7, 20]
-    for one in curve.points:
-        assert one.n_points == 600 // one.n_blocks
-        blocks = order[: one.n_points * one.n_blocks].reshape(one.n_blocks, -1)
-        rows = blocks if one.n_blocks > 1 else [np.arange(600)]
-        alone = np.array([float(estimator(POINTS[some])) for some in rows])
-        assert one.dimension == pytest.approx(alone.mean(), rel=1e-9)
-        if one.n_blocks > 1:
-            assert one.std == pytest.approx(alone.std(ddof=1), rel=1e-6)
-            assert one.std_error == pytest.approx(one.std / math.sqrt(one.n_blocks))
+    assert [point.n_blocks for point in curve.points] == [1, 3, 7, 20]
+    for point in curve.points:
+        assert point.n_points == 600 // point.n_blocks
+        blocks = order[: point.n_points * point.n_blocks].reshape(point.n_blocks, -1)
+        rows = blocks if point.n_blocks > 1 else [np.arange(600)]
+        alone = np.array([float(estimator(POINTS[block])) for block in rows])
+        assert point.dimension == pytest.approx(alone.mean(), rel=1e-9)
+        if point.n_blocks > 1:
+            assert point.std == pytest.approx(alone.std(ddof=1), rel=1e-6)
+            assert point.std_error == pytest.approx(point.std / math.sqrt(point.n_blocks))
         else:
-            assert math.isnan(one.std)
-            assert one.std_error == estimator(POINTS).std_error
+            assert math.isnan(point.std)
+            assert point.std_error == estimator(POINTS).std_error
 
 
 def test_rank_curve_equals_gride():
     curve = rank_curve(POINTS, 64)
-    assert [one.ranks for one in curve.points] == [(2**i, 2 ** (i + 1)) for i in range(6)]
-    found = nearest_neighbors(POINTS, 64)
-    for one in curve.points:
-        alone = Gride(*one.ranks)(found)
-        assert (one.dimension, one.std_error) == (alone.dimension, alone.std_error)
-        assert one.distance == found.distances[:, one.ranks[1] - 1].mean()
+    assert [point.ranks for point in curve.points] == [(2**i, 2 ** (i + 1)) for i in range(6)]
+    searched = nearest_neighbors(POINTS, 64)
+    for point in curve.points:
+        alone = Gride(*point.ranks)(searched)
+        assert (point.dimension, point.std_error) == (alone.dimension, alone.std_error)
+        assert point.distance == searched.distances[:, point.ranks[1] - 1].mean()
 
 
 def test_curves_ascend_in_distance():
@@ -63,15 +63,15 @@ def test_curves_ascend_in_distance():
 
 
 def test_curves_reuse_neighbors(monkeypatch):
-    found = nearest_neighbors(POINTS, 64)
+    searched = nearest_neighbors(POINTS, 64)
     monkeypatch.setattr(neighbors.search, "Search", None)
-    assert rank_curve(found).points == rank_curve(found).points
-    few = scale_curve(found, blocks=[1, 2, 4])
-    assert [one.n_points for one in few.points] == [600, 300, 150]
+    assert rank_curve(searched).points == rank_curve(searched).points
+    few = scale_curve(searched, blocks=[1, 2, 4])
+    assert [point.n_points for point in few.points] == [600, 300, 150]
 
 
 def test_scale_curve_leaves_out_small_blocks():
-    assert [one.n_blocks for one in scale_curve(cube(100, 2)).points] == [1, 2, 3, 4, 5]
+    assert [point.n_blocks for point in scale_curve(cube(100, 2)).points] == [1, 2, 3, 4, 5]
     with pytest.raises(DegeneratePoints, match="too few"):
         scale_curve(cube(30, 2), blocks=[2])
     with pytest.raises(ValueError, match="at least 1"):
@@ -81,7 +81,7 @@ def test_scale_curve_leaves_out_small_blocks():
 
 
 def test_rank_curve_of_few_points_has_few_ranks():
-    assert [one.ranks for one in rank_curve(cube(12, 2)).points] == [(1, 2), (2, 4), (4, 8)]
+    assert [point.ranks for point in rank_curve(cube(12, 2)).points] == [(1, 2), (2, 4), (4, 8)]
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_rank_curve_shows_noise_then_the_sheet():
 def test_to_dict_and_to_frame_hold_the_curve():
     curve = scale_curve(POINTS, blocks=[1, 2, 4])
     frame = curve.to_frame()
-    assert list(frame["dimension"]) == [one.dimension for one in curve.points]
+    assert list(frame["dimension"]) == [point.dimension for point in curve.points]
     plain = json.loads(json.dumps(curve.to_dict(), allow_nan=False))
     assert plain["scales"][0]["std"] is None
     assert plain["plateau"]["dimension"] == curve.plateau().dimension
@@ -196,7 +196,7 @@ def test_to_dict_and_to_frame_hold_the_curve():
 def test_plot_holds_the_curve(curve):
     ax = curve.plot()
     drawn = [list(line.get_ydata()) for line in ax.lines]
-    assert [one.dimension for one in curve.points] in drawn
+    assert [point.dimension for point in curve.points] in drawn
     assert ax.get_ylim()[0] == 0
 
 

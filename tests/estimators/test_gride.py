@@ -72,8 +72,8 @@ def test_gride_scores_are_influences(n1, n2):
         # without point i: its neighbours' lists stay as they are, only its ratio goes
         rest = np.delete(np.arange(400), i)
         indices = (np.arange(399)[:, None] + np.arange(1, 41)) % 399
-        found = Gride(n1, n2)(Neighbors(NEIGHBORS.distances[rest], indices))
-        moved.append(400 * (float(whole) - float(found)))
+        without_one = Gride(n1, n2)(Neighbors(NEIGHBORS.distances[rest], indices))
+        moved.append(400 * (float(whole) - float(without_one)))
     scores = whole.influence.scores
     np.testing.assert_allclose(moved, scores[order], atol=0.1 * scores.std())
     assert abs(scores.mean()) < 0.05 * scores.std()
@@ -113,11 +113,15 @@ def test_gride_measures_a_torus(d, n1, n2):
 
 @pytest.mark.parametrize(("n1", "n2"), [(1, 3), (2, 4), (4, 8)])
 def test_gride_intervals_cover(n1, n2):
-    found = [Gride(n1, n2)(torus(400, 2, seed=seed)) for seed in range(500)]
-    mean = np.mean([float(one) for one in found])
-    covered = np.mean([one.interval[0] <= mean <= one.interval[1] for one in found])
+    estimates = [Gride(n1, n2)(torus(400, 2, seed=seed)) for seed in range(500)]
+    mean = np.mean([float(estimate) for estimate in estimates])
+    covered = np.mean(
+        [estimate.interval[0] <= mean <= estimate.interval[1] for estimate in estimates]
+    )
     assert 0.89 <= covered <= 0.99
-    ratio = np.mean([one.std_error for one in found]) / np.std([float(one) for one in found])
+    ratio = np.mean([estimate.std_error for estimate in estimates]) / np.std(
+        [float(estimate) for estimate in estimates]
+    )
     assert 0.85 < ratio < 1.2
 
 

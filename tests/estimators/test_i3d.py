@@ -30,8 +30,8 @@ def test_log_share_equals_the_count_of_lattice_sites(d, near, far):
 
 @pytest.mark.parametrize("d", [1, 2, 4])
 def test_i3d_measures_a_known_lattice(d):
-    found = I3D(far=8, near=4)(lattice(2000, d, side=200 if d < 3 else 30))
-    assert float(found) == pytest.approx(d, rel=0.1)
+    estimate = I3D(far=8, near=4)(lattice(2000, d, side=200 if d < 3 else 30))
+    assert float(estimate) == pytest.approx(d, rel=0.1)
 
 
 def test_i3d_measures_a_sheet_in_many_features():
@@ -43,7 +43,7 @@ def test_i3d_measures_a_sheet_in_many_features():
 
 
 def test_i3d_hamming_on_tokens_equals_cityblock_on_switches():
-    # each of ten independent switches flips one token
+    # each of ten independent switches flips estimate token
     switches = np.random.default_rng(0).integers(0, 2, (1000, 10))
     named = np.where(switches, 17, 4) + 100 * np.arange(10)
     same = I3D(far=4, near=2, metric="hamming")(named)
@@ -51,8 +51,8 @@ def test_i3d_hamming_on_tokens_equals_cityblock_on_switches():
 
 
 def test_i3d_chooses_radii_by_the_mean_number_of_neighbours():
-    found = I3D()(lattice(1000, 3))
-    near, far = (found.provenance.parameters[name] for name in ("near", "far"))
+    estimate = I3D()(lattice(1000, 3))
+    near, far = (estimate.provenance.parameters[name] for name in ("near", "far"))
     distances = np.abs(lattice(1000, 3)[:, None] - lattice(1000, 3)).sum(axis=2)
     assert (distances <= far).sum(axis=1).mean() - 1 >= 9
     assert (distances < far).sum(axis=1).mean() - 1 < 11
@@ -61,25 +61,27 @@ def test_i3d_chooses_radii_by_the_mean_number_of_neighbours():
 
 
 def test_i3d_chooses_radii_in_many_dimensions():
-    found = I3D()(lattice(500, 12, side=4))
-    assert found.provenance.parameters["near"] > found.provenance.parameters["far"] / 2
-    assert 5 < float(found) < 15
+    estimate = I3D()(lattice(500, 12, side=4))
+    assert estimate.provenance.parameters["near"] > estimate.provenance.parameters["far"] / 2
+    assert 5 < float(estimate) < 15
 
 
 @pytest.mark.parametrize("d", [1, 3])
 def test_i3d_std_error_equals_the_spread(d):
-    several = [
+    estimates = [
         I3D(far=6, near=3)(lattice(300, d, 60 if d == 1 else 12, seed)) for seed in range(300)
     ]
-    spread = np.std([float(one) for one in several], ddof=1)
-    assert np.mean([one.std_error for one in several]) == pytest.approx(spread, rel=0.15)
+    spread = np.std([float(estimate) for estimate in estimates], ddof=1)
+    assert np.mean([estimate.std_error for estimate in estimates]) == pytest.approx(
+        spread, rel=0.15
+    )
 
 
 def test_i3d_keeps_repeated_rows():
     counts = np.random.default_rng(0).poisson(1.0, (500, 3))
-    found = I3D(far=2, near=1)(counts)
-    assert (found.n_points, found.n_duplicates) == (500, 0)
-    assert float(found) != I3D(far=2, near=1)(np.unique(counts, axis=0)).dimension
+    estimate = I3D(far=2, near=1)(counts)
+    assert (estimate.n_points, estimate.n_duplicates) == (500, 0)
+    assert float(estimate) != I3D(far=2, near=1)(np.unique(counts, axis=0)).dimension
 
 
 @pytest.mark.parametrize(
@@ -98,9 +100,9 @@ def test_i3d_refuses_bad_points(points, estimator, says):
 
 
 def test_i3d_refuses_neighbors():
-    found = ds.nearest_neighbors(lattice(50, 20).astype(float))
+    neighbors = ds.nearest_neighbors(lattice(50, 20).astype(float))
     with pytest.raises(ds.BadPoints, match="needs the points themselves"):
-        I3D()(found)
+        I3D()(neighbors)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,10 @@ def test_named_estimators_numbers_equal_names():
     assert list(named_estimators(TwoNN())) == ["twonn"]
     assert list(named_estimators([TwoNN()] * 3)) == ["twonn", "twonn_2", "twonn_3"]
     assert list(named_estimators({"x": TwoNN()})) == ["x"]
-    assert list(named_estimators(one for one in (TwoNN(), Resampled()))) == ["twonn", "twonn_2"]
+    assert list(named_estimators(estimator for estimator in (TwoNN(), Resampled()))) == [
+        "twonn",
+        "twonn_2",
+    ]
 
 
 @pytest.mark.parametrize("wrong", [TwoNN, [TwoNN], {"a": TwoNN}, "twonn", ["twonn"], 3])

@@ -33,9 +33,11 @@ def test_mle_scores_have_zero_mean(average, k):
 
 @pytest.mark.parametrize("average", ["inverse", "dimension"])
 def test_mle_intervals_cover(average):
-    found = [MLE(k=5, average=average)(torus(400, 2, seed=seed)) for seed in range(200)]
-    mean = np.mean([float(one) for one in found])
-    covered = np.mean([one.interval[0] <= mean <= one.interval[1] for one in found])
+    estimates = [MLE(k=5, average=average)(torus(400, 2, seed=seed)) for seed in range(200)]
+    mean = np.mean([float(estimate) for estimate in estimates])
+    covered = np.mean(
+        [estimate.interval[0] <= mean <= estimate.interval[1] for estimate in estimates]
+    )
     assert 0.89 <= covered <= 0.99
 
 

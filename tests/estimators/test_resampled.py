@@ -55,8 +55,8 @@ def test_wished_grows_as_less_is_kept():
 def test_resampled_refuses_too_few_points_or_neighbours():
     with pytest.raises(DegeneratePoints, match="do not have 2 neighbours each"):
         Resampled()(POINTS[:3])
-    given = nearest_neighbors(POINTS)
-    by_hand = Neighbors(given.distances, given.indices)
+    searched = nearest_neighbors(POINTS)
+    by_hand = Neighbors(searched.distances, searched.indices)
     with pytest.raises(DegeneratePoints, match="give Neighbors with more neighbours"):
         Resampled()(by_hand)
 

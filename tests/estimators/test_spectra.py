@@ -28,17 +28,17 @@ def plain(points, normalized):
 @pytest.mark.parametrize("values", [1 << 22, 500])
 def test_spectrum_equals_a_plain_svd(points, normalized, values, monkeypatch):
     monkeypatch.setattr(spectra, "_VALUES", values)
-    found = spectrum(points, normalized=normalized)
+    result = spectrum(points, normalized=normalized)
     expected = plain(points, normalized)
-    np.testing.assert_allclose(found.eigenvalues, expected, atol=1e-10 * expected[0])
-    assert (found.n_points, found.n_features) == points.shape
+    np.testing.assert_allclose(result.eigenvalues, expected, atol=1e-10 * expected[0])
+    assert (result.n_points, result.n_features) == points.shape
 
 
 @each_shape
 @pytest.mark.parametrize("factor", [1e-25, 1e25, 1e100])
 def test_spectrum_at_any_scale(points, factor):
-    found = spectrum(points * factor).eigenvalues / factor / factor
-    np.testing.assert_allclose(found, spectrum(points).eigenvalues, rtol=1e-9, atol=1e-9)
+    eigenvalues = spectrum(points * factor).eigenvalues / factor / factor
+    np.testing.assert_allclose(eigenvalues, spectrum(points).eigenvalues, rtol=1e-9, atol=1e-9)
     again = spectrum(points * factor, normalized=True).eigenvalues
     np.testing.assert_allclose(again, spectrum(points, normalized=True).eigenvalues, atol=1e-9)
 
@@ -130,8 +130,8 @@ def test_gap_finds_a_planted_gap(planted):
 @pytest.mark.parametrize("power", [0, 0.5, 1, 2])
 def test_gap_is_seldom_found_in_smooth_spectra(power):
     spread = np.arange(1, 81.0) ** -power
-    found = [spectrum(gaussian(300, 80, seed) * spread).gap().p_value for seed in range(60)]
-    assert np.mean(np.array(found) < 0.05) <= 0.1
+    p_values = [spectrum(gaussian(300, 80, seed) * spread).gap().p_value for seed in range(60)]
+    assert np.mean(np.array(p_values) < 0.05) <= 0.1
 
 
 def test_gap_refuses_fewer_than_3_eigenvalues():

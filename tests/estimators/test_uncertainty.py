@@ -66,15 +66,15 @@ def test_covariance_equals_the_sum_by_hand():
     place = {int(row): i for i, row in enumerate(rows)}
     value = {row: y[i] for row, i in place.items()}
     total = sum(x[i] * value.get(i, 0) for i in range(100))
-    for one, other in map(tuple, joined):
-        for i, j in ((one, other), (other, one)):
+    for a_row, b_row in map(tuple, joined):
+        for i, j in ((a_row, b_row), (b_row, a_row)):
             total += (x[i] if i < 100 else 0) * value.get(j, 0)
     assert covariance(a, b) == pytest.approx(total / 100**2)
 
 
 def test_covariance_with_itself_is_the_variance():
-    one = influence(np.random.default_rng(0).random(100), CLOUD)
-    assert covariance(one, one) == pytest.approx(one.std_error**2)
+    scored = influence(np.random.default_rng(0).random(100), CLOUD)
+    assert covariance(scored, scored) == pytest.approx(scored.std_error**2)
 
 
 @pytest.mark.parametrize("p", [0.5, 0.9, 0.95, 0.999])

@@ -24,9 +24,9 @@ def curves(ax):
 
 
 def test_plot_profile_draws_the_dimensions():
-    one = profile("net")
-    ax = one.plot()
-    assert [e.dimension for e in one.values()] in curves(ax)
+    net = profile("net")
+    ax = net.plot()
+    assert [e.dimension for e in net.values()] in curves(ax)
     assert ax.get_xlabel() == "relative depth"
     assert ax.get_ylim()[0] == 0
 
@@ -37,8 +37,8 @@ def test_plot_profile_keeps_layer_names_apart(n_layers):
     layers = tuple(
         ds.Layer(name, depth=i, relative_depth=i / (n_layers - 1)) for i, name in enumerate(names)
     )
-    one = ds.Profile(layers, {"twonn": dict.fromkeys(names, ds.Estimate(3.0, 0.1))})
-    ax = one.plot()
+    net = ds.Profile(layers, {"twonn": dict.fromkeys(names, ds.Estimate(3.0, 0.1))})
+    ax = net.plot()
     figure = ax.figure
     figure.canvas.draw()
     labels = ax.child_axes[0].get_xticklabels()
@@ -52,8 +52,8 @@ def test_plot_profile_keeps_layer_names_apart(n_layers):
 
 
 def test_plot_profile_by_class_draws_the_means():
-    one = profile("net", by_class=True)
-    assert [e.dimension for e in one.values()] in curves(one.plot())
+    net = profile("net", by_class=True)
+    assert [e.dimension for e in net.values()] in curves(net.plot())
 
 
 def test_plot_profiles_has_a_legend():

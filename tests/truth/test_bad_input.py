@@ -203,9 +203,9 @@ def test_estimate_collapses_duplicates_in_float16_and_torch(good):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TiedPoints)
         expected = estimate(half)
-        for given in (points, torch.from_numpy(points)):
-            assert estimate(given).dimension == pytest.approx(expected.dimension, rel=1e-9)
-            assert estimate(given).n_duplicates == 100
+        for array in (points, torch.from_numpy(points)):
+            assert estimate(array).dimension == pytest.approx(expected.dimension, rel=1e-9)
+            assert estimate(array).n_duplicates == 100
 
 
 # -- ties --------------------------------------------------------------------------------
@@ -213,13 +213,13 @@ def test_estimate_collapses_duplicates_in_float16_and_torch(good):
 
 def test_estimate_of_quantised_points_warns_with_the_fraction_of_ties():
     points = np.round(np.random.default_rng(0).standard_normal((1000, 3)) * 10).astype(int)
-    found = nearest_neighbors(points)
-    fraction = np.mean(found.distances[:, 0] == found.distances[:, 1])
+    neighbors = nearest_neighbors(points)
+    fraction = np.mean(neighbors.distances[:, 0] == neighbors.distances[:, 1])
     with pytest.warns(TiedPoints, match=f"{fraction:.1%} of the points"):
         estimated = estimate(points, TwoNN(discard=0))
     assert estimated.tie_fraction == pytest.approx(fraction)
     assert estimated.n_duplicates == 1000 - len(np.unique(points, axis=0))
-    ratio = np.log(found.distances[:, 1] / found.distances[:, 0])
+    ratio = np.log(neighbors.distances[:, 1] / neighbors.distances[:, 0])
     assert estimated.dimension == pytest.approx((len(ratio) - 1) / ratio.sum())
 
 

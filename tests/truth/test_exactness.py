@@ -13,8 +13,8 @@ torch = pytest.importorskip("torch")
 PROMISED = 1e-6
 
 
-def check(given, values=None):
-    assert worst_error(nearest_neighbors(given), given if values is None else values) <= PROMISED
+def check(array, values=None):
+    assert worst_error(nearest_neighbors(array), array if values is None else values) <= PROMISED
 
 
 def normal(n, width, seed=0):
@@ -36,8 +36,8 @@ FLOATS = ["float16", "bfloat16", "float32", "float64"]
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize(("n", "width"), [(3, 40), (10, 1), (500, 2), (1000, 17), (600, 256)])
 def test_distances_of_random_points_are_exact(dtype, n, width):
-    given, values = as_dtype(normal(n, width) + np.arange(n)[:, None] * 1e-3, dtype)
-    check(given, values)
+    array, values = as_dtype(normal(n, width) + np.arange(n)[:, None] * 1e-3, dtype)
+    check(array, values)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -47,13 +47,13 @@ def test_distances_of_many_points_are_exact(dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_distances_of_wide_points_are_exact(dtype):
-    given = normal(300, 100_000).astype(dtype)
-    found = nearest_neighbors(given)
+    array = normal(300, 100_000).astype(dtype)
+    neighbors = nearest_neighbors(array)
     difference = np.empty((300, 100_000))
     for row in range(0, 300, 50):
-        np.subtract(given, given[row], out=difference, dtype=np.float64)
+        np.subtract(array, array[row], out=difference, dtype=np.float64)
         distance = np.sort(np.sqrt(np.vecdot(difference, difference)))[1:3]
-        np.testing.assert_allclose(found.distances[row], distance, rtol=PROMISED)
+        np.testing.assert_allclose(neighbors.distances[row], distance, rtol=PROMISED)
 
 
 @pytest.mark.parametrize("power", [1, 3, 5])
@@ -74,16 +74,16 @@ def test_distances_with_an_offset_are_exact(offset, dtype, width):
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_distances_with_an_offset_per_feature_are_exact(dtype):
     offsets = np.random.default_rng(1).uniform(-1, 1, 100) * 100
-    given, values = as_dtype(normal(600, 100) + offsets, dtype)
-    check(given, values)
+    array, values = as_dtype(normal(600, 100) + offsets, dtype)
+    check(array, values)
 
 
 @pytest.mark.parametrize("scale", [1e-25, 1e-10, 1e10, 1e25])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
 @pytest.mark.parametrize("width", [5, 100])
 def test_distances_at_any_scale_are_exact(scale, dtype, width):
-    given, values = as_dtype(normal(500, width) * scale, dtype)
-    check(given, values)
+    array, values = as_dtype(normal(500, width) * scale, dtype)
+    check(array, values)
 
 
 @pytest.mark.parametrize("scale", [1e-307, 1e-150, 1e-50, 1e39, 1e50, 1e150, 1e305])
@@ -145,8 +145,8 @@ def test_distances_of_near_duplicates_are_exact(dtype, width):
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_distances_of_one_feature_are_exact(dtype):
-    given, values = as_dtype(np.unique(as_dtype(normal(800, 1), dtype)[1])[:, None], dtype)
-    check(given, values)
+    array, values = as_dtype(np.unique(as_dtype(normal(800, 1), dtype)[1])[:, None], dtype)
+    check(array, values)
 
 
 @pytest.mark.parametrize("width", [10, 60])
@@ -176,9 +176,9 @@ def test_distances_of_any_memory_layout_are_exact(dtype, width):
     }
     for name, array in layouts.items():
         np.testing.assert_array_equal(array, points)
-        found = nearest_neighbors(array)
-        np.testing.assert_allclose(found.distances, plain.distances, rtol=2e-7, err_msg=name)
-        assert worst_error(found, points) <= PROMISED, name
+        neighbors = nearest_neighbors(array)
+        np.testing.assert_allclose(neighbors.distances, plain.distances, rtol=2e-7, err_msg=name)
+        assert worst_error(neighbors, points) <= PROMISED, name
 
 
 def test_distances_of_a_memory_map_are_exact(tmp_path):

@@ -29,9 +29,9 @@ def test_twonn_measures_manifolds_of_known_dimension(name, d):
 
 @pytest.mark.parametrize("name", ALLOWED)
 def test_twonn_distinguishes_dimensions(name):
-    found = [float(TwoNN()(getattr(manifolds, name)(2000, d))) for d in (1, 2, 5, 10)]
-    assert found == sorted(found)
-    assert found[3] > 1.3 * found[2]
+    dimensions = [float(TwoNN()(getattr(manifolds, name)(2000, d))) for d in (1, 2, 5, 10)]
+    assert dimensions == sorted(dimensions)
+    assert dimensions[3] > 1.3 * dimensions[2]
 
 
 @pytest.mark.parametrize(("name", "d"), [("sphere", 3), ("swiss_roll", 2)])
