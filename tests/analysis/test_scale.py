@@ -1,4 +1,4 @@
-"""Scale curves against fresh searches, and plateaus where there is one and where not."""
+"""Scale curves against fresh searches, and plateaus where the dimension stays the same."""
 
 import json
 import math
@@ -14,7 +14,6 @@ from dimscope import (
     Gride,
     TwoNN,
     estimate,
-    local_dimension,
     nearest_neighbors,
     neighbors,
     rank_curve,
@@ -110,7 +109,7 @@ def test_curves_report_progress_in_the_callers_thread(curve, steps):
         assert reports["splitting into blocks"] == [(1, 3), (2, 3), (3, 3)]
 
 
-@pytest.mark.parametrize("curve", [scale_curve, rank_curve, local_dimension])
+@pytest.mark.parametrize("curve", [scale_curve, rank_curve])
 def test_curves_refuse_an_engine_together_with_neighbors(curve):
     searched = nearest_neighbors(POINTS, 64)
     with pytest.raises(ValueError, match="Neighbors are not searched again"):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dimscope import MLE, DegeneratePoints, Neighbors, local_dimension, nearest_neighbors
+from dimscope import MLE, DegeneratePoints, Exact, Neighbors, local_dimension, nearest_neighbors
 from dimscope.manifolds import sphere, torus
 
 NEIGHBORS = nearest_neighbors(torus(400, 2, seed=3), 20)
@@ -62,6 +62,11 @@ def test_local_dimension_refuses_duplicates_and_ties():
         local_dimension(tied, 3)
     with pytest.raises(ValueError, match="at least 3"):
         local_dimension(points, 2)
+
+
+def test_local_dimension_refuses_an_engine_together_with_neighbors():
+    with pytest.raises(ValueError, match="Neighbors are not searched again"):
+        local_dimension(NEIGHBORS, 20, Exact())
 
 
 @pytest.mark.parametrize("wrong", [{"k": 2}, {"average": "median"}])
