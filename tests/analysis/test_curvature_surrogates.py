@@ -12,7 +12,7 @@ TALL = RNG.standard_normal((300, 40)) @ RNG.standard_normal((40, 40)) + 5
 WIDE = RNG.standard_normal((60, 25)) @ RNG.standard_normal((25, 700)) + 5
 
 
-def test_second_moments_up_to_sampling():
+def test_surrogate_has_the_second_moments_of_the_points():
     drawn = surrogate(TALL, 40_000, seed=1)
     np.testing.assert_allclose(drawn.mean(axis=0), TALL.mean(axis=0), atol=0.15)
     exact = np.cov(TALL.T)
@@ -22,20 +22,20 @@ def test_second_moments_up_to_sampling():
     assert 0.8 < np.sqrt(np.mean((error / spread) ** 2)) < 1.2
 
 
-def test_wide_surrogates_lie_in_the_span():
+def test_surrogate_of_wide_points_lies_in_their_span():
     drawn = surrogate(WIDE, 500)
     assert drawn.shape == (500, 700)
     assert np.linalg.matrix_rank(drawn - WIDE.mean(axis=0), tol=1e-6) == 25
 
 
-def test_surrogates_repeat_by_seed():
+def test_surrogate_depends_on_the_seed():
     np.testing.assert_array_equal(surrogate(TALL, seed=3), surrogate(TALL, seed=3))
     assert not np.allclose(surrogate(TALL, seed=3), surrogate(TALL, seed=4))
     with pytest.raises(ValueError, match="at least 1"):
         surrogate(TALL, 0)
 
 
-def test_a_curved_manifold_has_fewer_dimensions_than_its_surrogate():
+def test_surrogate_of_a_curve_has_more_dimensions():
     angles = 2 * np.pi * cube(1000, 1)
     waves = np.concatenate([f(k * angles) for k in range(1, 8) for f in (np.sin, np.cos)], axis=1)
     points = embed(waves, 50)

@@ -19,52 +19,52 @@ def layers(seed, noise=0.2):
     return first, np.tanh(2 * first) + noise * rng.standard_normal((300, 1)) * first
 
 
-def test_a_layer_against_itself():
-    one = ds.estimate(cube(200, 3))
-    none = ds.difference(one, one)
+def test_difference_of_a_layer_and_itself_is_zero():
+    estimate = ds.estimate(cube(200, 3))
+    none = ds.difference(estimate, estimate)
     assert float(none) == 0
     assert none.p_value == 1
     assert math.isnan(none.std_error) or none.std_error < 1e-6
     assert none.correlation == pytest.approx(1)
 
 
-def test_nearly_the_same_layer_is_known_well():
+def test_difference_of_similar_layers_has_a_small_error():
     points = cube(500, 3)
     moved = points + 1e-3 * np.random.default_rng(0).standard_normal(points.shape)
     a, b = ds.estimate(points), ds.estimate(moved)
     assert ds.difference(a, b).std_error < 0.3 * a.std_error
 
 
-def test_independent_layers_add_their_errors():
+def test_difference_of_independent_layers_adds_their_errors():
     a, b = ds.estimate(cube(2000, 3)), ds.estimate(cube(2000, 3, seed=1))
     change = ds.difference(a, b)
     assert abs(change.correlation) < 0.1
     assert change.std_error == pytest.approx(math.hypot(a.std_error, b.std_error), rel=0.05)
 
 
-def test_antisymmetric():
+def test_difference_is_antisymmetric():
     a, b = map(ds.estimate, layers(0))
     assert float(ds.difference(a, b)) == -float(ds.difference(b, a))
     assert ds.difference(a, b).std_error == pytest.approx(ds.difference(b, a).std_error)
 
 
 @pytest.mark.parametrize("fit", ["mle", "regression"])
-def test_paired_intervals_cover(fit):
+def test_difference_intervals_cover(fit):
     """Of 200 intervals at 95 %; a share of 200 has a standard deviation of 0.016."""
-    found = []
+    changes = []
     for seed in range(200):
         a, b = (ds.estimate(x, ds.TwoNN(fit=fit)) for x in layers(seed))
-        found.append(ds.difference(a, b))
-    target = np.mean([float(one) for one in found])
-    covered = np.mean([one.interval[0] <= target <= one.interval[1] for one in found])
+        changes.append(ds.difference(a, b))
+    target = np.mean([float(change) for change in changes])
+    covered = np.mean([change.interval[0] <= target <= change.interval[1] for change in changes])
     assert 0.9 <= covered <= 0.99
-    spread = np.std([float(one) for one in found])
-    assert 0.85 < np.mean([one.std_error for one in found]) / spread < 1.2
+    spread = np.std([float(change) for change in changes])
+    assert 0.85 < np.mean([change.std_error for change in changes]) / spread < 1.2
     # what the pairing is for: these layers share most of their error
-    assert np.mean([one.correlation for one in found]) > 0.3
+    assert np.mean([change.correlation for change in changes]) > 0.3
 
 
-def test_duplicates_are_aligned_by_row():
+def test_difference_aligns_duplicates_by_row():
     points = cube(300, 3)
     twice = np.concatenate([points, points[:20]])
     other = np.concatenate([points, cube(20, 3, seed=5)])
@@ -80,26 +80,29 @@ def test_duplicates_are_aligned_by_row():
         ({"n_points": 99}, "200 and 99 points"),
     ],
 )
-def test_what_cannot_be_compared(change, message):
-    one = ds.estimate(cube(200, 3))
+def test_difference_refuses_what_cannot_be_paired(change, message):
+    estimate = ds.estimate(cube(200, 3))
     with pytest.raises(ds.BadPoints, match=message):
-        ds.difference(one, replace(one, **change))
+        ds.difference(estimate, replace(estimate, **change))
 
 
 @pytest.mark.parametrize("p", [0, 1, 2, math.nan])
-def test_level_is_a_probability(p):
+def test_difference_refuses_a_level_outside_0_and_1(p):
     with pytest.raises(ValueError, match="between 0 and 1"):
         ds.Difference(1.0, 0.1, 0.0).interval_at(p)
 
 
-def test_means_over_classes_are_compared_class_by_class():
+def test_difference_of_class_means_is_a_paired_t_test():
     labels = np.repeat(np.arange(6), 100)
     rng = np.random.default_rng(0)
     first = rng.standard_normal((600, 6)) * rng.uniform(0.1, 1, (6, 6))[labels]
     activations = ds.Activations({"a": first, "b": first[:, :4]}, labels=labels)
     profile = measure_layers(activations, by_class=True)
-    found = ds.difference(profile["a"], profile["b"])
-    each = [[float(one[layer]) for one in profile.classes.values()] for layer in "ab"]
-    paired = ttest_rel(*each)
-    assert found.p_value == pytest.approx(paired.pvalue, rel=1e-9)
-    assert found.interval == pytest.approx(tuple(paired.confidence_interval()), rel=1e-9)
+    change = ds.difference(profile["a"], profile["b"])
+    by_layer = [
+        [float(class_estimates[layer]) for class_estimates in profile.classes.values()]
+        for layer in "ab"
+    ]
+    paired = ttest_rel(*by_layer)
+    assert change.p_value == pytest.approx(paired.pvalue, rel=1e-9)
+    assert change.interval == pytest.approx(tuple(paired.confidence_interval()), rel=1e-9)

@@ -1,4 +1,4 @@
-"""Scale curves against fresh searches, and plateaus where there is one and where not."""
+"""Scale curves against fresh searches, and plateaus where the dimension stays the same."""
 
 import json
 import math
@@ -17,7 +17,6 @@ from dimscope import (
     TwoNN,
     curvature_test,
     estimate,
-    local_dimension,
     nearest_neighbors,
     neighbors,
     rank_curve,
@@ -32,49 +31,49 @@ WIDE = embed(POINTS, 50)
 
 
 @pytest.mark.parametrize("estimator", [TwoNN(), TwoNN(fit="regression"), Gride(2, 4)])
-def test_blocks_are_measured_alone(estimator):
+def test_scale_curve_equals_fresh_searches_of_the_blocks(estimator):
     curve = scale_curve(POINTS, estimator, blocks=[1, 3, 7, 20], seed=5)
     order = np.random.default_rng(5).permutation(600)
-    assert [one.n_blocks for one in curve.points] == [1, 3, 7, 20]
-    for one in curve.points:
-        assert one.n_points == 600 // one.n_blocks
-        blocks = order[: one.n_points * one.n_blocks].reshape(one.n_blocks, -1)
-        rows = blocks if one.n_blocks > 1 else [np.arange(600)]
-        alone = np.array([float(estimator(POINTS[some])) for some in rows])
-        assert one.dimension == pytest.approx(alone.mean(), rel=1e-9)
-        if one.n_blocks > 1:
-            assert one.std == pytest.approx(alone.std(ddof=1), rel=1e-6)
-            assert one.std_error == pytest.approx(one.std / math.sqrt(one.n_blocks))
+    assert [point.n_blocks for point in curve.points] == [1, 3, 7, 20]
+    for point in curve.points:
+        assert point.n_points == 600 // point.n_blocks
+        blocks = order[: point.n_points * point.n_blocks].reshape(point.n_blocks, -1)
+        rows = blocks if point.n_blocks > 1 else [np.arange(600)]
+        alone = np.array([float(estimator(POINTS[block])) for block in rows])
+        assert point.dimension == pytest.approx(alone.mean(), rel=1e-9)
+        if point.n_blocks > 1:
+            assert point.std == pytest.approx(alone.std(ddof=1), rel=1e-6)
+            assert point.std_error == pytest.approx(point.std / math.sqrt(point.n_blocks))
         else:
-            assert math.isnan(one.std)
-            assert one.std_error == estimator(POINTS).std_error
+            assert math.isnan(point.std)
+            assert point.std_error == estimator(POINTS).std_error
 
 
-def test_ranks_are_those_of_gride():
+def test_rank_curve_equals_gride():
     curve = rank_curve(POINTS, 64)
-    assert [one.ranks for one in curve.points] == [(2**i, 2 ** (i + 1)) for i in range(6)]
-    found = nearest_neighbors(POINTS, 64)
-    for one in curve.points:
-        alone = Gride(*one.ranks)(found)
-        assert (one.dimension, one.std_error) == (alone.dimension, alone.std_error)
-        assert one.distance == found.distances[:, one.ranks[1] - 1].mean()
+    assert [point.ranks for point in curve.points] == [(2**i, 2 ** (i + 1)) for i in range(6)]
+    searched = nearest_neighbors(POINTS, 64)
+    for point in curve.points:
+        alone = Gride(*point.ranks)(searched)
+        assert (point.dimension, point.std_error) == (alone.dimension, alone.std_error)
+        assert point.distance == searched.distances[:, point.ranks[1] - 1].mean()
 
 
-def test_scales_ascend():
+def test_curves_ascend_in_distance():
     for curve in (scale_curve(POINTS), rank_curve(POINTS)):
         assert all(a.distance < b.distance for a, b in pairwise(curve.points))
 
 
-def test_neighbours_serve_both_from_one_search(monkeypatch):
-    found = nearest_neighbors(POINTS, 64)
+def test_curves_reuse_neighbors(monkeypatch):
+    searched = nearest_neighbors(POINTS, 64)
     monkeypatch.setattr(neighbors.search, "Search", None)
-    assert rank_curve(found).points == rank_curve(found).points
-    few = scale_curve(found, blocks=[1, 2, 4])
-    assert [one.n_points for one in few.points] == [600, 300, 150]
+    assert rank_curve(searched).points == rank_curve(searched).points
+    few = scale_curve(searched, blocks=[1, 2, 4])
+    assert [point.n_points for point in few.points] == [600, 300, 150]
 
 
-def test_small_blocks_are_left_out():
-    assert [one.n_blocks for one in scale_curve(cube(100, 2)).points] == [1, 2, 3, 4, 5]
+def test_scale_curve_leaves_out_small_blocks():
+    assert [point.n_blocks for point in scale_curve(cube(100, 2)).points] == [1, 2, 3, 4, 5]
     with pytest.raises(DegeneratePoints, match="too few"):
         scale_curve(cube(30, 2), blocks=[2])
     with pytest.raises(ValueError, match="at least 1"):
@@ -83,8 +82,8 @@ def test_small_blocks_are_left_out():
         rank_curve(POINTS, 1)
 
 
-def test_few_points_have_few_ranks():
-    assert [one.ranks for one in rank_curve(cube(12, 2)).points] == [(1, 2), (2, 4), (4, 8)]
+def test_rank_curve_of_few_points_has_few_ranks():
+    assert [point.ranks for point in rank_curve(cube(12, 2)).points] == [(1, 2), (2, 4), (4, 8)]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +112,7 @@ def test_curves_report_progress_in_the_callers_thread(curve, steps):
         assert reports["splitting into blocks"] == [(1, 3), (2, 3), (3, 3)]
 
 
-@pytest.mark.parametrize("curve", [scale_curve, rank_curve, local_dimension])
+@pytest.mark.parametrize("curve", [scale_curve, rank_curve])
 def test_curves_refuse_an_engine_together_with_neighbors(curve):
     searched = nearest_neighbors(POINTS, 64)
     with pytest.raises(ValueError, match="Neighbors are not searched again"):
@@ -149,32 +148,32 @@ def curve_of(dimensions, errors=0.05, first=1000):
     )
 
 
-def test_a_flat_curve_is_one_plateau():
+def test_plateau_covers_a_flat_curve():
     flat = curve_of([5.0, 5.1, 4.95, 5.0]).plateau()
     assert (flat.first.n_points, flat.last.n_points) == (1000, 125)
     assert flat.dimension == pytest.approx(5.0125)
 
 
-def test_the_plateau_is_where_the_curve_is_flat():
+def test_plateau_covers_the_flat_part():
     flat = curve_of([9.0, 7.0, 5.0, 5.1, 4.95, 3.0]).plateau()
     assert (flat.first.n_points, flat.last.n_points) == (250, 62)
 
 
-def test_a_falling_curve_has_none():
+def test_plateau_of_a_falling_curve_is_none():
     curve = curve_of([9.0, 7.5, 6.0, 5.0, 4.0])
     assert curve.plateau() is None
     assert "depends on the scale" in curve.verdict
 
 
-def test_errors_too_large_to_tell():
+def test_plateau_is_none_if_errors_are_large():
     assert curve_of([5.0, 5.1, 4.95, 5.0], errors=1.0).plateau() is None
 
 
-def test_a_factor_of_two_is_no_range():
+def test_plateau_spans_more_than_a_factor_of_two():
     assert curve_of([5.0, 5.0]).plateau() is None
 
 
-def test_noise_is_seen_close_by_and_the_sheet_from_afar():
+def test_rank_curve_shows_noise_then_the_sheet():
     rng = np.random.default_rng(0)
     noisy = np.pad(cube(4000, 2), ((0, 0), (0, 8))) + 0.001 * rng.standard_normal((4000, 10))
     curve = rank_curve(noisy)
@@ -186,24 +185,24 @@ def test_noise_is_seen_close_by_and_the_sheet_from_afar():
     assert "neighbours" in curve.verdict
 
 
-def test_json_and_frame():
+def test_to_dict_and_to_frame_hold_the_curve():
     curve = scale_curve(POINTS, blocks=[1, 2, 4])
     frame = curve.to_frame()
-    assert list(frame["dimension"]) == [one.dimension for one in curve.points]
+    assert list(frame["dimension"]) == [point.dimension for point in curve.points]
     plain = json.loads(json.dumps(curve.to_dict(), allow_nan=False))
     assert plain["scales"][0]["std"] is None
     assert plain["plateau"]["dimension"] == curve.plateau().dimension
 
 
 @pytest.mark.parametrize("curve", [scale_curve(POINTS), rank_curve(POINTS)], ids=["n", "rank"])
-def test_figure_holds_the_curve(curve):
+def test_plot_holds_the_curve(curve):
     ax = curve.plot()
     drawn = [list(line.get_ydata()) for line in ax.lines]
-    assert [one.dimension for one in curve.points] in drawn
+    assert [point.dimension for point in curve.points] in drawn
     assert ax.get_ylim()[0] == 0
 
 
-def test_a_plateau_above_20_is_at_least_that():
+def test_verdict_above_20_is_a_lower_bound():
     curve = rank_curve(gaussian(2000, 40), 8)
     flat = curve.plateau()
     assert flat is not None

@@ -20,7 +20,7 @@ def strict(value):
         Estimate(25.0, 1.0, is_lower_bound=True, goodness_of_fit=0.5, tie_fraction=0.01),
     ],
 )
-def test_json_gives_the_estimate_back(estimate):
+def test_estimate_survives_json(estimate):
     again = Estimate.from_dict(strict(estimate.to_dict()))
     for name in (
         "dimension",
@@ -41,7 +41,7 @@ def test_json_gives_the_estimate_back(estimate):
     assert again.influence is None
 
 
-def test_nan_is_written_null_and_read_as_nan():
+def test_estimate_writes_nan_as_null_and_reads_it_back():
     missing = Estimate(math.nan, reason="all points are the same", resamples=(1.0, math.nan))
     written = missing.to_dict()
     assert written["dimension"] is written["std_error"] is written["goodness_of_fit"] is None
@@ -55,7 +55,7 @@ def test_nan_is_written_null_and_read_as_nan():
     assert again.reason == "all points are the same"
 
 
-def test_no_error_is_not_an_error_of_zero():
+def test_estimate_without_std_error_has_nan_not_zero():
     assert math.isnan(Estimate(3.0).std_error)
     assert all(math.isnan(bound) for bound in Estimate(3.0).interval)
     assert str(Estimate(3.0)) == "3"
@@ -71,23 +71,23 @@ def test_no_error_is_not_an_error_of_zero():
         (99.0, 1.4, "99.0 ± 1.4"),
     ],
 )
-def test_printed_to_the_digits_that_count(dimension, std_error, text):
+def test_str_rounds_to_the_digits_of_the_std_error(dimension, std_error, text):
     assert str(Estimate(dimension, std_error)) == text
 
 
-def test_printed_without_a_dimension():
+def test_str_of_missing_dimensions_and_lower_bounds():
     assert str(Estimate(math.nan, reason="too few")) == "not measured: too few"
     assert str(Estimate(math.nan)) == "nan"
     assert repr(Estimate(5.0, 0.5, n_points=7)) == "Estimate(5.0 ± 0.5, n=7)"
     assert str(Estimate(30.0, 2.0, is_lower_bound=True)) == "≥ 30 ± 2"
 
 
-def test_interval_widens_with_the_level():
+def test_interval_at_widens_with_the_level():
     estimate = Estimate(10.0, 1.0)
     assert estimate.interval == estimate.interval_at(0.95)
     low, high = estimate.interval_at(0.99)
     assert low < estimate.interval[0] < 10 < estimate.interval[1] < high
 
 
-def test_is_a_number():
+def test_float_gives_the_dimension():
     assert float(Estimate(4.5)) == 4.5

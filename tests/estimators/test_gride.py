@@ -27,7 +27,7 @@ def log_likelihood(d, ratio, n1, n2):
 
 
 @each_ranks
-def test_the_estimate_is_the_maximum_of_the_corrected_likelihood(n1, n2):
+def test_gride_maximises_the_corrected_likelihood(n1, n2):
     ratio = log_ratio(n1, n2)
     # one point of the 400 is given up against the bias: (N - 1) / d in the derivative
     best = optimize.minimize_scalar(
@@ -38,12 +38,12 @@ def test_the_estimate_is_the_maximum_of_the_corrected_likelihood(n1, n2):
 
 
 @pytest.mark.parametrize("n1", [1, 2, 7])
-def test_closed_form_for_neighbouring_ranks(n1):
+def test_gride_equals_the_closed_form_for_consecutive_ranks(n1):
     expected = 399 / (n1 * log_ratio(n1, n1 + 1).sum())
     assert float(Gride(n1, n1 + 1)(NEIGHBORS)) == pytest.approx(expected, rel=1e-12)
 
 
-def test_first_two_ranks_are_twonn():
+def test_gride_of_ranks_1_and_2_equals_twonn():
     assert float(Gride(1, 2)(NEIGHBORS)) == float(TwoNN(discard=0)(NEIGHBORS))
     assert Gride(1, 2)(NEIGHBORS).std_error == pytest.approx(
         TwoNN(discard=0)(NEIGHBORS).std_error, rel=0.01
@@ -63,7 +63,7 @@ def test_fisher_information_is_the_variance_of_the_score(n1, n2):
 
 
 @each_ranks
-def test_scores_are_influences(n1, n2):
+def test_gride_scores_are_influences(n1, n2):
     """Leaving a ratio out moves the estimate by its score."""
     whole = Gride(n1, n2)(NEIGHBORS)
     order = np.argsort(log_ratio(n1, n2))[::20]
@@ -72,31 +72,31 @@ def test_scores_are_influences(n1, n2):
         # without point i: its neighbours' lists stay as they are, only its ratio goes
         rest = np.delete(np.arange(400), i)
         indices = (np.arange(399)[:, None] + np.arange(1, 41)) % 399
-        found = Gride(n1, n2)(Neighbors(NEIGHBORS.distances[rest], indices))
-        moved.append(400 * (float(whole) - float(found)))
+        without_one = Gride(n1, n2)(Neighbors(NEIGHBORS.distances[rest], indices))
+        moved.append(400 * (float(whole) - float(without_one)))
     scores = whole.influence.scores
     np.testing.assert_allclose(moved, scores[order], atol=0.1 * scores.std())
     assert abs(scores.mean()) < 0.05 * scores.std()
 
 
 @pytest.mark.parametrize(("n1", "n2"), [(0, 1), (2, 2), (4, 2), (-1, 3)])
-def test_ranks_must_ascend(n1, n2):
+def test_gride_refuses_ranks_that_do_not_ascend(n1, n2):
     with pytest.raises(ValueError, match="1 <= n1 < n2"):
         Gride(n1, n2)
 
 
-def test_too_few_neighbours():
+def test_gride_refuses_too_few_neighbours():
     with pytest.raises(DegeneratePoints, match="search with k=64"):
         Gride(32, 64)(NEIGHBORS)
 
 
-def test_all_tied():
+def test_gride_refuses_points_that_are_all_tied():
     ring = Neighbors(np.ones((9, 4)), (np.arange(9)[:, None] + [1, 2, 3, 4]) % 9)
     with pytest.raises(DegeneratePoints, match="neighbours 2 and 4 at the same distance"):
         Gride(2, 4)(ring)
 
 
-def test_some_ties_are_finite():
+def test_gride_with_some_ties_is_finite_and_warns():
     distances = NEIGHBORS.distances.copy()
     distances[:3, 1:4] = distances[:3, 1:2]
     distances[:3, 4:] = np.maximum(distances[:3, 4:], distances[:3, 3:4])
@@ -106,22 +106,26 @@ def test_some_ties_are_finite():
 
 @pytest.mark.parametrize("d", [1, 2, 5])
 @pytest.mark.parametrize(("n1", "n2"), [(1, 2), (2, 4), (4, 8)])
-def test_dimension_of_a_torus(d, n1, n2):
+def test_gride_measures_a_torus(d, n1, n2):
     mean = np.mean([float(Gride(n1, n2)(torus(1000, d, seed=seed))) for seed in range(5)])
     assert mean == pytest.approx(d, rel=0.1)
 
 
 @pytest.mark.parametrize(("n1", "n2"), [(1, 3), (2, 4), (4, 8)])
-def test_intervals_cover(n1, n2):
-    found = [Gride(n1, n2)(torus(400, 2, seed=seed)) for seed in range(500)]
-    mean = np.mean([float(one) for one in found])
-    covered = np.mean([one.interval[0] <= mean <= one.interval[1] for one in found])
+def test_gride_intervals_cover(n1, n2):
+    estimates = [Gride(n1, n2)(torus(400, 2, seed=seed)) for seed in range(500)]
+    mean = np.mean([float(estimate) for estimate in estimates])
+    covered = np.mean(
+        [estimate.interval[0] <= mean <= estimate.interval[1] for estimate in estimates]
+    )
     assert 0.89 <= covered <= 0.99
-    ratio = np.mean([one.std_error for one in found]) / np.std([float(one) for one in found])
+    ratio = np.mean([estimate.std_error for estimate in estimates]) / np.std(
+        [float(estimate) for estimate in estimates]
+    )
     assert 0.85 < ratio < 1.2
 
 
-def test_larger_scales_see_less_noise():
+def test_gride_of_higher_ranks_ignores_noise():
     rng = np.random.default_rng(0)
     noisy = np.pad(cube(2000, 2), ((0, 0), (0, 8))) + 0.005 * rng.standard_normal((2000, 10))
     small, large = Gride(1, 2)(noisy), Gride(32, 64)(noisy)

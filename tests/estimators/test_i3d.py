@@ -15,7 +15,7 @@ def lattice(n, d, side=40, seed=0):
 
 @pytest.mark.parametrize("d", [1, 2, 3, 7, 50])
 @pytest.mark.parametrize(("near", "far"), [(0, 1), (1, 2), (3, 9), (20, 31)])
-def test_sites_of_a_lattice_are_counted_exactly(d, near, far):
+def test_log_share_equals_the_count_of_lattice_sites(d, near, far):
     # sites within t of the origin: choose which k coordinates are not zero, their signs and sizes
     near_sites, far_sites = (
         sum(2**k * comb(d, k, exact=True) * comb(t, k, exact=True) for k in range(d + 1))
@@ -29,12 +29,12 @@ def test_sites_of_a_lattice_are_counted_exactly(d, near, far):
 
 
 @pytest.mark.parametrize("d", [1, 2, 4])
-def test_known_dimension(d):
-    found = I3D(far=8, near=4)(lattice(2000, d, side=200 if d < 3 else 30))
-    assert float(found) == pytest.approx(d, rel=0.1)
+def test_i3d_measures_a_known_lattice(d):
+    estimate = I3D(far=8, near=4)(lattice(2000, d, side=200 if d < 3 else 30))
+    assert float(estimate) == pytest.approx(d, rel=0.1)
 
 
-def test_a_sheet_of_counts_in_many_features():
+def test_i3d_measures_a_sheet_in_many_features():
     sheet = lattice(1500, 2, side=60)
     wide = np.concatenate([sheet, sheet[:, ::-1], np.full((1500, 30), 7)], axis=1)
     # every step is taken twice
@@ -42,17 +42,17 @@ def test_a_sheet_of_counts_in_many_features():
     assert float(ds.estimate(wide, I3D())) < 4
 
 
-def test_tokens_that_never_repeat_a_neighbour_by_the_number_that_differ():
-    # each of ten independent switches flips one token
+def test_i3d_hamming_on_tokens_equals_cityblock_on_switches():
+    # each of ten independent switches flips estimate token
     switches = np.random.default_rng(0).integers(0, 2, (1000, 10))
     named = np.where(switches, 17, 4) + 100 * np.arange(10)
     same = I3D(far=4, near=2, metric="hamming")(named)
     assert same.dimension == I3D(far=4, near=2)(switches).dimension
 
 
-def test_radii_by_default():
-    found = I3D()(lattice(1000, 3))
-    near, far = (found.provenance.parameters[name] for name in ("near", "far"))
+def test_i3d_chooses_radii_by_the_mean_number_of_neighbours():
+    estimate = I3D()(lattice(1000, 3))
+    near, far = (estimate.provenance.parameters[name] for name in ("near", "far"))
     distances = np.abs(lattice(1000, 3)[:, None] - lattice(1000, 3)).sum(axis=2)
     assert (distances <= far).sum(axis=1).mean() - 1 >= 9
     assert (distances < far).sum(axis=1).mean() - 1 < 11
@@ -60,26 +60,28 @@ def test_radii_by_default():
     assert np.argmin(np.abs(np.log(np.array(shares) / 2))) == near
 
 
-def test_many_dimensions_by_default():
-    found = I3D()(lattice(500, 12, side=4))
-    assert found.provenance.parameters["near"] > found.provenance.parameters["far"] / 2
-    assert 5 < float(found) < 15
+def test_i3d_chooses_radii_in_many_dimensions():
+    estimate = I3D()(lattice(500, 12, side=4))
+    assert estimate.provenance.parameters["near"] > estimate.provenance.parameters["far"] / 2
+    assert 5 < float(estimate) < 15
 
 
 @pytest.mark.parametrize("d", [1, 3])
-def test_the_standard_error_is_the_spread(d):
-    several = [
+def test_i3d_std_error_equals_the_spread(d):
+    estimates = [
         I3D(far=6, near=3)(lattice(300, d, 60 if d == 1 else 12, seed)) for seed in range(300)
     ]
-    spread = np.std([float(one) for one in several], ddof=1)
-    assert np.mean([one.std_error for one in several]) == pytest.approx(spread, rel=0.15)
+    spread = np.std([float(estimate) for estimate in estimates], ddof=1)
+    assert np.mean([estimate.std_error for estimate in estimates]) == pytest.approx(
+        spread, rel=0.15
+    )
 
 
-def test_repeated_rows_stay():
+def test_i3d_keeps_repeated_rows():
     counts = np.random.default_rng(0).poisson(1.0, (500, 3))
-    found = I3D(far=2, near=1)(counts)
-    assert (found.n_points, found.n_duplicates) == (500, 0)
-    assert float(found) != I3D(far=2, near=1)(np.unique(counts, axis=0)).dimension
+    estimate = I3D(far=2, near=1)(counts)
+    assert (estimate.n_points, estimate.n_duplicates) == (500, 0)
+    assert float(estimate) != I3D(far=2, near=1)(np.unique(counts, axis=0)).dimension
 
 
 @pytest.mark.parametrize(
@@ -92,26 +94,26 @@ def test_repeated_rows_stay():
         (np.arange(100)[:, None] * 10**5, I3D(), "neighbours are 600000 steps"),
     ],
 )
-def test_bad_input(points, estimator, says):
+def test_i3d_refuses_bad_points(points, estimator, says):
     with pytest.raises(ds.DimscopeError, match=says):
         estimator(points)
 
 
-def test_neighbours_are_not_enough():
-    found = ds.nearest_neighbors(lattice(50, 20).astype(float))
+def test_i3d_refuses_neighbors():
+    neighbors = ds.nearest_neighbors(lattice(50, 20).astype(float))
     with pytest.raises(ds.BadPoints, match="needs the points themselves"):
-        I3D()(found)
+        I3D()(neighbors)
 
 
 @pytest.mark.parametrize(
     "wrong", [{"near": 2}, {"far": 2, "near": 2}, {"far": 2, "near": -1}, {"metric": "cosine"}]
 )
-def test_bad_parameters(wrong):
+def test_i3d_refuses_bad_parameters(wrong):
     with pytest.raises(ValueError, match=r"near|metric"):
         I3D(**wrong)
 
 
-def test_tied_points_are_told_of_it():
+def test_tied_points_warning_suggests_i3d():
     with pytest.warns(ds.TiedPoints, match="for counts use I3D"):
         ds.TwoNN()(lattice(500, 20, side=3).astype(float))
 

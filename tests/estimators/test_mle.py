@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from dimscope import MLE, DegeneratePoints, Neighbors, Sampled, local_dimension, nearest_neighbors
+from dimscope import (
+    MLE,
+    DegeneratePoints,
+    Exact,
+    Neighbors,
+    Sampled,
+    local_dimension,
+    nearest_neighbors,
+)
 from dimscope.manifolds import sphere, torus
 
 NEIGHBORS = nearest_neighbors(torus(400, 2, seed=3), 20)
@@ -15,7 +23,7 @@ def inverse_of(k):
 
 
 @pytest.mark.parametrize("k", [3, 5, 20])
-def test_formulas(k):
+def test_mle_and_local_dimension_equal_the_formulas(k):
     y = inverse_of(k)
     together = (400 * (k - 1) - 1) / ((k - 1) * y.sum())
     assert float(MLE(k=k)(NEIGHBORS)) == pytest.approx(together, rel=1e-12)
@@ -26,32 +34,34 @@ def test_formulas(k):
 
 @pytest.mark.parametrize("average", ["inverse", "dimension"])
 @pytest.mark.parametrize("k", [5, 20])
-def test_scores_have_no_mean(average, k):
+def test_mle_scores_have_zero_mean(average, k):
     scores = MLE(k=k, average=average)(NEIGHBORS).influence.scores
     assert abs(scores.mean()) < 0.02 * scores.std()
 
 
 @pytest.mark.parametrize("average", ["inverse", "dimension"])
-def test_intervals_cover(average):
-    found = [MLE(k=5, average=average)(torus(400, 2, seed=seed)) for seed in range(200)]
-    mean = np.mean([float(one) for one in found])
-    covered = np.mean([one.interval[0] <= mean <= one.interval[1] for one in found])
+def test_mle_intervals_cover(average):
+    estimates = [MLE(k=5, average=average)(torus(400, 2, seed=seed)) for seed in range(200)]
+    mean = np.mean([float(estimate) for estimate in estimates])
+    covered = np.mean(
+        [estimate.interval[0] <= mean <= estimate.interval[1] for estimate in estimates]
+    )
     assert 0.89 <= covered <= 0.99
 
 
 @pytest.mark.parametrize("average", ["inverse", "dimension"])
 @pytest.mark.parametrize("d", [1, 2, 5])
-def test_dimension_of_a_sphere(average, d):
+def test_mle_measures_a_sphere(average, d):
     mean = np.mean([float(MLE(k=8, average=average)(sphere(2000, d, seed=s))) for s in range(3)])
     assert mean == pytest.approx(d, rel=0.06)
 
 
-def test_local_dimension_of_points_and_of_neighbours_is_the_same():
+def test_local_dimension_of_points_equals_that_of_neighbors():
     points = torus(400, 2, seed=3)
     np.testing.assert_allclose(local_dimension(points, 20), local_dimension(NEIGHBORS, 20))
 
 
-def test_local_dimension_refuses_what_has_none():
+def test_local_dimension_refuses_duplicates_and_ties():
     points = torus(100, 2)
     with pytest.raises(DegeneratePoints, match="5 of 105 rows repeat"):
         local_dimension(np.concatenate([points, points[:5]]))
@@ -62,8 +72,13 @@ def test_local_dimension_refuses_what_has_none():
         local_dimension(points, 2)
 
 
+def test_local_dimension_refuses_an_engine_together_with_neighbors():
+    with pytest.raises(ValueError, match="Neighbors are not searched again"):
+        local_dimension(NEIGHBORS, 20, Exact())
+
+
 @pytest.mark.parametrize("wrong", [{"k": 2}, {"average": "median"}])
-def test_parameters(wrong):
+def test_mle_refuses_bad_parameters(wrong):
     with pytest.raises(ValueError, match=r"at least 3|use one of"):
         MLE(**wrong)
 

@@ -10,7 +10,7 @@ POINTS = sphere(300, 3, seed=1)
 
 @pytest.mark.parametrize("keep", [0.9, 0.5])
 @pytest.mark.parametrize("fit", ["mle", "regression", "triplets"])
-def test_each_resample_is_the_estimate_of_its_subset(fit, keep):
+def test_resamples_equal_the_estimates_of_their_subsets(fit, keep):
     estimator = TwoNN(fit=fit)
     resampled = Resampled(estimator, n=3, keep=keep, seed=5)
     estimate = resampled(POINTS)
@@ -19,7 +19,7 @@ def test_each_resample_is_the_estimate_of_its_subset(fit, keep):
     assert estimate.resample_std == pytest.approx(np.std(fresh, ddof=1))
 
 
-def test_the_estimate_is_that_of_all_points():
+def test_resampled_dimension_is_that_of_all_points():
     plain, resampled = TwoNN()(POINTS), Resampled(TwoNN())(POINTS)
     assert resampled.dimension == pytest.approx(plain.dimension, rel=1e-12)
     assert resampled.std_error == pytest.approx(plain.std_error, rel=1e-12)
@@ -27,7 +27,7 @@ def test_the_estimate_is_that_of_all_points():
     assert plain.resample_std is None
 
 
-def test_subsets_are_distinct_points_without_replacement():
+def test_subsets_draw_without_replacement():
     subsets = list(Resampled(n=4, keep=0.9).subsets(100))
     assert len(subsets) == 4
     for rows in subsets:
@@ -36,48 +36,48 @@ def test_subsets_are_distinct_points_without_replacement():
     assert len({rows.tobytes() for rows in subsets}) == 4
 
 
-def test_seed_decides():
+def test_resampled_depends_on_the_seed():
     assert Resampled(seed=3)(POINTS) == Resampled(seed=3)(POINTS)
     assert Resampled(seed=3)(POINTS).resamples != Resampled(seed=4)(POINTS).resamples
 
 
-def test_duplicates_never_meet_in_a_subset():
+def test_resampled_collapses_duplicates_first():
     estimate = Resampled(n=3)(np.concatenate([POINTS, POINTS[:100]]))
     assert estimate.n_duplicates == 100
     assert estimate.resamples == Resampled(n=3)(POINTS).resamples
 
 
-def test_ranks_grow_as_less_is_kept():
+def test_wished_grows_as_less_is_kept():
     assert Resampled(keep=0.99).wished < Resampled(keep=0.9).wished < Resampled(keep=0.5).wished
     assert Resampled(keep=0.01).wished == 16
 
 
-def test_few_points_or_neighbours_are_said():
+def test_resampled_refuses_too_few_points_or_neighbours():
     with pytest.raises(DegeneratePoints, match="do not have 2 neighbours each"):
         Resampled()(POINTS[:3])
-    given = nearest_neighbors(POINTS)
-    by_hand = Neighbors(given.distances, given.indices)
+    searched = nearest_neighbors(POINTS)
+    by_hand = Neighbors(searched.distances, searched.indices)
     with pytest.raises(DegeneratePoints, match="give Neighbors with more neighbours"):
         Resampled()(by_hand)
 
 
-def test_few_points_and_few_neighbours_suffice():
+def test_resampled_works_on_few_points_and_few_neighbours():
     assert len(Resampled()(POINTS[:6]).resamples) == 5
     assert Resampled()(nearest_neighbors(POINTS)).resamples == Resampled()(POINTS).resamples
 
 
-def test_only_estimators_that_read_neighbours_are_resampled():
+def test_resampled_refuses_estimators_that_read_no_neighbours():
     with pytest.raises(TypeError, match="only estimators that read neighbours"):
         Resampled(PCA())
 
 
 @pytest.mark.parametrize("wrong", [{"n": 1}, {"keep": 0}, {"keep": 1}, {"keep": 1.5}])
-def test_parameters_are_checked(wrong):
+def test_resampled_refuses_bad_parameters(wrong):
     with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
         Resampled(**wrong)
 
 
-def test_repr_gives_the_estimator_back():
+def test_resampled_repr_evaluates_to_the_estimator():
     resampled = Resampled(TwoNN(fit="regression"), n=4, keep=0.8, seed=2)
     assert eval(repr(resampled)) == resampled
     assert resampled.name == "twonn"

@@ -26,39 +26,39 @@ def plain(points, normalized):
 @each_shape
 @pytest.mark.parametrize("normalized", [False, True])
 @pytest.mark.parametrize("values", [1 << 22, 500])
-def test_eigenvalues(points, normalized, values, monkeypatch):
+def test_spectrum_equals_a_plain_svd(points, normalized, values, monkeypatch):
     monkeypatch.setattr(spectra, "_VALUES", values)
-    found = spectrum(points, normalized=normalized)
+    result = spectrum(points, normalized=normalized)
     expected = plain(points, normalized)
-    np.testing.assert_allclose(found.eigenvalues, expected, atol=1e-10 * expected[0])
-    assert (found.n_points, found.n_features) == points.shape
+    np.testing.assert_allclose(result.eigenvalues, expected, atol=1e-10 * expected[0])
+    assert (result.n_points, result.n_features) == points.shape
 
 
 @each_shape
 @pytest.mark.parametrize("factor", [1e-25, 1e25, 1e100])
-def test_any_scale(points, factor):
-    found = spectrum(points * factor).eigenvalues / factor / factor
-    np.testing.assert_allclose(found, spectrum(points).eigenvalues, rtol=1e-9, atol=1e-9)
+def test_spectrum_at_any_scale(points, factor):
+    eigenvalues = spectrum(points * factor).eigenvalues / factor / factor
+    np.testing.assert_allclose(eigenvalues, spectrum(points).eigenvalues, rtol=1e-9, atol=1e-9)
     again = spectrum(points * factor, normalized=True).eigenvalues
     np.testing.assert_allclose(again, spectrum(points, normalized=True).eigenvalues, atol=1e-9)
 
 
 @each_shape
-def test_a_large_mean_costs_few_digits(points):
+def test_spectrum_loses_few_digits_to_a_large_mean(points):
     np.testing.assert_allclose(
         spectrum(points + 1e6).eigenvalues, spectrum(points).eigenvalues, rtol=1e-7, atol=1e-7
     )
 
 
 @each_shape
-def test_normalised_variance_is_the_number_of_features_that_vary(points):
+def test_normalised_spectrum_sums_to_the_features_that_vary(points):
     constant = points.copy()
     constant[:, 3] = 7.1
     total = spectrum(constant, normalized=True).eigenvalues.sum()
     assert total == pytest.approx(points.shape[1] - 1)
 
 
-def test_float32_and_integers():
+def test_spectrum_of_float32_and_integers():
     whole = np.round(TALL * 10).astype(int)
     as_floats = spectrum(whole.astype(float)).eigenvalues
     np.testing.assert_allclose(spectrum(whole).eigenvalues, as_floats)
@@ -66,14 +66,14 @@ def test_float32_and_integers():
 
 
 @pytest.mark.parametrize("shape", [(10, 3), (5, 30)])
-def test_no_variance(shape):
+def test_spectrum_refuses_points_that_are_all_the_same(shape):
     with pytest.raises(DegeneratePoints, match="have no variance"):
         spectrum(np.full(shape, 0.1))
 
 
 @pytest.mark.parametrize("variance", [0.5, 0.9, 0.99])
 @each_shape
-def test_components_reach_the_variance_and_no_fewer_do(points, variance):
+def test_pca_counts_the_fewest_components_that_reach_the_variance(points, variance):
     values = plain(points, False)
     k = int(PCA(variance=variance)(points).dimension)
     assert values[:k].sum() >= variance * values.sum() > values[: k - 1].sum()
@@ -83,24 +83,24 @@ def test_components_of_exact_shares():
     assert spectra.Spectrum(np.full(10, 0.1), 20, 10).components(0.9) == 9
 
 
-def test_participation_ratio():
+def test_participation_ratio_equals_the_formula():
     values = plain(WIDE, False)
     expected = values.sum() ** 2 / (values**2).sum()
     assert float(ParticipationRatio()(WIDE)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("variance", [0, 1, 90, float("nan")])
-def test_variance_is_a_fraction(variance):
+def test_pca_refuses_a_variance_outside_0_and_1(variance):
     with pytest.raises(ValueError, match="between 0 and 1"):
         PCA(variance=variance)
 
 
-def test_neighbours_have_no_spectrum():
+def test_pca_refuses_neighbors():
     with pytest.raises(BadPoints, match="needs the points themselves"):
         estimate(nearest_neighbors(TALL), PCA())
 
 
-def test_one_spectrum_serves_all(monkeypatch):
+def test_estimate_computes_each_spectrum_once(monkeypatch):
     made = []
     monkeypatch.setattr(
         "dimscope.estimators.inputs.spectrum",
@@ -110,14 +110,14 @@ def test_one_spectrum_serves_all(monkeypatch):
     assert made == [False, True]
 
 
-def test_repeated_rows_count():
+def test_spectrum_counts_repeated_rows():
     twice = np.concatenate([TALL, TALL])
     expected = plain(twice, False)
     np.testing.assert_allclose(spectrum(twice).eigenvalues, expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("planted", [1, 3, 12])
-def test_a_planted_gap_is_found(planted):
+def test_gap_finds_a_planted_gap(planted):
     rng = np.random.default_rng(planted)
     points = embed(gaussian(400, planted), 60) + 0.02 * rng.standard_normal((400, 60))
     gap = spectrum(points).gap()
@@ -128,19 +128,19 @@ def test_a_planted_gap_is_found(planted):
 
 
 @pytest.mark.parametrize("power", [0, 0.5, 1, 2])
-def test_smooth_spectra_are_seldom_called_gapped(power):
+def test_gap_is_seldom_found_in_smooth_spectra(power):
     spread = np.arange(1, 81.0) ** -power
-    found = [spectrum(gaussian(300, 80, seed) * spread).gap().p_value for seed in range(60)]
-    assert np.mean(np.array(found) < 0.05) <= 0.1
+    p_values = [spectrum(gaussian(300, 80, seed) * spread).gap().p_value for seed in range(60)]
+    assert np.mean(np.array(p_values) < 0.05) <= 0.1
 
 
-def test_a_gap_needs_a_few_eigenvalues():
+def test_gap_refuses_fewer_than_3_eigenvalues():
     with pytest.raises(DegeneratePoints, match="at least 3 eigenvalues"):
         spectrum(gaussian(10, 2)).gap()
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1e200])
-def test_variances_out_of_range_are_refused(scale):
+def test_spectrum_refuses_variances_out_of_range(scale):
     with pytest.raises(BadPoints, match="does not hold variances of that size"):
         spectrum(gaussian(50, 5) * scale)
 

@@ -22,7 +22,7 @@ def of_ratios(ratio):
 
 
 @pytest.mark.parametrize("discard", [0, 0.1, 0.25, 0.5, 0.9])
-def test_censored_likelihood_is_the_formula(discard):
+def test_twonn_mle_equals_the_formula(discard):
     kept = math.floor((1 - discard) * 400 + 1e-9)
     total = L[:kept].sum() + (400 - kept) * L[kept - 1]
     estimate = TwoNN(discard=discard)(NEIGHBORS)
@@ -30,12 +30,12 @@ def test_censored_likelihood_is_the_formula(discard):
     assert estimate.n_used == kept
 
 
-def test_likelihood_without_discard():
+def test_twonn_mle_without_discard_equals_the_formula():
     assert float(TwoNN(discard=0)(POINTS)) == pytest.approx(399 / L.sum(), rel=1e-12)
 
 
 @pytest.mark.parametrize("discard", [0, 0.1, 0.25, 0.5, 0.9])
-def test_regression_is_the_formula(discard):
+def test_twonn_regression_equals_the_formula(discard):
     kept = min(math.floor((1 - discard) * 400 + 1e-9), 399)
     x, y = L[:kept], -np.log(1 - np.arange(1, kept + 1) / 400)
     estimate = TwoNN(fit="regression", discard=discard)(NEIGHBORS)
@@ -43,7 +43,7 @@ def test_regression_is_the_formula(discard):
     assert estimate.n_used == kept
 
 
-def test_triplets_are_the_formula():
+def test_twonn_triplets_equals_the_formula():
     chosen = triplets(NEIGHBORS.indices, 0)
     ratio = np.log(NEIGHBORS.distances[chosen, 1] / NEIGHBORS.distances[chosen, 0])
     estimate = TwoNN(fit="triplets")(NEIGHBORS)
@@ -62,19 +62,19 @@ def test_triplets_share_no_point_and_are_maximal(seed):
     assert all(set(groups[i]) & set(taken) for i in others)
 
 
-def test_triplets_depend_on_the_seed_alone():
+def test_triplets_depend_only_on_the_seed():
     assert TwoNN("triplets", seed=1)(POINTS) == TwoNN("triplets", seed=1)(POINTS)
     assert float(TwoNN("triplets", seed=1)(POINTS)) != float(TwoNN("triplets", seed=2)(POINTS))
 
 
 @pytest.mark.parametrize("n", [10, 30, 70, 1000])
-def test_number_kept_does_not_fall_short_by_rounding(n):
+def test_twonn_keeps_the_exact_number_despite_rounding(n):
     # 0.9 * 70 is 62.99... in floating point
     assert TwoNN(discard=0.1)(cube(n, 2)).n_used == n * 9 // 10
 
 
 @pytest.mark.parametrize("fit", ["mle", "regression", "triplets"])
-def test_scores_are_influences(fit):
+def test_twonn_scores_are_influences(fit):
     # the influence of a point: what removing it changes, times n - 1
     ratio = np.random.default_rng(0).exponential(size=300) / 4
     whole = TwoNN(fit=fit).evaluate(of_ratios(ratio))
@@ -95,7 +95,7 @@ def test_scores_are_influences(fit):
 
 
 @pytest.mark.parametrize("fit", ["mle", "regression", "triplets"])
-def test_ratios_of_a_known_law(fit):
+def test_twonn_measures_ratios_of_a_known_law(fit):
     ratio = np.random.default_rng(0).exponential(size=30_000) / 7
     estimate = TwoNN(fit=fit)(of_ratios(ratio))
     assert float(estimate) == pytest.approx(7, rel=0.02)
@@ -103,14 +103,14 @@ def test_ratios_of_a_known_law(fit):
     assert estimate.goodness_of_fit > 0.01
 
 
-def test_a_mixture_of_dimensions_does_not_fit():
+def test_goodness_of_fit_rejects_a_mixture_of_dimensions():
     rng = np.random.default_rng(0)
     ratio = rng.exponential(size=4000) / np.repeat([2, 20], 2000)
     assert TwoNN()(of_ratios(ratio)).goodness_of_fit < 0.01
 
 
 @pytest.mark.parametrize("fit", ["mle", "regression"])
-def test_p_values_are_uniform_under_the_law(fit):
+def test_goodness_of_fit_is_uniform_under_the_law(fit):
     rng = np.random.default_rng(1)
     p = [TwoNN(fit=fit)(of_ratios(rng.exponential(size=400))).goodness_of_fit for _ in range(200)]
     assert 0.01 <= np.mean(np.less(p, 0.05)) <= 0.11
@@ -118,13 +118,13 @@ def test_p_values_are_uniform_under_the_law(fit):
 
 
 @pytest.mark.parametrize("dimension", [3, 40])
-def test_high_dimensions_are_lower_bounds(dimension):
+def test_twonn_marks_high_dimensions_as_lower_bounds(dimension):
     estimate = TwoNN()(sphere(500, dimension))
     assert estimate.is_lower_bound == (dimension == 40)
     assert str(estimate).startswith("≥") == (dimension == 40)
 
 
-def test_ties_are_counted_and_warned_of():
+def test_twonn_counts_ties_and_warns():
     ratio = np.random.default_rng(0).exponential(size=1000)
     ratio[:50] = 0
     with pytest.warns(TiedPoints, match=r"5\.0% of the points"):
@@ -134,18 +134,18 @@ def test_ties_are_counted_and_warned_of():
     assert float(estimate) == pytest.approx(899 / (kept.sum() + 100 * kept[-1]))
 
 
-def test_a_tie_by_chance_is_silent():
+def test_twonn_is_silent_about_a_tie_by_chance():
     ratio = np.random.default_rng(0).exponential(size=1000)
     ratio[0] = 1e-9
     assert TwoNN()(of_ratios(ratio)).tie_fraction == 0.001
 
 
-def test_all_tied_has_no_dimension():
+def test_twonn_refuses_points_that_are_all_tied():
     with pytest.raises(DegeneratePoints, match="all 50 distinct points"):
         TwoNN()(np.eye(50))
 
 
-def test_tied_up_to_what_is_discarded():
+def test_twonn_refuses_ties_in_all_that_is_kept():
     ratio = np.zeros(100)
     ratio[:10] = 1
     with pytest.warns(TiedPoints), pytest.raises(DegeneratePoints, match="at least 90 of 100"):
@@ -153,17 +153,17 @@ def test_tied_up_to_what_is_discarded():
 
 
 @pytest.mark.parametrize("discard", [-0.1, 1, 1.5, math.nan])
-def test_discard_is_a_fraction(discard):
+def test_twonn_refuses_a_discard_that_is_not_a_fraction(discard):
     with pytest.raises(ValueError, match="discard is"):
         TwoNN(discard=discard)
 
 
-def test_unknown_fit():
+def test_twonn_refuses_an_unknown_fit():
     with pytest.raises(ValueError, match="'mle', 'regression', 'triplets'"):
         TwoNN(fit="median")
 
 
-def test_too_much_discarded():
+def test_twonn_refuses_to_discard_too_much():
     with pytest.raises(DegeneratePoints, match="only 1 of 10"):
         TwoNN(discard=0.9)(cube(10, 2))
 
@@ -171,17 +171,17 @@ def test_too_much_discarded():
 @pytest.mark.parametrize(
     "estimator", [TwoNN(), TwoNN(fit="regression", discard=0.2), TwoNN("triplets", seed=4)]
 )
-def test_repr_gives_the_estimator_back(estimator):
+def test_twonn_repr_evaluates_to_the_estimator(estimator):
     assert eval(repr(estimator)) == estimator
     assert estimator(POINTS).provenance.parameters["estimator"] == repr(estimator)
 
 
-def test_parameters_cannot_be_changed():
+def test_twonn_is_frozen():
     with pytest.raises(FrozenInstanceError):
         TwoNN().discard = 0.5
 
 
-def test_three_points_are_enough():
+def test_twonn_works_on_three_points():
     estimate = TwoNN()([[0.0], [1.0], [3.0]])
     assert estimate.dimension > 0
     assert estimate.n_used == 2

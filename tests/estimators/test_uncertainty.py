@@ -21,13 +21,13 @@ def graph(indices):
 
 
 @pytest.mark.parametrize("reach", [0, 1, 2, 4])
-def test_each_pair_of_neighbours_counts_once(reach):
+def test_dependent_pairs_lists_each_pair_once(reach):
     pairs = dependent_pairs(CLOUD, reach)
     assert {frozenset(pair) for pair in pairs.T.tolist()} == graph(CLOUD[:, :reach])
     assert pairs.shape == (2, len(graph(CLOUD[:, :reach])))
 
 
-def test_error_by_hand():
+def test_std_error_equals_the_sum_by_hand():
     # positive scores: the cross terms cannot be cut off
     scores = np.random.default_rng(0).random(100)
     cross = sum(scores[a] * scores[b] for a, b in map(tuple, graph(CLOUD[:, :2])))
@@ -35,18 +35,18 @@ def test_error_by_hand():
     assert influence(scores, CLOUD).std_error == pytest.approx(expected)
 
 
-def test_equal_scores_on_a_ring():
+def test_std_error_of_equal_scores_on_a_ring():
     # every point has 4 neighbours in the graph: variance 12 (1 + 4)
     assert influence(np.ones(12), RING).std_error == pytest.approx(math.sqrt(60) / 12)
 
 
-def test_never_less_than_for_independent_scores():
+def test_std_error_is_at_least_that_of_independent_scores():
     scores = np.resize([1.0, -1.0], 12)
     opposite = (np.arange(12)[:, None] + [1, 3]) % 12
     assert influence(scores, opposite).std_error == influence(scores, opposite, 0).std_error
 
 
-def test_error_of_independent_scores_is_that_of_a_mean():
+def test_std_error_of_independent_scores_is_that_of_a_mean():
     scores = np.random.default_rng(0).standard_normal(1000)
     scores -= scores.mean()
     alone = influence(scores, np.empty((1000, 0), int), 0)
@@ -54,7 +54,7 @@ def test_error_of_independent_scores_is_that_of_a_mean():
     assert math.isnan(influence(np.empty(0), np.empty((0, 2), int)).std_error)
 
 
-def test_covariance_by_hand():
+def test_covariance_equals_the_sum_by_hand():
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal(100), rng.standard_normal(100)
     rows = rng.permutation(150)[:100]
@@ -66,15 +66,15 @@ def test_covariance_by_hand():
     place = {int(row): i for i, row in enumerate(rows)}
     value = {row: y[i] for row, i in place.items()}
     total = sum(x[i] * value.get(i, 0) for i in range(100))
-    for one, other in map(tuple, joined):
-        for i, j in ((one, other), (other, one)):
+    for a_row, b_row in map(tuple, joined):
+        for i, j in ((a_row, b_row), (b_row, a_row)):
             total += (x[i] if i < 100 else 0) * value.get(j, 0)
     assert covariance(a, b) == pytest.approx(total / 100**2)
 
 
 def test_covariance_with_itself_is_the_variance():
-    one = influence(np.random.default_rng(0).random(100), CLOUD)
-    assert covariance(one, one) == pytest.approx(one.std_error**2)
+    scored = influence(np.random.default_rng(0).random(100), CLOUD)
+    assert covariance(scored, scored) == pytest.approx(scored.std_error**2)
 
 
 @pytest.mark.parametrize("p", [0.5, 0.9, 0.95, 0.999])
@@ -86,7 +86,7 @@ def test_interval_is_normal_on_the_logarithm(p):
 
 
 @pytest.mark.parametrize("dof", [1, 4, 30])
-def test_few_degrees_of_freedom_widen_the_interval(dof):
+def test_interval_widens_with_few_degrees_of_freedom(dof):
     lower, upper = interval(8.0, 0.4, 0.95, dof)
     assert math.log(upper / 8) == pytest.approx(stats.t.ppf(0.975, dof) * 0.05)
     assert math.log(8 / lower) == pytest.approx(stats.t.ppf(0.975, dof) * 0.05)
@@ -95,11 +95,11 @@ def test_few_degrees_of_freedom_widen_the_interval(dof):
 @pytest.mark.parametrize(
     ("dimension", "std_error"), [(math.nan, 1.0), (3.0, math.nan), (3.0, math.inf), (0.0, 1.0)]
 )
-def test_no_interval_without_an_error(dimension, std_error):
+def test_interval_is_nan_without_a_std_error(dimension, std_error):
     assert all(math.isnan(bound) for bound in interval(dimension, std_error))
 
 
 @pytest.mark.parametrize("p", [0, 1, -0.5, 95, math.nan])
-def test_level_is_a_probability(p):
+def test_interval_refuses_a_level_outside_0_and_1(p):
     with pytest.raises(ValueError, match="between 0 and 1"):
         interval(3.0, 0.1, p)

@@ -23,22 +23,22 @@ def curves(ax):
     return [list(line.get_ydata()) for line in ax.lines if len(line.get_ydata()) == 2]
 
 
-def test_the_curve_is_the_profile():
-    one = profile("net")
-    ax = one.plot()
-    assert [e.dimension for e in one.values()] in curves(ax)
+def test_plot_profile_draws_the_dimensions():
+    net = profile("net")
+    ax = net.plot()
+    assert [e.dimension for e in net.values()] in curves(ax)
     assert ax.get_xlabel() == "relative depth"
     assert ax.get_ylim()[0] == 0
 
 
 @pytest.mark.parametrize("n_layers", [5, 25, 60])
-def test_names_of_layers_do_not_run_into_each_other(n_layers):
+def test_plot_profile_keeps_layer_names_apart(n_layers):
     names = [f"features.{i}.block" for i in range(n_layers)]
     layers = tuple(
         ds.Layer(name, depth=i, relative_depth=i / (n_layers - 1)) for i, name in enumerate(names)
     )
-    one = ds.Profile(layers, {"twonn": dict.fromkeys(names, ds.Estimate(3.0, 0.1))})
-    ax = one.plot()
+    net = ds.Profile(layers, {"twonn": dict.fromkeys(names, ds.Estimate(3.0, 0.1))})
+    ax = net.plot()
     figure = ax.figure
     figure.canvas.draw()
     labels = ax.child_axes[0].get_xticklabels()
@@ -51,12 +51,12 @@ def test_names_of_layers_do_not_run_into_each_other(n_layers):
     assert gap * np.sin(angle) >= labels[0].get_fontsize()
 
 
-def test_by_class_draws_the_means():
-    one = profile("net", by_class=True)
-    assert [e.dimension for e in one.values()] in curves(one.plot())
+def test_plot_profile_by_class_draws_the_means():
+    net = profile("net", by_class=True)
+    assert [e.dimension for e in net.values()] in curves(net.plot())
 
 
-def test_several_profiles_have_a_legend():
+def test_plot_profiles_has_a_legend():
     ax = plot_profiles([profile("first"), profile("second")])
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["first", "second"]
 
@@ -64,13 +64,13 @@ def test_several_profiles_have_a_legend():
 @pytest.mark.parametrize(
     ("ending", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")]
 )
-def test_files_are_what_their_ending_says(ending, start, tmp_path):
+def test_save_figure_writes_the_format_of_the_ending(ending, start, tmp_path):
     save_figure(profile("net").plot(), tmp_path / f"p.{ending}")
     assert (tmp_path / f"p.{ending}").read_bytes().startswith(start)
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_place_that_cannot_be_written(tmp_path):
+def test_save_figure_explains_a_path_that_cannot_be_written(tmp_path):
     with pytest.raises(ds.BadSource, match="cannot write"):
         save_figure(profile("net").plot(), tmp_path / "no" / "p.png")
 

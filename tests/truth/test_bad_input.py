@@ -25,13 +25,13 @@ def spoiled(good, value):
 @WHERE
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_not_finite(good, value, dtype):
+def test_estimate_refuses_values_that_are_not_finite(good, value, dtype):
     with pytest.raises(BadPoints, match=f"row 123, column 2 is {value}"):
         estimate(spoiled(good, value).astype(dtype))
 
 
 @WHERE
-def test_all_points_the_same(good):
+def test_estimate_refuses_points_that_are_all_the_same(good):
     with pytest.raises(DegeneratePoints, match="all 300 points are the same"):
         estimate(np.full_like(good, 7.5))
     with pytest.raises(DegeneratePoints, match="all 300 points are the same"):
@@ -42,18 +42,18 @@ def test_all_points_the_same(good):
 @pytest.mark.parametrize(
     ("rows", "message"), [(0, "empty"), (1, "1 points have no two"), (2, "2 points have no two")]
 )
-def test_too_few_points(good, rows, message):
+def test_estimate_refuses_too_few_points(good, rows, message):
     with pytest.raises((BadPoints, DegeneratePoints), match=message):
         estimate(good[:rows])
 
 
 @WHERE
-def test_two_distinct_points(good):
+def test_estimate_refuses_two_distinct_points(good):
     with pytest.raises(DegeneratePoints, match="only 2 of 100 points are distinct"):
         estimate(np.repeat(good[:2], 50, axis=0))
 
 
-def test_no_features():
+def test_estimate_refuses_points_without_features():
     with pytest.raises(BadPoints, match=r"empty: the shape is \(5, 0\)"):
         estimate(np.empty((5, 0)))
 
@@ -71,7 +71,7 @@ def test_no_features():
         (np.zeros((2, 5, 4, 3)), r"\(2, 5, 4, 3\)"),
     ],
 )
-def test_wrong_number_of_axes(points, message):
+def test_estimate_refuses_the_wrong_number_of_axes(points, message):
     with pytest.raises(BadPoints, match=message):
         estimate(points)
 
@@ -101,19 +101,19 @@ def test_wrong_number_of_axes(points, message):
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, str) else None,
 )
-def test_not_an_array_of_numbers(points, message):
+def test_estimate_refuses_what_is_not_an_array_of_numbers(points, message):
     with pytest.raises(BadPoints, match=message):
         estimate(points)
 
 
-def test_sparse():
+def test_estimate_refuses_sparse_matrices():
     sparse = pytest.importorskip("scipy.sparse")
     for matrix in (sparse.csr_matrix(GOOD), sparse.coo_array(GOOD)):
         with pytest.raises(BadPoints, match=r"points\.toarray\(\)"):
             estimate(matrix)
 
 
-def test_lists_and_frames_are_points():
+def test_estimate_accepts_lists_and_frames():
     pandas = pytest.importorskip("pandas")
     expected = estimate(GOOD).dimension
     assert estimate(GOOD.tolist()).dimension == pytest.approx(expected, rel=1e-9)
@@ -128,7 +128,7 @@ def test_lists_and_frames_are_points():
         estimate(pandas.DataFrame(GOOD).mask(pandas.Series(range(300)) == 5))
 
 
-def test_tensors():
+def test_estimate_accepts_or_refuses_tensors():
     torch = pytest.importorskip("torch")
     tensor = torch.from_numpy(GOOD)
     assert estimate(tensor).dimension == pytest.approx(estimate(GOOD).dimension, rel=1e-9)
@@ -148,7 +148,7 @@ def test_tensors():
             estimate(wrong)
 
 
-def test_huge_integers():
+def test_nearest_neighbors_of_huge_integers_are_exact_or_refused():
     low = np.random.default_rng(0).integers(-(10**6), 10**6, (300, 30))
     assert worst_error(nearest_neighbors(low + 2**52), low) < 1e-6
     for huge in (low + 2**60, (low + 2**60).astype("uint64"), np.abs(low).astype("uint64") + 2**63):
@@ -157,7 +157,7 @@ def test_huge_integers():
     assert worst_error(nearest_neighbors(low.astype(object).astype("int64")), low) < 1e-6
 
 
-def test_huge_floats():
+def test_estimate_refuses_huge_floats():
     with pytest.raises(BadPoints, match="divide the points by a constant"):
         estimate(GOOD * 1e308)
 
@@ -175,7 +175,7 @@ def with_duplicates(good, n, seed=0):
 @WHERE
 @pytest.mark.parametrize("fit", ["mle", "regression"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_duplicates_change_nothing_but_their_count(good, fit, dtype):
+def test_duplicates_change_only_their_count(good, fit, dtype):
     good = good.astype(dtype)
     alone = TwoNN(fit=fit)(good)
     doubled = TwoNN(fit=fit)(with_duplicates(good, 128))  # 30 % of 428
@@ -187,7 +187,7 @@ def test_duplicates_change_nothing_but_their_count(good, fit, dtype):
 
 
 @WHERE
-def test_half_the_rows_zero(good):
+def test_estimate_collapses_many_zero_rows(good):
     points = np.concatenate([good, np.zeros((300, good.shape[1]))])
     estimated = estimate(points)
     assert estimated.n_points == 600
@@ -196,30 +196,30 @@ def test_half_the_rows_zero(good):
 
 
 @WHERE
-def test_duplicates_of_torch_and_float16(good):
+def test_estimate_collapses_duplicates_in_float16_and_torch(good):
     torch = pytest.importorskip("torch")
     half = np.unique(good.astype("float16"), axis=0)
     points = with_duplicates(half, 100)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TiedPoints)
         expected = estimate(half)
-        for given in (points, torch.from_numpy(points)):
-            assert estimate(given).dimension == pytest.approx(expected.dimension, rel=1e-9)
-            assert estimate(given).n_duplicates == 100
+        for array in (points, torch.from_numpy(points)):
+            assert estimate(array).dimension == pytest.approx(expected.dimension, rel=1e-9)
+            assert estimate(array).n_duplicates == 100
 
 
 # -- ties --------------------------------------------------------------------------------
 
 
-def test_quantised_points_warn_with_the_fraction_of_ties():
+def test_estimate_of_quantised_points_warns_with_the_fraction_of_ties():
     points = np.round(np.random.default_rng(0).standard_normal((1000, 3)) * 10).astype(int)
-    found = nearest_neighbors(points)
-    fraction = np.mean(found.distances[:, 0] == found.distances[:, 1])
+    neighbors = nearest_neighbors(points)
+    fraction = np.mean(neighbors.distances[:, 0] == neighbors.distances[:, 1])
     with pytest.warns(TiedPoints, match=f"{fraction:.1%} of the points"):
         estimated = estimate(points, TwoNN(discard=0))
     assert estimated.tie_fraction == pytest.approx(fraction)
     assert estimated.n_duplicates == 1000 - len(np.unique(points, axis=0))
-    ratio = np.log(found.distances[:, 1] / found.distances[:, 0])
+    ratio = np.log(neighbors.distances[:, 1] / neighbors.distances[:, 0])
     assert estimated.dimension == pytest.approx((len(ratio) - 1) / ratio.sum())
 
 
@@ -232,7 +232,7 @@ def test_quantised_points_warn_with_the_fraction_of_ties():
     ],
     ids=["grid", "one-hot", "line"],
 )
-def test_grids_have_no_dimension(points):
+def test_estimate_refuses_grids(points):
     if points.shape[1] == 1:  # the ends of a line have r2 = 2 r1
         with pytest.warns(TiedPoints), pytest.raises(DegeneratePoints, match="discrete"):
             estimate(points)

@@ -13,8 +13,8 @@ torch = pytest.importorskip("torch")
 PROMISED = 1e-6
 
 
-def check(given, values=None):
-    assert worst_error(nearest_neighbors(given), given if values is None else values) <= PROMISED
+def check(array, values=None):
+    assert worst_error(nearest_neighbors(array), array if values is None else values) <= PROMISED
 
 
 def normal(n, width, seed=0):
@@ -35,31 +35,31 @@ FLOATS = ["float16", "bfloat16", "float32", "float64"]
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize(("n", "width"), [(3, 40), (10, 1), (500, 2), (1000, 17), (600, 256)])
-def test_random(dtype, n, width):
-    given, values = as_dtype(normal(n, width) + np.arange(n)[:, None] * 1e-3, dtype)
-    check(given, values)
+def test_distances_of_random_points_are_exact(dtype, n, width):
+    array, values = as_dtype(normal(n, width) + np.arange(n)[:, None] * 1e-3, dtype)
+    check(array, values)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_many_points(dtype):
+def test_distances_of_many_points_are_exact(dtype):
     check(normal(3000, 64).astype(dtype))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_wide_points(dtype):
-    given = normal(300, 100_000).astype(dtype)
-    found = nearest_neighbors(given)
+def test_distances_of_wide_points_are_exact(dtype):
+    array = normal(300, 100_000).astype(dtype)
+    neighbors = nearest_neighbors(array)
     difference = np.empty((300, 100_000))
     for row in range(0, 300, 50):
-        np.subtract(given, given[row], out=difference, dtype=np.float64)
+        np.subtract(array, array[row], out=difference, dtype=np.float64)
         distance = np.sort(np.sqrt(np.vecdot(difference, difference)))[1:3]
-        np.testing.assert_allclose(found.distances[row], distance, rtol=PROMISED)
+        np.testing.assert_allclose(neighbors.distances[row], distance, rtol=PROMISED)
 
 
 @pytest.mark.parametrize("power", [1, 3, 5])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("width", [3, 60])
-def test_heavy_tails(power, dtype, width):
+def test_distances_of_heavy_tails_are_exact(power, dtype, width):
     points = np.random.default_rng(power).standard_cauchy((800, width)) ** power
     check(points.astype(dtype))
 
@@ -67,61 +67,61 @@ def test_heavy_tails(power, dtype, width):
 @pytest.mark.parametrize("offset", [1.0, 1e3, 1e5, -1e5, 1e7])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("width", [5, 100])
-def test_offsets(offset, dtype, width):
+def test_distances_with_an_offset_are_exact(offset, dtype, width):
     check(np.unique((normal(600, width) + offset).astype(dtype), axis=0))
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_offsets_of_each_feature(dtype):
+def test_distances_with_an_offset_per_feature_are_exact(dtype):
     offsets = np.random.default_rng(1).uniform(-1, 1, 100) * 100
-    given, values = as_dtype(normal(600, 100) + offsets, dtype)
-    check(given, values)
+    array, values = as_dtype(normal(600, 100) + offsets, dtype)
+    check(array, values)
 
 
 @pytest.mark.parametrize("scale", [1e-25, 1e-10, 1e10, 1e25])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
 @pytest.mark.parametrize("width", [5, 100])
-def test_scales(scale, dtype, width):
-    given, values = as_dtype(normal(500, width) * scale, dtype)
-    check(given, values)
+def test_distances_at_any_scale_are_exact(scale, dtype, width):
+    array, values = as_dtype(normal(500, width) * scale, dtype)
+    check(array, values)
 
 
 @pytest.mark.parametrize("scale", [1e-307, 1e-150, 1e-50, 1e39, 1e50, 1e150, 1e305])
 @pytest.mark.parametrize("width", [5, 100])
-def test_scales_that_only_float64_holds(scale, width):
+def test_distances_at_scales_beyond_float32_are_exact(scale, width):
     check(normal(300, width) * scale)
 
 
 @pytest.mark.parametrize("scale", [1e-43, 1e-40, 1e-38, 5e37])
 @pytest.mark.parametrize("width", [5, 100])
-def test_both_ends_of_float32(scale, width):
+def test_distances_at_both_ends_of_float32_are_exact(scale, width):
     check((normal(300, width) * scale).astype("float32"))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("size", [1e4, 1e10, 1e30])
-def test_one_far_point(dtype, size):
+def test_distances_with_one_far_point_are_exact(dtype, size):
     points = normal(500, 50)
     points[17] *= size
     check(points.astype(dtype))
 
 
 @pytest.mark.parametrize("distance", [1e3, 1e6, 1e9])
-def test_two_far_clusters(distance):
+def test_distances_within_two_far_clusters_are_exact(distance):
     points = normal(600, 50)
     points[::2] += distance
     check(points)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_every_row_at_its_own_scale(dtype):
+def test_distances_of_rows_at_different_scales_are_exact(dtype):
     points = normal(500, 50) * np.exp(8 * normal(500, 1, 1))
     check(points.astype(dtype))
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "int64", "uint64"])
 @pytest.mark.parametrize("width", [4, 40])
-def test_integers(dtype, width):
+def test_distances_of_integers_are_exact(dtype, width):
     info = np.iinfo(dtype)
     low, high = max(info.min, -(2**52)), min(info.max, 2**52)
     points = np.random.default_rng(0).integers(low, high, (500, width), dtype, endpoint=True)
@@ -129,14 +129,14 @@ def test_integers(dtype, width):
 
 
 @pytest.mark.parametrize("width", [4, 40])
-def test_booleans(width):
+def test_distances_of_booleans_are_exact(width):
     points = np.unique(normal(200, width) > 0, axis=0)
     check(points)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("width", [3, 80])
-def test_near_duplicates(dtype, width):
+def test_distances_of_near_duplicates_are_exact(dtype, width):
     points = normal(300, width)
     spacing = brute_force(points)[0][:, :1]
     twins = points + 1e-4 * spacing * normal(300, width, 1) / np.sqrt(width)
@@ -144,14 +144,14 @@ def test_near_duplicates(dtype, width):
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_one_feature(dtype):
-    given, values = as_dtype(np.unique(as_dtype(normal(800, 1), dtype)[1])[:, None], dtype)
-    check(given, values)
+def test_distances_of_one_feature_are_exact(dtype):
+    array, values = as_dtype(np.unique(as_dtype(normal(800, 1), dtype)[1])[:, None], dtype)
+    check(array, values)
 
 
 @pytest.mark.parametrize("width", [10, 60])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_constant_columns(width, dtype):
+def test_distances_with_constant_columns_are_exact(width, dtype):
     points = normal(500, width)
     points[:, ::2] = 12345.678
     points[:, 1] = 0
@@ -160,7 +160,7 @@ def test_constant_columns(width, dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
 @pytest.mark.parametrize("width", [6, 60])
-def test_layouts(dtype, width):
+def test_distances_of_any_memory_layout_are_exact(dtype, width):
     points = (normal(400, width) + np.arange(400)[:, None]).astype(dtype)
     plain = nearest_neighbors(points)
     apart = np.zeros((800, 3 * width), dtype)
@@ -176,19 +176,19 @@ def test_layouts(dtype, width):
     }
     for name, array in layouts.items():
         np.testing.assert_array_equal(array, points)
-        found = nearest_neighbors(array)
-        np.testing.assert_allclose(found.distances, plain.distances, rtol=2e-7, err_msg=name)
-        assert worst_error(found, points) <= PROMISED, name
+        neighbors = nearest_neighbors(array)
+        np.testing.assert_allclose(neighbors.distances, plain.distances, rtol=2e-7, err_msg=name)
+        assert worst_error(neighbors, points) <= PROMISED, name
 
 
-def test_memory_map(tmp_path):
+def test_distances_of_a_memory_map_are_exact(tmp_path):
     np.save(tmp_path / "points.npy", normal(300, 50).astype("float32"))
     mapped = np.load(tmp_path / "points.npy", mmap_mode="r")
     check(mapped)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_torch_tensors(dtype):
+def test_distances_of_torch_tensors_are_exact(dtype):
     values = normal(300, 50).astype(dtype)
     tensor = torch.from_numpy(values)
     check(tensor, values)
@@ -223,7 +223,7 @@ def planted(gap, offset=0.0, n_pairs=60, width=200, seed=0):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("width", [64, 1024])
-def test_isotropic_noise(dtype, width):
+def test_distances_of_isotropic_noise_are_exact(dtype, width):
     # all distances nearly equal: most candidates are doubtful
     check(isotropic(500, width).astype(dtype))
 
@@ -231,13 +231,13 @@ def test_isotropic_noise(dtype, width):
 @pytest.mark.parametrize("gap", [1e-7, 1e-6, 1e-5, 1e-4])
 @pytest.mark.parametrize("offset", [0, 1e4])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_planted_near_ties(gap, offset, dtype):
+def test_distances_of_planted_near_ties_are_exact(gap, offset, dtype):
     points = planted(gap, offset).astype(dtype)
     check(points)
 
 
 @pytest.mark.parametrize("gap", [1e-7, 1e-6, 1e-5, 1e-4])
-def test_crowds_of_near_ties(gap):
+def test_distances_of_many_near_ties_are_exact(gap):
     # a shell: every point of it is nearly equally far from the centre
     rng = np.random.default_rng(0)
     shell = rng.standard_normal((200, 300))
@@ -256,7 +256,7 @@ def hard_cases():
     yield normal(500, 50) * np.exp(8 * normal(500, 1, 1))
 
 
-def test_without_the_certificate_the_answers_are_wrong(monkeypatch):
+def test_distances_without_the_certificate_are_wrong(monkeypatch):
     """The cases above would notice: believing the products' order is not enough."""
     with monkeypatch.context() as patch:
         patch.setattr(Tiles, "extra", 0)

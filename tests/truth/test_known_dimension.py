@@ -20,7 +20,7 @@ SEEDS = 4
 
 @pytest.mark.parametrize("d", [1, 2, 5, 10])
 @pytest.mark.parametrize("name", ALLOWED)
-def test_dimension_of_a_manifold(name, d):
+def test_twonn_measures_manifolds_of_known_dimension(name, d):
     clouds = [getattr(manifolds, name)(2000, d, seed=seed) for seed in range(SEEDS)]
     for fit in ("mle", "regression"):
         mean = np.mean([float(TwoNN(fit=fit)(points)) for points in clouds])
@@ -28,15 +28,15 @@ def test_dimension_of_a_manifold(name, d):
 
 
 @pytest.mark.parametrize("name", ALLOWED)
-def test_dimensions_are_told_apart(name):
-    found = [float(TwoNN()(getattr(manifolds, name)(2000, d))) for d in (1, 2, 5, 10)]
-    assert found == sorted(found)
-    assert found[3] > 1.3 * found[2]
+def test_twonn_distinguishes_dimensions(name):
+    dimensions = [float(TwoNN()(getattr(manifolds, name)(2000, d))) for d in (1, 2, 5, 10)]
+    assert dimensions == sorted(dimensions)
+    assert dimensions[3] > 1.3 * dimensions[2]
 
 
 @pytest.mark.parametrize(("name", "d"), [("sphere", 3), ("swiss_roll", 2)])
 @pytest.mark.parametrize("fit", ["mle", "regression"])
-def test_embedding_changes_nothing(name, d, fit):
+def test_twonn_does_not_change_with_an_isometric_embedding(name, d, fit):
     points = getattr(manifolds, name)(500, d)
     wide = manifolds.embed(points, 10_000, seed=1)
     assert float(TwoNN(fit=fit)(wide)) == pytest.approx(float(TwoNN(fit=fit)(points)), rel=1e-5)
@@ -44,7 +44,7 @@ def test_embedding_changes_nothing(name, d, fit):
 
 @pytest.mark.parametrize(("name", "d"), [("torus", 2), ("sphere", 5)])
 @pytest.mark.parametrize("fit", ["mle", "regression", "triplets"])
-def test_intervals_cover(name, d, fit):
+def test_twonn_intervals_cover(name, d, fit):
     """Of 250 intervals at 95 %, as many as that hold the mean of the estimator.
 
     The bounds allow for chance: with a coverage of 0.94 the standard deviation of a

@@ -19,56 +19,56 @@ def curved(n=N, d=5, width=WIDTH, seed=0):
     return np.maximum(embed(gaussian(n, d, seed), width, seed), 0) * 30
 
 
-def worst_error(found, points):
+def worst_error(neighbors, points):
     """Over every twentieth point."""
-    return worst_error_of(found, points, np.arange(0, found.n_distinct, 20))
+    return worst_error_of(neighbors, points, np.arange(0, neighbors.n_distinct, 20))
 
 
-def where(found):
-    return found.provenance.parameters["where"]
+def where(neighbors):
+    return neighbors.provenance.parameters["where"]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "int16"])
 @pytest.mark.parametrize("offset", [0, 1000])
-def test_the_same_distances(dtype, offset):
+def test_sketched_distances_are_exact(dtype, offset):
     points = curved() + offset
     if dtype == "bfloat16":
-        given = torch.from_numpy(points).to(torch.bfloat16)
-        values = given.double().numpy()
+        array = torch.from_numpy(points).to(torch.bfloat16)
+        values = array.double().numpy()
     else:
-        given = points.astype(dtype)
-        values = given.astype(np.float64)
-    found = nearest_neighbors(given, engine=Sketched())
-    assert worst_error(found, values) <= 1e-6
+        array = points.astype(dtype)
+        values = array.astype(np.float64)
+    neighbors = nearest_neighbors(array, engine=Sketched())
+    assert worst_error(neighbors, values) <= 1e-6
 
 
-def test_sketches_are_used_and_said():
-    found = nearest_neighbors(curved().astype(np.float32), engine=Sketched(failure=1e-9))
-    assert where(found) == "sketches"
-    assert str(found.guarantee) == "exact to 1e-6 with probability 1 - 1e-09"
-    assert TwoNN()(found).provenance.parameters["guarantee"] == str(found.guarantee)
-    assert found.provenance.parameters["pairs"] < 6 * N
+def test_sketched_uses_sketches_and_states_its_guarantee():
+    neighbors = nearest_neighbors(curved().astype(np.float32), engine=Sketched(failure=1e-9))
+    assert where(neighbors) == "sketches"
+    assert str(neighbors.guarantee) == "exact to 1e-6 with probability 1 - 1e-09"
+    assert TwoNN()(neighbors).provenance.parameters["guarantee"] == str(neighbors.guarantee)
+    assert neighbors.provenance.parameters["pairs"] < 6 * N
 
 
-def test_noise_falls_back_and_stays_exact():
+def test_sketched_falls_back_to_tiles_on_noise():
     noise = np.random.default_rng(0).standard_normal((N, WIDTH)).astype(np.float32)
-    found = nearest_neighbors(noise, engine=Sketched())
-    assert where(found) == "tiles"
-    assert str(found.guarantee) == "exact to 1e-6"
-    assert worst_error(found, noise.astype(np.float64)) <= 1e-6
+    neighbors = nearest_neighbors(noise, engine=Sketched())
+    assert where(neighbors) == "tiles"
+    assert str(neighbors.guarantee) == "exact to 1e-6"
+    assert worst_error(neighbors, noise.astype(np.float64)) <= 1e-6
 
 
-def test_a_part_that_is_noise_is_searched_without_sketches():
+def test_sketched_searches_noisy_rows_without_sketches():
     points = curved(4000).astype(np.float32)
     points[:300] = 30 * np.random.default_rng(0).standard_normal((300, WIDTH))
-    found = nearest_neighbors(points, engine=Sketched())
-    assert where(found) == "sketches"
-    assert found.provenance.parameters["open_rows"] >= 250
-    assert worst_error(found, points.astype(np.float64)) <= 1e-6
+    neighbors = nearest_neighbors(points, engine=Sketched())
+    assert where(neighbors) == "sketches"
+    assert neighbors.provenance.parameters["open_rows"] >= 250
+    assert worst_error(neighbors, points.astype(np.float64)) <= 1e-6
 
 
 @pytest.mark.parametrize("apart", [1e-3, 1e-5])
-def test_planted_near_ties(apart):
+def test_sketched_decides_planted_near_ties(apart):
     """Each point has twenty others at nearly the same distance."""
     rng = np.random.default_rng(0)
     centres = 100 * curved(80)
@@ -80,48 +80,48 @@ def test_planted_near_ties(apart):
     assert worst_error(nearest_neighbors(points, engine=Sketched()), points) <= 1e-6
 
 
-def test_repeated_rows_and_more_neighbours():
+def test_sketched_collapses_repeated_rows():
     points = curved().astype(np.float32)
     again = np.concatenate([points, points[:100]])
-    found = nearest_neighbors(again, 9, engine=Sketched())
+    neighbors = nearest_neighbors(again, 9, engine=Sketched())
     exact = nearest_neighbors(points, 9)
-    assert found.n_duplicates == 100
-    np.testing.assert_allclose(found.distances, exact.distances, rtol=1e-6)
+    assert neighbors.n_duplicates == 100
+    np.testing.assert_allclose(neighbors.distances, exact.distances, rtol=1e-6)
 
 
 @pytest.mark.parametrize("factor", [1e-30, 1e25])
-def test_values_far_from_one(factor):
+def test_sketched_at_any_scale(factor):
     points = curved() * factor
-    found = nearest_neighbors(points, engine=Sketched())
-    assert where(found) == "sketches"
-    assert worst_error(found, points) <= 1e-6
+    neighbors = nearest_neighbors(points, engine=Sketched())
+    assert where(neighbors) == "sketches"
+    assert worst_error(neighbors, points) <= 1e-6
 
 
-def test_searches_among_some_points():
+def test_sketched_neighbors_search_within_subsets():
     points = curved().astype(np.float32)
-    found = nearest_neighbors(points, 4, engine=Sketched())
+    neighbors = nearest_neighbors(points, 4, engine=Sketched())
     rows = np.random.default_rng(0).permutation(N)[:400]
     exact = nearest_neighbors(points[rows])
-    np.testing.assert_allclose(found.within(rows).distances, exact.distances, rtol=1e-6)
+    np.testing.assert_allclose(neighbors.within(rows).distances, exact.distances, rtol=1e-6)
     resampled = Resampled(TwoNN())
     assert resampled(points, Sketched()).resamples == pytest.approx(resampled(points).resamples)
 
 
-def test_wide_points():
+def test_sketched_on_wide_points():
     points = embed(sphere(1200, 3), 60_000).astype(np.float32)
-    found, exact = nearest_neighbors(points, engine=Sketched()), nearest_neighbors(points)
-    assert where(found) == "sketches"
-    np.testing.assert_allclose(found.distances, exact.distances, rtol=1e-6)
+    neighbors, exact = nearest_neighbors(points, engine=Sketched()), nearest_neighbors(points)
+    assert where(neighbors) == "sketches"
+    np.testing.assert_allclose(neighbors.distances, exact.distances, rtol=1e-6)
 
 
-def test_the_same_seed_gives_the_same_numbers():
+def test_sketched_depends_only_on_the_seed():
     points = curved().astype(np.float32)
-    one, two = (nearest_neighbors(points, engine=Sketched(seed=3)) for _ in range(2))
-    np.testing.assert_array_equal(one.distances, two.distances)
-    assert one.provenance.parameters == two.provenance.parameters
+    first, second = (nearest_neighbors(points, engine=Sketched(seed=3)) for _ in range(2))
+    np.testing.assert_array_equal(first.distances, second.distances)
+    assert first.provenance.parameters == second.provenance.parameters
 
 
-def test_without_the_certificate_the_answers_are_wrong(monkeypatch):
+def test_sketched_without_the_certificate_is_wrong(monkeypatch):
     points = curved(d=12).astype(np.float32)
     monkeypatch.setattr(SketchedTiles, "extra", 0)
     monkeypatch.setattr(Tiles, "extra", 0)
@@ -130,11 +130,11 @@ def test_without_the_certificate_the_answers_are_wrong(monkeypatch):
         patch.setattr(certified, "SLACK", -np.inf)
         error = worst_error(nearest_neighbors(points, engine=Sketched()), points.astype(float))
     assert error > 1e-3
-    found = nearest_neighbors(points, engine=Sketched())
-    assert worst_error(found, points.astype(float)) <= 1e-6
+    neighbors = nearest_neighbors(points, engine=Sketched())
+    assert worst_error(neighbors, points.astype(float)) <= 1e-6
 
 
 @pytest.mark.parametrize("failure", [0, 1, -1])
-def test_a_probability_is_between_0_and_1(failure):
+def test_sketched_refuses_a_failure_outside_0_and_1(failure):
     with pytest.raises(ValueError, match="between 0 and 1"):
         Sketched(failure=failure)
