@@ -1,7 +1,7 @@
 """Where a value comes from: the step, its parameters, the versions, and its inputs.
 
-A :class:`Provenance` is attached to every value between two steps and saved with
-it, so that a number in a paper can be traced to the call that made it.
+Every value between two steps carries a :class:`Provenance`, which is saved with it, so that
+a number in a paper can be traced to the call that made it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
+
+from dimscope.values import from_plain, to_plain, value
 
 __all__ = ["Provenance", "versions"]
 
@@ -25,35 +27,38 @@ def _version(distribution: str) -> str | None:
 
 
 def versions(*distributions: str) -> dict[str, str]:
-    """Versions of Python, dimscope, NumPy and the named distributions that are installed.
+    """Look up the versions of Python, dimscope, NumPy and the named distributions.
+
+    Distributions that are not installed are left out.
 
     Examples
     --------
     >>> sorted(versions())
     ['dimscope', 'numpy', 'python']
     """
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in ("dimscope", "numpy", *distributions):
         version = _version(name)
         if version is not None:
-            found[name] = version
-    return found
+            installed[name] = version
+    return installed
 
 
-@dataclass(frozen=True)
+@value
+@dataclass(frozen=True, eq=False)
 class Provenance:
-    """How one value was made.
+    """How a value was made.
 
     Parameters
     ----------
     step : str
         The verb: ``"capture"``, ``"nearest_neighbors"``, ``"estimate"``, ``"profile"``.
     parameters : Mapping
-        What the step was told; only values that JSON holds.
+        Parameters of the step; only values that JSON can hold.
     versions : Mapping
         Distribution name -> version.
     inputs : tuple of Provenance
-        How the inputs were made, oldest last.
+        How the inputs of the step were made.
 
     Examples
     --------
@@ -68,20 +73,11 @@ class Provenance:
     inputs: tuple[Provenance, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries and lists, ready for JSON."""
-        return {
-            "step": self.step,
-            "parameters": dict(self.parameters),
-            "versions": dict(self.versions),
-            "inputs": [one.to_dict() for one in self.inputs],
-        }
+        """Convert to dictionaries and lists that JSON can hold."""
+        plain: dict[str, Any] = to_plain(self)
+        return plain
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Provenance:
-        """Inverse of :meth:`to_dict`."""
-        return cls(
-            data["step"],
-            dict(data["parameters"]),
-            dict(data["versions"]),
-            tuple(cls.from_dict(one) for one in data["inputs"]),
-        )
+        """Convert back what :meth:`to_dict` made."""
+        return from_plain(cls, data)

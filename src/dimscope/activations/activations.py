@@ -15,6 +15,7 @@ import numpy as np
 
 from dimscope.errors import BadPoints
 from dimscope.provenance import Provenance
+from dimscope.values import value
 
 __all__ = ["ROLES", "Activations", "Layer"]
 
@@ -22,7 +23,8 @@ __all__ = ["ROLES", "Activations", "Layer"]
 ROLES = ("input", "hidden", "last_hidden", "output")
 
 
-@dataclass(frozen=True)
+@value
+@dataclass(frozen=True, eq=False)
 class Layer:
     """What is known of a layer apart from its points.
 
@@ -52,7 +54,8 @@ class Layer:
             raise ValueError(f"role of layer {self.name!r} is {self.role!r}; use one of {ROLES}")
 
 
-@dataclass(frozen=True)
+@value
+@dataclass(frozen=True, eq=False)
 class Activations(Mapping[str, np.ndarray[Any, Any]]):
     """The points of every captured layer.
 

@@ -26,6 +26,7 @@ from dimscope.activations.chunks import Chunked, ChunkFiles, ZarrChunks
 from dimscope.errors import BadSource
 from dimscope.files import write_beside
 from dimscope.provenance import Provenance
+from dimscope.values import value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -195,6 +196,7 @@ _PLAIN = {
 }
 
 
+@value
 @dataclass(frozen=True, repr=False, eq=False)
 class StoredActivations(Activations):
     """Activations on disk: a layer is read when it is asked for.
@@ -208,6 +210,11 @@ class StoredActivations(Activations):
     path : str
         Where the store is.
     """
+
+    # not the points, which would be read from disk
+    _compared = (
+        "path", "layers", "labels", "class_names", "failures", "name", "provenance",
+    )  # fmt: skip
 
     points: Mapping[str, Any] = field(default_factory=dict)
     path: str = ""

@@ -19,6 +19,7 @@ from dimscope.errors import BadPoints
 from dimscope.estimators.base import NeighborEstimator
 from dimscope.estimators.two_nn import TwoNN
 from dimscope.neighbors.engines import Engine
+from dimscope.values import value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,7 +84,8 @@ def surrogate(points: Any, n_points: int | None = None, *, seed: int = 0) -> NDA
     return result
 
 
-@dataclass(frozen=True)
+@value
+@dataclass(frozen=True, eq=False)
 class CurvatureTest:
     """The dimension of points against that of their surrogates.
 

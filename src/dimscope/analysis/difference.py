@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from dimscope.errors import BadPoints
 from dimscope.estimators.estimates import Estimate
 from dimscope.estimators.uncertainty import covariance, quantile
+from dimscope.values import value
 
 __all__ = ["Difference", "difference"]
 
 
-@dataclass(frozen=True)
+@value
+@dataclass(frozen=True, eq=False)
 class Difference:
     """The difference of two dimensions measured on the same stimuli.
 

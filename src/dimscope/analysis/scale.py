@@ -27,6 +27,7 @@ from dimscope.neighbors.engines import Engine
 from dimscope.neighbors.neighbors import Neighbors
 from dimscope.neighbors.search import nearest_neighbors
 from dimscope.provenance import Provenance, versions
+from dimscope.values import to_plain, value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +39,8 @@ __all__ = ["Plateau", "ScaleCurve", "ScalePoint", "rank_curve", "scale_curve"]
 _NARROWEST = 4  # a plateau spans at least this factor in points or ranks
 
 
-@dataclass(frozen=True)
+@value
+@dataclass(frozen=True, eq=False)
 class ScalePoint:
     """The dimension at one scale.
 
@@ -69,7 +71,8 @@ class ScalePoint:
     std_error: float
 
 
-@dataclass(frozen=True)
+@value
+@dataclass(frozen=True, eq=False)
 class Plateau:
     """A range of scales over which the dimension stays the same.
 
@@ -89,7 +92,8 @@ class Plateau:
     spread: float
 
 
-@dataclass(frozen=True)
+@value
+@dataclass(frozen=True, eq=False)
 class ScaleCurve:
     """The dimension against scale, smallest scale first.
 
@@ -191,12 +195,11 @@ class ScaleCurve:
         return plot_scale(self, ax, **style)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; NaN becomes None."""
-        rows = self.to_frame().to_dict("records")
+        """Convert to what JSON can hold; NaN becomes None."""
         flat = self.plateau()
         return {
             "schema_version": 1,
-            "scales": [{str(k): None if v != v else v for k, v in row.items()} for row in rows],
+            "scales": to_plain(self.to_frame().to_dict("records")),
             "plateau": flat and {"dimension": flat.dimension, "spread": flat.spread},
             "verdict": self.verdict,
             "provenance": self.provenance.to_dict(),

@@ -46,6 +46,7 @@ from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, Estimate
 from dimscope.estimators.inputs import Inputs
 from dimscope.estimators.uncertainty import Influence, dependent_pairs
 from dimscope.provenance import Provenance, versions
+from dimscope.values import value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -114,7 +115,8 @@ class Estimator(ABC):
         return self.measure(Inputs(points, engine, [self]))
 
 
-@dataclass(frozen=True)
+@value
+@dataclass(frozen=True, eq=False)
 class Fit:
     """What an estimator found in neighbours.
 

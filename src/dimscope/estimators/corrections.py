@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dimscope.estimators.uncertainty import interval
+from dimscope.values import value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Corrected", "correct"]
 
 
-@dataclass(frozen=True)
+@value
+@dataclass(frozen=True, eq=False)
 class Corrected:
     """A dimension corrected for the finite number of points.
 

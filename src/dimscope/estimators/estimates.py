@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from dimscope.estimators.corrections import Corrected
 from dimscope.estimators.uncertainty import Influence, interval
 from dimscope.provenance import Provenance
+from dimscope.values import NOT_WRITTEN, from_plain, null_is, to_plain, value
 
 __all__ = ["LOWER_BOUND_ABOVE", "Estimate"]
 
@@ -19,7 +20,8 @@ __all__ = ["LOWER_BOUND_ABOVE", "Estimate"]
 LOWER_BOUND_ABOVE = 20.0
 
 
-@dataclass(frozen=True)
+@value
+@dataclass(frozen=True, eq=False)
 class Estimate:
     """A measured intrinsic dimension.
 
@@ -80,10 +82,12 @@ class Estimate:
     resample_std: float | None = None
     resamples: tuple[float, ...] = ()
     reason: str = ""
-    degrees_of_freedom: float = math.inf
+    degrees_of_freedom: float = field(default=math.inf, metadata=null_is(math.inf))
     n_queries: int | None = None
     provenance: Provenance = field(default_factory=lambda: Provenance("estimate"), repr=False)
-    influence: Influence | None = field(default=None, repr=False, compare=False)
+    influence: Influence | None = field(
+        default=None, repr=False, compare=False, metadata=NOT_WRITTEN
+    )
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -118,41 +122,15 @@ class Estimate:
         return f"{bound}{self.dimension:.{digits}f} ± {self.std_error:.{digits}f}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: NaN becomes None, the influence is left out."""
-        lower, upper = self.interval
-        result: dict[str, Any] = {}
-        for one in fields(self):
-            if one.name not in ("provenance", "influence"):
-                result[one.name] = _plain(getattr(self, one.name))
-        result["interval"] = [_plain(lower), _plain(upper)]
-        result["estimator"] = self.provenance.parameters.get("estimator", "")
-        result["provenance"] = self.provenance.to_dict()
-        return result
+        """Convert to what JSON can hold: NaN becomes None, the influence is left out."""
+        plain: dict[str, Any] = to_plain(self)
+        provenance = plain.pop("provenance")
+        plain["interval"] = to_plain(self.interval)
+        plain["estimator"] = self.provenance.parameters.get("estimator", "")
+        plain["provenance"] = provenance
+        return plain
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Estimate:
-        """Inverse of :meth:`to_dict`."""
-        known = {one.name for one in fields(cls)} - {"provenance", "influence"}
-        values = {key: value for key, value in data.items() if key in known}
-        for key in ("dimension", "std_error", "goodness_of_fit", "tie_fraction"):
-            if values.get(key) is None:
-                values[key] = math.nan
-        if values.get("corrected") is not None:
-            lower, upper = values["corrected"]["interval"]
-            values["corrected"] = Corrected(values["corrected"]["dimension"], (lower, upper))
-        if values.get("degrees_of_freedom") is None:
-            values["degrees_of_freedom"] = math.inf
-        values["resamples"] = tuple(
-            math.nan if one is None else one for one in values.get("resamples", ())
-        )
-        return cls(**values, provenance=Provenance.from_dict(data["provenance"]))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, tuple):
-        return [_plain(one) for one in value]
-    if isinstance(value, Corrected):
-        return {"dimension": value.dimension, "interval": list(value.interval)}
-    return value
+        """Convert back what :meth:`to_dict` made."""
+        return from_plain(cls, data)

@@ -15,6 +15,7 @@ from dimscope.arrays import Points, as_points
 from dimscope.arrays.threads import spans
 from dimscope.errors import BadPoints, DegeneratePoints
 from dimscope.provenance import Provenance, versions
+from dimscope.values import value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +32,8 @@ _LEAST = 1e-145  # factors whose squares stay well within range
 _ROUNDING = 1e-14  # a spread of less than this part of the values is rounding
 
 
-@dataclass(frozen=True)
+@value
+@dataclass(frozen=True, eq=False)
 class Gap:
     """The widest gap of a spectrum, and whether it is one.
 
@@ -50,6 +52,7 @@ class Gap:
     p_value: float
 
 
+@value
 @dataclass(frozen=True, eq=False)
 class Spectrum:
     """Eigenvalues of a covariance matrix.

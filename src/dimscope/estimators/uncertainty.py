@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dimscope.values import value
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Influence", "covariance", "dependent_pairs", "interval", "quantile"]
 
 
+@value
 @dataclass(frozen=True, eq=False)
 class Influence:
     """What each point adds to an estimate, and which points depend on each other.

@@ -10,6 +10,7 @@ import numpy as np
 from dimscope.errors import BadPoints, DegeneratePoints, SampleRefused
 from dimscope.neighbors.guarantee import Guarantee
 from dimscope.provenance import Provenance
+from dimscope.values import value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -92,7 +93,8 @@ def positions(rows: Any) -> NDArray[np.intp]:
     return np.asarray(rows, dtype=np.intp)
 
 
-@dataclass(frozen=True)
+@value
+@dataclass(frozen=True, eq=False)
 class Neighbors:
     """Distances to the k nearest other points, and which points those are.
 

@@ -12,6 +12,7 @@ import numpy as np
 from dimscope.errors import BadPoints
 from dimscope.estimators.uncertainty import quantile
 from dimscope.profiles.profile import Profile
+from dimscope.values import to_plain, value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "Correlation", "compare"]
 
 
-@dataclass(frozen=True)
+@value
+@dataclass(frozen=True, eq=False)
 class Correlation:
     """A correlation coefficient.
 
@@ -65,7 +67,8 @@ class Correlation:
         return f"{self.r:.2f} ({lower:.2f} to {upper:.2f}, n = {self.n})"
 
 
-@dataclass(frozen=True)
+@value
+@dataclass(frozen=True, eq=False)
 class Comparison:
     """The last hidden layer of several networks, and their scores.
 
@@ -101,20 +104,17 @@ class Comparison:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; NaN becomes None."""
-
-        def plain(value: Any) -> Any:
-            return None if isinstance(value, float) and math.isnan(value) else value
-
-        rows = self.to_frame().to_dict("records")
-        return {
-            "networks": [{str(k): plain(v) for k, v in row.items()} for row in rows],
-            **{
-                name: {"r": plain(one.r), "p_value": plain(one.p_value),
-                       "interval": [plain(bound) for bound in one.interval]}
-                for name, one in (("pearson", self.pearson), ("spearman", self.spearman))
-            },
-        }  # fmt: skip
+        """Convert to what JSON can hold; NaN becomes None."""
+        plain: dict[str, Any] = to_plain(
+            {
+                "networks": self.to_frame().to_dict("records"),
+                **{
+                    name: {"r": c.r, "p_value": c.p_value, "interval": c.interval}
+                    for name, c in (("pearson", self.pearson), ("spearman", self.spearman))
+                },
+            }
+        )
+        return plain
 
     def plot(self, ax: Axes | None = None, **style: Any) -> Axes:
         """Draw it; see :func:`dimscope.plotting.plot_comparison`."""

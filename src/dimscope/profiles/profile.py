@@ -19,6 +19,7 @@ from dimscope.errors import BadSource
 from dimscope.estimators.estimates import Estimate
 from dimscope.files import write_beside
 from dimscope.provenance import Provenance
+from dimscope.values import from_plain, to_plain, value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,8 @@ _T = TypeVar("_T")
 _ENDS = {"input": -1, "output": 1}
 
 
-@dataclass(frozen=True)
+@value
+@dataclass(frozen=True, eq=False)
 class Profile(Mapping[str, Estimate]):
     """Estimates of every layer, in order of depth.
 
@@ -65,6 +67,11 @@ class Profile(Mapping[str, Estimate]):
     >>> p.to_frame()[["layer", "dimension", "std_error"]].values.tolist()
     [['input', 3.0, 0.1]]
     """
+
+    # with the order of the estimators, of which the first is that of the mapping
+    _compared = (
+        "layers", "estimates", "estimators", "name", "classes", "spread", "provenance",
+    )  # fmt: skip
 
     layers: tuple[Layer, ...]
     estimates: Mapping[str, Mapping[str, Estimate]]
@@ -211,49 +218,54 @@ class Profile(Mapping[str, Estimate]):
     # -- files ------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Convert to what JSON can hold; NaN becomes None."""
         layers = []
         for layer in self.layers:
-            row: dict[str, Any] = asdict(layer)
-            for estimator, found in self.estimates.items():
-                row[estimator] = found[layer.name].to_dict()
+            row: dict[str, Any] = to_plain(layer)
+            for estimator, estimates in self.estimates.items():
+                row[estimator] = estimates[layer.name].to_dict()
                 if self.classes:
-                    spread = self.spread[estimator][layer.name]
-                    row[estimator]["class_std"] = spread if math.isfinite(spread) else None
+                    row[estimator]["class_std"] = to_plain(self.spread[estimator][layer.name])
             layers.append(row)
         return {
             "schema_version": SCHEMA_VERSION,
             "name": self.name,
             "estimators": list(self.estimators),
             "layers": layers,
-            "classes": {label: one.to_dict() for label, one in self.classes.items()},
+            "classes": {label: profile.to_dict() for label, profile in self.classes.items()},
             "provenance": self.provenance.to_dict(),
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Profile:
-        """Inverse of :meth:`to_dict`."""
+        """Convert back what :meth:`to_dict` made.
+
+        Raises
+        ------
+        BadSource
+            If another version wrote it.
+        """
         version = data.get("schema_version")
         if version != SCHEMA_VERSION:
             raise BadSource(
                 f"the profile has schema_version {version}, this dimscope reads {SCHEMA_VERSION}; "
                 "make it again or use a matching version"
             )
-        names = data["estimators"]
-        described = tuple(
-            Layer(**{k: v for k, v in row.items() if k in Layer.__dataclass_fields__})
-            for row in data["layers"]
-        )
-        classes = {label: cls.from_dict(one) for label, one in data["classes"].items()}
+        rows, estimators = data["layers"], data["estimators"]
+        classes = {label: cls.from_dict(profile) for label, profile in data["classes"].items()}
+        spread = {
+            estimator: {row["name"]: row[estimator].get("class_std") for row in rows}
+            for estimator in (estimators if classes else ())
+        }
         return cls(
-            described,
-            {n: {row["name"]: Estimate.from_dict(row[n]) for row in data["layers"]} for n in names},
-            data["name"],
-            classes,
+            from_plain(tuple[Layer, ...], rows),
             {
-                n: {row["name"]: _number(row[n].get("class_std")) for row in data["layers"]}
-                for n in (names if classes else ())
+                estimator: {row["name"]: Estimate.from_dict(row[estimator]) for row in rows}
+                for estimator in estimators
             },
+            from_plain(str, data["name"]),
+            classes,
+            from_plain(dict[str, dict[str, float]], spread),
             Provenance.from_dict(data["provenance"]),
         )
 
@@ -296,9 +308,5 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
-def _merged(several: Iterable[Mapping[str, _T]]) -> dict[str, _T]:
-    return {name: value for one in several for name, value in one.items()}
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
+def _merged(mappings: Iterable[Mapping[str, _T]]) -> dict[str, _T]:
+    return {name: item for mapping in mappings for name, item in mapping.items()}

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dimscope.values import value
+
 __all__ = ["Plan"]
 
 
 _PLACES = {"memory": "in memory", "store": "on disk", "passes": "some layers at a time"}
 
 
-@dataclass(frozen=True)
+@value
+@dataclass(frozen=True, eq=False)
 class Plan:
     """A capture that was not run yet.
 

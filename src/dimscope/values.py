@@ -1,0 +1,223 @@
+"""Frozen values: equality, hash, and plain values for JSON.
+
+What passes between two steps is a frozen dataclass, often with arrays, mappings or NaN in it.
+The decorator :func:`value` compares and hashes all of them; :func:`to_plain` and
+:func:`from_plain` turn them into what JSON holds and back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from cattrs import Converter
+
+__all__ = ["NOT_WRITTEN", "from_plain", "null_is", "to_plain", "value"]
+
+
+_T = TypeVar("_T")
+
+
+_SAMPLED = 8  # entries of an array that enter its hash
+
+
+# -- equality and hash --------------------------------------------------------------------
+
+
+def value(cls: type[_T]) -> type[_T]:
+    """Give a frozen dataclass equality and a hash that fit arrays, mappings and NaN.
+
+    Two values are equal if they have the same class and equal fields. NaN equals NaN. Arrays
+    are equal if dtype, shape and entries are; array-likes other than NumPy arrays are equal only
+    to themselves, so that comparing never reads a file. Fields with ``compare=False`` are left
+    out; a class attribute ``_compared``, a tuple of attribute names, replaces the fields.
+
+    Parameters
+    ----------
+    cls : class
+        Decorated with ``@dataclass(frozen=True, eq=False)``.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> @value
+    ... @dataclass(frozen=True, eq=False)
+    ... class Cloud:
+    ...     points: np.ndarray
+    ...     dimension: float
+    >>> a, b = (Cloud(np.arange(3), math.nan) for _ in range(2))
+    >>> a == b, hash(a) == hash(b), a == Cloud(np.arange(4), math.nan)
+    (True, True, False)
+    """
+    cls.__eq__ = _equal_values  # type: ignore[method-assign]
+    cls.__hash__ = _hash_value  # type: ignore[method-assign]
+    return cls
+
+
+def _equal_values(self: Any, other: object) -> Any:
+    if self.__class__ is not other.__class__:
+        return NotImplemented
+    names = _names(self.__class__)
+    return all(_equal(getattr(self, name), getattr(other, name)) for name in names)
+
+
+def _hash_value(self: Any) -> int:
+    names = _names(self.__class__)
+    return hash((self.__class__, *(_key(getattr(self, name)) for name in names)))
+
+
+@cache
+def _names(cls: Any) -> tuple[str, ...]:
+    names: tuple[str, ...] | None = getattr(cls, "_compared", None)
+    return tuple(field.name for field in fields(cls) if field.compare) if names is None else names
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if a is b:
+        return True
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
+    if _is_array(a) or _is_array(b):
+        return False
+    if is_dataclass(a) or is_dataclass(b):
+        return bool(a == b)
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_equal(item, b[key]) for key, item in a.items())
+    if isinstance(a, tuple | list) and isinstance(b, type(a)):
+        return len(a) == len(b) and all(map(_equal, a, b))
+    return bool(a == b) or bool(a != a and b != b)
+
+
+def _key(item: Any) -> Any:
+    """Return something hashable that is equal for equal values."""
+    if isinstance(item, np.ndarray):
+        places = np.linspace(0, item.size - 1, min(item.size, _SAMPLED)).astype(np.intp)
+        return item.shape, item.dtype, tuple(_key(item.item(place)) for place in places)
+    if _is_array(item):
+        return type(item), tuple(item.shape)
+    if is_dataclass(item):
+        return item
+    if isinstance(item, Mapping):
+        return frozenset((key, _key(entry)) for key, entry in item.items())
+    if isinstance(item, tuple | list):
+        return tuple(map(_key, item))
+    if isinstance(item, set):
+        return frozenset(item)
+    return None if item != item else item  # the hash of NaN is that of its place in memory
+
+
+def _is_array(item: Any) -> bool:
+    return hasattr(item, "shape") and not isinstance(item, np.generic)
+
+
+# -- plain values -------------------------------------------------------------------------
+
+
+NOT_WRITTEN = {"written": False}
+"""Metadata of a field that stays out of files."""
+
+
+def null_is(number: float) -> dict[str, float]:
+    """Make the metadata of a field for which ``null`` stands for a number other than NaN.
+
+    Examples
+    --------
+    >>> null_is(math.inf)
+    {'null': inf}
+    """
+    return {"null": number}
+
+
+def to_plain(item: Any) -> Any:
+    """Convert to what JSON holds: dictionaries, lists, words, and numbers, which are finite.
+
+    NaN and infinity become None. Fields marked :data:`NOT_WRITTEN` are left out.
+
+    Examples
+    --------
+    >>> to_plain({"interval": (1.0, math.nan)})
+    {'interval': [1.0, None]}
+    """
+    return _converter().unstructure(item)
+
+
+def from_plain(cls: type[_T], data: Any) -> _T:
+    """Convert back what :func:`to_plain` made of a dataclass.
+
+    Unknown keys are ignored, missing ones take their default, and None in place of a number
+    becomes NaN, or what :func:`null_is` states.
+
+    Raises
+    ------
+    KeyError, TypeError, AttributeError, ValueError
+        If the data do not fit the class.
+
+    Examples
+    --------
+    >>> from_plain(tuple[float, ...], [1, None])
+    (1, nan)
+    """
+    return _converter().structure(data, cls)
+
+
+@cache
+def _converter() -> Converter:
+    from cattrs import Converter, override
+    from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
+
+    converter = Converter(detailed_validation=False, unstruct_collection_overrides={tuple: list})
+
+    def write(cls: Any) -> Any:
+        left_out: dict[str, Any] = {
+            field.name: override(omit=True)
+            for field in fields(cls)
+            if not field.metadata.get("written", True)
+        }
+        return make_dict_unstructure_fn(cls, converter, **left_out)
+
+    def read(cls: Any) -> Any:
+        overrides: dict[str, Any] = {}
+        for field in fields(cls):
+            if not field.metadata.get("written", True):
+                overrides[field.name] = override(omit=True)
+            elif "null" in field.metadata:
+                overrides[field.name] = override(struct_hook=_number_or(field.metadata["null"]))
+        return make_dict_structure_fn(cls, converter, **overrides)
+
+    converter.register_unstructure_hook_factory(_is_dataclass, write)
+    converter.register_structure_hook_factory(_is_dataclass, read)
+    converter.register_unstructure_hook(float, _finite)
+    converter.register_structure_hook(float, _number_or(math.nan))
+    # by default cattrs converts, so that a list would become a word and a word a number
+    for kind, accepted in ((int, Integral), (bool, bool | np.bool_), (str, str)):
+        converter.register_structure_hook(kind, _only(accepted))
+    return converter
+
+
+def _is_dataclass(cls: Any) -> bool:
+    return isinstance(cls, type) and is_dataclass(cls)
+
+
+def _finite(number: Any) -> Any:
+    return None if isinstance(number, float) and not math.isfinite(number) else number
+
+
+def _number_or(null: float) -> Any:
+    check = _only(Real)
+    return lambda number, cls: null if number is None else check(number, cls)
+
+
+def _only(accepted: Any) -> Any:
+    def check(item: Any, cls: Any) -> Any:
+        if not isinstance(item, accepted):
+            raise TypeError(f"{item!r} is not of type {cls.__name__}")
+        return item
+
+    return check
