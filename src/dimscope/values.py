@@ -61,7 +61,7 @@ def value(cls: type[_T]) -> type[_T]:
     return cls
 
 
-def _equal_values(self: Any, other: object) -> Any:
+def _equal_values(self: Any, other: Any) -> Any:
     if self.__class__ is not other.__class__:
         return NotImplemented
     names = _names(self.__class__)

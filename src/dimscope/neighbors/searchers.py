@@ -25,6 +25,7 @@ from dimscope.neighbors.dask import dask_among, dask_neighbors
 from dimscope.neighbors.guarantee import Guarantee
 from dimscope.neighbors.kd_tree import tree_neighbors
 from dimscope.neighbors.tiles import Tiles
+from dimscope.values import value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,6 +41,7 @@ TREE_FEATURES = 16  # measured: above, tiles are faster even on data of low dime
 _FEW = 4  # one side of a float64 product costs as much as this many of a symmetric one
 
 
+@value
 @dataclass(frozen=True, eq=False)
 class SearchResult:
     """The neighbours that a search found, and what it promises of them.
