@@ -134,7 +134,7 @@ VALUES = {
     ds.Gride: (ds.Gride, {"n2": 9}),
     ds.PCA: (ds.PCA, {"variance": 0.5}),
     ds.ParticipationRatio: (ds.ParticipationRatio, {"normalized": True}),
-    ds.I3D: (ds.I3D, {"near": 1}),
+    ds.I3D: (lambda: ds.I3D(8, 2), {"near": 1}),
     ds.Resampled: (ds.Resampled, {"n": 3, "estimator": ds.Gride(2, 4)}),
     ds.SkDim: (lambda: ds.SkDim("lPCA", {"ver": "FO"}), {"parameters": {}, "method": "MOM"}),
 }
