@@ -7,6 +7,7 @@ import json
 import math
 import pkgutil
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -360,6 +361,7 @@ def test_every_frozen_dataclass_with_arrays_or_mappings_can_be_compared_and_hash
 class Written:
     number: float
     count: int = 0
+    kind: Literal["a", "b"] = "a"
     freedom: float = field(default=math.inf, metadata=null_is(math.inf))
     names: tuple[str, ...] = ()
     best: Layer | None = None
@@ -394,7 +396,7 @@ def test_numbers_that_are_not_finite_are_written_as_none():
     plain = to_plain(Written(NAN, freedom=math.inf, names=("a",), best=Layer("fc")))
     assert plain["number"] is plain["freedom"] is None
     assert plain["names"] == ["a"]
-    assert list(plain) == ["number", "count", "freedom", "names", "best"]
+    assert list(plain) == ["number", "count", "kind", "freedom", "names", "best"]
     assert to_plain([{"a": -math.inf, "b": (1, NAN)}]) == [{"a": None, "b": [1, None]}]
 
 
@@ -424,6 +426,7 @@ def test_influence_is_not_written():
         {},
         {"number": "three"},
         {"number": True, "count": 1.5},
+        {"number": 1.0, "kind": "c"},
         {"number": 1.0, "names": [1]},
         {"number": 1.0, "names": 3},
         {"number": 1.0, "best": {"name": "fc", "role": "middle"}},

@@ -1,8 +1,8 @@
 """Frozen values: equality, hash, and plain values for JSON.
 
-What passes between two steps is a frozen dataclass, often with arrays, mappings or NaN in it.
-The decorator :func:`value` compares and hashes all of them; :func:`to_plain` and
-:func:`from_plain` turn them into what JSON holds and back.
+Every value between two steps is a frozen dataclass, which may hold arrays, mappings and NaN. The
+decorator :func:`value` makes such values comparable and hashable; :func:`to_plain` and
+:func:`from_plain` convert them to what JSON can hold, and back.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 import numpy as np
 
@@ -32,12 +32,12 @@ _SAMPLED = 8  # entries of an array that enter its hash
 
 
 def value(cls: type[_T]) -> type[_T]:
-    """Give a frozen dataclass equality and a hash that fit arrays, mappings and NaN.
+    """Make a frozen dataclass that holds arrays, mappings or NaN comparable and hashable.
 
     Two values are equal if they have the same class and equal fields. NaN equals NaN. Arrays
     are equal if dtype, shape and entries are; array-likes other than NumPy arrays are equal only
-    to themselves, so that comparing never reads a file. Fields with ``compare=False`` are left
-    out; a class attribute ``_compared``, a tuple of attribute names, replaces the fields.
+    to themselves, so that a comparison never reads a store. Fields with ``compare=False`` are
+    left out; a class attribute ``_compared``, a tuple of attribute names, replaces the fields.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def _equal(a: Any, b: Any) -> bool:
 
 
 def _key(item: Any) -> Any:
-    """Return something hashable that is equal for equal values."""
+    """Convert to something hashable; equal entries give equal keys."""
     if isinstance(item, np.ndarray):
         places = np.linspace(0, item.size - 1, min(item.size, _SAMPLED)).astype(np.intp)
         return item.shape, item.dtype, tuple(_key(item.item(place)) for place in places)
@@ -110,7 +110,7 @@ def _key(item: Any) -> Any:
         return tuple(map(_key, item))
     if isinstance(item, set):
         return frozenset(item)
-    return None if item != item else item  # the hash of NaN is that of its place in memory
+    return None if item != item else item  # hash(nan) depends on where it lies in memory
 
 
 def _is_array(item: Any) -> bool:
@@ -125,7 +125,7 @@ NOT_WRITTEN = {"written": False}
 
 
 def null_is(number: float) -> dict[str, float]:
-    """Make the metadata of a field for which ``null`` stands for a number other than NaN.
+    """Make the metadata of a field in which ``null`` means ``number``, not NaN.
 
     Examples
     --------
@@ -136,9 +136,9 @@ def null_is(number: float) -> dict[str, float]:
 
 
 def to_plain(item: Any) -> Any:
-    """Convert to what JSON holds: dictionaries, lists, words, and numbers, which are finite.
+    """Convert to what JSON can hold: dictionaries, lists, words and finite numbers.
 
-    NaN and infinity become None. Fields marked :data:`NOT_WRITTEN` are left out.
+    NaN and infinity become None. Fields with the metadata :data:`NOT_WRITTEN` are left out.
 
     Examples
     --------
@@ -151,8 +151,8 @@ def to_plain(item: Any) -> Any:
 def from_plain(cls: type[_T], data: Any) -> _T:
     """Convert back what :func:`to_plain` made of a dataclass.
 
-    Unknown keys are ignored, missing ones take their default, and None in place of a number
-    becomes NaN, or what :func:`null_is` states.
+    Unknown keys are ignored, and missing ones take their default. None in place of a number
+    becomes NaN, or the number that :func:`null_is` states.
 
     Raises
     ------
@@ -195,14 +195,20 @@ def _converter() -> Converter:
     converter.register_structure_hook_factory(_is_dataclass, read)
     converter.register_unstructure_hook(float, _finite)
     converter.register_structure_hook(float, _number_or(math.nan))
-    # by default cattrs converts, so that a list would become a word and a word a number
+    # cattrs would convert, for example any list to a word; a damaged file must not pass
     for kind, accepted in ((int, Integral), (bool, bool | np.bool_), (str, str)):
         converter.register_structure_hook(kind, _only(accepted))
+    converter.register_structure_hook_func(_is_literal, _option)
     return converter
 
 
 def _is_dataclass(cls: Any) -> bool:
     return isinstance(cls, type) and is_dataclass(cls)
+
+
+def _is_literal(cls: Any) -> bool:
+    origin: Any = get_origin(cls)
+    return origin is Literal
 
 
 def _finite(number: Any) -> Any:
@@ -221,3 +227,9 @@ def _only(accepted: Any) -> Any:
         return item
 
     return check
+
+
+def _option(item: Any, options: Any) -> Any:
+    if item not in get_args(options):
+        raise ValueError(f"{item!r} is none of {', '.join(get_args(options))}")
+    return item
