@@ -15,35 +15,35 @@ def networks(dimensions):
     ]
 
 
-def test_both_correlations_and_their_intervals():
+def test_compare_gives_the_correlations_of_scipy():
     rng = np.random.default_rng(0)
     dimensions = rng.uniform(10, 20, 15)
     errors = dimensions + rng.normal(0, 2, 15)
-    found = ds.compare(networks(dimensions), {f"net{i}": e for i, e in enumerate(errors)})
-    plain = pearsonr(dimensions, errors)
-    assert found.pearson.r == pytest.approx(plain.statistic)
-    assert found.pearson.interval == pytest.approx(tuple(plain.confidence_interval()))
-    assert found.spearman.r == pytest.approx(spearmanr(dimensions, errors).statistic)
-    lower, upper = found.spearman.interval
-    assert lower < found.spearman.r < upper
-    assert list(found.to_frame()["network"][:2]) == ["net0", "net1"]
-    assert len(found.plot().texts) == 15
+    comparison = ds.compare(networks(dimensions), {f"net{i}": e for i, e in enumerate(errors)})
+    expected = pearsonr(dimensions, errors)
+    assert comparison.pearson.r == pytest.approx(expected.statistic)
+    assert comparison.pearson.interval == pytest.approx(tuple(expected.confidence_interval()))
+    assert comparison.spearman.r == pytest.approx(spearmanr(dimensions, errors).statistic)
+    lower, upper = comparison.spearman.interval
+    assert lower < comparison.spearman.r < upper
+    assert list(comparison.to_frame()["network"][:2]) == ["net0", "net1"]
+    assert len(comparison.plot().texts) == 15
 
 
-def test_the_interval_covers():
+def test_interval_of_correlation_covers_the_truth():
     rng = np.random.default_rng(1)
-    held = 0
+    n_covered = 0
     for _ in range(1000):
         x = rng.standard_normal(20)
         y = 0.8 * x + 0.6 * rng.standard_normal(20)
         r = pearsonr(x, y)
         lower, upper = Correlation(float(r.statistic), 20, float(r.pvalue)).interval
-        held += lower <= 0.8 <= upper
-    assert 930 <= held <= 970
+        n_covered += lower <= 0.8 <= upper
+    assert 930 <= n_covered <= 970
 
 
 @pytest.mark.parametrize(
-    ("several", "scores", "says"),
+    ("profiles", "scores", "message"),
     [
         (networks([1, 2]), {}, "at least 3 networks"),
         (networks([1, 2, 3]), {"net0": 1, "net1": 2}, "no score for 'net2'"),
@@ -53,12 +53,12 @@ def test_the_interval_covers():
          {str(i): i for i in range(3)}, "no last hidden layer"),
     ],
 )  # fmt: skip
-def test_bad_input(several, scores, says):
-    with pytest.raises(ds.BadPoints, match=says):
-        ds.compare(several, scores)
+def test_compare_refuses_bad_input(profiles, scores, message):
+    with pytest.raises(ds.BadPoints, match=message):
+        ds.compare(profiles, scores)
 
 
-def test_nothing_to_correlate():
-    found = ds.compare(networks([1, 2, 3, 4]), {f"net{i}": 0.5 for i in range(4)})
-    assert np.isnan(found.pearson.r)
-    assert found.to_dict()["spearman"]["r"] is None
+def test_compare_of_equal_scores_has_no_correlation():
+    comparison = ds.compare(networks([1, 2, 3, 4]), {f"net{i}": 0.5 for i in range(4)})
+    assert np.isnan(comparison.pearson.r)
+    assert comparison.to_dict()["spearman"]["r"] is None
