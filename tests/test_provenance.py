@@ -8,21 +8,21 @@ from dimscope.manifolds import cube
 from dimscope.provenance import versions
 
 
-def test_versions():
-    found = versions("pytest", "a-distribution-that-is-not-installed")
-    assert found["python"] == platform.python_version()
-    assert found["numpy"] == np.__version__
-    assert "pytest" in found
-    assert "a-distribution-that-is-not-installed" not in found
+def test_versions_lists_installed_distributions():
+    installed = versions("pytest", "a-distribution-that-is-not-installed")
+    assert installed["python"] == platform.python_version()
+    assert installed["numpy"] == np.__version__
+    assert "pytest" in installed
+    assert "a-distribution-that-is-not-installed" not in installed
 
 
-def test_dict_gives_the_provenance_back():
+def test_provenance_survives_json():
     search = Provenance("nearest_neighbors", {"k": 2, "shape": [3, 4]}, {"numpy": "2"})
     value = Provenance("estimate", {"estimator": "TwoNN()"}, {}, (search, Provenance("capture")))
     assert Provenance.from_dict(json.loads(json.dumps(value.to_dict()))) == value
 
 
-def test_an_estimate_leads_back_to_its_points():
+def test_estimate_records_the_provenance_of_its_search():
     estimate = TwoNN()(cube(50, 2))
     (search,) = estimate.provenance.inputs
     assert estimate.provenance.step == "estimate"

@@ -1,7 +1,7 @@
 """Where a value comes from: the step, its parameters, the versions, and its inputs.
 
-A :class:`Provenance` is attached to every value between two steps and saved with
-it, so that a number in a paper can be traced to the call that made it.
+Every value between two steps carries a :class:`Provenance`, which is saved with it, so that
+a number in a paper can be traced to the call that made it.
 """
 
 from __future__ import annotations
@@ -27,36 +27,38 @@ def _version(distribution: str) -> str | None:
 
 
 def versions(*distributions: str) -> dict[str, str]:
-    """Versions of Python, dimscope, NumPy and the named distributions that are installed.
+    """Look up the versions of Python, dimscope, NumPy and the named distributions.
+
+    Distributions that are not installed are left out.
 
     Examples
     --------
     >>> sorted(versions())
     ['dimscope', 'numpy', 'python']
     """
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in ("dimscope", "numpy", *distributions):
         version = _version(name)
         if version is not None:
-            found[name] = version
-    return found
+            installed[name] = version
+    return installed
 
 
 @by_value
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Provenance:
-    """How one value was made.
+    """How a value was made.
 
     Parameters
     ----------
     step : str
         The verb: ``"capture"``, ``"nearest_neighbors"``, ``"estimate"``, ``"profile"``.
     parameters : Mapping
-        What the step was told; only values that JSON holds.
+        Parameters of the step; only values that JSON can hold.
     versions : Mapping
         Distribution name -> version.
     inputs : tuple of Provenance
-        How the inputs were made, oldest last.
+        How the inputs of the step were made.
 
     Examples
     --------
@@ -71,11 +73,11 @@ class Provenance:
     inputs: tuple[Provenance, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Convert to dictionaries and lists, ready for JSON."""
+        """Convert to dictionaries and lists that JSON can hold."""
         plain: dict[str, Any] = to_plain(self)
         return plain
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Provenance:
-        """Make a provenance from what :meth:`to_dict` gave."""
+        """Convert back what :meth:`to_dict` made."""
         return from_plain(cls, data)

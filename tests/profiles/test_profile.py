@@ -23,19 +23,15 @@ def activations():
     )
 
 
-def same(a, b):
-    """Equality in which NaN equals NaN."""
-    assert json.dumps(a.to_dict()) == json.dumps(b.to_dict())
-
-
 @pytest.mark.parametrize("by_class", [False, True])
-def test_a_file_comes_back_the_same(activations, by_class, tmp_path):
+def test_load_gives_back_what_save_wrote(activations, by_class, tmp_path):
     profile = measure_layers(
         activations, {"a": ds.TwoNN(), "b": ds.TwoNN(fit="regression")}, by_class=by_class
     )
     profile.save(tmp_path / "p.json")
     again = ds.Profile.load(tmp_path / "p.json")
-    same(profile, again)
+    assert json.dumps(again.to_dict()) == json.dumps(profile.to_dict())
+    assert again == profile
     assert list(again) == ["input", "flat", "output"]
     assert again["output"].dimension == profile["output"].dimension
     assert math.isnan(again["flat"].dimension)
@@ -43,22 +39,22 @@ def test_a_file_comes_back_the_same(activations, by_class, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["p.json"]
 
 
-def test_one_search_gives_what_each_estimator_gives(activations):
-    several = measure_layers(activations, [ds.TwoNN(), ds.TwoNN(discard=0.3)])
-    assert several.estimators == ("twonn", "twonn_2")
+def test_estimators_that_share_a_search_give_what_they_give_alone(activations):
+    profile = measure_layers(activations, [ds.TwoNN(), ds.TwoNN(discard=0.3)])
+    assert profile.estimators == ("twonn", "twonn_2")
     points = activations["output"]
-    assert several["output"].dimension == ds.estimate(points).dimension
-    assert several.of("twonn_2")["output"].dimension == ds.TwoNN(discard=0.3)(points).dimension
+    assert profile["output"].dimension == ds.estimate(points).dimension
+    assert profile.of("twonn_2")["output"].dimension == ds.TwoNN(discard=0.3)(points).dimension
 
 
-def test_by_class_is_each_class_alone_and_their_mean(activations):
+def test_by_class_measures_classes_alone_and_their_mean(activations):
     profile = measure_layers(activations, by_class=True)
     assert list(profile.classes) == ["cat", "dog", "owl"]
     alone = [
         ds.estimate(activations["output"][activations.labels == label]).dimension
         for label in range(3)
     ]
-    assert [one["output"].dimension for one in profile.classes.values()] == alone
+    assert [of_class["output"].dimension for of_class in profile.classes.values()] == alone
     assert profile["output"].dimension == pytest.approx(np.mean(alone))
     assert profile.spread["twonn"]["output"] == pytest.approx(np.std(alone, ddof=1))
     assert profile["output"].std_error == pytest.approx(np.std(alone, ddof=1) / np.sqrt(3))
@@ -68,20 +64,20 @@ def test_by_class_is_each_class_alone_and_their_mean(activations):
     assert len(frame) == 4 * 3
 
 
-def test_by_class_needs_labels():
+def test_by_class_without_labels_is_refused():
     with pytest.raises(ds.BadPoints, match="needs labels"):
         measure_layers(ds.Activations({"a": cube(50, 2)}), by_class=True)
 
 
-def test_progress_reaches_the_end(activations):
-    seen = []
-    measure_layers(activations, progress=lambda *told: seen.append(told))
-    done = [part for _, part, _ in seen]
+def test_measure_layers_reports_progress_to_the_end(activations):
+    reports = []
+    measure_layers(activations, progress=lambda *report: reports.append(report))
+    done = [part for _, part, _ in reports]
     assert done == sorted(done)
-    assert seen[-1] == ("measured", 3, 3)
+    assert reports[-1] == ("measured", 3, 3)
 
 
-def test_the_order_is_that_of_the_layers(activations):
+def test_to_frame_keeps_the_order_of_the_layers(activations):
     frame = measure_layers(activations).to_frame()
     assert list(frame["layer"]) == ["input", "flat", "output"]
     row = frame.iloc[2]
@@ -89,7 +85,7 @@ def test_the_order_is_that_of_the_layers(activations):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         (None, "there is no file"),
         ("[1, 2", "is not a profile"),
@@ -97,15 +93,15 @@ def test_the_order_is_that_of_the_layers(activations):
         ('{"schema_version": 99, "layers": []}', "schema_version 99"),
     ],
 )
-def test_what_is_no_profile_is_refused(text, words, tmp_path):
+def test_load_refuses_what_is_not_a_profile(text, message, tmp_path):
     path = tmp_path / "p.json"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(ds.BadSource, match=words):
+    with pytest.raises(ds.BadSource, match=message):
         ds.Profile.load(path)
 
 
-def test_unknown_names_list_the_known(activations):
+def test_unknown_layer_or_estimator_lists_the_names(activations):
     profile = measure_layers(activations)
     with pytest.raises(KeyError, match="input, flat, output"):
         profile["nowhere"]
@@ -113,30 +109,34 @@ def test_unknown_names_list_the_known(activations):
         profile.of("pca")
 
 
-def test_simultaneous_intervals_hold_together():
+def test_simultaneous_intervals_hold_for_all_layers_at_once():
     rng = np.random.default_rng(0)
     shared = rng.standard_normal((4000, 1))
     noise = 0.8 * shared + 0.6 * rng.standard_normal((4000, 8))  # layers depend on each other
     layers = tuple(Layer(str(i)) for i in range(8))
-    held = alone = 0
+    n_together = n_alone = 0
     for row in noise:
-        found = {str(i): Estimate(100 + z, 1.0) for i, z in enumerate(row)}
-        profile = Profile(layers, {"twonn": found})
-        held += all(low <= 100 <= high for low, high in profile.simultaneous().values())
-        alone += all(one.interval[0] <= 100 <= one.interval[1] for one in found.values())
-    assert alone / 4000 < 0.9 < 0.945 < held / 4000 < 0.99
+        estimates = {str(i): Estimate(100 + z, 1.0) for i, z in enumerate(row)}
+        profile = Profile(layers, {"twonn": estimates})
+        n_together += all(low <= 100 <= high for low, high in profile.simultaneous().values())
+        n_alone += all(low <= 100 <= high for low, high in (e.interval for e in estimates.values()))
+    assert n_alone / 4000 < 0.9 < 0.945 < n_together / 4000 < 0.99
 
 
-def test_simultaneous_bars_are_longer():
+def test_plot_draws_longer_bars_for_simultaneous_intervals():
     layers = tuple(Layer(name) for name in "abc")
-    found = {"a": Estimate(3.0, 0.1), "b": Estimate(4.0, 0.2), "c": Estimate(math.nan, reason="no")}
-    profile = Profile(layers, {"twonn": found})
+    estimates = {
+        "a": Estimate(3.0, 0.1),
+        "b": Estimate(4.0, 0.2),
+        "c": Estimate(math.nan, reason="no"),
+    }
+    profile = Profile(layers, {"twonn": estimates})
     assert set(profile.simultaneous()) == {"a", "b"}
     bars = [
         profile.plot(simultaneous=both).containers[0].lines[2][0].get_segments()
         for both in (False, True)
     ]
-    short, long = (one[0][1][1] - one[0][0][1] for one in bars)
+    short, long = (segments[0][1][1] - segments[0][0][1] for segments in bars)
     assert long > 1.1 * short
 
 

@@ -1,15 +1,14 @@
-"""Activations: one array of points for every layer of a network, rows aligned.
+"""Activations: one array of points for every layer of a network, with aligned rows.
 
-This is the value between :func:`dimscope.capture` and the estimators. It holds
-NumPy arrays only and never loads torch, so that activations recorded elsewhere
-(another framework, a brain) enter in the same form.
+This is the value between :func:`dimscope.capture` and the estimators. It never loads torch, so
+activations recorded elsewhere (in another framework, in a brain) take the same form.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -17,45 +16,55 @@ from dimscope.errors import BadPoints
 from dimscope.provenance import Provenance
 from dimscope.values import by_value
 
-__all__ = ["ROLES", "Activations", "Layer"]
+__all__ = ["ROLES", "Activations", "Layer", "Role"]
 
 
-ROLES = ("input", "hidden", "last_hidden", "output")
+Role = Literal["input", "hidden", "last_hidden", "output"]
+
+
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 @by_value
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layer:
-    """What is known of a layer apart from its points.
+    """The description of a layer, without its points.
 
     Parameters
     ----------
     name : str
-        ``"input"``, ``"output"``, or where in the network the points come from.
+        ``"input"``, ``"output"``, or the place in the network where the points were taken.
     role : {"input", "hidden", "last_hidden", "output"}
-        Its place in the network.
+        Role of the layer in the network.
     depth : int
         Length of the longest path from the input, counted in convolutional and
         linear layers (in blocks for transformers).
     relative_depth : float
         ``depth`` divided by the depth of the output, between 0 and 1.
     n_features : int
-        Number of units, the embedding dimension (ED); 0 when it could not be captured.
+        Number of units, the embedding dimension (ED); 0 if the layer could not be captured.
+
+    Raises
+    ------
+    ValueError
+        If there is no such role.
     """
 
     name: str
-    role: str = "hidden"
+    role: Role = "hidden"
     depth: int = 0
     relative_depth: float = 0.0
     n_features: int = 0
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
-            raise ValueError(f"role of layer {self.name!r} is {self.role!r}; use one of {ROLES}")
+            raise ValueError(
+                f"the role of layer {self.name!r} is {self.role!r}; use one of {', '.join(ROLES)}"
+            )
 
 
 @by_value
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Activations(Mapping[str, np.ndarray[Any, Any]]):
     """The points of every captured layer.
 
@@ -67,20 +76,20 @@ class Activations(Mapping[str, np.ndarray[Any, Any]]):
     points : Mapping of str to array
         The layers in order of depth.
     layers : tuple of Layer
-        One for each entry of ``points`` and of ``failures``, in order.
+        A description of each layer in ``points`` and ``failures``, in order.
     labels : array of shape (n_points,), optional
         Class of each row.
     class_names : tuple of str, optional
         Name of class 0, 1, ...
     failures : Mapping of str to str
-        Layers that could not be captured and why.
+        Name of each layer that could not be captured -> why.
     name : str
         Name of the network.
 
     Raises
     ------
     BadPoints
-        If the layers or the labels have different numbers of rows, or labels are not classes.
+        If the layers and labels differ in their number of rows, or the labels are not classes.
 
     Examples
     --------
@@ -98,23 +107,25 @@ class Activations(Mapping[str, np.ndarray[Any, Any]]):
     provenance: Provenance = field(default_factory=lambda: Provenance("activations"))
 
     def __post_init__(self) -> None:
-        rows = {name: len(array) for name, array in self.points.items()}
+        n_rows = {name: len(array) for name, array in self.points.items()}
         if self.labels is not None:
-            rows["labels"] = len(self.labels)
-        if len(set(rows.values())) > 1:
+            n_rows["labels"] = len(self.labels)
+        if len(set(n_rows.values())) > 1:
             raise BadPoints(
                 "layers and labels must have one row for each stimulus, but the numbers of rows "
-                "are " + ", ".join(f"{name}: {n}" for name, n in rows.items())
+                "are " + ", ".join(f"{name}: {n}" for name, n in n_rows.items())
             )
         if not self.layers:
-            named = tuple(Layer(k, n_features=int(v.shape[1])) for k, v in self.points.items())
-            object.__setattr__(self, "layers", named)
+            layers = tuple(
+                Layer(name, n_features=int(array.shape[1])) for name, array in self.points.items()
+            )
+            object.__setattr__(self, "layers", layers)
         self._check_classes()
-        described = {layer.name for layer in self.layers}
-        if described != {*self.points, *self.failures}:
+        layer_names = {layer.name for layer in self.layers}
+        if layer_names != {*self.points, *self.failures}:
             raise ValueError(
-                f"layers describes {sorted(described)} but points and failures hold "
-                f"{sorted({*self.points, *self.failures})}"
+                f"layers describes {sorted(layer_names)}, but points and failures hold "
+                f"{sorted({*self.points, *self.failures})}; describe each of these once"
             )
 
     def _check_classes(self) -> None:
@@ -123,25 +134,25 @@ class Activations(Mapping[str, np.ndarray[Any, Any]]):
         labels = np.asarray(self.labels)
         if labels.ndim != 1 or labels.dtype.kind not in "iubU":
             raise BadPoints(
-                "labels must be one whole number or word for each row, but are an array of "
-                f"{labels.dtype} of shape {labels.shape}"
+                "labels must hold one whole number or word for each row, but have dtype "
+                f"{labels.dtype} and shape {labels.shape}"
             )
         object.__setattr__(self, "labels", labels)
         if self.class_names is None or not len(labels):
             return
-        n = len(self.class_names)
-        found = np.unique(labels)
-        if labels.dtype.kind == "U" or not 0 <= found[0] <= found[-1] < n:
+        n_classes = len(self.class_names)
+        classes = np.unique(labels)
+        if labels.dtype.kind == "U" or not 0 <= classes[0] <= classes[-1] < n_classes:
             raise BadPoints(
-                f"class_names names classes 0 to {n - 1}, but there are labels such as "
-                f"{found[0]} and {found[-1]}; leave class_names out"
+                f"class_names names classes 0 to {n_classes - 1}, but the labels include "
+                f"{classes[0]} and {classes[-1]}; leave class_names out"
             )
 
     def __getitem__(self, name: str) -> np.ndarray[Any, Any]:
         if name in self.failures:
             raise KeyError(f"layer {name!r} was not captured: {self.failures[name]}")
         if name not in self.points:
-            raise KeyError(f"no layer {name!r}; there are {', '.join(self.points)}")
+            raise KeyError(f"no layer {name!r}; the layers are {', '.join(self.points)}")
         return self.points[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -157,7 +168,7 @@ class Activations(Mapping[str, np.ndarray[Any, Any]]):
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the points take in memory."""
+        """Size of the points in bytes."""
         return sum(array.nbytes for array in self.points.values())
 
     def __repr__(self) -> str:

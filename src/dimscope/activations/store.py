@@ -200,7 +200,7 @@ _PLAIN = {
 
 
 @by_value
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class StoredActivations(Activations):
     """Activations on disk: a layer is read when it is asked for.
 

@@ -32,7 +32,7 @@ _VALUES = 1 << 22  # Values in a block, in float64.
 
 
 @by_value
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CurvatureTest:
     """The dimension of points, compared with the dimensions of their surrogates.
 

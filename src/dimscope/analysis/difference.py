@@ -19,7 +19,7 @@ __all__ = ["Difference", "difference"]
 
 
 @by_value
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Difference:
     """The difference of two dimensions measured on the same stimuli.
 

@@ -42,7 +42,7 @@ _SMALLEST = 20  # Least number of points in a block.
 
 
 @by_value
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ScalePoint:
     """The dimension at one scale.
 
@@ -74,7 +74,7 @@ class ScalePoint:
 
 
 @by_value
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plateau:
     """A range of scales over which the dimension stays the same.
 
@@ -95,7 +95,7 @@ class Plateau:
 
 
 @by_value
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ScaleCurve:
     """The dimension at several scales, smallest scale first.
 
@@ -198,18 +198,15 @@ class ScaleCurve:
         return plot_scale(self, ax, **style)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON; NaN becomes None."""
+        """Convert to what JSON can hold; NaN becomes None."""
         flat = self.plateau()
-        plain: dict[str, Any] = to_plain(
-            {
-                "schema_version": 1,
-                "scales": self._rows(),
-                "plateau": flat and {"dimension": flat.dimension, "spread": flat.spread},
-                "verdict": self.verdict,
-                "provenance": self.provenance,
-            }
-        )
-        return plain
+        return {
+            "schema_version": 1,
+            "scales": to_plain(self._rows()),
+            "plateau": flat and {"dimension": flat.dimension, "spread": flat.spread},
+            "verdict": self.verdict,
+            "provenance": self.provenance.to_dict(),
+        }
 
 
 def scale_curve(

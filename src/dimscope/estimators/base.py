@@ -112,7 +112,7 @@ class Estimator(ABC):
 
 
 @by_value
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fit:
     """The result of fitting an estimator to neighbours.
 

@@ -1,14 +1,14 @@
 """Corrections: the dimension that would give the observed value at this number of points.
 
-In many dimensions neighbours are far away and TwoNN falls short: 2000 points of a
-50-dimensional cube measure about 32. The shortfall is nearly the same for cubes, balls,
-spheres, Gaussians and independent logistic coordinates, whose tails are heavier, so it can
-be inverted, from a table of what TwoNN gives for each (made by
-``python -m benchmarks.finite_size``).
+In many dimensions neighbours are far away and TwoNN falls short: from 2000 points of a
+50-dimensional cube it measures about 32. The shortfall is nearly the same for cubes, balls,
+spheres, Gaussians and independent logistic coordinates, whose tails are heavier. A table of what
+TwoNN measures for each of them (made by ``python -m benchmarks.finite_size``) is inverted to
+correct it.
 
-It assumes that the data are locally like one of these: independent directions of like
-extent. A flat torus and a multivariate Student cloud are not, and are corrected wrongly. The value
-that was measured stays the headline.
+The correction assumes that the data are locally like one of these families: independent
+directions of similar extent. A flat torus and a multivariate Student cloud are not, and are
+corrected wrongly. The measured value remains the main result.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["Corrected", "correct"]
 
 
 @by_value
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Corrected:
     """A dimension corrected for the finite number of points.
 
@@ -41,7 +41,7 @@ class Corrected:
     dimension : float
         Geometric mean over the reference families.
     interval : tuple of float
-        (lower, upper) over the families and the sampling error, at 95 %.
+        (lower, upper) at 95 %, over the families and the sampling error.
     """
 
     dimension: float
@@ -56,17 +56,19 @@ def correct(
     Parameters
     ----------
     dimension, std_error : float
-        As measured.
+        The measured dimension and its standard error.
     n_points : int
-        Distinct points.
-    fit, discard
-        Of :class:`~dimscope.TwoNN`.
+        Number of distinct points.
+    fit : str
+        Method of :class:`~dimscope.TwoNN`.
+    discard : float
+        Fraction that :class:`~dimscope.TwoNN` discarded.
 
     Returns
     -------
     Corrected or None
-        None where the table has no answer: another ``discard`` than 0.1, fewer than 100 or more
-        than 10,000 points, no standard error, or values that no family reaches.
+        None where the table has no answer: a ``discard`` other than 0.1, fewer than 100 or more
+        than 10,000 points, no standard error, or a value that no family reaches.
 
     Notes
     -----
@@ -75,8 +77,8 @@ def correct(
 
     Examples
     --------
-    >>> found = correct(32.0, 1.0, 2000, "mle", 0.1)
-    >>> 45 < found.dimension < 55 and found.interval[0] < 50 < found.interval[1]
+    >>> corrected = correct(32.0, 1.0, 2000, "mle", 0.1)
+    >>> 45 < corrected.dimension < 55 and corrected.interval[0] < 50 < corrected.interval[1]
     True
     >>> correct(32.0, 1.0, 50, "mle", 0.1) is None
     True
@@ -90,16 +92,18 @@ def correct(
     lower, upper = interval(dimension, std_error)
     curves = [_observed(n_points, fit, i) for i in range(len(table["families"]))]
     true = np.log(table["dimensions"])
-    middle = [_invert(dimension, curve, true) for curve in curves]
-    ends = [_invert(end, curve, true) for curve in curves for end in (lower, upper)]
-    if not np.isfinite(middle).all() or not np.isfinite(ends).all():
+    centres = [_invert(dimension, curve, true) for curve in curves]
+    bounds = [_invert(bound, curve, true) for curve in curves for bound in (lower, upper)]
+    if not np.isfinite(centres).all() or not np.isfinite(bounds).all():
         return None
-    return Corrected(float(np.exp(np.mean(middle))), (math.exp(min(ends)), math.exp(max(ends))))
+    return Corrected(
+        float(np.exp(np.mean(centres))), (math.exp(min(bounds)), math.exp(max(bounds)))
+    )
 
 
 @lru_cache(maxsize=256)
 def _observed(n_points: int, fit: str, family: int) -> NDArray[np.float64]:
-    """Logarithm of what a family gives at every dimension of the table, at n_points."""
+    """Interpolate the log of the value that a family gives at each dimension of the table."""
     table = _table()
     rows = np.log(table["observed"][fit][family])
     sizes = np.log(table["n_points"])
@@ -107,15 +111,14 @@ def _observed(n_points: int, fit: str, family: int) -> NDArray[np.float64]:
 
 
 def _invert(value: float, observed: NDArray[np.float64], true: NDArray[np.float64]) -> float:
-    """Logarithm of the dimension at which a family gives the value; NaN outside of the table."""
-    # a table of means may fall by chance where it is nearly flat
+    """Find the log of the dimension at which a family gives a value; NaN outside the table."""
+    # the table holds means, which may decrease by chance where it is nearly flat
     ascending = np.maximum.accumulate(observed)
-    found = np.interp(math.log(value), ascending, true, left=math.nan, right=math.nan)
-    return float(found)
+    return float(np.interp(math.log(value), ascending, true, left=math.nan, right=math.nan))
 
 
 @cache
 def _table() -> dict[str, Any]:
     text = files("dimscope.estimators").joinpath("finite_size.json").read_text(encoding="utf-8")
-    found: dict[str, Any] = json.loads(text)
-    return found
+    table: dict[str, Any] = json.loads(text)
+    return table

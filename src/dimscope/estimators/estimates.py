@@ -1,4 +1,4 @@
-"""Estimate: a measured dimension with its error and what is needed to judge it."""
+"""Estimate: a measured dimension with its error and diagnostics."""
 
 from __future__ import annotations
 
@@ -10,56 +10,58 @@ from typing import Any
 from dimscope.estimators.corrections import Corrected
 from dimscope.estimators.uncertainty import Influence, interval
 from dimscope.provenance import Provenance
-from dimscope.values import by_value, from_plain, to_plain
+from dimscope.values import NOT_WRITTEN, by_value, from_plain, null_is, to_plain
 
 __all__ = ["LOWER_BOUND_ABOVE", "Estimate"]
 
 
-# Facco et al. 2017 and Ansuini et al. 2019: above about 20 a neighbour estimate
-# from any practical number of points falls short of the dimension.
+# Above about 20, a neighbour estimate from any practical number of points falls short of the
+# dimension (Facco et al. 2017, Ansuini et al. 2019).
 LOWER_BOUND_ABOVE = 20.0
 
 
 @by_value
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Estimate:
     """A measured intrinsic dimension.
 
     Parameters
     ----------
     dimension : float
-        The estimate; NaN where it could not be measured.
+        The estimate; NaN if it could not be measured.
     std_error : float
-        Standard error; NaN when there is none, never 0 for lack of one.
+        Standard error; NaN if there is none, never 0 instead.
     n_points : int
-        Rows given, duplicates included.
+        Number of rows, duplicates included.
     n_used : int
-        Points that enter the fit uncensored.
+        Number of points that enter the fit uncensored.
     n_queries : int or None
-        Points whose neighbours were sought, if not all (:class:`dimscope.Sampled`).
+        Number of points whose neighbours were searched for, if not all
+        (:class:`dimscope.Sampled`).
     n_duplicates : int
-        Rows that repeat another row and were collapsed.
+        Number of rows that repeat another row and were collapsed.
     tie_fraction : float
         Fraction of points whose two distances are equal to a relative 1e-6.
     is_lower_bound : bool
-        True above 20, where a neighbour estimate falls short.
+        Whether the dimension is above 20, where a neighbour estimate falls short.
     goodness_of_fit : float
         p-value of the hypothesis that the ratios follow the fitted law; NaN if not tested.
     corrected : Corrected or None
-        The dimension that would give this value at this number of points, with a band
-        (:mod:`dimscope.estimators.corrections`); it assumes more than the estimate does.
+        The dimension that would give this value at this number of points, with an interval
+        (:mod:`dimscope.estimators.corrections`). It rests on more assumptions than the estimate.
     resample_std : float or None
-        Standard deviation over resamples, where asked for.
+        Standard deviation over resamples, if there are any.
     resamples : tuple of float
-        The dimension of each resample.
+        Dimension of each resample.
     reason : str
-        Why there is no dimension, if there is none.
+        Why there is no dimension; empty if there is one.
     provenance : Provenance
+        How the estimate was made.
     degrees_of_freedom : float
-        Of the standard error; infinite but for means over a few classes.
+        Degrees of freedom of the standard error; infinite except for means over a few classes.
     influence : Influence or None
-        What each point adds to the estimate, for :func:`dimscope.difference`; it is not
-        written to files.
+        What each point adds to the estimate, for :func:`dimscope.difference`. It is not written
+        to files.
 
     Examples
     --------
@@ -82,20 +84,20 @@ class Estimate:
     resample_std: float | None = None
     resamples: tuple[float, ...] = ()
     reason: str = ""
-    degrees_of_freedom: float = field(default=math.inf, metadata={"null": math.inf})
+    degrees_of_freedom: float = field(default=math.inf, metadata=null_is(math.inf))
     n_queries: int | None = None
     provenance: Provenance = field(default_factory=lambda: Provenance("estimate"), repr=False)
     influence: Influence | None = field(
-        default=None, repr=False, compare=False, metadata={"file": False}
+        default=None, repr=False, compare=False, metadata=NOT_WRITTEN
     )
 
     @property
     def interval(self) -> tuple[float, float]:
-        """(lower, upper) at 95 %."""
+        """Interval (lower, upper) at 95 %."""
         return self.interval_at(0.95)
 
     def interval_at(self, p: float) -> tuple[float, float]:
-        """(lower, upper) at level p.
+        """Compute the interval (lower, upper) at level p.
 
         Examples
         --------
@@ -117,22 +119,20 @@ class Estimate:
         bound = "≥ " if self.is_lower_bound else ""
         if math.isnan(self.std_error) or self.std_error <= 0:
             return f"{bound}{self.dimension:.4g}"
-        # two digits of the error when it starts with 1, else one
+        # two digits of the error if it starts with 1, else one digit
         digits = max(0, -math.floor(math.log10(self.std_error)) + (f"{self.std_error:e}"[0] == "1"))
         return f"{bound}{self.dimension:.{digits}f} ± {self.std_error:.{digits}f}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Convert to plain values for JSON: NaN becomes None, the influence is left out."""
+        """Convert to what JSON can hold: NaN becomes None, the influence is left out."""
         plain: dict[str, Any] = to_plain(self)
         provenance = plain.pop("provenance")
-        return {
-            **plain,
-            "interval": to_plain(self.interval),
-            "estimator": self.provenance.parameters.get("estimator", ""),
-            "provenance": provenance,
-        }
+        plain["interval"] = to_plain(self.interval)
+        plain["estimator"] = self.provenance.parameters.get("estimator", "")
+        plain["provenance"] = provenance
+        return plain
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Estimate:
-        """Make an estimate from what :meth:`to_dict` gave."""
+        """Convert back what :meth:`to_dict` made."""
         return from_plain(cls, data)

@@ -27,7 +27,7 @@ _ROUNDING = 1e-14  # A standard deviation below this fraction of the values is r
 
 
 @by_value
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Gap:
     """The widest gap of a spectrum, and a test of it.
 
@@ -47,7 +47,7 @@ class Gap:
 
 
 @by_value
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Spectrum:
     """Eigenvalues of a covariance matrix.
 

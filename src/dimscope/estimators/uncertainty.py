@@ -25,7 +25,7 @@ __all__ = ["Influence", "covariance", "dependent_pairs", "interval", "quantile"]
 
 
 @by_value
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Influence:
     """The influence of each point on an estimate, and the pairs of points that are dependent.
 

@@ -78,7 +78,7 @@ class Kernel(Protocol):
         """Compute float64 lower bounds from some points to others, by default to all."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Listed:
     """The candidates of every point, kept for later searches among some of the points.
 

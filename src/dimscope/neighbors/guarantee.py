@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from dimscope.values import by_value
+
 __all__ = ["RTOL", "Guarantee", "GuaranteeKind"]
 
 RTOL = 1e-6  # the accuracy of the exact engine; distances closer than this count as equal
@@ -12,7 +14,8 @@ RTOL = 1e-6  # the accuracy of the exact engine; distances closer than this coun
 GuaranteeKind = Literal["as given", "stated", "exact", "recall"]
 
 
-@dataclass(frozen=True)
+@by_value
+@dataclass(frozen=True, eq=False)
 class Guarantee:
     """What is promised of the distances to neighbours.
 

@@ -94,7 +94,7 @@ def positions(rows: Any) -> NDArray[np.intp]:
 
 
 @by_value
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Neighbors:
     """Distances to the k nearest other points, and which points those are.
 

@@ -42,7 +42,7 @@ _FEW = 4  # one side of a float64 product costs as much as this many of a symmet
 
 
 @by_value
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SearchResult:
     """The neighbours that a search found, and what it promises of them.
 

@@ -1,4 +1,4 @@
-"""Comparison: the dimension of the last hidden layer of networks against how good they are."""
+"""Comparison: the dimension of the last hidden layer of networks against their scores."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dimscope.errors import BadPoints
+from dimscope.estimators.estimates import Estimate
 from dimscope.estimators.uncertainty import quantile
 from dimscope.profiles.profile import Profile
 from dimscope.values import by_value, to_plain
@@ -21,26 +22,29 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "Correlation", "compare"]
 
 
+_SPEARMAN_SPREAD = math.sqrt(1.06)  # Fieller, Hartley and Pearson 1957
+
+
 @by_value
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Correlation:
     """A correlation coefficient.
 
     Parameters
     ----------
     r : float
-        NaN if all dimensions, or all scores, are the same.
+        The coefficient; NaN if all dimensions, or all scores, are equal.
     n : int
-        Networks.
+        Number of networks.
     p_value : float
-        Two-sided, of no correlation.
+        Two-sided p-value of no correlation.
     spread : float
         Standard deviation of arctanh(r) times sqrt(n - 3): 1 for Pearson's, 1.03 for Spearman's.
 
     Examples
     --------
-    >>> one = Correlation(0.94, 14, 1e-6)
-    >>> [round(bound, 2) for bound in one.interval]
+    >>> correlation = Correlation(0.94, 14, 1e-6)
+    >>> [round(bound, 2) for bound in correlation.interval]
     [0.82, 0.98]
     """
 
@@ -68,19 +72,20 @@ class Correlation:
 
 
 @by_value
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Comparison:
-    """The last hidden layer of several networks, and their scores.
+    """The dimensions of the last hidden layers of networks, and the scores of these networks.
 
     Parameters
     ----------
     names : tuple of str
+        Names of the networks.
     dimensions, std_errors : tuple of float
-        Of the last hidden layer.
+        Dimensions of the last hidden layers and their standard errors.
     scores : tuple of float
-        Accuracy or error.
+        Accuracies or errors.
     pearson, spearman : Correlation
-        Between dimension and score.
+        Correlations between dimension and score.
     """
 
     names: tuple[str, ...]
@@ -91,34 +96,33 @@ class Comparison:
     spearman: Correlation
 
     def to_frame(self) -> pd.DataFrame:
-        """A tidy table, one row a network."""
+        """Convert to a tidy table with one row for each network."""
         import pandas as pd
 
-        return pd.DataFrame(self._rows())
-
-    def _rows(self) -> list[dict[str, Any]]:
-        columns = zip(self.names, self.dimensions, self.std_errors, self.scores, strict=True)
-        return [
-            {"network": name, "dimension": dimension, "std_error": std_error, "score": score}
-            for name, dimension, std_error, score in columns
-        ]
+        return pd.DataFrame(
+            {
+                "network": self.names,
+                "dimension": self.dimensions,
+                "std_error": self.std_errors,
+                "score": self.scores,
+            }
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; NaN becomes None."""
-        correlations = {"pearson": self.pearson, "spearman": self.spearman}
+        """Convert to what JSON can hold; NaN becomes None."""
         plain: dict[str, Any] = to_plain(
             {
-                "networks": self._rows(),
+                "networks": self.to_frame().to_dict("records"),
                 **{
-                    name: {"r": value.r, "p_value": value.p_value, "interval": value.interval}
-                    for name, value in correlations.items()
+                    name: {"r": c.r, "p_value": c.p_value, "interval": c.interval}
+                    for name, c in (("pearson", self.pearson), ("spearman", self.spearman))
                 },
             }
         )
         return plain
 
     def plot(self, ax: Axes | None = None, **style: Any) -> Axes:
-        """Draw it; see :func:`dimscope.plotting.plot_comparison`."""
+        """Draw the scores against the dimensions; see :func:`dimscope.plotting.plot_comparison`."""
         from dimscope.plotting.comparison_plots import plot_comparison
 
         return plot_comparison(self, ax, **style)
@@ -130,9 +134,9 @@ def compare(profiles: Iterable[Profile], scores: Mapping[str, float]) -> Compari
     Parameters
     ----------
     profiles : iterable of Profile
-        Each with a name of its own and a layer of the role ``last_hidden``.
+        Profiles with different names, each with a layer whose role is ``last_hidden``.
     scores : Mapping of str to float
-        Name of the network -> accuracy, or error.
+        Name of the network -> accuracy or error.
 
     Returns
     -------
@@ -141,7 +145,8 @@ def compare(profiles: Iterable[Profile], scores: Mapping[str, float]) -> Compari
     Raises
     ------
     BadPoints
-        If a network has no score or no last hidden layer, or there are fewer than three.
+        If a network has no score or no last hidden layer, two have the same name, or there are
+        fewer than three.
 
     References
     ----------
@@ -152,47 +157,57 @@ def compare(profiles: Iterable[Profile], scores: Mapping[str, float]) -> Compari
     --------
     >>> from dimscope import Estimate, Layer
     >>> layer = Layer("fc", "last_hidden")
-    >>> several = [Profile((layer,), {"twonn": {"fc": Estimate(d, 0.1)}}, name)
-    ...            for name, d in (("a", 10.0), ("b", 12.0), ("c", 16.0), ("d", 18.0))]
-    >>> compare(several, {"a": 0.9, "b": 0.88, "c": 0.84, "d": 0.82}).pearson.r
+    >>> profiles = [Profile((layer,), {"twonn": {"fc": Estimate(d, 0.1)}}, name)
+    ...             for name, d in (("a", 10.0), ("b", 12.0), ("c", 16.0), ("d", 18.0))]
+    >>> compare(profiles, {"a": 0.9, "b": 0.88, "c": 0.84, "d": 0.82}).pearson.r
     -1.0
     """
     from scipy.stats import pearsonr, spearmanr
 
-    several = list(profiles)
-    if len(several) < 3:
-        raise BadPoints(f"a comparison needs at least 3 networks, but there are {len(several)}")
-    names = [one.name for one in several]
-    if len(set(names)) < len(names):
+    profiles = list(profiles)
+    n = len(profiles)
+    if n < 3:
+        raise BadPoints(f"a comparison needs at least 3 networks, but there are only {n}")
+    names = tuple(profile.name for profile in profiles)
+    if len(set(names)) < n:
         raise BadPoints(f"two networks have the same name: {', '.join(sorted(names))}")
     missing = [name for name in names if name not in scores]
     if missing:
         raise BadPoints(f"there is no score for {missing[0]!r}; give one for every network")
-    last = [_last_hidden(one) for one in several]
-    dimensions = np.array([one.dimension for one in last])
-    if not np.isfinite(dimensions).all():
-        name = names[int(np.flatnonzero(~np.isfinite(dimensions))[0])]
-        raise BadPoints(f"the last hidden layer of {name!r} has no dimension")
-    for name in names:
+    estimates = [_last_hidden(profile) for profile in profiles]
+    dimensions = np.array([estimate.dimension for estimate in estimates])
+    for name, dimension in zip(names, dimensions, strict=True):
+        if not math.isfinite(dimension):
+            raise BadPoints(
+                f"the last hidden layer of {name!r} has no dimension; leave this network out"
+            )
         score = scores[name]
         if not isinstance(score, float | int | np.number) or not math.isfinite(score):
             raise BadPoints(f"the score of {name!r} is {score!r}; give a finite number")
-    chosen = np.array([float(scores[name]) for name in names])
-    n = len(names)
-    if np.ptp(dimensions) == 0 or np.ptp(chosen) == 0:  # nothing to correlate
+    score_array = np.array([float(scores[name]) for name in names])
+    if np.ptp(dimensions) == 0 or np.ptp(score_array) == 0:  # nothing to correlate
         linear = ranked = Correlation(math.nan, n, math.nan)
     else:
-        one, two = pearsonr(dimensions, chosen), spearmanr(dimensions, chosen)
-        linear = Correlation(round(float(one.statistic), 12), n, float(one.pvalue))
-        ranked = Correlation(round(float(two.statistic), 12), n, float(two.pvalue), math.sqrt(1.06))
-    errors = tuple(one.std_error for one in last)
+        pearson, spearman = pearsonr(dimensions, score_array), spearmanr(dimensions, score_array)
+        linear = Correlation(round(float(pearson.statistic), 12), n, float(pearson.pvalue))
+        ranked = Correlation(
+            round(float(spearman.statistic), 12), n, float(spearman.pvalue), _SPEARMAN_SPREAD
+        )
     return Comparison(
-        tuple(names), tuple(dimensions.tolist()), errors, tuple(chosen.tolist()), linear, ranked
+        names,
+        tuple(dimensions.tolist()),
+        tuple(estimate.std_error for estimate in estimates),
+        tuple(score_array.tolist()),
+        linear,
+        ranked,
     )
 
 
-def _last_hidden(profile: Profile) -> Any:
+def _last_hidden(profile: Profile) -> Estimate:
     for layer in profile.layers:
         if layer.role == "last_hidden":
             return profile[layer.name]
-    raise BadPoints(f"the profile of {profile.name!r} has no last hidden layer")
+    raise BadPoints(
+        f"the profile of {profile.name!r} has no last hidden layer; capture it with a layer whose "
+        "role is 'last_hidden'"
+    )

@@ -1,7 +1,7 @@
 """Profile: the dimension of every layer of a network.
 
-A profile is what the estimators found, layer by layer; it never loads torch, can be
-saved, loaded, tabulated, drawn, and compared with others by its ``name``.
+A profile holds the estimates of every layer. It can be saved, loaded, tabulated, drawn, and
+compared with others by its ``name``, and never loads torch.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dimscope.errors import BadSource
 from dimscope.estimators.estimates import Estimate
 from dimscope.files import write_beside
 from dimscope.provenance import Provenance
-from dimscope.values import by_value, compared_fields, from_plain, to_plain
+from dimscope.values import by_value, from_plain, to_plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,12 +38,12 @@ _ENDS = {"input": -1, "output": 1}
 
 
 @by_value
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Profile(Mapping[str, Estimate]):
-    """Estimates of every layer, in order of depth.
+    """The estimates of every layer, in order of depth.
 
-    A mapping ``layer name -> Estimate`` of the first estimator; ``profile.of(name)``
-    gives those of another.
+    A mapping ``layer name -> Estimate`` for the first estimator; ``profile.of(name)`` returns
+    that of another.
 
     Parameters
     ----------
@@ -54,8 +54,8 @@ class Profile(Mapping[str, Estimate]):
     name : str
         Name of the network.
     classes : Mapping of str to Profile
-        One profile for each class, if asked for; then ``estimates`` holds the means
-        over the classes and ``spread`` their standard deviations.
+        A profile for each class, where it was measured by class; ``estimates`` then holds the
+        means over the classes and ``spread`` their standard deviations.
     spread : Mapping of str to Mapping of str to float
         Estimator name -> layer name -> standard deviation over classes.
 
@@ -68,6 +68,11 @@ class Profile(Mapping[str, Estimate]):
     [['input', 3.0, 0.1]]
     """
 
+    # the order of the estimators counts: the mapping is that of the first
+    _compared = (
+        "layers", "estimates", "estimators", "name", "classes", "spread", "provenance",
+    )  # fmt: skip
+
     layers: tuple[Layer, ...]
     estimates: Mapping[str, Mapping[str, Estimate]]
     name: str = ""
@@ -77,9 +82,9 @@ class Profile(Mapping[str, Estimate]):
 
     @classmethod
     def joined(cls, parts: Sequence[Profile]) -> Profile:
-        """One profile of the layers of several, which were measured with the same points.
+        """Join profiles of different layers that were measured on the same points.
 
-        The layers keep their order, but that the input comes first and the output last.
+        The layers keep their order, except that the input comes first and the output last.
 
         Examples
         --------
@@ -93,20 +98,16 @@ class Profile(Mapping[str, Estimate]):
         return cls(
             tuple(
                 sorted(
-                    (layer for one in parts for layer in one.layers),
+                    (layer for part in parts for layer in part.layers),
                     key=lambda layer: _ENDS.get(layer.name, 0),
                 )
             ),
-            {key: _merged([one.estimates[key] for one in parts]) for key in first.estimates},
+            {key: _merged([part.estimates[key] for part in parts]) for key in first.estimates},
             first.name,
-            {label: cls.joined([one.classes[label] for one in parts]) for label in first.classes},
-            {key: _merged([one.spread[key] for one in parts]) for key in first.spread},
+            {label: cls.joined([part.classes[label] for part in parts]) for label in first.classes},
+            {key: _merged([part.spread[key] for part in parts]) for key in first.spread},
             first.provenance,
         )
-
-    def _content(self) -> tuple[Any, ...]:
-        # the order tells which estimator is the first, and how the table runs
-        return *compared_fields(self), self.estimators, tuple(self.classes)
 
     @property
     def estimators(self) -> tuple[str, ...]:
@@ -114,16 +115,18 @@ class Profile(Mapping[str, Estimate]):
         return tuple(self.estimates)
 
     def of(self, estimator: str) -> Mapping[str, Estimate]:
-        """Layer name -> Estimate of one estimator."""
+        """Return the estimates of an estimator: layer name -> Estimate."""
         if estimator not in self.estimates:
-            raise KeyError(f"no estimator {estimator!r}; there are {', '.join(self.estimators)}")
+            raise KeyError(
+                f"no estimator {estimator!r}; the profile has {', '.join(self.estimators)}"
+            )
         return self.estimates[estimator]
 
     def __getitem__(self, layer: str) -> Estimate:
-        found = self.of(self.estimators[0])
-        if layer not in found:
-            raise KeyError(f"no layer {layer!r}; there are {', '.join(found)}")
-        return found[layer]
+        estimates = self.of(self.estimators[0])
+        if layer not in estimates:
+            raise KeyError(f"no layer {layer!r}; the profile has {', '.join(estimates)}")
+        return estimates[layer]
 
     def __iter__(self) -> Iterator[str]:
         return (layer.name for layer in self.layers)
@@ -132,52 +135,59 @@ class Profile(Mapping[str, Estimate]):
         return len(self.layers)
 
     def __repr__(self) -> str:
-        of = f", {len(self.classes)} classes" if self.classes else ""
-        return f"Profile({self.name!r}, {len(self)} layers{of}, {', '.join(self.estimators)})"
+        classes = f", {len(self.classes)} classes" if self.classes else ""
+        return f"Profile({self.name!r}, {len(self)} layers{classes}, {', '.join(self.estimators)})"
 
     def simultaneous(
         self, p: float = 0.95, estimator: str | None = None
     ) -> dict[str, tuple[float, float]]:
-        """Intervals that hold for all layers at once, at level p.
+        """Compute intervals that hold for all layers at once, at level p.
 
         Parameters
         ----------
         p : float
-            Probability that no layer falls outside of its interval.
+            Probability that every dimension lies in its interval.
         estimator : str, optional
-            The first by default.
+            Name of the estimator; the first by default.
 
         Returns
         -------
         dict of layer name -> (lower, upper)
-            Of the layers that have a standard error.
+            For the layers that have a standard error.
 
         Notes
         -----
-        Each of m layers has an interval at level p^(1/m) (Sidak): together they hold with
-        probability at least p for normal errors, however the layers depend on each other.
+        Each of m layers gets an interval at level p^(1/m) (Sidak). For normal errors all of
+        them hold with probability at least p, however the layers depend on each other.
 
         Examples
         --------
         >>> layers = tuple(Layer(name) for name in "ab")
         >>> p = Profile(layers, {"twonn": {n: Estimate(10.0, 0.5) for n in "ab"}})
-        >>> [round(bound, 2) for bound in p.simultaneous()["a"]]  # one at 95 %: 9.07, 11.03
+        >>> [round(bound, 2) for bound in p.simultaneous()["a"]]  # alone: 9.07, 11.03
         [8.94, 11.18]
         """
-        found = self.of(self.estimators[0] if estimator is None else estimator)
-        known = {name: one for name, one in found.items() if math.isfinite(one.std_error)}
-        return {name: one.interval_at(p ** (1 / len(known))) for name, one in known.items()}
+        estimates = self.of(self.estimators[0] if estimator is None else estimator)
+        with_error = {
+            name: estimate
+            for name, estimate in estimates.items()
+            if math.isfinite(estimate.std_error)
+        }
+        return {
+            name: estimate.interval_at(p ** (1 / len(with_error)))
+            for name, estimate in with_error.items()
+        }
 
     def to_frame(self) -> pd.DataFrame:
-        """Tidy table: one row for each layer and estimator (and class).
+        """Convert to a tidy table: one row for each layer and estimator (and class).
 
         Returns
         -------
         pandas.DataFrame
             Columns ``layer``, ``role``, ``depth``, ``relative_depth``, ``n_features``,
-            ``estimator``, ``dimension``, ``std_error``, ``lower``, ``upper``. By class
-            there is a column ``label`` with one row a class, and the means over classes
-            under the label ``mean``, whose ``class_std`` is the standard deviation.
+            ``estimator``, ``dimension``, ``std_error``, ``lower``, ``upper``. A profile by
+            class also has a column ``label``: the class, or ``mean`` for the means over
+            classes, whose standard deviation is in the column ``class_std``.
         """
         import pandas as pd
 
@@ -192,18 +202,18 @@ class Profile(Mapping[str, Estimate]):
     def _rows(self) -> list[dict[str, Any]]:
         rows = []
         for layer in self.layers:
-            for estimator, found in self.estimates.items():
-                one = found[layer.name]
-                described = asdict(layer)
-                described["layer"] = described.pop("name")
+            for estimator, estimates in self.estimates.items():
+                estimate = estimates[layer.name]
+                columns = asdict(layer)
+                columns["layer"] = columns.pop("name")
                 rows.append(
                     {
-                        **described,
+                        **columns,
                         "estimator": estimator,
-                        "dimension": one.dimension,
-                        "std_error": one.std_error,
-                        "lower": one.interval[0],
-                        "upper": one.interval[1],
+                        "dimension": estimate.dimension,
+                        "std_error": estimate.std_error,
+                        "lower": estimate.interval[0],
+                        "upper": estimate.interval[1],
                     }
                 )
         return rows
@@ -217,12 +227,12 @@ class Profile(Mapping[str, Estimate]):
     # -- files ------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Convert to what JSON can hold; NaN becomes None."""
         layers = []
         for layer in self.layers:
             row: dict[str, Any] = to_plain(layer)
-            for estimator, found in self.estimates.items():
-                row[estimator] = found[layer.name].to_dict()
+            for estimator, estimates in self.estimates.items():
+                row[estimator] = estimates[layer.name].to_dict()
                 if self.classes:
                     row[estimator]["class_std"] = to_plain(self.spread[estimator][layer.name])
             layers.append(row)
@@ -231,39 +241,45 @@ class Profile(Mapping[str, Estimate]):
             "name": self.name,
             "estimators": list(self.estimators),
             "layers": layers,
-            "classes": {label: one.to_dict() for label, one in self.classes.items()},
+            "classes": {label: profile.to_dict() for label, profile in self.classes.items()},
             "provenance": self.provenance.to_dict(),
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Profile:
-        """Inverse of :meth:`to_dict`."""
+        """Convert back what :meth:`to_dict` made.
+
+        Raises
+        ------
+        BadSource
+            If it has another schema version.
+        """
         version = data.get("schema_version")
         if version != SCHEMA_VERSION:
             raise BadSource(
                 f"the profile has schema_version {version}, this dimscope reads {SCHEMA_VERSION}; "
                 "make it again or use a matching version"
             )
-        names = data["estimators"]
-        described = tuple(from_plain(Layer, row) for row in data["layers"])
-        classes = {label: cls.from_dict(one) for label, one in data["classes"].items()}
+        rows, estimators = data["layers"], data["estimators"]
+        classes = {label: cls.from_dict(profile) for label, profile in data["classes"].items()}
+        spread = {
+            estimator: {row["name"]: row[estimator].get("class_std") for row in rows}
+            for estimator in (estimators if classes else ())
+        }
         return cls(
-            described,
-            {n: {row["name"]: Estimate.from_dict(row[n]) for row in data["layers"]} for n in names},
-            data["name"],
-            classes,
+            from_plain(tuple[Layer, ...], rows),
             {
-                n: {
-                    row["name"]: from_plain(float, row[n].get("class_std"))
-                    for row in data["layers"]
-                }
-                for n in (names if classes else ())
+                estimator: {row["name"]: Estimate.from_dict(row[estimator]) for row in rows}
+                for estimator in estimators
             },
+            from_plain(str, data["name"]),
+            classes,
+            from_plain(dict[str, dict[str, float]], spread),
             Provenance.from_dict(data["provenance"]),
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the profile as JSON, beside and renamed: a half-written file never appears."""
+        """Write the profile as JSON, whole or not at all."""
         text = json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
         write_beside(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
@@ -274,7 +290,7 @@ class Profile(Mapping[str, Estimate]):
         Raises
         ------
         BadSource
-            If there is no such file, or it is not a profile.
+            If the file does not exist, is not a profile, or is damaged.
         """
         path = Path(path)
         try:
@@ -292,7 +308,7 @@ class Profile(Mapping[str, Estimate]):
         except BadSource:
             raise
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise BadSource(f"{path} is damaged: {error!r} in what it says") from error
+            raise BadSource(f"{path} is damaged ({error!r}); make the profile again") from error
 
 
 _COLUMNS = [
@@ -301,5 +317,5 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
-def _merged(several: Iterable[Mapping[str, _T]]) -> dict[str, _T]:
-    return {name: value for one in several for name, value in one.items()}
+def _merged(mappings: Iterable[Mapping[str, _T]]) -> dict[str, _T]:
+    return {name: item for mapping in mappings for name, item in mapping.items()}

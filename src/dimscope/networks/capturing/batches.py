@@ -19,7 +19,7 @@ __all__ = ["Batch", "as_batch", "as_labels", "as_tensor"]
 LABEL_KEYS = ("labels", "label")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """Inputs of the network and the labels of their rows."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from dimscope.activations.activations import Layer
+from dimscope.activations.activations import Layer, Role
 from dimscope.errors import BadPoints, BadSource
 from dimscope.networks.capturing.columns import Column
 from dimscope.networks.capturing.options import Readout
@@ -167,7 +167,7 @@ class Recorder:
 
         def describe(label: str, node: Node) -> Layer:
             depth, total = (node.blocks, output.blocks) if blocks else (node.depth, output.depth)
-            role = "hidden"
+            role: Role = "hidden"
             if label == "output" or node is output:
                 role = "output"
             elif label == "input":
