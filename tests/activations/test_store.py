@@ -190,7 +190,7 @@ def test_layers_are_read_when_asked_for(store):
 
 def test_odd_names_are_kept_and_make_plain_keys(tmp_path):
     from dimscope.activations.store import Folder
-    from dimscope.networks.capturing.columns import Column
+    from dimscope.networks.capturing.readouts import Column
     from dimscope.networks.capturing.recording import Chosen
     from dimscope.networks.capturing.store_writer import Writer, failures_of
 

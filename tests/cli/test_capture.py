@@ -114,7 +114,7 @@ def test_a_killed_capture_is_called_again(run, points, tmp_path):
         (["capture", "net.py:small", "--data", "points.npy", "--out", "."], 1, "not a store"),
         (
             ["capture", "net.py:small", "--data", "points.npy", "--out", "s.zarr", "--seed", "4"],
-            1, "another capture, with other seed",
+            1, "another capture, which differs in seed",
         ),
         (["profile", "s.zarr", "--data", "points.npy"], 2, "--data"),
         (["profile", "s.zarr", "--layers", "0"], 2, "--layers"),

@@ -173,7 +173,7 @@ def test_errors_are_sentences(data, keywords, error, message):
 
 def test_items_that_make_no_batch():
     data = [(Image.new("RGB", (4, 4)), 0)]
-    with pytest.raises(BadSource, match="do not make a batch"):
+    with pytest.raises(BadSource, match="do not form a batch"):
         run(type("Images", (Items,), {"__getitem__": lambda self, i: data[0]})())
 
 
@@ -213,13 +213,13 @@ def test_image_folder(folder):
 
 def test_image_folder_errors(tmp_path, folder):
     (folder / "dog" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
-    with pytest.raises(BadSource, match=r"broken.png is not an image"):
+    with pytest.raises(BadSource, match=r"broken.png is not a readable image"):
         capture(Average(), folder)
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(BadSource, match="is an empty folder"):
         capture(Average(), empty)
-    with pytest.raises(BadSource, match="no folder for each class"):
+    with pytest.raises(BadSource, match="does not hold one folder for each class"):
         capture(Average(), folder / "cat")
     with pytest.raises(BadSource, match="has no images"):
         capture(Average(), folder)

@@ -41,7 +41,7 @@ class Scaled(nn.Module):
 )
 def test_another_network_of_the_same_weights_is_refused(tmp_path, one, other):
     ds.capture(one, X, out=tmp_path / "s.zarr")
-    with pytest.raises(ds.BadSource, match="another capture, with other"):
+    with pytest.raises(ds.BadSource, match="another capture, which differs in"):
         ds.capture(other, X, out=tmp_path / "s.zarr")
 
 
@@ -80,7 +80,7 @@ def test_functions_are_known_by_what_they_do(tmp_path, make):
     first = ds.capture(network(), X, readout=make(0), out=out)
     again = ds.capture(network(), X, readout=make(0), out=out)
     np.testing.assert_array_equal(first["output"], again["output"])
-    with pytest.raises(ds.BadSource, match="with other readout"):
+    with pytest.raises(ds.BadSource, match="differs in readout"):
         ds.capture(network(), X, readout=make(1), out=out)
 
 

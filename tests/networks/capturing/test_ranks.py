@@ -248,8 +248,8 @@ def test_a_complete_store_is_returned_to_all_ranks(called):
     [
         ("iterable", ["can only be iterated, so 2 ranks cannot share", "can only be iterated"]),
         ("remote", ["2 ranks cannot write to memory://", "2 ranks cannot write to memory://"]),
-        ("place", ["one folder on one machine, not ", "one folder on one machine, not "]),
-        ("weights", ["rank 1: its capture is not that of rank 0, with other weights", "its capt"]),
+        ("place", ["the same folder on one machine", "the same folder on one machine"]),
+        ("weights", ["rank 1: its capture differs from that of rank 0 in weights; call", "its capt"]),
         ("bug", ["rank 1: the network failed on batch 9", "the network failed on batch 9"]),
         ("interrupted", ["BadSource: rank 1: KeyboardInterrupt", "KeyboardInterrupt: "]),
     ],
@@ -264,7 +264,7 @@ def test_what_was_refused_wrote_nothing(called):
 
 
 def test_a_share_is_not_gone_on_with_by_another_number_of_ranks(called):
-    assert "was begun by 2 ranks; go on with as many" in called[0][0]["one of two"]
+    assert "was begun by 2 ranks; resume it with the same number" in called[0][0]["one of two"]
     assert called[0][0]["left"] == ["journal.json", "layers", "ranks", "zarr.json"]
 
 
@@ -273,4 +273,4 @@ def test_ranks_go_on_after_an_interrupt(called):
 
 
 def test_a_rank_that_does_not_come_is_not_waited_for(called):
-    assert "not all 2 ranks came to this capture within 2 s" in called[0][0]["absent"]
+    assert "not all 2 ranks joined this capture within 2 s" in called[0][0]["absent"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from dimscope.networks.capturing.columns import Column
+from dimscope.networks.capturing.readouts import Column
 from dimscope.networks.capturing.session import reused_memory
 
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")

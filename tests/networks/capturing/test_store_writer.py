@@ -262,7 +262,7 @@ def test_another_capture_is_refused(tmp_path, complete, word, change):
         stopped(out)
     before = files(out)
     asked = {"model": Network(), "batches": (X, Y), "batch_size": 6, **change}
-    with pytest.raises(ds.BadSource, match=f"another capture, with other .*{word}"):
+    with pytest.raises(ds.BadSource, match=f"another capture, which differs in .*{word}"):
         ds.capture(**asked, out=out)
     assert files(out) == before
 
