@@ -252,7 +252,7 @@ def test_a_store_of_another_version_is_refused(store):
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda path: (path / "zarr.json").unlink(), "not a store that dimscope wrote"),
+        (lambda path: (path / "zarr.json").unlink(), "not a store of dimscope"),
         (lambda path: (path / "zarr.json").write_text("{"), "cannot be read"),
         (lambda path: next(path.glob("layers/000*/zarr.json")).unlink(), "damaged"),
     ],

@@ -127,7 +127,7 @@ infinite[31, 0] = np.inf
     ("make", "words"),
     [
         (text_file, "not a NumPy array file"),
-        (truncated, "cut short"),
+        (truncated, "truncated"),
         (pickled, "is a pickle"),
         (objects, "Python objects"),
         (archive, "zip archive"),

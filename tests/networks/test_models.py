@@ -83,7 +83,7 @@ def test_weights_that_cannot_be_read(spec, tmp_path):
     (tmp_path / "text.pt").write_text("not weights")
     (tmp_path / "empty.pt").write_bytes(b"")
     for name in ("cut.pt", "cut.safetensors", "text.pt", "empty.pt"):
-        with pytest.raises(BadSource, match="cut short"):
+        with pytest.raises(BadSource, match="truncated"):
             load_model(spec, tmp_path / name)
     with pytest.raises(BadSource, match="does not exist"):
         load_model(spec, tmp_path / "none.pt")
@@ -108,8 +108,8 @@ def test_weights_of_another_network(spec, tmp_path):
     [
         ("torchvision/resnet81", "no model 'resnet81'. Did you mean .*'resnet18'"),
         ("timm/resnet81", "timm has no model 'resnet81'. Did you mean"),
-        ("resnet18", "is not understood.*'torchvision/resnet18'"),
-        ("keras/resnet18", "is not understood"),
+        ("resnet18", "there is no model or store.*'torchvision/resnet18'"),
+        ("keras/resnet18", "there is no model or store"),
         ("nowhere.py:make", "nowhere.py does not exist"),
     ],
 )

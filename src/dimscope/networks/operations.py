@@ -101,7 +101,7 @@ SELECTIONS = _words(
 )
 
 
-# Operations that are called often and never return a tensor that counts: not traced.
+# Operations that are called often and never return a tensor; they are not traced.
 SILENT = _words(
     "size dim stride numel nelement ndimension is_floating_point is_complex is_contiguous item "
     "tolist data_ptr __len__ __bool__ __hash__ __repr__ __format__ __int__ __float__ __index__ "

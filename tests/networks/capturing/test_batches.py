@@ -265,5 +265,5 @@ def test_npy_cut_short(tmp_path):
     np.save(tmp_path / "x.npy", X.numpy())
     content = (tmp_path / "x.npy").read_bytes()
     (tmp_path / "x.npy").write_bytes(content[:-20])
-    with pytest.raises(BadSource, match="is cut short"):
+    with pytest.raises(BadSource, match="is truncated"):
         run(tmp_path / "x.npy")
