@@ -9,7 +9,7 @@ from dimscope.errors import BadSource
 from dimscope.files import TemporaryFolder, free_disk, is_leftover, open_array, write_beside
 
 
-def test_an_array_is_mapped_not_read(tmp_path):
+def test_open_array_maps_the_file(tmp_path):
     np.save(tmp_path / "a.npy", np.arange(12.0).reshape(4, 3))
     array = open_array(tmp_path / "a.npy")
     assert isinstance(array, np.memmap)
@@ -17,7 +17,7 @@ def test_an_array_is_mapped_not_read(tmp_path):
     assert array[2, 1] == 7
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+def test_write_beside_keeps_the_old_file_after_an_error(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
 
@@ -31,7 +31,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert [one.name for one in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_what_is_written_replaces_the_old(tmp_path):
+def test_write_beside_replaces_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
     write_beside(path, lambda beside: beside.write_text("new"))
@@ -62,7 +62,7 @@ def test_write_beside_refuses_a_place_that_cannot_be_written(tmp_path):
         write_beside(tmp_path, lambda path: path.write_text("x"))
 
 
-def test_two_threads_write_one_file_without_harm(tmp_path):
+def test_write_beside_serves_two_threads_at_once(tmp_path):
     path, both_began = tmp_path / "a.txt", threading.Barrier(2, timeout=60)
     errors, names = [], set()
 
@@ -90,7 +90,7 @@ def test_two_threads_write_one_file_without_harm(tmp_path):
     assert [left.name for left in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_write_beside_uses_names_that_are_leftovers_with_the_same_suffix(tmp_path):
+def test_write_beside_names_its_files_as_leftovers(tmp_path):
     names = []
     for target in ("a.txt", "b.tar.gz"):
         write_beside(tmp_path / target, lambda path: names.append(path) or path.write_text("x"))

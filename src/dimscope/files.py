@@ -1,4 +1,4 @@
-"""Files: read safely, written whole, and a user's own Python files run on request."""
+"""Files: read arrays safely, write files whole, and run a user's own Python files on request."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def open_array(path: str | os.PathLike[str]) -> NDArray[Any]:
     Raises
     ------
     BadSource
-        If there is no such file, or it is not a whole NumPy array of numbers.
+        If the file is missing or is not a complete NumPy array of numbers.
 
     Examples
     --------
@@ -68,13 +68,13 @@ def open_array(path: str | os.PathLike[str]) -> NDArray[Any]:
     path = Path(path)
     if not path.exists():
         raise BadSource(f"there is no file {path}")
-    if _starts(path, _ZIP):  # which NumPy would open, and leave open if it is none
+    if _starts(path, _ZIP):  # NumPy would open it, and not close it if it is damaged
         raise BadSource(f"{path} {_ARCHIVE}")
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except PermissionError:
-        raise BadSource(f"{path} may not be read: permission denied") from None
-    except Exception as error:  # whatever a header that is not one brings about
+        raise BadSource(f"{path} cannot be read: permission denied") from None
+    except Exception as error:  # a damaged header can raise almost anything
         raise BadSource(f"{path} {_trouble(path, error)}") from None
     return array
 
@@ -83,7 +83,7 @@ def _starts(path: Path, start: bytes) -> bool:
     try:
         with path.open("rb") as file:
             return file.read(len(start)) == start
-    except OSError:  # said when it is loaded
+    except OSError:  # loading reports it
         return False
 
 
@@ -101,22 +101,19 @@ def _trouble(path: Path, error: Exception) -> str:
     text = str(error).lower()
     if "object" in text or "pickle" in text:
         return (
-            "holds Python objects, which are pickled and therefore not read; "
+            "holds Python objects, which are pickled and therefore never read; "
             "save a plain numeric array"
         )
-    return (
-        "is cut short, or its header is damaged: it does not promise the data that there are; copy "
-        "it again"
-    )
+    return "is truncated or damaged: its size does not match its header; copy it again"
 
 
-# The names of files that write_beside has not renamed yet: with a random number or, as before it,
-# with that of the process.
+# Names of files that write_beside has not renamed yet. They hold a random number; in earlier
+# versions, the number of the process.
 _LEFTOVER = re.compile(r"\..+\.([0-9a-f]{16}|\d+)\.part(\.\w+)?")
 
 
 def is_leftover(name: str) -> bool:
-    """Whether a file is named like one that a killed process left half written.
+    """Whether a file name is that of an unfinished file, left by a killed process.
 
     Examples
     --------
@@ -195,7 +192,7 @@ def free_disk() -> int:
 
 
 def load_name(path: Path, name: str) -> Any:
-    """Run a Python file and return what it calls ``name``.
+    """Run a Python file and return its object ``name``.
 
     Parameters
     ----------
@@ -205,42 +202,42 @@ def load_name(path: Path, name: str) -> Any:
     Raises
     ------
     BadSource
-        If there is no such file, it cannot be run, or it has no such name.
+        If the file is missing, cannot be run, or does not define the name.
     """
     if not path.is_file():
         raise BadSource(f"{path} does not exist; give path/file.py:name")
     module = _run(path)
     if not hasattr(module, name):
-        known = [key for key, value in vars(module).items() if callable(value)]
-        raise BadSource(f"{path} has no {name!r}.{near(name, known)}")
+        names = [key for key, value in vars(module).items() if callable(value)]
+        raise BadSource(f"{path} does not define {name!r}.{near(name, names)}")
     return getattr(module, name)
 
 
 def _run(path: Path) -> ModuleType:
     name = f"_dimscope_source_{path.stem}"
-    found = importlib.util.spec_from_file_location(name, path)
-    if found is None or found.loader is None:
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
         raise BadSource(f"{path} is not a Python file; give path/file.py:name")
-    module = importlib.util.module_from_spec(found)
-    # the file may import its neighbours, as it may where Python runs it
+    module = importlib.util.module_from_spec(spec)
+    # the file may import modules beside it, as if Python ran it
     if (folder := str(path.resolve().parent)) not in sys.path:
         sys.path.insert(0, folder)
     sys.modules[name] = module  # dataclasses and pickles look their module up there
     try:
-        found.loader.exec_module(module)
+        spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
         raise BadSource(f"{path} cannot be run: {type(error).__name__}: {error}") from error
     return module
 
 
-def near(word: str, known: Iterable[str]) -> str:
-    """Ask whether one of the known words was meant, if one is close.
+def near(name: str, names: Iterable[str]) -> str:
+    """Return a question that suggests the names closest to a wrong one; empty if none is close.
 
     Examples
     --------
     >>> near("resnet81", ["resnet18", "vgg16"])
     " Did you mean 'resnet18'?"
     """
-    close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
     return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""

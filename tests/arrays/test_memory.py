@@ -16,17 +16,17 @@ from dimscope.arrays.memory import _left_by_groups, as_bytes, budget_from, free_
         ("512", 512), ("7b", 7), (4096, 4096), ("1TB", 10**12), (".5kb", 500), ("1e3 MB", 10**9),
     ],
 )  # fmt: skip
-def test_sizes(text, size):
+def test_as_bytes_converts_sizes(text, size):
     assert as_bytes(text) == size == budget_from(text)
 
 
 @pytest.mark.parametrize("text", ["", "GB", "4 XB", "-1GB", "0", 0, True, -5, "1GB2", "1.2.3GB"])
-def test_what_is_no_size(text):
+def test_as_bytes_refuses_wrong_sizes(text):
     with pytest.raises(ValueError, match="memory is"):
         as_bytes(text)
 
 
-def test_half_of_what_is_free_unasked():
+def test_budget_is_half_of_the_free_memory_by_default():
     assert budget_from(None) == pytest.approx(free_memory() / 2, rel=0.3)
     assert free_memory() > 1 << 20
 
@@ -35,7 +35,7 @@ def test_total_memory_exceeds_the_free_memory():
     assert free_memory() < total_memory()
 
 
-def test_a_container_has_less(tmp_path):
+def test_free_memory_respects_the_limit_of_a_container(tmp_path):
     for name, text in {
         "memory.max": "5000000", "memory.current": "3000000", "memory.stat": "inactive_file 1000000"
     }.items():  # fmt: skip
@@ -45,7 +45,7 @@ def test_a_container_has_less(tmp_path):
     assert list(_left_by_groups(tmp_path)) == []
 
 
-def test_the_limit_itself_fits():
+def test_plan_fits_when_bytes_equal_the_budget():
     assert ds.Plan.of(10, 100, 1000).how == "memory"
     assert ds.Plan.of(10, 100, 999).how == "store"
     assert ds.Plan.of(10, 100, 1000, out=True).how == "store"
@@ -69,11 +69,11 @@ def test_the_limit_itself_fits():
         ),
     ],
 )
-def test_a_plan_reads_as_a_sentence(plan, text):
+def test_plan_repr_is_a_sentence(plan, text):
     assert repr(plan) == text
 
 
-def test_plans_need_no_torch():
+def test_plan_loads_no_torch():
     code = "import dimscope, sys; dimscope.Plan.of(1, 2, 3); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -41,7 +41,7 @@ def dimensions(printed):
     return {row["name"]: row["twonn"]["dimension"] for row in json.loads(printed)["layers"]}
 
 
-def test_a_store_is_written_and_said_where(run, store, points):
+def test_capture_writes_a_store_and_prints_its_path(run, store, points):
     call = ("capture", "net.py:small", "--data", points, "--weights", "random")
     done = run(*call, "--out", "t.zarr", "--memory", "4GB")
     assert done.code == 0, done.err
@@ -52,7 +52,7 @@ def test_a_store_is_written_and_said_where(run, store, points):
         np.testing.assert_array_equal(found[name], store[name])
 
 
-def test_a_layer_is_measured_as_a_file_is(run, store, tmp_path):
+def test_estimate_of_a_stored_layer_equals_that_of_a_file(run, store, tmp_path):
     np.save(tmp_path / "layer.npy", ds.open_store("s.zarr")["0"])
     stored, file = run("estimate", "s.zarr::0", "--json"), run("estimate", "layer.npy", "--json")
     assert stored.code == file.code == 0, stored.err
@@ -60,7 +60,7 @@ def test_a_layer_is_measured_as_a_file_is(run, store, tmp_path):
     assert "500 x 20 features" in run("estimate", "s.zarr::0").out
 
 
-def test_a_profile_of_a_store_is_that_of_the_network(run, store, points):
+def test_profile_of_a_store_equals_that_of_the_network(run, store, points):
     call = ("profile", "net.py:small", "--data", points, "--weights", "random", "--json")
     wanted, spilled = run(*call), run(*call, "--memory", "10kB")
     found = run("profile", "s.zarr", "--json", "--memory", "20kB", "--out", "p.json")
@@ -71,7 +71,7 @@ def test_a_profile_of_a_store_is_that_of_the_network(run, store, points):
     assert ds.Profile.load("p.json").name == "net.py:small"
 
 
-def test_a_killed_capture_is_called_again(run, points, tmp_path):
+def test_capture_resumes_after_a_kill(run, points, tmp_path):
     (tmp_path / "net.py").write_text(SLOW)
     call = ["capture", "net.py:slow", "--data", str(points), "--out", "s.zarr", "--name", "slow"]
     child = subprocess.Popen(
@@ -114,7 +114,7 @@ def test_a_killed_capture_is_called_again(run, points, tmp_path):
         (["capture", "net.py:small", "--data", "points.npy", "--out", "."], 1, "not a store"),
         (
             ["capture", "net.py:small", "--data", "points.npy", "--out", "s.zarr", "--seed", "4"],
-            1, "another capture, with other seed",
+            1, "another capture, which differs in seed",
         ),
         (["profile", "s.zarr", "--data", "points.npy"], 2, "--data"),
         (["profile", "s.zarr", "--layers", "0"], 2, "--layers"),
@@ -127,7 +127,7 @@ def test_a_killed_capture_is_called_again(run, points, tmp_path):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )  # fmt: skip
-def test_wrong_calls(run, store, tmp_path, arguments, code, words):
+def test_capture_refuses_wrong_calls(run, store, tmp_path, arguments, code, words):
     done = run(*arguments)
     assert (done.code, done.out) == (code, "")
     assert words in done.err

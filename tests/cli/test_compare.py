@@ -23,7 +23,7 @@ def run(*arguments):
     return done.value.code
 
 
-def test_table_and_figure(files, capsys):
+def test_compare_prints_a_table_and_draws_a_figure(files, capsys):
     profiles = sorted(files.glob("net*.json"))
     plot = files / "c.png"
     assert run("compare", *profiles, "--accuracy", files / "acc.csv", "--plot", plot) == 0
@@ -33,7 +33,7 @@ def test_table_and_figure(files, capsys):
     assert plot.stat().st_size > 5000
 
 
-def test_json(files, capsys):
+def test_compare_prints_json(files, capsys):
     profiles = sorted(files.glob("net*.json"))
     assert run("compare", *profiles, "--accuracy", files / "acc.csv", "--json") == 0
     found = json.loads(capsys.readouterr().out)
@@ -41,7 +41,7 @@ def test_json(files, capsys):
     assert [row["network"] for row in found["networks"]] == ["net0", "net1", "net2", "net3"]
 
 
-def test_bad_tables(files, capsys):
+def test_compare_refuses_bad_accuracy_tables(files, capsys):
     profiles = sorted(files.glob("net*.json"))
     (files / "short.csv").write_text("network,accuracy\nnet0,0.9\n")
     assert run("compare", *profiles, "--accuracy", files / "short.csv") == 1

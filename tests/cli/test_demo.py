@@ -37,20 +37,20 @@ def sentences(trained, shuffled, untrained):
         ((8, 7, 8), "keeps the dimension"),
     ],
 )
-def test_the_first_sentence_follows_the_numbers(trained, words):
+def test_describe_first_sentence_follows_the_numbers(trained, words):
     first, _, _ = sentences(trained, (8, 9, 9), (8, 8, 8))
     assert words in first
     assert "98%" in first
 
 
-def test_the_second_sentence_follows_the_numbers():
+def test_describe_second_sentence_follows_the_numbers():
     _, twice, _ = sentences((8, 5, 5), (8, 10, 9), (8, 8, 8))
     assert "2.0 times" in twice
     _, same, _ = sentences((8, 5, 5), (8, 5.1, 9), (8, 8, 8))
     assert "not distinguishable from" in same
 
 
-def test_the_demo_makes_its_figure_and_profiles(run, tmp_path):
+def test_demo_writes_its_figure_and_profiles(run, tmp_path):
     done = run("demo", "--out", "shown", timeout=600)
     assert done.code == 0, done.err
     with Image.open(tmp_path / "shown" / "profiles.png") as image:

@@ -8,14 +8,14 @@ import pytest
 import dimscope as ds
 
 
-def test_prints_the_estimate_of_the_call(run, points):
+def test_estimate_prints_the_result_of_the_call(run, points):
     done = run("estimate", points)
     assert done.code == 0
     assert str(ds.estimate(np.load(points))) in done.out
     assert "500 x 3 features" in done.out
 
 
-def test_json_is_one_object_and_nothing_else(run, points):
+def test_estimate_json_is_one_object_and_nothing_else(run, points):
     done = run("estimate", points, "--json", "--fit", "regression", "--discard", "0.2")
     found = json.loads(done.out)
     expected = ds.TwoNN(fit="regression", discard=0.2)(np.load(points))
@@ -25,7 +25,7 @@ def test_json_is_one_object_and_nothing_else(run, points):
     assert "TwoNN(fit='regression', discard=0.2" in found["estimator"]
 
 
-def test_engines_are_those_of_the_call(run, tmp_path):
+def test_estimate_engines_equal_those_of_the_call(run, tmp_path):
     points = np.tanh(np.random.default_rng(0).standard_normal((4000, 3)) @ np.ones((3, 20)))
     points += np.random.default_rng(1).standard_normal(points.shape)
     np.save(tmp_path / "many.npy", points)
@@ -39,13 +39,13 @@ def test_engines_are_those_of_the_call(run, tmp_path):
     assert run("estimate", path, "--engine", "sketched").code == 0
 
 
-def test_resamples_are_those_of_the_call(run, points):
+def test_estimate_resamples_equal_those_of_the_call(run, points):
     found = json.loads(run("estimate", points, "--resamples", 4, "--seed", 9, "--json").out)
     expected = ds.Resampled(ds.TwoNN(seed=9), n=4, keep=0.9, seed=9)(np.load(points))
     assert found["resample_std"] == pytest.approx(expected.resample_std)
 
 
-def test_an_estimator_of_ones_own(run, points, tmp_path):
+def test_estimate_takes_an_estimator_from_a_file(run, points, tmp_path):
     (tmp_path / "mine.py").write_text(
         "from dataclasses import dataclass\n"
         "import numpy as np\n"
@@ -70,19 +70,19 @@ def test_an_estimator_of_ones_own(run, points, tmp_path):
         ("participationratio", ds.ParticipationRatio()),
     ],
 )
-def test_estimators_by_name(run, points, text, estimator):
+def test_estimate_takes_estimators_by_name(run, points, text, estimator):
     found = json.loads(run("estimate", points, "--estimator", text, "--json").out)
     assert found["dimension"] == pytest.approx(float(estimator(np.load(points))))
     assert found["estimator"] == repr(estimator)
 
 
-def test_resamples_need_neighbours(run, points):
+def test_estimate_refuses_resamples_without_neighbours(run, points):
     done = run("estimate", points, "--estimator", "pca", "--resamples", 5)
     assert done.code == 2
-    assert "not fitted to neighbours" in " ".join(done.err.split())
+    assert "it uses no neighbours" in " ".join(done.err.split())
 
 
-def test_ties_warn_on_standard_error_only(run, tmp_path):
+def test_estimate_warns_of_ties_on_standard_error_only(run, tmp_path):
     np.save(tmp_path / "grid.npy", np.random.default_rng(0).integers(0, 9, (400, 3)))
     done = run("estimate", "grid.npy", "--json")
     assert done.code == 0
@@ -127,7 +127,7 @@ infinite[31, 0] = np.inf
     ("make", "words"),
     [
         (text_file, "not a NumPy array file"),
-        (truncated, "cut short"),
+        (truncated, "truncated"),
         (pickled, "is a pickle"),
         (objects, "Python objects"),
         (archive, "zip archive"),
@@ -142,7 +142,7 @@ infinite[31, 0] = np.inf
         (saved(np.array([["a", "b"], ["c", "d"]])), "numbers"),
     ],
 )
-def test_what_cannot_be_measured_ends_with_a_sentence(run, tmp_path, make, words):
+def test_estimate_ends_with_code_1_for_bad_data(run, tmp_path, make, words):
     make(tmp_path / "bad.npy")
     before = sorted(tmp_path.iterdir())
     done = run("estimate", "bad.npy", "--json")
@@ -168,7 +168,7 @@ def test_what_cannot_be_measured_ends_with_a_sentence(run, tmp_path, make, words
         ([], "points"),
     ],
 )
-def test_a_wrong_call_ends_with_code_2(run, points, arguments, words):
+def test_estimate_ends_with_code_2_for_a_wrong_call(run, points, arguments, words):
     done = run("estimate", *arguments)
     assert done.code == 2
     assert done.out == ""

@@ -10,7 +10,7 @@ from PIL import Image
 import dimscope as ds
 
 
-def test_prints_every_layer_with_a_bar(run, points, network):
+def test_profile_prints_every_layer_with_a_bar(run, points, network):
     done = run("profile", "net.py:small", "--data", points)
     assert done.code == 0, done.err
     for name in ("input", "0", "output"):
@@ -18,7 +18,7 @@ def test_prints_every_layer_with_a_bar(run, points, network):
     assert "█" in done.out
 
 
-def test_out_plot_and_json_agree(run, points, network, tmp_path):
+def test_profile_out_plot_and_json_agree(run, points, network, tmp_path):
     done = run(
         "profile", "net.py:small", "--data", points, "--name", "mine",
         "--out", "p.json", "--plot", "p.png", "--json",
@@ -35,17 +35,17 @@ def test_out_plot_and_json_agree(run, points, network, tmp_path):
     assert not list(tmp_path.glob(".*part*"))
 
 
-def test_svg(run, points, network, tmp_path):
+def test_profile_plots_svg(run, points, network, tmp_path):
     assert run("profile", "net.py:small", "--data", points, "--plot", "p.svg").code == 0
     assert ET.parse(tmp_path / "p.svg").getroot().tag.endswith("svg")
 
 
-def test_layers_are_chosen(run, points, network):
+def test_profile_selects_layers(run, points, network):
     done = run("profile", "net.py:small", "--data", points, "--layers", "last_hidden", "--json")
     assert {row["role"] for row in json.loads(done.out)["layers"]} == {"last_hidden"}
 
 
-def test_an_image_folder_by_class(run, tmp_path):
+def test_profile_of_an_image_folder_by_class(run, tmp_path):
     rng = np.random.default_rng(0)
     for label in ("cat", "dog"):
         (tmp_path / "images" / label).mkdir(parents=True)
@@ -84,7 +84,7 @@ def test_an_image_folder_by_class(run, tmp_path):
         (["net.py:small", "--weights", "gone.pt"], "gone.pt"),
     ],
 )
-def test_wrong_calls_write_nothing(run, points, network, tmp_path, arguments, words):
+def test_profile_writes_nothing_for_wrong_calls(run, points, network, tmp_path, arguments, words):
     if "--data" not in arguments:
         arguments = [*arguments, "--data", points]
     if "--out" not in arguments:
@@ -96,14 +96,14 @@ def test_wrong_calls_write_nothing(run, points, network, tmp_path, arguments, wo
     assert not (tmp_path / "p.json").exists()
 
 
-def test_a_network_that_does_not_fit_the_data(run, points, network, tmp_path):
+def test_profile_explains_a_network_that_does_not_fit_the_data(run, points, network, tmp_path):
     done = run("profile", "net.py:broken", "--data", points, "--out", "p.json")
     assert done.code == 1
     assert "7" in done.err
     assert not (tmp_path / "p.json").exists()
 
 
-def test_weights_that_are_a_pickle_of_code_are_refused(run, points, network, tmp_path):
+def test_profile_refuses_weights_that_hold_code(run, points, network, tmp_path):
     import pickle
 
     (tmp_path / "w.pt").write_bytes(pickle.dumps(print))

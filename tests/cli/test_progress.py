@@ -17,7 +17,7 @@ def clock(monkeypatch):
     return Clock
 
 
-def test_nothing_is_shown_before_two_seconds(clock, capsys):
+def test_bar_shows_nothing_before_two_seconds(clock, capsys):
     with Bar() as bar:
         for now in (0.0, 1.0, 1.9):
             clock.now = now
@@ -25,7 +25,7 @@ def test_nothing_is_shown_before_two_seconds(clock, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_lines_with_the_time_left_without_a_terminal(clock, capsys):
+def test_bar_prints_lines_with_the_time_left_without_a_terminal(clock, capsys):
     with Bar() as bar:
         bar("searching", 0, 100)
         clock.now = 20.0
@@ -37,7 +37,7 @@ def test_lines_with_the_time_left_without_a_terminal(clock, capsys):
     assert captured.err.split("\n") == ["searching: 40% done, 30 s left", ""]
 
 
-def test_an_unknown_total_says_what_is_done(clock, capsys):
+def test_bar_prints_the_amount_done_for_an_unknown_total(clock, capsys):
     with Bar() as bar:
         bar("running", 0)
         clock.now = 12.0

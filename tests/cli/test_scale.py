@@ -16,7 +16,7 @@ def points(tmp_path):
     return "points.npy"
 
 
-def test_json_is_the_public_calls(run, points):
+def test_scale_json_equals_the_public_calls(run, points):
     done = run("scale", points, "--blocks", 5, "--ranks", 8, "--seed", 3, "--json")
     assert done.code == 0, done.err
     found, array = json.loads(done.out), np.load(points)
@@ -27,7 +27,7 @@ def test_json_is_the_public_calls(run, points):
     assert [one["rank_far"] for one in found["ranks"]["scales"]] == [2, 4, 8]
 
 
-def test_tables_verdict_and_figure(run, points, tmp_path):
+def test_scale_prints_tables_and_verdict_and_draws_a_figure(run, points, tmp_path):
     done = run("scale", points, "--plot", "scale.png", "--estimator", "Gride(1, 3)")
     assert done.code == 0, done.err
     assert done.out.count("The dimension") == 2
@@ -47,7 +47,7 @@ def test_tables_verdict_and_figure(run, points, tmp_path):
         (["--blocks", 0], "blocks"),
     ],
 )
-def test_wrong_calls(run, points, arguments, message):
+def test_scale_refuses_wrong_calls(run, points, arguments, message):
     done = run("scale", points, *arguments)
     assert done.code in (1, 2)
     assert message in " ".join(done.err.split())

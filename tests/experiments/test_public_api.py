@@ -42,7 +42,7 @@ def wrong(tree):
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
-def test_only_what_is_public(path):
+def test_experiments_use_public_names_only(path):
     assert not wrong(ast.parse(path.read_text()))
 
 
@@ -55,5 +55,5 @@ def test_only_what_is_public(path):
         "profile._rows()",
     ],
 )
-def test_the_check_can_fail(source):
+def test_wrong_finds_private_names(source):
     assert wrong(ast.parse(source))

@@ -20,7 +20,7 @@ def arguments(figure, folders):
 
 
 @pytest.mark.parametrize("figure", FIGURES)
-def test_a_figure(figure, folders, capsys):
+def test_reproduce_makes_each_figure(figure, folders, capsys):
     with pytest.raises(SystemExit) as done:
         main(arguments(figure, folders))
     assert done.value.code == 0
@@ -37,7 +37,7 @@ def test_a_figure(figure, folders, capsys):
             assert len(list(csv.DictReader(file))) >= 2
 
 
-def test_the_page_has_every_claim_and_figure(folders):
+def test_page_has_every_claim_and_figure(folders):
     page = folders[0].with_suffix(".md").read_text()
     for figure in FIGURES:
         record = json.loads((folders[0] / figure / "record.json").read_text())
@@ -48,7 +48,7 @@ def test_the_page_has_every_claim_and_figure(folders):
             assert f"![{figure}]({folders[0].name}/{figure}/{figure}.png)" in page
 
 
-def test_networks_have_profiles_of_their_own(folders):
+def test_profiles_differ_between_networks(folders):
     with (folders[0] / "fig3" / "profiles.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["label"] in ("all", "mean")]
     each = {}
@@ -58,7 +58,7 @@ def test_networks_have_profiles_of_their_own(folders):
     assert len({tuple(one) for one in each.values()}) == 18
 
 
-def test_what_is_done_is_kept_until_settings_change(folders, monkeypatch):
+def test_reproduce_keeps_figures_until_settings_change(folders, monkeypatch):
     with pytest.raises(SystemExit):
         main(arguments("fig1", folders))
     record = folders[0] / "fig1" / "record.json"
@@ -74,7 +74,7 @@ def test_what_is_done_is_kept_until_settings_change(folders, monkeypatch):
     assert json.loads(record.read_text())["settings"]["seed"] == 0
 
 
-def test_an_unknown_figure(capsys):
+def test_reproduce_refuses_an_unknown_figure(capsys):
     with pytest.raises(SystemExit) as done:
         main(["reproduce", "fig77"])
     assert done.value.code == 2

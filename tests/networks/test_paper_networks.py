@@ -45,7 +45,7 @@ def build(name):
 
 
 @pytest.mark.parametrize("name", sorted(DEPTHS))
-def test_depth_and_checkpoints(name, constant_init):
+def test_paper_networks_have_their_depth_and_checkpoints(name, constant_init):
     model = build(name)
     side = 224 if name == "alexnet" else 64
     activations = capture(model, torch.randn(1, 3, side, side))
@@ -82,7 +82,7 @@ def test_depth_and_checkpoints(name, constant_init):
         ("alexnet", "input features.2 features.5 features.12 classifier.1 classifier.4 output"),
     ],
 )
-def test_values_of_the_checkpoints_at_full_size(name, names, quick_init):
+def test_checkpoints_hold_the_values_of_a_plain_pass(name, names, quick_init):
     model = build(name).eval()
     x = torch.randn(2, 3, 224, 224)
     activations = capture(model, x)
@@ -108,7 +108,7 @@ def test_values_of_the_checkpoints_at_full_size(name, names, quick_init):
         )
 
 
-def test_values_of_a_residual_network():
+def test_residual_stages_hold_the_values_of_a_plain_pass():
     torch.manual_seed(0)
     model = torchvision.models.resnet18(weights=None).eval()
     x = torch.randn(3, 3, 64, 64)

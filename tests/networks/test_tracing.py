@@ -98,7 +98,7 @@ def test_a_function_called_again_has_a_number():
     ]
 
 
-def test_shape_operations_leave_no_trace_in_names():
+def test_names_omit_shape_operations():
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
@@ -114,7 +114,7 @@ def test_shape_operations_leave_no_trace_in_names():
     assert names == ["fc>relu>tanh"]
 
 
-def test_two_names_for_one_tensor_appear_once_unless_both_are_asked_for():
+def test_one_tensor_appears_once_unless_both_names_are_selected():
     model = torchvision.models.resnet18(weights=None)
     x = torch.randn(2, 3, 64, 64)
     names = list(layers_of(model, x, "layer1*"))
@@ -129,7 +129,7 @@ def test_two_names_for_one_tensor_appear_once_unless_both_are_asked_for():
     assert (both["fc"] == both["output"]).all()
 
 
-def test_a_pooling_that_changes_nothing_is_none():
+def test_pooling_without_effect_is_no_checkpoint():
     def net(size):
         return nn.Sequential(
             nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(size),
@@ -158,7 +158,7 @@ def test_a_pooling_that_changes_nothing_is_none():
         lambda x: x.permute(0, 2, 3, 1).mean((1, 2)),
     ],
 )
-def test_poolings_written_as_functions(pool):
+def test_poolings_written_as_functions_are_checkpoints(pool):
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
@@ -175,7 +175,7 @@ def test_poolings_written_as_functions(pool):
     assert torch.allclose(torch.from_numpy(found[hidden[0].name]), expected, atol=1e-6)
 
 
-def test_means_over_other_axes_are_no_poolings():
+def test_means_over_other_axes_are_no_checkpoints():
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
@@ -188,7 +188,7 @@ def test_means_over_other_axes_are_no_poolings():
     assert list(layers_of(Net(), torch.randn(5, 3, 4, 4))) == ["input", "pool", "output"]
 
 
-def test_unet():
+def test_blocks_of_a_unet_are_checkpoints():
     def double(i, o):
         return nn.Sequential(nn.Conv2d(i, o, 3, 1, 1), nn.ReLU(True), nn.Conv2d(o, o, 3, 1, 1))
 
@@ -211,7 +211,7 @@ def test_unet():
     }  # fmt: skip
 
 
-def test_blocks_of_other_networks():
+def test_blocks_of_other_networks_are_checkpoints():
     x = torch.randn(1, 3, 64, 64)
     found = layers_of(torchvision.models.mobilenet_v2(weights=None), x)
     assert list(found)[:19] == ["input", *[f"features.{i}" for i in range(18)]]
@@ -234,7 +234,7 @@ def test_blocks_of_other_networks():
     assert found["output"].depth == 22
 
 
-def test_efficientnet_lite():
+def test_blocks_of_efficientnet_lite_are_checkpoints():
     package = pytest.importorskip("efficientnet_lite_pytorch")
     model = package.EfficientNet.from_name("efficientnet-lite0")
     found = layers_of(model, torch.randn(1, 3, 224, 224))
@@ -245,7 +245,7 @@ def test_efficientnet_lite():
     assert found["output"].depth == 1 + 2 + 15 * 3 + 1 + 1
 
 
-def test_a_network_inside_a_wrapper():
+def test_network_inside_a_wrapper_keeps_its_checkpoints():
     class Normalize(nn.Module):
         def forward(self, x):
             return x / 2
@@ -256,7 +256,7 @@ def test_a_network_inside_a_wrapper():
     assert list(found) == ["input", *[f"1.{name}" for name in names], "output"]
 
 
-def test_only_what_leads_to_the_output_is_a_checkpoint():
+def test_checkpoints_lead_to_the_output():
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
@@ -274,7 +274,7 @@ def test_only_what_leads_to_the_output_is_a_checkpoint():
     assert list(layers_of(Net(), x, "output[1]")) == ["output[1]"]
 
 
-def test_further_outputs_of_a_module():
+def test_further_outputs_of_a_module_have_names():
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
@@ -351,7 +351,7 @@ def test_a_module_named_output_is_not_the_output():
     assert torch.allclose(torch.from_numpy(found["output"]), model(x).detach())
 
 
-def test_selections():
+def test_layers_selects_by_kind_name_pattern_and_function():
     model, x = Branches(), torch.randn(3, 3, 6, 6)
     assert list(layers_of(model, x, "last_hidden")) == ["relu#2>mean"]
     assert list(layers_of(model, x, "left")) == ["left"]
@@ -385,12 +385,12 @@ def test_selections():
         (lambda layer: False, "accepted none"),
     ],
 )
-def test_wrong_selections_are_explained(layers, message):
+def test_layers_refuses_wrong_selections(layers, message):
     with pytest.raises(BadSource, match=message):
         capture(Branches(), torch.randn(3, 3, 6, 6), layers)
 
 
-def test_a_module_that_is_not_called_is_named():
+def test_layers_refuses_a_module_that_was_not_called():
     model = Branches()
     model.unused = nn.Linear(2, 2)
     with pytest.raises(BadSource, match="'unused' exists but was not called"):

@@ -64,7 +64,7 @@ def albert():
         ),
     ],
 )
-def test_language_models(make, blocks, after):
+def test_language_models_have_their_blocks_as_checkpoints(make, blocks, after):
     torch.manual_seed(0)
     model = make()
     batches = [TOKENS | {"labels": torch.arange(5) % 2}] if make is distilbert else [TOKENS]
@@ -81,7 +81,7 @@ def test_language_models(make, blocks, after):
         assert found["output"].shape == (5, 3)
 
 
-def test_values_of_the_blocks():
+def test_blocks_hold_the_values_of_a_plain_pass():
     torch.manual_seed(0)
     model = bert().eval()
     found = capture(model, [TOKENS], readout="first")
@@ -93,14 +93,14 @@ def test_values_of_the_blocks():
     np.testing.assert_allclose(found["output"], states[4][:, 0].numpy(), rtol=1e-4, atol=1e-5)
 
 
-def test_token_ids_asked_for_by_name_are_a_failure_with_a_reason():
+def test_token_ids_are_a_failure_with_a_reason():
     found = capture(bert(), [TOKENS], ["input", "output"])
     assert "int64" in found.failures["input"]
     assert list(found) == ["output"]
     assert found.layers[0].n_features == 0
 
 
-def test_encoder_and_decoder():
+def test_encoder_and_decoder_blocks_are_checkpoints():
     config = transformers.T5Config(
         d_model=16, d_kv=8, d_ff=32, num_layers=3, num_heads=2, vocab_size=50
     )
@@ -111,7 +111,7 @@ def test_encoder_and_decoder():
     assert {layer.name: layer.depth for layer in found.layers}["output"] == 6
 
 
-def test_images():
+def test_vision_transformers_have_their_blocks_as_checkpoints():
     torch.manual_seed(0)
     x = torch.randn(2, 3, 32, 32)
     model = torchvision.models.VisionTransformer(32, 8, 5, 2, 16, 32, num_classes=4)
@@ -126,7 +126,7 @@ def test_images():
     assert {layer.name: layer.depth for layer in found.layers}["output"] == 3
 
 
-def test_attention_without_a_telling_name():
+def test_attention_is_found_without_its_name():
     class Mix(nn.Module):
         def __init__(self):
             super().__init__()

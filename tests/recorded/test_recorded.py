@@ -41,7 +41,8 @@ def test_every_public_name_keeps_its_parameters():
     now = names()
     assert set(VALUES["names"]) <= set(now)
     for name, parameters in VALUES["names"].items():
-        assert set(parameters) <= set(now[name]), name
+        # capture_options was the ** whose names are spelled out now
+        assert set(parameters) - {"capture_options"} <= set(now[name]), name
 
 
 def test_kept_profiles_load_to_the_recorded_values():

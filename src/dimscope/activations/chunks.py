@@ -1,10 +1,9 @@
-"""Chunks: the points of one layer in a Zarr array, written and read a block at a time.
+"""Chunks: read and write the points of one layer, a Zarr array, block by block.
 
-A chunk is a file of plain numbers, row after row, uncompressed: activations are noise
-to a compressor, and a plain file can be written and read in part. So rows are put where
-they belong as they come, whatever the size of the batch, and any rows and columns are
-read without the rest. What is not a folder on this machine goes through Zarr, a chunk at
-a time.
+A chunk is an uncompressed file of numbers, row after row: activations hardly compress, and a
+plain file can be written and read in part. Rows are therefore written at their place as they
+arrive, whatever the batch size, and any rows and columns are read without the rest. Stores
+outside this machine's file system go through Zarr, one chunk at a time.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _FEW, _MANY = 16, 256  # rows of the chunks of a wide layer
 def chunk_shape(
     n_features: int, itemsize: int, batch: int, n_points: int | None = None
 ) -> tuple[int, int]:
-    """Rows and columns of a chunk of about 8 MB.
+    """Return the rows and columns of a chunk of about 8 MB.
 
     Parameters
     ----------
@@ -45,10 +44,10 @@ def chunk_shape(
     itemsize : int
         Bytes of a value.
     batch : int
-        Rows that are written at a time; a wide layer has chunks of so many rows, and is
-        cut into columns, so that no chunk is written twice.
+        Number of rows written at a time. The chunks of a wide layer have as many rows, and a
+        part of the columns, so that no chunk is written twice.
     n_points : int, optional
-        How many rows there will be.
+        Number of rows in total.
 
     Examples
     --------
@@ -75,7 +74,7 @@ class Chunked(Blocks):
         Rows and columns of a chunk.
     dtype : numpy.dtype
     owner : object, optional
-        Kept alive: what would delete a temporary store.
+        Kept alive, such as the folder of a temporary store.
     """
 
     def __init__(
@@ -91,13 +90,13 @@ class Chunked(Blocks):
 
     @abstractmethod
     def write(self, start: int, rows: NDArray[Any]) -> None:
-        """Write whole rows, from row ``start``; rows beyond the end make it longer."""
+        """Write whole rows from row ``start`` on; rows beyond the end extend the layer."""
 
     def check(self, rows: range) -> None:
-        """Raise an error if a chunk of some rows, which were written, is not there."""
+        """Raise an error if a chunk of these rows is missing."""
 
     def _columns(self, columns: slice) -> Iterator[tuple[int, slice, slice]]:
-        """Chunk by chunk: its number, the columns within it, and where they go."""
+        """Yield for each chunk its number, the columns inside it, and their place outside."""
         first, last, _ = columns.indices(self.shape[1])
         width = self.chunks[1]
         for number in range(first // width, -(-last // width)):
@@ -128,21 +127,21 @@ class ChunkFiles(Chunked):
         self._folder = folder
 
     def write(self, start: int, rows: NDArray[Any]) -> None:
-        """Write whole rows at their place in the files; what is there is overwritten."""
+        """Write whole rows at their place in the files, overwriting older ones."""
         height, width = self.chunks
         self.shape = max(self.shape[0], start + len(rows)), self.shape[1]
         done = 0
         while done < len(rows):
             band, within = divmod(start + done, height)
-            some = rows[done : done + height - within]
+            part = rows[done : done + height - within]
             for number, inside, columns in self._columns(slice(None)):
-                piece = some[:, columns]
-                if inside.stop < width:  # the last chunk of columns: padded as Zarr pads it
-                    piece = np.zeros((len(some), width), self.dtype)
-                    piece[:, inside] = some[:, columns]
+                piece = part[:, columns]
+                if inside.stop < width:  # pad the last chunk of columns as Zarr does
+                    piece = np.zeros((len(part), width), self.dtype)
+                    piece[:, inside] = part[:, columns]
                 offset = within * width * self.dtype.itemsize
                 self._put(self._path(band, number), offset, np.ascontiguousarray(piece))
-            done += len(some)
+            done += len(part)
 
     def _put(self, path: Path, offset: int, piece: NDArray[Any]) -> None:
         size = self.chunks[0] * self.chunks[1] * self.dtype.itemsize
@@ -151,7 +150,7 @@ class ChunkFiles(Chunked):
             handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
             with open(handle, "r+b", buffering=0) as file:
                 if os.fstat(handle).st_size != size:
-                    file.truncate(size)  # zeros that take no room until they are written
+                    file.truncate(size)  # zeros that take no disk space until they are written
                 file.seek(offset)
                 left = piece.data.cast("B")
                 while left:
@@ -160,23 +159,23 @@ class ChunkFiles(Chunked):
             raise BadSource(f"cannot write {path}: {error.strerror}") from None
 
     def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
-        """Values of some rows and columns; no more than a chunk is mapped at a time."""
+        """Read rows and columns, mapping one chunk at a time."""
         where = positions(rows, len(self))
         low, high, _ = columns.indices(self.shape[1])
         out = empty_array((len(where), max(0, high - low)), self.dtype)
         bands = where // self.chunks[0]
         for band in np.unique(bands).tolist():
-            mine = np.flatnonzero(bands == band)
-            inside = where[mine] - band * self.chunks[0]
-            # runs of rows are copied as one
+            selected = np.flatnonzero(bands == band)
+            inside = where[selected] - band * self.chunks[0]
+            # copy consecutive rows at once
             source: Any = _as_slice(inside)
-            target: Any = _as_slice(mine)
+            target: Any = _as_slice(selected)
             for number, within, place in self._columns(columns):
                 out[target, place] = self._map(self._path(band, number))[:, within][source]
         return out
 
     def check(self, rows: range) -> None:
-        """Raise an error if a chunk of some rows, which were written, is not there.
+        """Raise an error if a chunk of these rows is missing.
 
         Raises
         ------
@@ -190,7 +189,7 @@ class ChunkFiles(Chunked):
                     raise self._damaged(path)
 
     def _map(self, path: Path) -> NDArray[Any]:
-        # Mapped anew each time: pages that stay mapped count as memory of the process.
+        # mapped anew each time, because mapped pages count as memory of the process
         try:
             with path.open("rb") as file:
                 pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -202,7 +201,7 @@ class ChunkFiles(Chunked):
 
     def _damaged(self, path: Path) -> BadSource:
         return BadSource(
-            f"the store is damaged: the chunk {path} is missing or cut short; copy the store "
+            f"the store is damaged: the chunk {path} is missing or truncated; copy the store "
             "again, or capture again"
         )
 
@@ -211,7 +210,7 @@ class ChunkFiles(Chunked):
 
 
 class ZarrChunks(Chunked):
-    """Chunks that only Zarr reaches: in object stores, in memory, compressed.
+    """Chunks read through Zarr: in object stores, in memory, or compressed.
 
     Parameters
     ----------
@@ -223,7 +222,7 @@ class ZarrChunks(Chunked):
         self._array = array
 
     def write(self, start: int, rows: NDArray[Any]) -> None:
-        """Write whole rows; a chunk that they fill in part is read, completed and put back."""
+        """Write whole rows; a chunk that they fill in part is read, completed and rewritten."""
         stop = start + len(rows)
         if stop > self.shape[0]:
             self.shape = stop, self.shape[1]
@@ -234,24 +233,24 @@ class ZarrChunks(Chunked):
             self._array[low:high] = rows[low - start : high - start]
 
     def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
-        """Values of some rows and columns; a band of chunks is read at a time."""
+        """Read rows and columns, one row of chunks at a time."""
         where = positions(rows, len(self))
         low, high, _ = columns.indices(self.shape[1])
         out = empty_array((len(where), max(0, high - low)), self.dtype)
         bands = where // self.chunks[0]
         for band in np.unique(bands).tolist():
-            mine = np.flatnonzero(bands == band)
+            selected = np.flatnonzero(bands == band)
             first = band * self.chunks[0]
             stop = min(first + self.chunks[0], self.shape[0])
             for number, within, place in self._columns(columns):
                 left = number * self.chunks[1]
                 part = self._array[first:stop, left + within.start : left + within.stop]
-                out[mine, place] = part[where[mine] - first]
+                out[selected, place] = part[where[selected] - first]
         return out
 
 
 def _as_slice(positions: NDArray[np.intp]) -> slice | NDArray[np.intp]:
-    """A slice for positions that follow each other."""
+    """Convert consecutive positions to a slice; return others unchanged."""
     first, last = int(positions[0]), int(positions[-1])
     if last - first == len(positions) - 1 and (np.diff(positions) == 1).all():
         return slice(first, last + 1)

@@ -1,10 +1,9 @@
-"""A store: activations in a Zarr group on disk, read a layer, or part of one, at a time.
+"""Store: activations in a Zarr group on disk, read one layer, or part of one, at a time.
 
-The group holds one array per layer under ``layers/``, named by its number and the plain letters of
-its name, and ``labels`` if there are any. Everything else is in the attribute ``dimscope``: the
-true names and descriptions of the layers, failures, class names, provenance and
-``schema_version``. The attribute is written last: a group without it is incomplete and is not
-opened.
+The group holds one array per layer under ``layers/``, named by the number and the letters of the
+layer, and ``labels`` if there are any. The attribute ``dimscope`` holds everything else: the full
+names and descriptions of the layers, failures, class names, provenance and ``schema_version``. It
+is written last: a group without it is incomplete and is not opened.
 """
 
 from __future__ import annotations
@@ -51,20 +50,20 @@ __all__ = [
 ]
 
 
-# Chunks of zeros are written too, so that one that is not there is known to be lost.
+# Write chunks of zeros too, so that a missing chunk means lost data.
 WHOLE = {"array.write_empty_chunks": True}
 
 
 _LOCAL = ("file://", "local://")
 
 
-STOP_FLAG = ".stop.part"  # by which a rank that fails has the others stop
+STOP_FLAG = ".stop.part"  # a rank that fails creates this file to stop the others
 
 _PARTIAL_CHUNK = re.compile(r".+\.[0-9a-f]{32}\.partial")  # of Zarr
 
 
 def need_zarr() -> Any:
-    """Zarr, or a sentence that says how to get it."""
+    """Return the module zarr, or explain how to install it."""
     try:
         import fsspec  # noqa: F401
         import zarr
@@ -77,17 +76,17 @@ def need_zarr() -> Any:
 
 
 def has_zarr() -> bool:
-    """Whether activations can be kept on disk."""
+    """Whether the packages for activations on disk are installed."""
     return all(importlib.util.find_spec(name) for name in ("zarr", "fsspec"))
 
 
 class Folder:
-    """A folder with small JSON files and Zarr arrays in it.
+    """A folder of small JSON files and Zarr arrays, on this machine or at a URL.
 
     Parameters
     ----------
     path : path or URL
-        ``memory://`` and all that fsspec opens; ``file://`` is a path.
+        A path, also as ``file://``, or any URL that fsspec opens, such as ``memory://``.
 
     Examples
     --------
@@ -119,7 +118,7 @@ class Folder:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing, files that were not finished apart."""
+        """Whether it does not exist or holds only unfinished files."""
         if self.path is not None:
             if self.path.exists() and not self.path.is_dir():
                 return False
@@ -128,7 +127,7 @@ class Folder:
         return not self._files.exists(self._root) or not self._files.ls(self._root)
 
     def read_json(self, name: str) -> dict[str, Any] | None:
-        """What a file holds, or None if there is none.
+        """Return the content of a JSON file; None if it is missing or holds no object.
 
         Raises
         ------
@@ -140,15 +139,15 @@ class Folder:
                 text = (self.path / name).read_text(encoding="utf-8")
             else:
                 text = self._files.cat_file(f"{self._root}/{name}").decode()
-            found = json.loads(text)
+            content = json.loads(text)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
             raise BadSource(f"{self}/{name} cannot be read: {error}") from None
-        return found if isinstance(found, dict) else None
+        return content if isinstance(content, dict) else None
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
-        """Write a file whole: beside and renamed, or as one object."""
+        """Write a JSON file atomically: renamed on disk, one object at a URL."""
         text = json.dumps(content, allow_nan=False)
         if self.path is None:
             self._files.pipe_file(f"{self._root}/{name}", text.encode())
@@ -160,7 +159,7 @@ class Folder:
         write_beside(self.path / name, lambda beside: beside.write_text(text, encoding="utf-8"))
 
     def remove(self, name: str) -> None:
-        """Remove a file or a folder in it, if it is there."""
+        """Remove a file or folder inside, if it exists."""
         if self.path is None:
             if self._files.exists(f"{self._root}/{name}"):
                 self._files.rm(f"{self._root}/{name}", recursive=True)
@@ -170,7 +169,7 @@ class Folder:
             (self.path / name).unlink(missing_ok=True)
 
     def tidy(self) -> None:
-        """Remove what processes that were killed had not finished writing of a store."""
+        """Remove the unfinished files of killed processes."""
         if self.path is None or not self.path.is_dir():
             return
         for path in self.path.rglob("*.part*"):
@@ -189,10 +188,10 @@ SCHEMA_VERSION = 1
 ATTRIBUTE = "dimscope"
 
 
-JOURNAL = "journal.json"  # how far a capture is; gone when it is complete
+JOURNAL = "journal.json"  # progress of an incomplete capture
 
 
-# What a Zarr array says of itself if its chunks are plain files at c/ROW/COLUMN.
+# Metadata of a Zarr array whose chunks are plain files at c/ROW/COLUMN.
 _PLAIN = {
     "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
     "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
@@ -202,16 +201,16 @@ _PLAIN = {
 @by_value
 @dataclass(frozen=True, repr=False, eq=False)
 class StoredActivations(Activations):
-    """Activations on disk: a layer is read when it is asked for.
+    """Activations on disk, whose layers are read on access.
 
-    A mapping ``layer name -> points`` as :class:`~dimscope.Activations`, of which
-    ``activations[layer]`` reads the whole layer each time; :meth:`stored` gives what reads
-    a part. Made by :func:`dimscope.open_store` and :func:`dimscope.capture`.
+    A mapping ``layer name -> points``, as :class:`~dimscope.Activations`.
+    ``activations[layer]`` reads the whole layer each time; :meth:`stored` returns an object that
+    reads parts of it. Made by :func:`dimscope.open_store` and :func:`dimscope.capture`.
 
     Parameters
     ----------
     path : str
-        Where the store is.
+        Path or URL of the store.
     """
 
     points: Mapping[str, Any] = field(default_factory=dict, compare=False)  # not read to compare
@@ -221,7 +220,7 @@ class StoredActivations(Activations):
         return np.asarray(self.stored(name))
 
     def stored(self, name: str) -> Chunked:
-        """One layer, not read yet.
+        """Return a layer without reading it.
 
         Parameters
         ----------
@@ -230,17 +229,17 @@ class StoredActivations(Activations):
         Returns
         -------
         Blocks
-            With ``shape``, ``dtype``, ``nbytes``; ``[rows]`` and ``[rows, columns]`` read
-            no more than what they return and one chunk.
+            With ``shape``, ``dtype`` and ``nbytes``; ``[rows]`` and ``[rows, columns]`` hold no
+            more in memory than their result and one chunk.
 
         Raises
         ------
         KeyError
             If there is no such layer.
         """
-        found: Any = super().__getitem__(name)
-        assert isinstance(found, Chunked)
-        return found
+        layer: Any = super().__getitem__(name)
+        assert isinstance(layer, Chunked)
+        return layer
 
     def __repr__(self) -> str:
         return (
@@ -255,7 +254,7 @@ def open_store(path: str | os.PathLike[str]) -> StoredActivations:
     Parameters
     ----------
     path : path or URL
-        A folder, or anything that fsspec opens, such as ``s3://bucket/store.zarr``.
+        A folder, or any URL that fsspec opens, such as ``s3://bucket/store.zarr``.
 
     Returns
     -------
@@ -264,7 +263,7 @@ def open_store(path: str | os.PathLike[str]) -> StoredActivations:
     Raises
     ------
     BadSource
-        If there is no store, its capture did not finish, or Zarr is not installed.
+        If there is no store, its capture is incomplete, or Zarr is not installed.
 
     Examples
     --------
@@ -285,7 +284,7 @@ def open_store(path: str | os.PathLike[str]) -> StoredActivations:
 
 
 def is_store(path: str | os.PathLike[str]) -> bool:
-    """Whether something is, or was to become, a store; a URL is taken for one.
+    """Whether a path is a store, complete or not; a URL is assumed to be one.
 
     Examples
     --------
@@ -299,15 +298,15 @@ def is_store(path: str | os.PathLike[str]) -> bool:
 
 
 def completed(folder: Folder) -> dict[str, Any] | None:
-    """What a complete store says of itself; None if it is not complete, or none."""
+    """Return the description of a complete store; None if it is incomplete or missing."""
     attributes = (folder.read_json("zarr.json") or {}).get("attributes", {})
     about = attributes.get(ATTRIBUTE) if isinstance(attributes, dict) else None
     if not isinstance(about, dict):
         return None
     if about.get("schema_version") != SCHEMA_VERSION:
         raise BadSource(
-            f"{folder} has schema_version {about.get('schema_version')}, this dimscope reads "
-            f"{SCHEMA_VERSION}; capture again or use a matching version"
+            f"{folder} has schema_version {about.get('schema_version')}, but this version of "
+            f"dimscope reads {SCHEMA_VERSION}; capture again or use a matching version"
         )
     return about
 
@@ -317,41 +316,41 @@ def _incomplete(folder: Folder) -> BadSource:
     if journal is None:
         if folder.is_empty:
             return BadSource(f"there is no store {folder}")
-        return BadSource(f"{folder} is not a store that dimscope wrote; give one made by capture")
+        return BadSource(f"{folder} is not a store of dimscope; give one that capture wrote")
     total, rows = journal.get("n_points"), journal.get("rows", 0)
     shares = journal.get("shares", [])
     for rank in range(1, len(shares) - 1):
-        own = home_of(folder, rank).read_json(JOURNAL) or {}
-        if own.get("shares") == shares:
-            rows += own["rows"] - own["first"]
+        share = home_of(folder, rank).read_json(JOURNAL) or {}
+        if share.get("shares") == shares:
+            rows += share["rows"] - share["first"]
     return BadSource(
-        f"{folder} is not complete, it holds {rows} "
-        f"{'rows' if total is None else f'of {total} rows'}; the same capture with "
-        f"out={str(folder)!r} goes on where it stopped"
+        f"{folder} is incomplete: it holds {rows} "
+        f"{'rows' if total is None else f'of {total} rows'}; repeat the same capture with "
+        f"out={str(folder)!r} to resume it"
     )
 
 
 def home_of(folder: Folder, rank: int) -> Folder:
-    """Where a rank other than 0 keeps its journal and labels while many write to a store."""
+    """Return the folder in which a rank other than 0 keeps its journal and labels."""
     return Folder(f"{folder}/ranks/{rank}")
 
 
 def opened(folder: Folder, about: Mapping[str, Any], owner: object = None) -> StoredActivations:
-    """The activations of a store that says of itself ``about``."""
+    """Open the activations of a store with the description ``about``."""
     try:
         described = about["layers"]
         layers = tuple(
-            Layer(**{k: v for k, v in one.items() if k in Layer.__dataclass_fields__})
-            for one in described
+            Layer(**{k: v for k, v in entry.items() if k in Layer.__dataclass_fields__})
+            for entry in described
         )
         arrays = {
-            one["name"]: open_array_of(folder, f"layers/{one['array']}", owner)
-            for one in described
-            if one["array"] is not None
+            entry["name"]: open_array_of(folder, f"layers/{entry['array']}", owner)
+            for entry in described
+            if entry["array"] is not None
         }
         names = about["class_names"]
         if len({layer.name for layer in layers}) < len(layers):
-            raise KeyError("two layers of one name")
+            raise KeyError("two layers with the same name")
         for layer in layers:
             if layer.name in arrays and arrays[layer.name].shape != (
                 about["n_points"],
@@ -371,11 +370,13 @@ def opened(folder: Folder, about: Mapping[str, Any], owner: object = None) -> St
     except BadSource:
         raise
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
-        raise BadSource(f"{folder} is damaged: {error!r} in what it says of itself") from error
+        raise BadSource(
+            f"{folder} is damaged: {error!r} in its description; copy it again, or capture again"
+        ) from error
 
 
 def open_array_of(folder: Folder, name: str, owner: object = None) -> Chunked:
-    """One array of a store: plain files if they are, or else through Zarr.
+    """Open an array of a store, as plain files if possible, else through Zarr.
 
     Parameters
     ----------
@@ -392,15 +393,20 @@ def open_array_of(folder: Folder, name: str, owner: object = None) -> Chunked:
             grid = about["chunk_grid"]["configuration"]["chunk_shape"]
             rows, columns = about["shape"]
             if len(grid) != 2 or min(rows, columns, *grid) < 1:
-                raise BadSource(f"{folder} is damaged: {name} has shape {about['shape']}")
+                raise BadSource(
+                    f"{folder} is damaged: {name} has shape {about['shape']}; copy it again, or "
+                    "capture again"
+                )
             dtype = np.dtype(about["data_type"]).newbyteorder("<")
             return ChunkFiles(folder.path / name, (rows, columns), tuple(grid), dtype, owner)
     try:
         array = zarr.open_array(f"{folder}/{name}", mode="r")
     except FileNotFoundError:
-        raise BadSource(f"{folder} is damaged: there is no array {name}") from None
-    # Zarr reads a chunk that is not there as zeros. A capture writes all of them, as they are; who
-    # compressed the array later may have left out those that hold zeros only.
+        raise BadSource(
+            f"{folder} is damaged: there is no array {name}; copy it again, or capture again"
+        ) from None
+    # Zarr reads a missing chunk as zeros. A capture writes all chunks, uncompressed; a later
+    # compression may have left out chunks of zeros.
     if not array.compressors and array.nchunks_initialized < array.nchunks:
         raise BadSource(
             f"{folder} is damaged: {array.nchunks - array.nchunks_initialized} of "
@@ -409,21 +415,30 @@ def open_array_of(folder: Folder, name: str, owner: object = None) -> Chunked:
     return ZarrChunks(array, owner)
 
 
-def read_labels(folder: Folder, known: Mapping[str, Any] | None) -> NDArray[Any] | None:
-    """The labels in a folder, if all rows have any, by what is known of them."""
-    if known is None:
+def read_labels(folder: Folder, coding: Mapping[str, Any] | None) -> NDArray[Any] | None:
+    """Read the labels in a folder; None if some rows have none.
+
+    Parameters
+    ----------
+    folder : Folder
+    coding : Mapping or None
+        How to decode them: their dtype, and the words that numbers stand for.
+    """
+    if coding is None:
         return None
     try:
         array = need_zarr().open_array(f"{folder}/labels", mode="r")
         lost = array.nchunks_initialized < array.nchunks
-        found: NDArray[Any] = np.asarray(array[:])
+        labels: NDArray[Any] = np.asarray(array[:])
     except (OSError, ValueError):
         lost = True
     if lost:
         raise BadSource(
-            f"{folder} is damaged: its labels are missing or cut short; copy it again, or capture "
+            f"{folder} is damaged: its labels are missing or truncated; copy it again, or capture "
             "again"
         )
-    if known["words"] is not None:
-        found = np.asarray(known["words"])[found]
-    return found.astype(known["dtype"] if known["words"] is None else found.dtype)
+    if coding["words"] is not None:
+        labels = np.asarray(coding["words"])[labels]
+    else:
+        labels = labels.astype(coding["dtype"])
+    return labels

@@ -1,8 +1,8 @@
-"""Memory: the budget, and large arrays that can be let go of.
+"""Memory: the budget, and large arrays whose memory can be returned to the system.
 
-A budget is a number of bytes, by default half of what is free. Large arrays get pages of their
-own, apart from the heap: they can grow without a copy and go back to the system when the array
-goes. Pages of a mapped file count as memory in use until they are released.
+A budget is a number of bytes, by default half of the free memory. Large arrays get pages outside
+the heap, which can grow without a copy and are returned to the system with the array. Pages of a
+mapped file count as memory in use until they are released.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 
-_HUGE = 4 << 20  # bytes from which huge pages pay
+_HUGE = 4 << 20  # bytes above which huge pages save time
 
 
 _PRIVATE: dict[str, int] = (
@@ -40,7 +40,7 @@ _PRIVATE: dict[str, int] = (
 
 
 def own_pages(n_bytes: int) -> mmap.mmap:
-    """Zeros that take no room until they are written.
+    """Return pages of zeros, which take no memory until they are written.
 
     Examples
     --------
@@ -53,13 +53,13 @@ def own_pages(n_bytes: int) -> mmap.mmap:
 
 
 def advise_huge(pages: mmap.mmap) -> None:
-    """Ask for huge pages where they pay, as again after growing."""
+    """Ask for huge pages if the array is large; call again after it has grown."""
     if len(pages) >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
         pages.madvise(mmap.MADV_HUGEPAGE)
 
 
 def empty_array(shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """``numpy.empty``, in pages of its own if it is large.
+    """Return an array as ``numpy.empty``; a large one has pages outside the heap.
 
     Examples
     --------
@@ -73,9 +73,9 @@ def empty_array(shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def release(array: Any) -> None:
-    """Let go of the pages of a memory map that were read; other arrays are left alone.
+    """Release the pages of a memory map that were read; do nothing with other arrays.
 
-    The file keeps what was written to it, and what is read again comes from the system's cache.
+    The file keeps what was written to it; pages that are read again come from the system's cache.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def release(array: Any) -> None:
     """
     while isinstance(array, np.ndarray):
         if isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap):
-            # the changes of a copy-on-write map are in these pages alone
+            # changes of a copy-on-write map exist only in these pages
             if array.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
                 array.base.madvise(mmap.MADV_DONTNEED)
             return
@@ -108,14 +108,14 @@ _UNITS = {
 }  # fmt: skip
 
 
-_SHARE = 2  # the part of the free memory that is taken unasked is one half
+_SHARE = 2  # the default budget is the free memory divided by this
 
 
-_NO_LIMIT = 1 << 60  # what control groups say where there is none
+_NO_LIMIT = 1 << 60  # control groups without a limit report a number above this
 
 
 def as_bytes(memory: int | str) -> int:
-    """Number of bytes that a number or a text such as ``"4GB"`` means.
+    """Convert a number or a text such as ``"4GB"`` to bytes.
 
     Parameters
     ----------
@@ -125,24 +125,24 @@ def as_bytes(memory: int | str) -> int:
     Raises
     ------
     ValueError
-        If it is neither, or less than one byte.
+        If it is not a size, or less than one byte.
 
     Examples
     --------
     >>> as_bytes("1.5 GB"), as_bytes("1KiB"), as_bytes(7)
     (1500000000, 1024, 7)
     """
-    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e\d+)?)\s*([a-z]*)\s*", str(memory).lower())
-    if found is None or isinstance(memory, bool) or found[2] not in _UNITS:
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e\d+)?)\s*([a-z]*)\s*", str(memory).lower())
+    if match is None or isinstance(memory, bool) or match[2] not in _UNITS:
         raise ValueError(f"memory is {memory!r}; use a number of bytes or a text such as '4GB'")
-    size = int(float(found[1]) * _UNITS[found[2]])
+    size = int(float(match[1]) * _UNITS[match[2]])
     if size < 1:
         raise ValueError(f"memory is {memory!r}; use at least one byte")
     return size
 
 
 def budget_from(memory: int | str | None) -> int:
-    """The budget in bytes; half of what is free if nothing was said.
+    """Return the budget in bytes; half of the free memory for None.
 
     Examples
     --------
@@ -153,7 +153,7 @@ def budget_from(memory: int | str | None) -> int:
 
 
 def free_memory() -> int:
-    """Bytes of memory that this process could still take, limits of containers included.
+    """Return the bytes of memory that this process can still take, within its container.
 
     Examples
     --------
@@ -175,17 +175,17 @@ def total_memory() -> int:
 
 
 def _left_by_groups(root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
-    """What the limits of the control groups, version 2 and 1, leave."""
+    """Yield the bytes left by the limits of control groups, of version 2 and 1."""
     for folder, limit, used in (
         (root, "memory.max", "memory.current"),
         (root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
     ):
         try:
-            most = int((folder / limit).read_text(encoding="ascii"))
-            left = most - int((folder / used).read_text(encoding="ascii"))
+            maximum = int((folder / limit).read_text(encoding="ascii"))
+            left = maximum - int((folder / used).read_text(encoding="ascii"))
             words = (folder / "memory.stat").read_text(encoding="ascii").split()
-            left += int(words[words.index("inactive_file") + 1])  # a cache that gives way
+            left += int(words[words.index("inactive_file") + 1])  # cache that can be dropped
         except (OSError, ValueError, IndexError):
             continue
-        if most < _NO_LIMIT:
+        if maximum < _NO_LIMIT:
             yield left

@@ -1,4 +1,4 @@
-"""Arguments: the options that commands share, and the values they stand for."""
+"""Arguments: the options that commands share, and the conversion of their values."""
 
 from __future__ import annotations
 
@@ -143,14 +143,20 @@ LabelsOption = Annotated[
 
 
 def existing(path: Path, option: str) -> Path:
-    """The path, if there is something."""
+    """Return the path if it exists.
+
+    Raises
+    ------
+    typer.BadParameter
+        If it does not exist.
+    """
     if not path.exists():
         raise typer.BadParameter(f"there is no file or folder {path}", param_hint=option)
     return path
 
 
 def points_from(text: str) -> Any:
-    """The array that a ``.npy`` file or STORE::LAYER means; read only if it is small."""
+    """Open the array in a ``.npy`` file or at STORE::LAYER; a small layer is read at once."""
     import numpy as np
 
     from dimscope.activations.store import is_store, open_store
@@ -176,7 +182,7 @@ def points_from(text: str) -> Any:
 
 
 def data_from(data: Path, labels: Path | None, image_size: int) -> Any:
-    """What a network is shown: a folder of images, or an array, with its labels or without."""
+    """Open the data for a network: a folder of images, or an array with or without labels."""
     from dimscope.files import open_array
     from dimscope.networks.capturing.data import image_folder
 
@@ -193,7 +199,7 @@ def data_from(data: Path, labels: Path | None, image_size: int) -> Any:
 
 
 def bytes_from(memory: str | None) -> int | None:
-    """The bytes that ``--memory`` means."""
+    """Return the bytes of ``--memory``; None without it."""
     from dimscope.arrays.memory import as_bytes
 
     try:
@@ -218,7 +224,8 @@ def engine_from(name: str | None, rtol: float | None, seed: int) -> Engine | Non
         )
     if rtol is not None and name != "sampled":
         raise typer.BadParameter(
-            f"engine {name or 'exact'} has none; use --engine sampled", param_hint="--rtol"
+            f"engine {name or 'exact'} does not take it; use --engine sampled",
+            param_hint="--rtol",
         )
     return None if name is None else engines[name]()
 
@@ -250,72 +257,76 @@ def estimator_from(
                 seed=seed,
             )
         elif fit is not None or discard is not None:
-            raise ValueError(f"--fit and --discard are options of twonn, not of {name}")
+            raise ValueError(f"--fit and --discard are options of twonn, not of {name}; omit them")
         elif ":" in name:
-            chosen = _own_estimator(name)
+            chosen = _estimator_in_file(name)
         else:
-            chosen = _written_out(name)
+            chosen = _estimator_by_name(name)
         if resamples:
             if not isinstance(chosen, ds.NeighborEstimator):
-                raise ValueError(f"{name} has no resamples: it is not fitted to neighbours")
+                raise ValueError(
+                    f"{name} takes no resamples, because it uses no neighbours; omit --resamples"
+                )
             chosen = ds.Resampled(chosen, n=resamples, keep=keep, seed=seed)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     return chosen
 
 
-def _written_out(text: str) -> Estimator:
-    """``gride``, or as Python prints it: ``Gride(n1=2, n2=4)``; only literal parameters."""
-    import dimscope.estimators as offered
+def _estimator_by_name(text: str) -> Estimator:
+    """Build an estimator from its name or its repr: ``gride`` or ``Gride(n1=2, n2=4)``."""
+    import dimscope.estimators as public
 
     kinds = {
         name.lower(): kind
-        for name in offered.__all__
-        if isinstance(kind := getattr(offered, name), type)
-        and issubclass(kind, offered.Estimator)
+        for name in public.__all__
+        if isinstance(kind := getattr(public, name), type)
+        and issubclass(kind, public.Estimator)
         and not getattr(kind, "__abstractmethods__", None)
-        and kind is not offered.Resampled
+        and kind is not public.Resampled
     }
     try:
         tree = ast.parse(text, mode="eval").body
         call = tree if isinstance(tree, ast.Call) else ast.Call(tree, [], [])
         name = call.func.id.lower() if isinstance(call.func, ast.Name) else ""
-        values = [ast.literal_eval(one) for one in call.args]
-        named = {str(one.arg): ast.literal_eval(one.value) for one in call.keywords}
+        values = [ast.literal_eval(argument) for argument in call.args]
+        named = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"{text!r} is not an estimator such as Gride(n1=2, n2=4)") from error
     if name not in kinds:
         raise ValueError(
-            f"there is no estimator {text!r}; use one of {', '.join(sorted(kinds))}, such a name "
-            "with parameters, as in 'Gride(n1=2, n2=4)', or FILE.py:NAME"
+            f"there is no estimator {text!r}; use one of {', '.join(sorted(kinds))}, perhaps with "
+            "parameters, as in 'Gride(n1=2, n2=4)', or FILE.py:NAME"
         )
     try:
         return kinds[name](*values, **named)
     except TypeError as error:
-        known = ", ".join(inspect.signature(kinds[name]).parameters)
-        raise ValueError(f"{text}: {error}; its parameters are {known}") from error
+        parameters = ", ".join(inspect.signature(kinds[name]).parameters)
+        raise ValueError(f"{text}: {error}; its parameters are {parameters}") from error
 
 
-def _own_estimator(spec: str) -> Estimator:
+def _estimator_in_file(spec: str) -> Estimator:
     from dimscope import Estimator
     from dimscope.files import load_name
 
     file, _, name = spec.rpartition(":")
-    found = load_name(Path(file), name)
-    if isinstance(found, type) and issubclass(found, Estimator):
+    estimator = load_name(Path(file), name)
+    if isinstance(estimator, type) and issubclass(estimator, Estimator):
         try:
-            found = found()
+            estimator = estimator()
         except TypeError as error:
             raise ValueError(
-                f"{name} in {file} cannot be made without parameters: {error}"
+                f"{name} in {file} needs parameters ({error}); name an instance instead"
             ) from error
-    if not isinstance(found, Estimator):
-        raise ValueError(f"{name} in {file} is not an Estimator")
-    return found
+    if not isinstance(estimator, Estimator):
+        raise ValueError(
+            f"{name} in {file} is not an Estimator; name an instance or a subclass of one"
+        )
+    return estimator
 
 
 def scores_from(path: Path) -> dict[str, float]:
-    """Name of a network -> its score, from the first two columns of a table."""
+    """Read the score of each network from the first two columns of a table."""
     import pandas as pd
 
     from dimscope.errors import BadSource

@@ -52,11 +52,11 @@ def estimate(
     refuse_unused_engine(search, chosen)
     array = points_from(points)
     with Bar() as bar:
-        found = ds.estimate(array, chosen, search, progress=bar)
+        result = ds.estimate(array, chosen, search, progress=bar)
     if as_json:
-        typer.echo(json.dumps(found.to_dict(), allow_nan=False))
+        typer.echo(json.dumps(result.to_dict(), allow_nan=False))
     else:
-        say(estimate_table(found, points, array.shape))
+        say(estimate_table(result, points, array.shape))
 
 
 def scale(
@@ -87,13 +87,16 @@ def scale(
     chosen = estimator_from(estimator, fit, discard, 0, 0.9, seed)
     search = engine_from(engine, None, seed)
     if not isinstance(chosen, ds.NeighborEstimator):
-        raise typer.BadParameter("scales need an estimator of neighbours", param_hint="--estimator")
+        raise typer.BadParameter(
+            "a scale curve needs an estimator of neighbours, such as twonn",
+            param_hint="--estimator",
+        )
     if plot is not None:
         existing(plot.absolute().parent, "--plot")
         check_figure_path(plot)
     array = points_from(points)
     with Bar() as bar:
-        found = ds.nearest_neighbors(
+        neighbors = ds.nearest_neighbors(
             array,
             max(ranks, chosen.ranks),
             search,
@@ -101,13 +104,13 @@ def scale(
             progress=bar,
         )
         by_points = ds.scale_curve(
-            found,
+            neighbors,
             chosen,
             blocks=range(1, blocks + 1),
             seed=seed,
             progress=bar,
         )
-    by_rank = ds.rank_curve(found, ranks)
+    by_rank = ds.rank_curve(neighbors, ranks)
     if plot is not None:
         save_figure(plot_scales(by_points, by_rank), plot)
     if as_json:

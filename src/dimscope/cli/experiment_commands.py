@@ -29,14 +29,14 @@ def _make(folder: Path) -> None:
 
 
 def describe(profiles: dict[str, ds.Profile], scores: dict[str, float]) -> str:
-    """Three sentences on three profiles, written from their numbers.
+    """Summarise three profiles in three sentences.
 
     Parameters
     ----------
     profiles : dict of str to Profile
         Under the keys ``trained``, ``shuffled labels`` and ``untrained``.
     scores : dict of str to float
-        Accuracy of each on images it was not trained on.
+        Accuracy of each network on images that it was not trained on.
     """
     trained, shuffled, untrained = (
         profiles[k] for k in ("trained", "shuffled labels", "untrained")
@@ -45,23 +45,19 @@ def describe(profiles: dict[str, ds.Profile], scores: dict[str, float]) -> str:
     return "\n".join(
         [
             f"1. The trained network ({scores['trained']:.0%} of new digits right) "
-            f"{_course(trained)}: from {_show(trained['input'])} in the input to "
-            f"{_show(trained['output'])} in the output, with "
+            f"{_course(trained)}: from {trained['input']} in the input to "
+            f"{trained['output']} in the output, with "
             f"{trained.layers[0].n_features} pixels and at most "
             f"{max(layer.n_features for layer in trained.layers)} units a layer.",
             f"2. The same network trained on shuffled labels ({scores['shuffled labels']:.0%}, "
-            f"chance is 10%) has {_show(shuffled[last])} dimensions in its last hidden layer, "
-            f"{_compare(shuffled[last], trained[last])} the {_show(trained[last])} of the "
+            f"chance is 10%) has {shuffled[last]} dimensions in its last hidden layer, "
+            f"{_compare(shuffled[last], trained[last])} the {trained[last]} of the "
             "network that learned.",
             f"3. The untrained network stays between {_extreme(untrained, min)} and "
             f"{_extreme(untrained, max)} in its hidden layers, the trained one between "
             f"{_extreme(trained, min)} and {_extreme(trained, max)}.",
         ]
     )
-
-
-def _show(one: ds.Estimate) -> str:
-    return str(one)
 
 
 def _hidden(profile: ds.Profile) -> list[float]:
@@ -86,9 +82,10 @@ def _course(profile: ds.Profile) -> str:
     return "compresses its representation" if last < first else "keeps the dimension"
 
 
-def _compare(one: ds.Estimate, other: ds.Estimate) -> str:
-    ratio = float(one) / float(other)
-    distance = abs(float(one) - float(other)) / math.hypot(one.std_error, other.std_error)
+def _compare(first: ds.Estimate, second: ds.Estimate) -> str:
+    ratio = float(first) / float(second)
+    difference = abs(float(first) - float(second))
+    distance = difference / math.hypot(first.std_error, second.std_error)
     if distance < 2:
         return "not distinguishable from"
     return f"{ratio:.1f} times"
@@ -125,8 +122,8 @@ def demo(
             scores[kind] = accuracy(network, digits.test_images, digits.test_labels)
             profiles[kind] = ds.profile(network, digits.images, name=kind, progress=bar)
             profiles[kind].save(out / f"{kind.replace(' ', '_')}.json")
-    for one in profiles.values():
-        say(profile_table(one))
+    for profile in profiles.values():
+        say(profile_table(profile))
     figure = out / "profiles.png"
     save_figure(plot_profiles(profiles.values()), figure)
     say(f"\n{describe(profiles, scores)}\n\nfigure: {figure}")
@@ -152,13 +149,13 @@ def reproduce(
         ),
     ] = None,
 ) -> None:
-    """Make the figures of the paper again; what is done is kept."""
+    """Reproduce the figures of the paper; figures that are complete are kept."""
     from dimscope_experiments.ansuini2019 import FIGURES, Study
     from dimscope_experiments.ansuini2019 import reproduce as run
     from dimscope_experiments.ansuini2019.page import write_page
 
     chosen = FIGURES if figures == ["all"] else tuple(figures)
-    unknown = [one for one in chosen if one not in FIGURES]
+    unknown = [figure for figure in chosen if figure not in FIGURES]
     if unknown:
         raise typer.BadParameter(
             f"there is no figure {unknown[0]!r}; use {', '.join(FIGURES)} or all",
@@ -172,9 +169,9 @@ def reproduce(
             raise typer.BadParameter(str(error), param_hint="--scale") from None
         run(study, chosen)
     page = write_page(out)
-    for one in chosen:
-        record = json.loads((out / one / "record.json").read_text(encoding="utf-8"))
-        say(f"{one}: {record.get('says', '')}".rstrip())
+    for figure in chosen:
+        record = json.loads((out / figure / "record.json").read_text(encoding="utf-8"))
+        say(f"{figure}: {record.get('says', '')}".rstrip())
         for claim in record["claims"]:
             say(f"  {claim['number']}. {claim['says']} {claim['verdict']}: {claim['measured']}")
     say(f"written: {page}")

@@ -1,6 +1,6 @@
-"""The commands, and how errors leave: in a sentence, with exit code 1 or 2.
+"""Main: register the commands and turn errors into one sentence and an exit code.
 
-Code 2 is a wrong call (an option, a file that is not there, an unknown model), 1 is
+The exit code is 2 for a wrong call (a wrong option, a missing file, an unknown model) and 1 for
 data that cannot be measured. Standard output holds results only.
 """
 
@@ -34,8 +34,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         from dimscope import __version__
 
         typer.echo(__version__)
@@ -46,7 +46,7 @@ def _version(wanted: bool) -> None:
 def options(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="print it and leave"),
+        typer.Option("--version", callback=_print_version, is_eager=True, help="print the version"),
     ] = False,
 ) -> None:
     """Measure how many dimensions a neural network really uses, layer by layer."""
@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(arguments)
     except (ValueError, TypeError, OSError) as error:
-        # what was given is wrong; DIMSCOPE_TRACEBACK=1 shows where that was noticed
+        # the input is wrong; DIMSCOPE_TRACEBACK=1 shows where it was noticed
         if os.environ.get("DIMSCOPE_TRACEBACK"):
             raise
         kind = "" if isinstance(error, DimscopeError) else f"{type(error).__name__}: "

@@ -107,7 +107,7 @@ def profile(
         options["layers"] = layers_from(layers)
         options |= {"readout": readout, "batch_size": batch_size, "seed": seed}
     with Bar() as bar:
-        found = ds.profile(
+        result = ds.profile(
             source,
             stimuli,
             chosen,
@@ -120,13 +120,13 @@ def profile(
             **options,
         )
     if out is not None:
-        found.save(out)
+        result.save(out)
     if plot is not None:
-        save_figure(found.plot(), plot)
+        save_figure(result.plot(), plot)
     if as_json:
-        typer.echo(json.dumps(found.to_dict(), allow_nan=False))
+        typer.echo(json.dumps(result.to_dict(), allow_nan=False))
     else:
-        say(profile_table(found))
+        say(profile_table(result))
         written = [str(path) for path in (out, plot) if path is not None]
         if written:
             say(f"written: {', '.join(written)}")
@@ -140,7 +140,7 @@ def compare(
     plot: Annotated[Path | None, typer.Option(help="draw it to this .png, .svg or .pdf")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the dimension of the last hidden layer of networks with how good they are."""
+    """Compare the dimension of the last hidden layer of networks with their accuracy."""
     import dimscope as ds
     from dimscope.cli.tables import comparison_table
     from dimscope.plotting.figures import check_figure_path, save_figure
@@ -149,19 +149,20 @@ def compare(
         existing(plot.absolute().parent, "--plot")
         check_figure_path(plot)
     scores = scores_from(existing(accuracy, "--accuracy"))
-    found = ds.compare([ds.Profile.load(existing(one, "PROFILES")) for one in profiles], scores)
+    loaded = [ds.Profile.load(existing(path, "PROFILES")) for path in profiles]
+    comparison = ds.compare(loaded, scores)
     if plot is not None:
-        save_figure(found.plot(), plot)
+        save_figure(comparison.plot(), plot)
     if as_json:
-        typer.echo(json.dumps(found.to_dict(), allow_nan=False))
+        typer.echo(json.dumps(comparison.to_dict(), allow_nan=False))
         return
-    say(comparison_table(found))
-    say(f"Pearson's r = {found.pearson}, Spearman's = {found.spearman}")
+    say(comparison_table(comparison))
+    say(f"Pearson's r = {comparison.pearson}, Spearman's = {comparison.spearman}")
     if plot is not None:
         say(f"written: {plot}")
 
 
-_COURTESY = 10.0  # seconds that rank 0 has to say what is wrong
+_GRACE = 10.0  # seconds for rank 0 to report an error
 
 
 def capture(
@@ -182,7 +183,7 @@ def capture(
     seed: SeedOption = 0,
     name: Annotated[str | None, typer.Option(help="name of the network")] = None,
 ) -> None:
-    """Keep the points of every layer of a network in a store; run it again to resume.
+    """Write the points of every layer of a network to a store; run it again to resume.
 
     Under torchrun every rank captures its share.
     """
@@ -195,7 +196,7 @@ def capture(
         existing(Path(out).absolute().parent, "--out")
     from dimscope.networks.capturing.ranks import joined
 
-    with _one_voice(), joined(out) as ranks:
+    with _rank_0_prints(), joined(out) as ranks:
         with ranks.together():
             network = network_from(model, weights, seed)
             if ranks.device is not None:
@@ -232,8 +233,8 @@ def capture(
 
 
 @contextmanager
-def _one_voice() -> Iterator[None]:
-    """Have rank 0 speak for all ranks that torchrun started: they fail together or not at all."""
+def _rank_0_prints() -> Iterator[None]:
+    """Let rank 0 print for all ranks that torchrun started; they fail together or not at all."""
     if os.environ.get("RANK", "0") == "0" or "MASTER_ADDR" not in os.environ:
         yield
         return
@@ -241,33 +242,33 @@ def _one_voice() -> Iterator[None]:
         with open(os.devnull, "w") as silence, redirect_stdout(silence), redirect_stderr(silence):
             yield
     except (DimscopeError, typer.BadParameter):
-        # The first rank that fails has torchrun end the others, so leave that to rank 0.
-        time.sleep(_COURTESY)
+        # torchrun ends all ranks when the first one fails, so let rank 0 be the first
+        time.sleep(_GRACE)
         raise SystemExit(1) from None
 
 
 def existing_data(data: Path | None, model: str) -> Path:
-    """Refuse a network without data."""
+    """Return ``data``; refuse a network without data."""
     if data is None:
         raise typer.BadParameter(
-            f"give the data that the network is shown, or a store as MODEL ({model} is none)",
+            f"give the data for the network, or a store as MODEL ({model} is not a store)",
             param_hint="--data",
         )
     return data
 
 
-def refuse_for_a_store(given: dict[str, Any]) -> None:
-    """Refuse options that were settled when a store was captured."""
-    for option, value in given.items():
+def refuse_for_a_store(options: dict[str, Any]) -> None:
+    """Refuse options that apply only to a capture."""
+    for option, value in options.items():
         if value:
             raise typer.BadParameter(
-                "MODEL is a store, captured already: leave this out",
+                "MODEL is a store, which is already captured; omit this option",
                 param_hint=f"--{option.replace('_', '-')}",
             )
 
 
 def network_from(model: str, weights: str | None, seed: int) -> Any:
-    """Load the network that MODEL means."""
+    """Load the network that MODEL names."""
     import dimscope as ds
 
     try:
@@ -284,6 +285,6 @@ def layers_from(layers: list[str] | None) -> Any:
 
 
 def tell_plan(plan: Plan) -> None:
-    """Say on standard error what goes to disk."""
+    """Print a plan to standard error if points go to disk."""
     if plan.how != "memory":
         typer.echo(f"plan: {plan}", err=True)

@@ -1,8 +1,8 @@
-"""Layers: which values of a network are selected, and which are checkpoints.
+"""Layers: decide which values of a network are selected, and which are checkpoints.
 
 Checkpoints are the paper's choice: the input, poolings, fully connected layers after their
-activation, the blocks or stages of a residual network, and the output. A network that has none of
-these in between falls back on its convolutions after their activation.
+activation, the blocks or stages of a residual network, and the output. In a network with none of
+these between input and output, the convolutions after their activation are checkpoints.
 """
 
 from __future__ import annotations
@@ -51,24 +51,24 @@ class Selection:
 
     @property
     def everything(self) -> bool:
-        """Whether every value has to be kept at first."""
+        """Whether every value of the first batch must be recorded."""
         return self.accept is not None or "all" in self.kinds
 
     @property
     def checkpoints(self) -> bool:
-        """Whether the values of checkpoints have to be kept at first."""
+        """Whether every checkpoint of the first batch must be recorded."""
         return "checkpoints" in self.kinds or "last_hidden" in self.kinds
 
     def names(self, name: str) -> bool:
-        """Whether a pattern or a name of the caller's matches."""
+        """Whether ``name`` matches one of the names or patterns."""
         return any(matches(name, pattern) for pattern in self.patterns)
 
     def wants_output(self) -> bool:
-        """Whether the output has to be kept at first."""
+        """Whether the output of the first batch must be recorded."""
         return self.everything or "checkpoints" in self.kinds or self.names("output")
 
     def wants_input(self) -> bool:
-        """Whether the input has to be kept at first."""
+        """Whether the input of the first batch must be recorded."""
         return self.everything or "checkpoints" in self.kinds or self.names("input")
 
 
@@ -78,7 +78,7 @@ def is_glob(pattern: str) -> bool:
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Whether a name is, or is matched by, a pattern. ``[1]`` in a plain name is meant literally.
+    """Whether a name equals or matches a pattern; brackets such as ``[1]`` are literal.
 
     >>> matches("layer1.0", "layer*"), matches("lstm[1]", "lstm[1]"), matches("fc", "f")
     (True, True, False)
@@ -87,25 +87,25 @@ def matches(name: str, pattern: str) -> bool:
 
 
 def unknown_layer(pattern: str, seen: Sequence[str], idle: Sequence[str]) -> BadSource:
-    """Error for a name that no executed layer has.
+    """Return the error for a name that no executed layer has.
 
     Parameters
     ----------
     pattern : str
-        What was asked for.
+        The name or pattern.
     seen : sequence of str
-        Names of what was executed.
+        Names of the executed layers.
     idle : sequence of str
-        Names of modules that exist but did not run.
+        Names of all modules.
     """
     if pattern in idle:
         return BadSource(
             f"module {pattern!r} exists but was not called, so it has no points; "
-            f"there are {_listing(seen)}"
+            f"use one of {_listing(seen)}"
         )
     near = difflib.get_close_matches(pattern, seen, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-    return BadSource(f"no layer {pattern!r} was executed.{hint} There are {_listing(seen)}")
+    return BadSource(f"no layer {pattern!r} was executed.{hint} Use one of {_listing(seen)}")
 
 
 def _listing(names: Sequence[str], most: int = 40) -> str:
@@ -113,16 +113,20 @@ def _listing(names: Sequence[str], most: int = 40) -> str:
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
+CheckpointKind = Literal["block", "pooling", "linear", "convolution"]
+
+
 @dataclass(eq=False)
 class Checkpoint:
-    """A value found on the way.
+    """A value that is a checkpoint.
 
-    ``label`` is the name shown. ``raw`` is, for a linear layer, the value before its activation.
+    ``label`` is the name shown. ``raw`` is the value of a linear layer or a convolution before
+    its activation.
     """
 
     label: str
     node: Node
-    kind: str
+    kind: CheckpointKind
     raw: Node | None = None
 
 
@@ -137,19 +141,19 @@ class Checkpoints:
 
     def __init__(self, structure: Structure) -> None:
         self._convolutions = structure.plain
-        self.found: list[Checkpoint] = []
+        self._all: list[Checkpoint] = []
         self._at: dict[Node, Checkpoint] = {}
-        # Values that are a linear layer up to reshaping and norms, and await an activation.
+        # outputs of linear layers, perhaps reshaped or normalised, whose activation may follow
         self._pending: dict[Node, Checkpoint] = {}
 
     def offer(self, event: Event) -> bool:
-        """Consider a value; True if it is a checkpoint as far as is known now."""
+        """Consider a value; return whether it is a checkpoint, as far as can be told now."""
         node = event.node
-        known = self._at.get(node)
-        if known is not None:
+        checkpoint = self._at.get(node)
+        if checkpoint is not None:
             site = event.site
             if site is not None and site.simple and event.fresh and site.name:
-                known.label = event.name  # a layer written with functions: its own name is better
+                checkpoint.label = event.name  # prefer the module's name to that of the function
             return False
         if event.block:
             return event.fresh and self._add(event, "block")
@@ -163,15 +167,15 @@ class Checkpoints:
             return self._add(event, "convolution")
         return self._activates(event)
 
-    def _add(self, event: Event, kind: str) -> bool:
+    def _add(self, event: Event, kind: CheckpointKind) -> bool:
         checkpoint = Checkpoint(event.name, event.node, kind)
-        self.found.append(checkpoint)
+        self._all.append(checkpoint)
         self._at[event.node] = checkpoint
         if kind in ("linear", "convolution"):
             checkpoint.raw = event.node
             self._pending[event.node] = checkpoint
         if kind in ("pooling", "block"):
-            self._convolutions = False  # there are real checkpoints, so no stopgaps
+            self._convolutions = False  # convolutions serve only where nothing else does
         return True
 
     def _activates(self, event: Event) -> bool:
@@ -193,22 +197,22 @@ class Checkpoints:
         return False
 
     def between(self, inputs: list[Node], output: Node) -> list[Checkpoint]:
-        """Return the checkpoints on the way from the inputs to the output, both excluded."""
+        """Return the checkpoints on paths from the inputs to the output, excluding both."""
         on_the_way = output.ancestors()
         followed = any(node in on_the_way for node in inputs)
-        found = [
-            one
-            for one in self.found
-            if one.node is not output
-            and (not followed or one.node in on_the_way)
-            # the last linear layer is the output, whatever softmax or scaling follows
-            and not (one.raw is not None and one.node.depth >= output.depth)
+        between = [
+            checkpoint
+            for checkpoint in self._all
+            if checkpoint.node is not output
+            and (not followed or checkpoint.node in on_the_way)
+            # the last linear layer is the output, even if a softmax or scaling follows
+            and not (checkpoint.raw is not None and checkpoint.node.depth >= output.depth)
         ]
-        return [one for one in found if one.kind != "convolution"] or found
+        return [checkpoint for checkpoint in between if checkpoint.kind != "convolution"] or between
 
 
 def _pools(node: Node) -> bool:
-    """Whether a function pools: by name, or a mean over the places of a feature map."""
+    """Whether a function pools: by its name, or as a mean over the positions of a feature map."""
     if node.op in vocabulary.POOLINGS:
         return True
     before = node.parents[0].shape

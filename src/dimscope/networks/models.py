@@ -1,4 +1,4 @@
-"""Models by name, and weights from files that are read without running code."""
+"""Models: build networks by name and load weights from files, without running code in them."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _PREFIXES = ("_orig_mod.", "module.")
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:
-    """Load a state dict into a network, all of it.
+    """Load a complete state dict into a network.
 
     Parameters
     ----------
     model : torch.nn.Module
         The network, changed in place.
     path : str or Path
-        A ``.safetensors`` file, or what ``torch.save`` made of a state dict. A training
-        checkpoint that holds one under ``"state_dict"`` or ``"model"`` will do; the prefixes
-        of ``torch.compile`` and DataParallel are dropped.
+        A ``.safetensors`` file, or a state dict saved with ``torch.save``, alone or in a
+        training checkpoint under ``"state_dict"`` or ``"model"``. The prefixes of
+        ``torch.compile`` and DataParallel are removed.
 
     Raises
     ------
@@ -57,13 +57,13 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     if missing or extra or shapes:
         problems = []
         if missing:
-            problems.append(f"{len(missing)} entries are missing ({_some(missing)})")
+            problems.append(f"{len(missing)} entries are missing ({_first_two(missing)})")
         if extra:
-            problems.append(f"{len(extra)} are unknown ({_some(extra)})")
+            problems.append(f"{len(extra)} are unknown ({_first_two(extra)})")
         if shapes:
-            problems.append(f"{len(shapes)} have another shape ({_some(shapes)})")
+            problems.append(f"{len(shapes)} have another shape ({_first_two(shapes)})")
         raise BadSource(
-            f"weights file {path} is not of this {type(model).__name__}: {', '.join(problems)}; "
+            f"weights file {path} does not fit this {type(model).__name__}: {', '.join(problems)}; "
             "give the weights of the same network"
         )
     model.load_state_dict(state)
@@ -83,10 +83,10 @@ def _read(path: Path) -> Any:
         except (SafetensorError, OSError, ValueError) as error:
             raise BadSource(
                 f"weights file {path} cannot be read as safetensors: {_first_line(error)}; "
-                "it may be cut short, copy it again"
+                "it may be truncated, copy it again"
             ) from error
     try:
-        with warnings.catch_warnings():  # about odd pickles, which are then refused anyway
+        with warnings.catch_warnings():  # torch warns of odd pickles, which are refused anyway
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -95,8 +95,8 @@ def _read(path: Path) -> Any:
         if magic not in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
             raise _unreadable(path, "it is not a pickle") from error
         raise BadSource(
-            f"weights file {path} holds Python objects, which could run code and are not "
-            "read; save the state dict alone: torch.save(model.state_dict(), file)"
+            f"weights file {path} holds Python objects, which are not loaded because they could "
+            "run code; save the state dict alone: torch.save(model.state_dict(), file)"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
         raise _unreadable(path, _first_line(error)) from error
@@ -104,13 +104,13 @@ def _read(path: Path) -> Any:
 
 def _unreadable(path: Path, reason: str) -> BadSource:
     return BadSource(
-        f"weights file {path} cannot be read ({reason}); it is cut short or not a "
-        "file of torch.save, copy or save it again"
+        f"weights file {path} cannot be read ({reason}); it is truncated or was not written by "
+        "torch.save: copy or save it again"
     )
 
 
 def _clean(state: Any, path: Path) -> dict[str, Tensor]:
-    """State dict inside a training checkpoint, with wrappers' prefixes dropped."""
+    """Return the state dict in a training checkpoint, without the prefixes of wrappers."""
     for key in _NESTED:
         inner = state.get(key) if isinstance(state, Mapping) else None
         if isinstance(inner, Mapping):
@@ -127,8 +127,8 @@ def _clean(state: Any, path: Path) -> dict[str, Tensor]:
     return cleaned
 
 
-def _some(words: list[str]) -> str:
-    return ", ".join(words[:2]) + (", ..." if len(words) > 2 else "")
+def _first_two(names: list[str]) -> str:
+    return ", ".join(names[:2]) + (", ..." if len(names) > 2 else "")
 
 
 def _first_line(error: Exception) -> str:
@@ -139,19 +139,18 @@ _RANDOM = ("none", "random")
 
 
 def load_model(spec: str, weights: str | Path | None = None, seed: int = 0) -> nn.Module:
-    """Make a network from its name.
+    """Build a network from its name.
 
     Parameters
     ----------
     spec : str
-        ``torchvision/NAME``, ``timm/NAME``, ``hf/NAME_OR_FOLDER``, or ``path/file.py:function``,
-        where the function is called without arguments and returns a ``torch.nn.Module``, or is
-        one itself.
+        ``torchvision/NAME``, ``timm/NAME``, ``hf/NAME_OR_FOLDER``, or ``path/file.py:NAME``,
+        where NAME is a ``torch.nn.Module`` or a function without arguments that returns one.
     weights : str or Path, optional
-        By default the published weights (for a file: whatever the function returns);
-        ``"random"`` or ``"none"`` for an untrained network; else a file with a state dict.
+        A file with a state dict, or ``"random"`` or ``"none"`` for an untrained network. By
+        default the published weights; for a ``.py`` file, those that the network has.
     seed : int
-        Of an untrained network.
+        Seed of the weights of an untrained network.
 
     Returns
     -------
@@ -161,7 +160,7 @@ def load_model(spec: str, weights: str | Path | None = None, seed: int = 0) -> n
     Raises
     ------
     BadSource
-        If the name is unknown, a package is missing, weights cannot be fetched or read.
+        If the name is unknown, a package is missing, or weights cannot be downloaded or read.
 
     Examples
     --------
@@ -169,7 +168,7 @@ def load_model(spec: str, weights: str | Path | None = None, seed: int = 0) -> n
     'ResNet'
     """
     trained = weights is None
-    # An untrained network must not depend on, or change, the caller's random numbers.
+    # the caller's random numbers must neither change nor affect an untrained network
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _make(str(spec), trained)
@@ -193,19 +192,19 @@ def _make(spec: str, trained: bool) -> nn.Module:
     if spec.endswith(".py"):
         raise BadSource(f"{spec} is a file; name the function in it, as {spec}:make_model")
     raise BadSource(
-        f"model {spec!r} is not understood; use torchvision/NAME, timm/NAME, hf/NAME, "
-        "path/file.py:function or a store that is there."
-        + near(spec, [f"torchvision/{known}" for known in _torchvision_names()])
+        f"there is no model or store {spec!r}; use torchvision/NAME, timm/NAME, hf/NAME, "
+        "path/file.py:function, or the path of a store."
+        + near(spec, [f"torchvision/{name}" for name in _torchvision_names()])
     )
 
 
 def _from_torchvision(name: str, trained: bool) -> nn.Module:
-    known = _torchvision_names()
-    if name not in known:
-        raise BadSource(f"torchvision has no model {name!r}.{near(name, known)}")
+    names = _torchvision_names()
+    if name not in names:
+        raise BadSource(f"torchvision has no model {name!r}.{near(name, names)}")
     from torchvision.models import get_model
 
-    # Some constructors warn about, or are slow in, an initialisation that is overwritten.
+    # these constructors warn that their slow default initialisation will change
     extra: dict[str, Any] = {}
     if not trained and name in ("googlenet", "inception_v3"):
         extra["init_weights"] = True
@@ -230,8 +229,8 @@ def _from_timm(name: str, trained: bool) -> nn.Module:
     except ImportError as error:
         raise BadSource(f"timm/{name} needs timm; run pip install dimscope[timm]") from error
     base = name.split(".")[0]
-    if base not in (known := timm.list_models()):
-        raise BadSource(f"timm has no model {name!r}.{near(base, known)}")
+    if base not in (names := timm.list_models()):
+        raise BadSource(f"timm has no model {name!r}.{near(base, names)}")
     model: nn.Module = _fetch(f"timm/{name}", lambda: timm.create_model(name, pretrained=trained))
     return model
 
@@ -243,7 +242,7 @@ def _from_transformers(name: str, trained: bool) -> nn.Module:
         raise BadSource(
             f"hf/{name} needs transformers; run pip install dimscope[transformers]"
         ) from error
-    # Weights come as safetensors only; code from the hub is never run.
+    # only safetensors are loaded, and code from the hub is never run
     safe = {"trust_remote_code": False}
 
     def make() -> Any:
@@ -262,8 +261,9 @@ def _fetch(spec: str, make: Callable[[], Any]) -> Any:
     except (OSError, RuntimeError, ValueError, ImportError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")
         raise BadSource(
-            f"{spec} cannot be loaded ({first}); without a connection give a state dict with "
-            "--weights FILE, or --weights random for an untrained network"
+            f"{spec} cannot be loaded ({first}); without a network connection, give a state dict "
+            "with weights=FILE, or weights='random' for an untrained network (--weights on the "
+            "command line)"
         ) from error
 
 
@@ -272,7 +272,10 @@ def _from_file(path: Path, function: str) -> nn.Module:
     if isinstance(maker, nn.Module):
         return maker
     if not callable(maker):
-        raise BadSource(f"{function} in {path} is not a function; it must return the network")
+        raise BadSource(
+            f"{function} in {path} is a {type(maker).__name__}; name a torch.nn.Module or a "
+            "function that returns one"
+        )
     try:
         model = maker()
     except Exception as error:

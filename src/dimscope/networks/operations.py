@@ -1,7 +1,7 @@
-"""What torch calls things: the operations and module classes that have a meaning here.
+"""Operations: classify torch functions and module classes (linear, pooling, activation, ...).
 
-Operations are known by their *plain name*: ``relu_``, ``Tensor.relu`` and
-``torch.nn.functional.relu`` are all ``relu``; ``x + y``, ``x += y`` are ``add``.
+Operations are identified by their *plain name*: ``relu_``, ``Tensor.relu`` and
+``torch.nn.functional.relu`` are all ``relu``; ``x + y`` and ``x += y`` are ``add``.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ RECURRENT = frozenset(
 )
 
 
-# How much one operation adds to the depth. Multi-head attention projects in and out.
+# Depth that one operation adds. Multi-head attention has a projection in and one out.
 COUNTED = dict.fromkeys(CONVOLUTIONS | LINEARS | RECURRENT, 1) | {"multi_head_attention_forward": 2}
 
 
-# A product with something that does not come from the data is a linear layer too.
+# A product with a tensor that does not depend on the data is a linear layer too.
 PRODUCTS = frozenset({"matmul", "mm", "bmm", "addmm", "baddbmm", "einsum", "tensordot"})
 
 
@@ -72,7 +72,7 @@ POOLINGS = frozenset(
 )
 
 
-MEANS = frozenset({"mean", "amax"})  # poolings when they run over the places of a feature map
+MEANS = frozenset({"mean", "amax"})  # poolings if taken over the positions of a feature map
 
 
 ACTIVATIONS = _words(
@@ -85,7 +85,7 @@ ACTIVATIONS = _words(
 NORMS = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"})
 
 
-# The same numbers in another shape: still the same points.
+# Operations that return the same values, perhaps in another shape: still the same points.
 RESHAPES = _words(
     "view reshape flatten unflatten ravel permute transpose t T mT H adjoint contiguous squeeze "
     "unsqueeze to type float half double bfloat16 cpu cuda clone detach data movedim moveaxis "
@@ -93,7 +93,7 @@ RESHAPES = _words(
 )
 
 
-# Other points, but not worth a name of their own.
+# Operations that return other points, which are not listed as layers.
 SELECTIONS = _words(
     "getitem setitem select narrow slice split split_with_sizes tensor_split chunk unbind expand "
     "expand_as repeat repeat_interleave tile broadcast_to index_select gather take_along_dim "
@@ -101,7 +101,7 @@ SELECTIONS = _words(
 )
 
 
-# Asked for all the time, and never a tensor: not worth looking at.
+# Operations that are called often and never return a tensor; they are not traced.
 SILENT = _words(
     "size dim stride numel nelement ndimension is_floating_point is_complex is_contiguous item "
     "tolist data_ptr __len__ __bool__ __hash__ __repr__ __format__ __int__ __float__ __index__ "
@@ -121,7 +121,7 @@ _ATTENTION_CLASS = re.compile(r"attention|attn", re.I)
 
 @lru_cache(maxsize=4096)
 def plain_name(name: str) -> str:
-    """Plain name of an operation.
+    """Return the plain name of an operation.
 
     Examples
     --------
@@ -152,7 +152,7 @@ def is_linear_module(module: nn.Module) -> bool:
 
 
 def counted_layers(module: nn.Module) -> int:
-    """How much the module alone, without its children, adds to the depth."""
+    """Return the depth that a module adds, without its children."""
     if isinstance(module, nn.MultiheadAttention):
         return 1  # its output projection is a child
     return int(
@@ -161,12 +161,12 @@ def counted_layers(module: nn.Module) -> int:
 
 
 def is_attention_module(module: nn.Module) -> bool:
-    """Whether a module's class says that it attends."""
+    """Whether a module is an attention, judged by the name of its class."""
     return bool(_ATTENTION_CLASS.search(type(module).__name__))
 
 
 def is_activation_module(module: nn.Module) -> bool:
-    """Whether a module without weights of its own is an activation, judged by its class."""
+    """Whether a module is an activation: it has no weights, and its class is named like one."""
     return (
         not isinstance(module, nn.MultiheadAttention)
         and next(module.parameters(), None) is None
@@ -178,7 +178,7 @@ def is_activation_module(module: nn.Module) -> bool:
 
 
 def is_pooling_module(module: nn.Module) -> bool:
-    """Whether a module pools: its class says so, and no layer with weights is in it.
+    """Whether a module pools: its class is named so, and it contains no counted layer.
 
     >>> is_pooling_module(nn.AdaptiveAvgPool2d(1)), is_pooling_module(nn.Linear(2, 2))
     (True, False)
@@ -190,7 +190,7 @@ def is_pooling_module(module: nn.Module) -> bool:
 
 
 def is_leaf(module: nn.Module) -> bool:
-    """Whether what happens inside a module is its own affair: a layer of ``torch.nn``."""
+    """Whether a module is a layer of ``torch.nn``, whose inner operations are no layers."""
     if isinstance(module, nn.MultiheadAttention | _ConvNd | nn.Linear | _NormBase | nn.RNNBase):
         return True
     return type(module).__module__.startswith("torch.nn.") and next(module.children(), None) is None

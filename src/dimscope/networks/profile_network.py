@@ -45,15 +45,15 @@ def profile(
     Parameters
     ----------
     source : torch.nn.Module, Activations, or path of a store
-        A network, or activations already captured.
+        A network, or activations that are already captured.
     batches : tensor, Dataset, DataLoader, iterable of batches, or path
-        What the network is shown; not given with activations.
+        The stimuli, as for :func:`dimscope.capture`; omit them with activations.
     estimators : estimator, list of estimators, or dict of name -> estimator
         :class:`~dimscope.TwoNN` by default.
     by_class : bool
-        One profile for each class, with their mean and standard deviation.
+        Measure each class separately; return the mean and standard deviation over classes.
     engine : Engine, optional
-        How neighbours are searched; exact by default.
+        How to search for neighbours; exact by default.
     progress : callable, optional
         ``progress(step, done, total)``; ``total`` may be None.
     on_plan : callable, optional
@@ -68,7 +68,9 @@ def profile(
     Raises
     ------
     BadSource, BadPoints
-        If the data cannot be read, or no layer of that name exists.
+        If the data cannot be read, or no layer has the name.
+    TypeError
+        If activations come with batches or with options of a capture.
 
     Notes
     -----
@@ -93,7 +95,7 @@ def profile(
     name = options.get("name")
     if isinstance(source, Activations):
         if batches is not None or set(options) - {"name", "memory"}:
-            raise TypeError("activations are captured already: give no batches or capture options")
+            raise TypeError("activations are captured already; omit batches and capture options")
         groups: Iterable[Activations] = [source]
         memory = options.get("memory")
     else:

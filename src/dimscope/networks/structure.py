@@ -1,4 +1,4 @@
-"""The anatomy of a network before it is run: names, blocks, stages.
+"""Structure: the names, kinds and blocks of a network's modules, found before it runs.
 
 A *block* is a composite part of a network that is repeated: an item of a
 ``Sequential`` or ``ModuleList``, or one of several siblings of the same class
@@ -33,24 +33,24 @@ _LIST_LIKE = (nn.ModuleList, nn.ModuleDict)
 
 @dataclass(frozen=True)
 class Site:
-    """What is known of one module before the run.
+    """A module of the network, as described before the run.
 
     Parameters
     ----------
     name : str
         Qualified name without the prefixes of wrappers; empty for the root.
     leaf : bool
-        The operations inside are not layers of their own.
+        Whether the operations inside are no layers of their own.
     simple : bool
-        It has no children, so it is the name of what happens inside.
+        Whether it has no children, so that its name stands for the operations inside.
     block : bool
-        A checkpoint, see the module's opening.
+        Whether it is a block, and so a checkpoint.
     repeated, attends : bool
-        An item of a container of equals; contains attention.
+        Whether it is one of several equal items of a container; whether it contains attention.
     pooling, linear, activation : bool
-        What it is.
+        Its kind.
     counted : int
-        What it adds to the depth where its inside cannot be followed.
+        Depth that it adds if the operations inside cannot be followed.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Site:
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """Return the network inside ``torch.compile``, DataParallel and their like."""
+    """Return the network inside ``torch.compile``, DataParallel and similar wrappers."""
     while True:
         inner = next((getattr(model, w) for w in _WRAPPERS if w in model._modules), None)
         if inner is None and isinstance(model, _PARALLEL):
@@ -77,9 +77,10 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 
 def clean_name(name: str, parallel: Container[str] = ()) -> str:
-    """Qualified name without the prefixes that wrappers add.
+    """Remove the prefixes that wrappers add to a qualified name.
 
-    ``parallel`` holds the (raw) names of the DataParallel modules, whose ``module.`` goes too.
+    ``parallel`` holds the uncleaned names of the DataParallel modules, whose ``module.`` is
+    removed too.
 
     >>> clean_name("_orig_mod.layer1._orig_mod.0"), clean_name("features.module.0", ["features"])
     ('layer1.0', 'features.0')
@@ -93,7 +94,7 @@ def clean_name(name: str, parallel: Container[str] = ()) -> str:
 
 
 class Structure:
-    """Names and kinds of all modules of an (unwrapped) network.
+    """Names and kinds of all modules of an unwrapped network.
 
     Parameters
     ----------
@@ -103,9 +104,9 @@ class Structure:
     Attributes
     ----------
     sites : dict of Module to Site
-        Every module that does something of its own; wrappers are left out.
+        Every module but the wrappers.
     plain : bool
-        Nothing in the anatomy is a checkpoint, as in a network written with functions only.
+        Whether no module is a checkpoint, as in a network written with functions only.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -145,7 +146,7 @@ class Structure:
 
     @property
     def names(self) -> list[str]:
-        """Names of all modules but the root."""
+        """Names of all modules except the root."""
         return [site.name for site in self.sites.values() if site.name]
 
     def _counted(self, module: nn.Module) -> int:
@@ -156,27 +157,27 @@ class Structure:
         return self._weight[module]
 
     def _find(self, parent: nn.Module) -> set[nn.Module]:
-        """Blocks below ``parent``."""
+        """Return the blocks below ``parent``."""
         children = [unwrap(child) for child in parent.children()]
         blocks = [child for child in children if self._is_block_like(child)]
         if not isinstance(parent, _CONTAINERS):
-            # Attributes are blocks only where a class comes twice; stems and heads do not.
+            # attributes are blocks only if their class occurs twice, unlike stems and heads
             blocks = [child for child in blocks if self._counted(child) >= 2]
             kinds = Counter(map(_kind, blocks))
             if not any(n >= 2 for n in kinds.values()):
                 blocks = []
         kinds = Counter(map(_kind, blocks))
-        found: set[nn.Module] = set()
+        result: set[nn.Module] = set()
         for child in children:
             if child not in blocks:
-                found |= self._find(child) if not vocabulary.is_leaf(child) else set()
+                result |= self._find(child) if not vocabulary.is_leaf(child) else set()
             elif kinds[_kind(child)] == 1 and 2 * self._counted(child) > self._total:
-                # A whole network in a wrapper, such as Sequential(Normalize(), resnet18()).
+                # a whole network in a wrapper, such as Sequential(Normalize(), resnet18())
                 inner = self._find(child)
-                found |= inner if len(inner) >= 2 else {child}
+                result |= inner if len(inner) >= 2 else {child}
             else:
-                found.add(child)
-        return found
+                result.add(child)
+        return result
 
     def _is_block_like(self, module: nn.Module) -> bool:
         if (
@@ -190,7 +191,7 @@ class Structure:
         if not children:  # a custom layer with at least two matrices of its own
             return sum(p.ndim >= 2 for p in module.parameters(recurse=False)) >= 2
         if type(module) is nn.Sequential and not any(map(self._is_block_like, children)):
-            # A plain run of layers: its poolings and linear layers are the checkpoints.
+            # a plain sequence of layers: its poolings and linear layers are the checkpoints
             inside = [m for m in module.modules() if m is not module]
             if any(
                 vocabulary.is_pooling_module(m) or vocabulary.is_linear_module(m) for m in inside
@@ -201,7 +202,7 @@ class Structure:
 
 
 def _kind(module: nn.Module) -> tuple[type, type | None]:
-    """Return what makes two blocks equals: the class; for a Sequential also what it is made of."""
+    """Return the class of a block and, for a Sequential, the most common class inside."""
     if type(module) is not nn.Sequential:
         return type(module), None
     classes = Counter(
@@ -211,16 +212,16 @@ def _kind(module: nn.Module) -> tuple[type, type | None]:
 
 
 def _repeated(model: nn.Module) -> set[nn.Module]:
-    """Items of containers that hold at least two of their class, or them alone."""
-    found: set[nn.Module] = set()
+    """Return the items of containers that hold several of their class, or no other item."""
+    items_of_containers: set[nn.Module] = set()
     for parent in model.modules():
         if isinstance(parent, _CONTAINERS):
             items = [unwrap(child) for child in parent.children()]
             classes = Counter(map(type, items))
-            found.update(
+            items_of_containers.update(
                 item
                 for item in items
                 if next(item.children(), None) is not None
                 and (classes[type(item)] >= 2 or len(items) == 1)
             )
-    return found
+    return items_of_containers

@@ -1,4 +1,4 @@
-"""Tensors in nested tuples, lists and mappings, as networks take and return them."""
+"""Tensors: find and map the tensors in nested tuples, lists and mappings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["describe_tensors", "main_tensor", "map_tensors", "tensors_in"]
 
 
 def tensors_in(values: Any) -> Iterator[Tensor]:
-    """All tensors in nested tuples, lists and mappings, in order."""
+    """Yield all tensors in nested tuples, lists and mappings, in order."""
     if isinstance(values, Tensor):
         yield values
     elif isinstance(values, tuple | list):
@@ -34,7 +34,7 @@ def map_tensors(function: Callable[[Tensor], Tensor], values: Any) -> Any:
 
 
 def describe_tensors(values: Any) -> str:
-    """Shapes and types of all tensors, for messages.
+    """Describe the shapes and dtypes of all tensors, for messages.
 
     Examples
     --------
@@ -49,7 +49,7 @@ def describe_tensors(values: Any) -> str:
 
 
 def named_tensors(values: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
-    """All tensors of an output with the path that leads to each: ``[1]``, ``[key]``."""
+    """Yield the tensors of an output, each with its path, such as ``[1]`` or ``[key]``."""
     if isinstance(values, Tensor):
         yield path, values
     elif isinstance(values, Mapping):
@@ -63,17 +63,17 @@ def named_tensors(values: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
 def main_tensor(
     output: Any, n_rows: int | None = None
 ) -> tuple[Tensor | None, list[tuple[str, Tensor]]]:
-    """Split an output into its main tensor and the further ones with their paths.
+    """Split an output into its main tensor and the other tensors with their paths.
 
-    The main tensor is the first floating one that has a row for each stimulus,
-    else the first floating one, else the first.
+    The main tensor is the first floating-point one with a row for each stimulus, else the first
+    floating-point one, else the first.
     """
-    found = list(named_tensors(output))
+    tensors = list(named_tensors(output))
     ranks = [
         (not t.is_floating_point(), n_rows is not None and (t.ndim == 0 or len(t) != n_rows))
-        for _, t in found
+        for _, t in tensors
     ]
-    if not found:
+    if not tensors:
         return None, []
     best = ranks.index(min(ranks))
-    return found[best][1], found[:best] + found[best + 1 :]
+    return tensors[best][1], tensors[:best] + tensors[best + 1 :]

@@ -1,8 +1,8 @@
-"""Tracing: the graph of named values that a network computes, with their depth.
+"""Tracing: record one forward pass as a graph of named values with their depths.
 
-A torch function mode sees every operation on a tensor that comes from the input; a pair of hooks
-sees every module. A :class:`Node` stands for one value. A reshaped tensor carries the node of the
-value it was made from. Nodes hold no tensors, so tracing keeps nothing alive.
+A torch function mode intercepts every operation on a tensor that depends on the input; a pair of
+hooks intercepts every module. A :class:`Node` stands for one value. A reshaped tensor keeps the
+node of the original. Nodes hold no tensors, so tracing keeps none alive.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ __all__ = ["Event", "Frame", "Node", "Tracer"]
 
 @dataclass(eq=False, slots=True)
 class Node:
-    """One value of the network.
+    """One value that the network computes.
 
     Parameters
     ----------
     name : str
-        Its producer, to which the name of a following function is appended.
+        Name of the module that made it, followed by the function if one was applied.
     op : str
         Plain name of the operation that made it.
     parents : tuple of Node
-        The values it was made from.
+        The values from which it was computed.
     depth, blocks : int
-        Longest path from the input counted in layers and in attention blocks.
+        Longest path from the input, counted in layers and in attention blocks.
     order : int
         Position in the order of execution.
     shape : tuple of int
-        Shape when it was made.
+        Its original shape.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Node:
     shape: torch.Size
 
     def ancestors(self) -> set[Node]:
-        """All values it was made from, itself included."""
+        """Return all values from which it was computed, itself included."""
         seen, todo = {self}, [self]
         while todo:
             for parent in todo.pop().parents:
@@ -79,13 +79,13 @@ class Frame:
 
     @property
     def covers(self) -> bool:
-        """Whether its contents are no checkpoints."""
+        """Whether the values computed inside are no checkpoints."""
         return self.inside or self.site.block or self.site.pooling
 
 
 @dataclass(slots=True)
 class Event:
-    """A named value has just been made.
+    """A module or function has returned a value.
 
     Parameters
     ----------
@@ -94,15 +94,15 @@ class Event:
     node, tensor : Node, Tensor
         The value.
     site : Site or None
-        The module that made it, None for a function.
+        The module that returned it; None for a function.
     inputs : tuple of Node
-        What the module or function was given.
+        The arguments of the call.
     inside : bool
-        It is inside a block or a pooling and so no checkpoint.
-    block : bool
-        It leaves a block; with ``attends``, a block with attention.
+        Whether the call is inside a block or a pooling, so that the value is no checkpoint.
+    block, attends : bool
+        Whether the module is a block; whether it is a block with attention.
     fresh : bool
-        It was made by this call, not passed through.
+        Whether this call computed the value, rather than passing it through.
     """
 
     name: str
@@ -118,19 +118,19 @@ class Event:
 
 @dataclass
 class Counts:
-    """How many layers were run, and how many of them were linear ones in attention blocks."""
+    """Number of layers executed, and of linear layers executed in attention blocks."""
 
     layers: int = 0
     in_blocks: int = 0
 
 
 class Tracer(TorchFunctionMode):
-    """Follow one forward pass after the other.
+    """Trace forward passes, one at a time.
 
     Parameters
     ----------
     structure : Structure
-        Anatomy of the network.
+        Modules of the network.
     watch : callable
         Called with every :class:`Event`, in the order of execution.
     """
@@ -144,11 +144,11 @@ class Tracer(TorchFunctionMode):
         self.begin()
 
     def begin(self, n_rows: int | None = None) -> None:
-        """Forget the last pass and expect a batch of ``n_rows`` stimuli."""
+        """Discard the last pass and prepare for a batch of ``n_rows`` stimuli."""
         self._n_rows = n_rows
-        # tensor -> its node, and the tensor's version then: another one means overwritten
+        # tensor -> its node and its version; a later version means that it was overwritten
         self._nodes: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
-        # A module named "output" (or "input") must not pass for the network's.
+        # a module named "output" or "input" must get another name than the network's own
         self._calls: Counter[str] = Counter(input=1, output=1)
         self._frames: list[Frame] = []
         self._order = 0
@@ -156,22 +156,22 @@ class Tracer(TorchFunctionMode):
         self.counts = Counts()
 
     def enter(self, name: str, tensor: Tensor) -> Node:
-        """Make ``tensor`` an input of the network."""
+        """Register ``tensor`` as an input of the network."""
         return self._make(tensor, name, "input", ())
 
     def node(self, tensor: Tensor) -> Node | None:
-        """Return the value that a tensor holds; None if it does not come from the input."""
+        """Return the value that a tensor holds; None if it does not depend on the input."""
         held = self._held(tensor)
         if held is None:
             return None
         node: Node = held[0]
         if held[1] != _version(tensor):
-            # Overwritten through a view or by an operation that was not seen.
+            # overwritten through a view or by an operation that was not traced
             return self._make(tensor, node.name, "overwrite", (node,))
         return node
 
     def output(self, tensor: Tensor) -> Node:
-        """Return the value that the network returns, however it was made."""
+        """Return the value of the network's output, registering it if it was not traced."""
         node = self.node(tensor)
         if node is None:
             node = self._make(tensor, "output", "unknown", ())
@@ -179,7 +179,7 @@ class Tracer(TorchFunctionMode):
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
-        """Watch the modules; the hooks are removed on the way out, whatever happens."""
+        """Hook the modules until the context ends; the hooks are removed even after an error."""
         with ExitStack() as stack:
             for module, site in self.structure.sites.items():
                 before = module.register_forward_pre_hook(self._before(site), with_kwargs=True)
@@ -193,7 +193,7 @@ class Tracer(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        """Run one operation and note what it made."""
+        """Run one operation and record its result."""
         kwargs = kwargs or {}
         name: str = getattr(func, "__name__", "")
         if name in vocabulary.SILENT:
@@ -244,26 +244,26 @@ class Tracer(TorchFunctionMode):
             op in vocabulary.RESHAPES or self._is_unchanged(op, first, outputs[0])
         )
         frame = self._frames[-1] if self._frames else None
-        own = frame is not None and frame.site.leaf
-        listed = not own and not same and op not in vocabulary.SELECTIONS
+        in_leaf = frame is not None and frame.site.leaf
+        listed = not in_leaf and not same and op not in vocabulary.SELECTIONS
         for tensor in outputs:
             if held is not None and tensor is first and _is_intact(op, tensor, held[1]):
-                continue  # handed back as it was, as dropout does in eval mode
+                continue  # returned unchanged, as by dropout in eval mode
             if held is not None and same and _is_alike(tensor, first):
                 self._hold(tensor, held[0])
                 continue
             if not (listed and tensor.is_floating_point()):
-                label = frame.name if own and frame is not None else sources[0].name
+                label = frame.name if in_leaf and frame is not None else sources[0].name
                 self._make(tensor, label, op, sources, layers)
                 continue
             label = self._unique(f"{sources[0].name}>{op}")
             node = self._make(tensor, label, op, sources, layers)
             inside = frame is not None and frame.covers
             self.watch(Event(label, node, tensor, inputs=sources, inside=inside))
-            listed = False  # the first of several outputs stands for the function
+            listed = False  # of several outputs only the first is listed
 
     def _is_unchanged(self, op: str, before: Tensor, after: Tensor) -> bool:
-        """Whether a pooling does nothing, as a 7x7 adaptive pooling on a 7x7 map."""
+        """Whether a pooling has no effect, such as a 7x7 adaptive pooling of a 7x7 map."""
         if op not in vocabulary.POOLINGS or before.shape != after.shape:
             return False
         if self._poolings == len(self._unchanged):  # decided once, in the first pass
@@ -288,7 +288,7 @@ class Tracer(TorchFunctionMode):
         def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             with torch._C.DisableTorchFunction():
                 ended = self._frames.pop()
-                while ended.site is not site:  # a call in between ended in a caught exception
+                while ended.site is not site:  # an inner call raised an exception that was caught
                     ended = self._frames.pop()
                 self._leave(ended, output)
 
@@ -314,7 +314,7 @@ class Tracer(TorchFunctionMode):
             if fresh and not suffix:
                 node.name = frame.name
             if fresh and attends:
-                base = max((one.blocks for one in frame.inputs), default=0)
+                base = max((node.blocks for node in frame.inputs), default=0)
                 node.blocks = max(node.blocks, base + 1)
             self.watch(
                 Event(
@@ -361,7 +361,7 @@ class Tracer(TorchFunctionMode):
 
 
 def _version(tensor: Tensor) -> int:
-    # Inference tensors count no versions.
+    # inference tensors have no version counter
     return -1 if tensor.is_inference() else tensor._version
 
 

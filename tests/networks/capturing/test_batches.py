@@ -58,7 +58,7 @@ class Endless(IterableDataset):
         ((X[i : i + 3] for i in range(0, 20, 3)), False),
     ],
 )
-def test_sources(data, labelled):
+def test_capture_takes_every_kind_of_data(data, labelled):
     found = run(data, batch_size=6)
     np.testing.assert_array_equal(found["input"], X.numpy())
     if labelled:
@@ -68,14 +68,14 @@ def test_sources(data, labelled):
     assert found.provenance.parameters["drawn"] == "all"
 
 
-def test_items_that_are_dicts_and_class_names():
+def test_capture_takes_dict_items_and_class_names():
     found = run(Items(), forward=lambda model, batch: model(batch["x"]))
     np.testing.assert_array_equal(found["input"], X.numpy())
     np.testing.assert_array_equal(found.labels, Y.numpy())
     assert found.class_names == ("a", "b", "c", "d")
 
 
-def test_a_draw_is_seeded_ascending_and_without_replacement():
+def test_draw_is_seeded_ascending_and_without_replacement():
     first, again, other = (run((X, Y), n_points=8, seed=s)["input"][:, 0] for s in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
@@ -89,7 +89,7 @@ def test_a_draw_is_seeded_ascending_and_without_replacement():
 @pytest.mark.parametrize(
     "data", [(X, Y), TensorDataset(X, Y), Subset(TensorDataset(X, Y), range(20)), Items()]
 )
-def test_a_draw_of_each_class(data):
+def test_draw_per_class_is_balanced_and_seeded(data):
     forward = (lambda model, b: model(b["x"])) if isinstance(data, Items) else None
     found = run(data, per_class=3, seed=5, forward=forward)
     assert np.bincount(found.labels).tolist() == [3, 3, 3, 3]
@@ -99,7 +99,7 @@ def test_a_draw_of_each_class(data):
     assert (rows != (run(data, per_class=3, seed=6, forward=forward)["input"][:, 0] / 2)).any()
 
 
-def test_of_a_stream_the_first_are_taken():
+def test_capture_takes_the_first_rows_of_an_iterator():
     found = run(((X[i : i + 6], Y[i : i + 6]) for i in range(0, 20, 6)), n_points=8)
     np.testing.assert_array_equal(found["input"], X[:8].numpy())
     np.testing.assert_array_equal(found.labels, Y[:8].numpy())
@@ -109,7 +109,7 @@ def test_of_a_stream_the_first_are_taken():
     np.testing.assert_array_equal(found["input"], X[:8].numpy())
 
 
-def test_a_stream_is_not_read_further_than_needed():
+def test_capture_reads_an_iterator_no_further_than_needed():
     def endless():
         while True:
             yield X
@@ -117,7 +117,7 @@ def test_a_stream_is_not_read_further_than_needed():
     assert run(endless(), n_points=45).n_points == 45
 
 
-def test_several_inputs():
+def test_capture_passes_several_inputs():
     class Two(nn.Module):
         def __init__(self):
             super().__init__()
@@ -137,7 +137,7 @@ def test_several_inputs():
     np.testing.assert_array_equal(one["input"], X.numpy())
 
 
-def test_a_forward_function():
+def test_capture_uses_the_forward_function():
     model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
     found = capture(model, X, "all", forward=lambda m, x: m[0](x + 1))
     assert list(found) == ["input", "input>add", "output"]
@@ -166,14 +166,14 @@ def test_a_forward_function():
         (X, {"readout": "middle"}, BadSource, "readout 'middle' is unknown"),
     ],
 )
-def test_errors_are_sentences(data, keywords, error, message):
+def test_capture_refuses_wrong_data_and_options(data, keywords, error, message):
     with pytest.raises(error, match=message):
         run(data, **keywords)
 
 
-def test_items_that_make_no_batch():
+def test_capture_refuses_items_that_form_no_batch():
     data = [(Image.new("RGB", (4, 4)), 0)]
-    with pytest.raises(BadSource, match="do not make a batch"):
+    with pytest.raises(BadSource, match="do not form a batch"):
         run(type("Images", (Items,), {"__getitem__": lambda self, i: data[0]})())
 
 
@@ -196,7 +196,7 @@ class Average(nn.Module):
         return x.mean([2, 3])
 
 
-def test_image_folder(folder):
+def test_image_folder_preprocesses_as_for_imagenet(folder):
     found = capture(Average(), str(folder), batch_size=4)
     assert found["input"].shape == (6, 3 * 224 * 224)
     assert found.labels.tolist() == [0, 0, 0, 1, 1, 1]
@@ -211,21 +211,21 @@ def test_image_folder(folder):
     assert drawn.labels.tolist() == [0, 0, 1, 1]
 
 
-def test_image_folder_errors(tmp_path, folder):
+def test_image_folder_refuses_bad_folders(tmp_path, folder):
     (folder / "dog" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
-    with pytest.raises(BadSource, match=r"broken.png is not an image"):
+    with pytest.raises(BadSource, match=r"broken.png is not a readable image"):
         capture(Average(), folder)
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(BadSource, match="is an empty folder"):
         capture(Average(), empty)
-    with pytest.raises(BadSource, match="no folder for each class"):
+    with pytest.raises(BadSource, match="does not hold one folder for each class"):
         capture(Average(), folder / "cat")
     with pytest.raises(BadSource, match="has no images"):
         capture(Average(), folder)
 
 
-def test_npy(tmp_path):
+def test_capture_reads_npy_files(tmp_path):
     path = tmp_path / "x.npy"
     np.save(path, X.numpy())
     np.testing.assert_array_equal(run(path)["input"], X.numpy())
@@ -242,13 +242,13 @@ def test_npy(tmp_path):
         ("data.csv", b"1,2", "neither a folder of images nor a .npy file"),
     ],
 )
-def test_files_that_are_something_else(tmp_path, name, content, message):
+def test_capture_refuses_other_files(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(BadSource, match=message):
         run(tmp_path / name)
 
 
-def test_npy_of_objects_is_refused_and_runs_nothing(tmp_path):
+def test_capture_refuses_npy_of_objects_and_runs_nothing(tmp_path):
     class Evil:
         def __reduce__(self):
             return (open, (str(tmp_path / "ran"), "w"))
@@ -261,11 +261,11 @@ def test_npy_of_objects_is_refused_and_runs_nothing(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_npy_cut_short(tmp_path):
+def test_capture_refuses_truncated_npy(tmp_path):
     np.save(tmp_path / "x.npy", X.numpy())
     content = (tmp_path / "x.npy").read_bytes()
     (tmp_path / "x.npy").write_bytes(content[:-20])
-    with pytest.raises(BadSource, match="is cut short"):
+    with pytest.raises(BadSource, match="is truncated"):
         run(tmp_path / "x.npy")
 
 

@@ -70,7 +70,7 @@ def same(activations, expected, **tolerance):
 
 @pytest.mark.parametrize("inplace", [False, True])
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
-def test_in_place_operations_and_batch_size_change_nothing(inplace, batch_size):
+def test_capture_is_unaffected_by_in_place_operations_and_batch_size(inplace, batch_size):
     torch.manual_seed(0)
     model, x = Digits(inplace), torch.randn(7, 1, 8, 8)
     activations = capture(model, x, batch_size=batch_size)
@@ -80,7 +80,7 @@ def test_in_place_operations_and_batch_size_change_nothing(inplace, batch_size):
     assert [layer.depth for layer in activations.layers] == [0, 1, 2, 3, 4]
 
 
-def test_the_input_array_is_not_changed_by_a_network_that_works_in_place():
+def test_capture_keeps_the_input_array_unchanged():
     x = torch.randn(6, 4)
     before = x.clone()
     activations = capture(nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 2)), x)
@@ -88,7 +88,7 @@ def test_the_input_array_is_not_changed_by_a_network_that_works_in_place():
     np.testing.assert_array_equal(activations["input"], before.numpy())
 
 
-def test_functions_only():
+def test_capture_of_a_network_of_functions():
     torch.manual_seed(0)
     model, x = Functional(), torch.randn(5, 3, 8, 8)
     pooled = functional.max_pool2d(functional.conv2d(x, model.kernel, padding=1).clamp(min=0), 2)
@@ -108,7 +108,7 @@ def test_functions_only():
 
 @pytest.mark.parametrize("between", [nn.Identity(), nn.BatchNorm1d(5).eval(), nn.Dropout(0.9)])
 @pytest.mark.parametrize("activation", [nn.ReLU(True), nn.Tanh(), nn.GELU(), nn.Sigmoid()])
-def test_linear_layer_is_captured_after_its_activation(between, activation):
+def test_checkpoint_of_a_linear_layer_follows_its_activation(between, activation):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 5), between, activation, nn.Linear(5, 3)).eval()
     x = torch.randn(6, 4)
@@ -116,7 +116,7 @@ def test_linear_layer_is_captured_after_its_activation(between, activation):
     same(capture(model, x), {"input": x, "0": hidden, "output": model[3](hidden)})
 
 
-def test_gated_activation_and_softmax_output():
+def test_checkpoint_follows_a_gated_activation_and_skips_softmax():
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
@@ -132,14 +132,14 @@ def test_gated_activation_and_softmax_output():
     same(capture(model, x), {"input": x, "a": hidden, "output": model.b(hidden).softmax(1)})
 
 
-def test_a_linear_layer_without_activation_is_captured_as_it_is():
+def test_checkpoint_of_a_linear_layer_without_activation_is_its_output():
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 2)), torch.randn(6, 4)
     same(capture(model, x), {"input": x, "0": model[0](x), "output": model(x)})
 
 
 @pytest.mark.parametrize("first", [nn.Linear(4, 4), nn.BatchNorm1d(4).eval()])
-def test_by_name_a_module_is_captured_before_what_follows_in_place(first):
+def test_named_layer_is_captured_before_in_place_operations(first):
     model = nn.Sequential(first, nn.ReLU(inplace=True), nn.Linear(4, 2))
     x = torch.randn(9, 4)
     activations = capture(model, x, ["0", "1"], batch_size=4)
@@ -148,7 +148,7 @@ def test_by_name_a_module_is_captured_before_what_follows_in_place(first):
     same(activations, {"0": raw, "1": raw.clamp(min=0)})
 
 
-def test_convolutions_stand_in_where_there_is_nothing_else():
+def test_convolutions_are_checkpoints_where_nothing_else_is():
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(1, 2, 3),
@@ -174,7 +174,7 @@ def test_convolutions_stand_in_where_there_is_nothing_else():
         (torch.float64, np.float64),
     ],
 )
-def test_types_are_kept_and_inputs_cast(dtype, kept):
+def test_capture_keeps_dtypes_and_casts_inputs(dtype, kept):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2)).to(dtype)
     x = torch.randn(6, 4)
@@ -185,7 +185,7 @@ def test_types_are_kept_and_inputs_cast(dtype, kept):
     np.testing.assert_array_equal(activations["0"].astype(np.float64), expected)
 
 
-def test_channels_last_is_written_in_the_order_of_the_units():
+def test_capture_writes_channels_last_in_the_order_of_units():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 2))
     model = model.to(memory_format=torch.channels_last)
     x = torch.randn(5, 3, 8, 8).to(memory_format=torch.channels_last)
@@ -201,7 +201,7 @@ def test_channels_last_is_written_in_the_order_of_the_units():
         (lambda t: t.flatten(1)[:, :3], lambda t: t.flatten(1)[:, :3]),
     ],
 )
-def test_readout_of_maps(readout, expected):
+def test_readout_mean_of_feature_maps(readout, expected):
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 4))
     x = torch.randn(5, 3, 8, 8)
     activations = capture(model, x, "1", readout=readout)

@@ -44,7 +44,7 @@ def measured(memory):
     return json.loads(done.stdout)
 
 
-def test_peak_memory_stays_within_the_budget():
+def test_capture_peak_memory_stays_within_the_budget():
     held, spilled = measured("2 GB"), measured("120 MB")
     assert (held["how"], spilled["how"]) == ("memory", "store")
     assert spilled["captured"] == 600 * 4 * 200_010

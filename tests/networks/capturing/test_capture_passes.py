@@ -41,7 +41,7 @@ def no_room(monkeypatch):
 
 @pytest.mark.parametrize(("memory", "passes"), [(1 << 20, 1), (TWO, 2), (THREE, 3)])
 @pytest.mark.parametrize("by_class", [False, True])
-def test_the_profile_is_that_of_one_pass(no_room, memory, passes, by_class):
+def test_profile_in_passes_equals_that_of_one_pass(no_room, memory, passes, by_class):
     wanted = ds.profile(Network(), (X, Y), by_class=by_class, batch_size=16)
     network, plans = Network(), []
     found = ds.profile(
@@ -57,7 +57,7 @@ def test_the_profile_is_that_of_one_pass(no_room, memory, passes, by_class):
     assert {k: dict(v) for k, v in found.spread.items()} == wanted.spread
 
 
-def test_each_pass_holds_what_fits(no_room):
+def test_capture_groups_fit_the_budget(no_room):
     whole = ds.capture(Network(), (X, Y), batch_size=16)
     options = CaptureOptions(batch_size=16, memory=THREE)
     parts = list(capture.capture_groups(Network(), (X, Y), options))
@@ -69,7 +69,7 @@ def test_each_pass_holds_what_fits(no_room):
             np.testing.assert_array_equal(one[name], whole[name])
 
 
-def test_the_plan_says_so_before(no_room):
+def test_plan_predicts_passes(no_room):
     plan = ds.plan(Network(), X, memory=TWO)
     assert (plan.how, plan.passes) == ("passes", 2)
     assert plan.groups == (("input", "a"), ("b", "output"))
@@ -77,7 +77,7 @@ def test_the_plan_says_so_before(no_room):
     assert "2 passes" in str(plan)
 
 
-def test_progress_counts_all_passes(no_room):
+def test_profile_progress_counts_all_passes(no_room):
     seen = []
     ds.profile(
         Network(),
@@ -90,29 +90,29 @@ def test_progress_counts_all_passes(no_room):
     assert ran == [(rows, 180) for rows in (30, 60, 90, 120, 150, 180)]
 
 
-def test_without_zarr_there_are_passes_too(monkeypatch):
+def test_plan_uses_passes_without_zarr(monkeypatch):
     monkeypatch.setattr(session, "has_zarr", lambda: False)
     assert ds.plan(Network(), X, memory=TWO).how == "passes"
 
 
-def test_with_room_on_disk_there_is_one_pass():
+def test_profile_uses_one_pass_with_room_on_disk():
     network = Network()
     assert ds.plan(Network(), X, memory=TWO).how == "store"
     ds.profile(network, X, memory=TWO)
     assert network.rows == 60
 
 
-def test_activations_alone_need_room(no_room):
+def test_capture_refuses_what_fits_nowhere(no_room):
     with pytest.raises(ds.BadSource, match=r"profile measures them in several passes"):
         ds.capture(Network(), X, memory=TWO)
 
 
-def test_a_layer_that_fits_nowhere_is_said(no_room):
+def test_profile_refuses_a_layer_that_fits_nowhere(no_room):
     with pytest.raises(ds.BadSource, match="GB on disk"):
         ds.profile(Network(), X, memory=5000)
 
 
-def test_layers_that_fail_are_kept_in_their_place(no_room):
+def test_profile_in_passes_keeps_failed_layers_in_place(no_room):
     network = nn.Sequential(nn.Linear(5, 20), nn.ReLU(), nn.Linear(20, 30), nn.ReLU())
 
     def forward(model, x):
@@ -127,7 +127,7 @@ def test_layers_that_fail_are_kept_in_their_place(no_room):
     assert any("one row for each" in one.reason for one in wanted.values())
 
 
-def test_layers_that_share_their_points_stay_together(no_room):
+def test_plan_keeps_layers_with_shared_points_together(no_room):
     class Two(nn.Module):
         def __init__(self):
             super().__init__()

@@ -39,13 +39,13 @@ class Scaled(nn.Module):
     ],
     ids=["activation", "attribute", "buffer that is not saved"],
 )
-def test_another_network_of_the_same_weights_is_refused(tmp_path, one, other):
+def test_capture_refuses_to_resume_another_network_with_the_same_weights(tmp_path, one, other):
     ds.capture(one, X, out=tmp_path / "s.zarr")
-    with pytest.raises(ds.BadSource, match="another capture, with other"):
+    with pytest.raises(ds.BadSource, match="another capture, which differs in"):
         ds.capture(other, X, out=tmp_path / "s.zarr")
 
 
-def test_quantised_weights_count():
+def test_weights_hash_includes_quantised_weights():
     hashes = []
     for seed in (0, 1):
         torch.manual_seed(seed)
@@ -75,23 +75,23 @@ class Readout:
     ],
     ids=["object", "closure", "partial"],
 )
-def test_functions_are_known_by_what_they_do(tmp_path, make):
+def test_function_of_identifies_functions_by_their_code(tmp_path, make):
     out = tmp_path / "s.zarr"
     first = ds.capture(network(), X, readout=make(0), out=out)
     again = ds.capture(network(), X, readout=make(0), out=out)
     np.testing.assert_array_equal(first["output"], again["output"])
-    with pytest.raises(ds.BadSource, match="with other readout"):
+    with pytest.raises(ds.BadSource, match="differs in readout"):
         ds.capture(network(), X, readout=make(1), out=out)
 
 
-def test_a_function_that_holds_itself_comes_to_an_end():
+def test_function_of_ends_for_recursive_functions():
     def calls(t):
         return calls(t)
 
     assert function_of(calls) == function_of(calls)
 
 
-def test_every_value_of_an_array_counts(tmp_path):
+def test_identity_includes_every_value_of_an_array(tmp_path):
     changed = X.clone()
     changed[40, 0] += 1
     ds.capture(network(), X, batch_size=8, out=tmp_path / "s.zarr")
@@ -99,7 +99,7 @@ def test_every_value_of_an_array_counts(tmp_path):
         ds.capture(network(), changed, batch_size=8, out=tmp_path / "s.zarr")
 
 
-def test_the_last_batch_of_a_data_set_counts(tmp_path):
+def test_identity_includes_the_last_batch_of_a_data_set(tmp_path):
     changed = X.clone()
     changed[-1] += 1
     ds.capture(network(), TensorDataset(X), batch_size=8, out=tmp_path / "s.zarr")
@@ -107,7 +107,7 @@ def test_the_last_batch_of_a_data_set_counts(tmp_path):
         ds.capture(network(), TensorDataset(changed), batch_size=8, out=tmp_path / "s.zarr")
 
 
-def test_files_of_others_are_left_alone(tmp_path):
+def test_capture_keeps_foreign_files(tmp_path):
     names = ["movie.partial", "sub/.notes.part.txt", "backup.part1.rar", ".x.12.part.json"]
     (tmp_path / "sub").mkdir()
     (tmp_path / "folder.partial").mkdir()
@@ -118,20 +118,20 @@ def test_files_of_others_are_left_alone(tmp_path):
     assert all((tmp_path / name).read_text() == "mine" for name in names)
 
 
-def test_a_folder_of_parts_is_not_empty(tmp_path):
+def test_capture_refuses_a_folder_of_foreign_parts(tmp_path):
     (tmp_path / "backup.part1.rar").write_text("mine")
     with pytest.raises(ds.BadSource, match="is not a store"):
         ds.capture(network(), X, out=tmp_path)
 
 
-def test_numbers_of_numpy_are_numbers(tmp_path):
+def test_capture_takes_numpy_integers(tmp_path):
     found = ds.capture(network(), X, seed=np.int64(3), n_points=np.int64(20), out=tmp_path / "s")
     assert ds.open_store(tmp_path / "s").n_points == found.n_points == 20
 
 
 @pytest.mark.parametrize("labels", [np.linspace(0.1, 3.9, 60), np.zeros((60, 2), int)])
 @pytest.mark.parametrize("stored", [False, True])
-def test_targets_that_are_no_classes_are_no_labels(tmp_path, labels, stored):
+def test_capture_ignores_targets_that_are_no_classes(tmp_path, labels, stored):
     out = tmp_path / "s.zarr" if stored else None
     if labels.ndim == 1:
         assert ds.capture(network(), (X, labels), out=out).labels is None
@@ -140,7 +140,7 @@ def test_targets_that_are_no_classes_are_no_labels(tmp_path, labels, stored):
     assert ds.capture(network(), DataLoader(batches, batch_size=None), out=out).labels is None
 
 
-def test_fewer_rows_than_asked_for_is_an_error():
+def test_capture_refuses_fewer_rows_than_requested():
     with pytest.raises(ds.BadPoints, match="n_points is 100, but the data have 60 rows"):
         ds.capture(network(), iter([X]), n_points=100)
     labels = torch.arange(60) % 3
@@ -148,7 +148,7 @@ def test_fewer_rows_than_asked_for_is_an_error():
         ds.capture(network(), iter([(X, labels)]), per_class=30)
 
 
-def test_masks_are_no_labels():
+def test_capture_takes_no_masks_for_labels():
     masks = TensorDataset(X, torch.zeros(60, 3, 3, dtype=torch.long))
     with pytest.raises(ds.BadPoints, match="labels"):
         ds.capture(network(), masks, per_class=1)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import dimscope as ds
-from dimscope.networks.capturing import columns
+from dimscope.networks.capturing import readouts
 from dimscope.networks.capturing.options import (
     CaptureKeywords,
     CaptureOptions,
@@ -124,7 +124,7 @@ def test_plans_are_equal_and_hashed_by_their_values():
 
 
 def test_every_readout_name_has_a_function():
-    assert tuple(columns.READOUTS) == typing.get_args(ReadoutName)
+    assert tuple(readouts.READOUTS) == typing.get_args(ReadoutName)
 
 
 def test_profile_of_activations_loads_no_torch():

@@ -121,8 +121,9 @@ def killed(folder, out, after):
         [*TORCHRUN, "-m", *command(out.name)], cwd=folder, env=ENVIRONMENT | {"SLOW": "0.2"},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600  # an idle machine needs a few seconds
     while len(passes(folder)) < after or len({rank for rank, *_ in passes(folder)}) < 2:
+        assert child.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.01)
     os.killpg(child.pid, signal.SIGKILL)
@@ -135,12 +136,12 @@ def killed(folder, out, after):
     if follower is not None:
         rows += follower["rows"] - follower["first"]
         written += follower["batches"] - leader["shares"][1]
-    with pytest.raises(ds.BadSource, match=f"not complete, it holds {rows} of 100 rows"):
+    with pytest.raises(ds.BadSource, match=f"is incomplete: it holds {rows} of 100 rows"):
         ds.open_store(out)
     return written
 
 
-def test_killed_ranks_go_on_to_the_same_bytes(folder, whole):
+def test_killed_ranks_resume_to_the_same_bytes(folder, whole):
     out, written = folder / "killed.zarr", [0]
     for after in (5, 6):
         written.append(killed(folder, out, after))
@@ -160,18 +161,16 @@ def test_killed_ranks_go_on_to_the_same_bytes(folder, whole):
         ("1 at once", r"rank 1: .*RuntimeError: nothing here"),
     ],
 )
-def test_an_error_on_one_rank_ends_all(folder, fails, sentence):
+def test_error_on_one_rank_ends_all_ranks(folder, fails, sentence):
     out = f"failed {fails}.zarr"
-    start = time.monotonic()
     done = run(folder, out, SLOW="0.2", FAILS=fails)
-    assert time.monotonic() - start < 30
     assert done.returncode != 0
     assert done.stdout == ""
     said = [line for line in done.stderr.splitlines() if line.startswith("dimscope: ")]
     assert len(said) == 1
     assert re.fullmatch(f"dimscope: {sentence}", said[0])
     assert sum(rank == "0" for rank, *_ in passes(folder)) < 9  # it stopped before its end
-    with pytest.raises(ds.BadSource, match=r"not complete|no store"):
+    with pytest.raises(ds.BadSource, match=r"is incomplete|no store"):
         ds.open_store(folder / out)
 
 
@@ -204,7 +203,7 @@ def test_ranks_capture_what_one_process_captures(called, name):
     assert (seen[1][name]["rows"] > 0) == (name != "one batch")
 
 
-def test_what_rank_0_took_over_is_not_run_again(called):
+def test_merged_shares_are_not_run_again(called):
     seen, one, two = called
     assert seen[0]["stopped"] == ["KeyboardInterrupt: ", True]
     assert seen[1]["stopped"] == ["BadSource: rank 0: KeyboardInterrupt", True]
@@ -212,21 +211,21 @@ def test_what_rank_0_took_over_is_not_run_again(called):
     assert differing(two / "taken over.zarr", one / "taken over.zarr") == []
 
 
-def test_what_is_compared_is_there(called):
+def test_compared_stores_hold_labels_and_failures(called):
     _, one, _ = called
     words, late = ds.open_store(one / "words.zarr"), ds.open_store(one / "fails late.zarr")
     assert words.labels.tolist()[29:33] == ["dog", "ape", "cat", "cat"]
     assert any("changes from 5 to 4" in reason for reason in late.failures.values())
 
 
-def test_each_rank_tells_how_far_its_share_is(called):
+def test_progress_of_a_rank_counts_its_share(called):
     seen = called[0]
     assert seen[0]["words"]["told"] == [[n, 30] for n in (6, 12, 18, 24, 30)]
     assert seen[1]["words"]["told"] == [[n, 20] for n in (6, 12, 18, 20)]
     assert seen[0]["begun"]["told"] == [[n, 36] for n in (18, 24, 30, 36)]
 
 
-def test_each_rank_draws_random_numbers_of_its_own(called):
+def test_ranks_draw_different_random_numbers(called):
     _, one, two = called
     clean = ds.open_store(one / "begun.zarr")["output"]
     alone, ranks = (ds.open_store(place / "noisy.zarr")["output"] - clean for place in (one, two))
@@ -235,11 +234,11 @@ def test_each_rank_draws_random_numbers_of_its_own(called):
     assert np.abs(ranks[30:44] - ranks[6:20]).max(1).min() > 1e-3
 
 
-def test_without_out_each_rank_captures_all_for_itself(called):
+def test_ranks_without_out_capture_everything(called):
     assert all(one["without out"] == ["Activations", 50, 50] for one in called[0].values())
 
 
-def test_a_complete_store_is_returned_to_all_ranks(called):
+def test_ranks_return_a_complete_store(called):
     assert all(one["complete"] == [50, 0] for one in called[0].values())
 
 
@@ -248,29 +247,32 @@ def test_a_complete_store_is_returned_to_all_ranks(called):
     [
         ("iterable", ["can only be iterated, so 2 ranks cannot share", "can only be iterated"]),
         ("remote", ["2 ranks cannot write to memory://", "2 ranks cannot write to memory://"]),
-        ("place", ["one folder on one machine, not ", "one folder on one machine, not "]),
-        ("weights", ["rank 1: its capture is not that of rank 0, with other weights", "its capt"]),
+        ("place", ["the same folder on one machine", "the same folder on one machine"]),
+        (
+            "weights",
+            ["rank 1: its capture differs from that of rank 0 in weights", "its capt"],
+        ),
         ("bug", ["rank 1: the network failed on batch 9", "the network failed on batch 9"]),
         ("interrupted", ["BadSource: rank 1: KeyboardInterrupt", "KeyboardInterrupt: "]),
     ],
 )
-def test_what_one_rank_cannot_do_no_rank_does(called, case, words):
+def test_error_on_one_rank_is_raised_on_all(called, case, words):
     for rank in (0, 1):
         assert words[rank] in called[0][rank][case]
 
 
-def test_what_was_refused_wrote_nothing(called):
+def test_refused_captures_write_nothing(called):
     assert called[0][0]["untouched"] == called[0][1]["untouched"] == []
 
 
-def test_a_share_is_not_gone_on_with_by_another_number_of_ranks(called):
-    assert "was begun by 2 ranks; go on with as many" in called[0][0]["one of two"]
+def test_ranks_refuse_to_resume_with_another_number(called):
+    assert "was begun by 2 ranks; resume it with the same number" in called[0][0]["one of two"]
     assert called[0][0]["left"] == ["journal.json", "layers", "ranks", "zarr.json"]
 
 
-def test_ranks_go_on_after_an_interrupt(called):
+def test_ranks_resume_after_an_interrupt(called):
     assert called[0][0]["again"] == called[0][1]["again"] == 50
 
 
-def test_a_rank_that_does_not_come_is_not_waited_for(called):
-    assert "not all 2 ranks came to this capture within 2 s" in called[0][0]["absent"]
+def test_ranks_do_not_wait_for_an_absent_rank(called):
+    assert "not all 2 ranks joined this capture within 2 s" in called[0][0]["absent"]

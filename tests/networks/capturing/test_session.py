@@ -32,14 +32,14 @@ def hooks_of(model):
 
 
 @pytest.mark.parametrize("layers", ["checkpoints", "all", "last_hidden", "fc*", lambda layer: True])
-def test_one_forward_pass_for_each_batch(layers):
+def test_capture_runs_one_forward_pass_for_each_batch(layers):
     model = Counting()
     capture(model, torch.randn(10, 4), layers, batch_size=4)
     assert model.rows == [4, 4, 2]
 
 
 @pytest.mark.parametrize("fail_at", [None, 1, 2])
-def test_flags_hooks_and_random_numbers_are_restored(fail_at):
+def test_capture_restores_flags_hooks_and_random_numbers(fail_at):
     model = Counting(fail_at).train()
     model.bn.eval()
     flags = {name: m.training for name, m in model.named_modules()}
@@ -63,7 +63,7 @@ def test_flags_hooks_and_random_numbers_are_restored(fail_at):
     assert not torch.overrides._get_current_function_mode_stack()
 
 
-def test_hooks_are_removed_when_the_data_fail():
+def test_capture_removes_hooks_after_an_error():
     model = Counting().train()
 
     def batches():
@@ -76,7 +76,7 @@ def test_hooks_are_removed_when_the_data_fail():
     assert model.training
 
 
-def test_a_network_can_be_trained_after_it_was_captured():
+def test_network_can_be_trained_after_capture():
     class Caching(nn.Module):
         def __init__(self):
             super().__init__()
@@ -94,7 +94,7 @@ def test_a_network_can_be_trained_after_it_was_captured():
     assert x.grad is not None
 
 
-def test_a_random_network_gives_the_same_numbers_for_the_same_seed():
+def test_capture_of_a_random_network_is_seeded():
     class Noisy(nn.Module):
         def forward(self, x):
             return x + torch.randn_like(x)
@@ -124,7 +124,7 @@ def small():
 
 @pytest.mark.parametrize("inner", [False, True])
 @pytest.mark.parametrize("wrap", ["compile", "parallel", "compiled in place"])
-def test_wrappers_leave_no_trace(wrap, inner):
+def test_capture_drops_the_names_of_wrappers(wrap, inner):
     x = torch.randn(6, 4)
     plain = Doubled(small()) if inner else small()
     expected = capture(plain, x, "all")
@@ -142,7 +142,7 @@ def test_wrappers_leave_no_trace(wrap, inner):
         np.testing.assert_array_equal(found[name], expected[name])
 
 
-def test_a_caught_exception_inside_does_not_confuse_the_names():
+def test_capture_names_layers_after_a_caught_exception():
     class Brittle(nn.Module):
         def forward(self, x):
             raise KeyError
@@ -164,7 +164,7 @@ def test_a_caught_exception_inside_does_not_confuse_the_names():
     assert list(found) == ["input", "0.a", "0.a>relu", "0", "output"]
 
 
-def test_threads_do_not_see_each_other():
+def test_captures_in_threads_are_independent():
     results = {}
 
     def run(i):
@@ -179,7 +179,7 @@ def test_threads_do_not_see_each_other():
     assert all((results[i]["input"] == i).all() for i in range(4))
 
 
-def test_what_cannot_be_captured_has_a_reason_and_the_others_go_on():
+def test_uncapturable_layers_have_reasons_and_others_go_on():
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
@@ -222,7 +222,7 @@ def test_what_cannot_be_captured_has_a_reason_and_the_others_go_on():
         capture(Net(), torch.randn(3, 4), "where")
 
 
-def test_a_readout_that_fails_is_a_reason():
+def test_readout_errors_are_reasons():
     def tokens_only(t):
         if t.ndim != 3:
             raise ValueError("no tokens")
@@ -234,7 +234,7 @@ def test_a_readout_that_fails_is_a_reason():
     assert "no tokens" in found.failures["output"]
 
 
-def test_progress_and_provenance():
+def test_capture_reports_progress_and_provenance():
     calls = []
     found = capture(
         small(), torch.randn(7, 4), batch_size=3, n_points=5, seed=3, name="tiny",
@@ -249,7 +249,7 @@ def test_progress_and_provenance():
     assert "torch" in found.provenance.versions
 
 
-def test_the_fingerprint_tells_weights_apart():
+def test_weights_hash_distinguishes_weights():
     def fingerprint(model):
         return capture(model, torch.zeros(3, 4)).provenance.parameters["weights_sha256"]
 
@@ -262,7 +262,7 @@ def test_the_fingerprint_tells_weights_apart():
 
 
 @pytest.mark.parametrize("n_batches", [1, 20])
-def test_memory_is_the_points_and_little_more(n_batches):
+def test_capture_memory_is_little_more_than_the_points(n_batches):
     """Growing by an unknown number of batches makes no second copy."""
     tracemalloc = pytest.importorskip("tracemalloc")
     model, rows, units = nn.Sequential(nn.MaxPool1d(1), nn.Flatten()), 50, 40_000
@@ -275,7 +275,7 @@ def test_memory_is_the_points_and_little_more(n_batches):
     assert peak < 1.2 * found.nbytes + 10e6
 
 
-def test_a_wrong_model_or_output_is_explained():
+def test_capture_refuses_a_wrong_model_or_output():
     class Silent(nn.Module):
         def forward(self, x):
             return None
@@ -286,7 +286,7 @@ def test_a_wrong_model_or_output_is_explained():
         capture(Silent(), torch.zeros(3, 4))
 
 
-def test_no_warning_is_raised():
+def test_capture_raises_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         capture(small(), np.random.default_rng(0).normal(size=(6, 4)))

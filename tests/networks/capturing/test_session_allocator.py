@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from dimscope.networks.capturing.columns import Column
+from dimscope.networks.capturing.readouts import Column
 from dimscope.networks.capturing.session import reused_memory
 
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
@@ -32,7 +32,7 @@ def blocks():
 
 
 @glibc
-def test_freed_blocks_are_not_mapped_anew():
+def test_reused_memory_reuses_freed_blocks():
     plain = faults(blocks)
     with reused_memory():
         blocks()
@@ -40,7 +40,7 @@ def test_freed_blocks_are_not_mapped_anew():
 
 
 @glibc
-def test_memory_goes_back_to_the_system():
+def test_reused_memory_returns_memory_to_the_system():
     before = resident()
     with reused_memory():
         blocks()
@@ -48,7 +48,7 @@ def test_memory_goes_back_to_the_system():
     assert resident() < before + _BLOCK / 2
 
 
-def test_nested_and_in_threads():
+def test_reused_memory_nests_and_works_in_threads():
     def use(_):
         with reused_memory(), reused_memory():
             return float(torch.ones(1000).sum())
@@ -58,7 +58,7 @@ def test_nested_and_in_threads():
 
 
 @pytest.mark.parametrize("known", [None, 7, 100])
-def test_a_column_grows_and_keeps_its_rows(known):
+def test_column_grows_and_keeps_its_rows(known):
     rows = torch.randn(100, 2000)
     column = Column("layer", lambda tensor: tensor, known)
     for batch in rows.split(9):

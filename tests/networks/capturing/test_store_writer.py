@@ -78,7 +78,7 @@ def test_kills_came_at_different_moments(killed):
     assert len({one["written"] for one in moments} - {None, 0}) >= 3
 
 
-def test_a_killed_capture_goes_on_to_the_same_bytes(killed):
+def test_killed_capture_resumes_to_the_same_bytes(killed):
     folder, found = killed
     whole = files(folder / "whole.zarr")
     assert sum(path.parts[0] == "layers" for path in whole) > 20
@@ -89,7 +89,7 @@ def test_a_killed_capture_goes_on_to_the_same_bytes(killed):
         assert [path for path in whole if again[path] != whole[path]] == []
 
 
-def test_batches_that_were_written_are_not_run_again(killed):
+def test_resumed_capture_skips_written_batches(killed):
     found = killed[1]
     for moment in found["moments"]:
         written = moment["written"] or 0
@@ -97,7 +97,7 @@ def test_batches_that_were_written_are_not_run_again(killed):
         assert moment["after"] == found["passes"] - written
 
 
-def test_what_a_kill_left_is_not_opened(killed):
+def test_open_store_refuses_a_killed_capture(killed):
     found = killed[1]
     assert sum(one["refused"] for one in found["moments"]) >= 5
     assert all(one["refused"] for one in found["moments"] if (one["written"] or 0) < 12)
@@ -107,7 +107,7 @@ def test_what_a_kill_left_is_not_opened(killed):
 
 
 @pytest.mark.parametrize("place", ["folder", "file://", "memory://"])
-def test_a_store_holds_what_memory_holds(tmp_path, place):
+def test_store_holds_what_memory_holds(tmp_path, place):
     out = {
         "folder": tmp_path / "s.zarr",
         "file://": f"file://{tmp_path}/s.zarr",
@@ -120,13 +120,13 @@ def test_a_store_holds_what_memory_holds(tmp_path, place):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_types_are_kept(tmp_path, dtype):
+def test_store_keeps_dtypes(tmp_path, dtype):
     out = tmp_path / "s.zarr"
     wanted = ds.capture(Network(dtype=dtype), X)
     same(ds.capture(Network(dtype=dtype), X, out=out), wanted)
 
 
-def test_layout_in_memory_does_not_matter(tmp_path):
+def test_store_is_independent_of_memory_layout(tmp_path):
     images = torch.rand(10, 4, 6, 6).to(memory_format=torch.channels_last)
     net = nn.Sequential(nn.Conv2d(4, 8, 3), nn.ReLU(), nn.MaxPool2d(2))
     net = net.to(memory_format=torch.channels_last)
@@ -142,14 +142,14 @@ def test_layout_in_memory_does_not_matter(tmp_path):
     ],
     ids=["uint8", "bool", "words"],
 )
-def test_labels_are_kept(tmp_path, labels):
+def test_store_keeps_labels(tmp_path, labels):
     data = [(X[i : i + 7], labels[i : i + 7].tolist()) for i in range(0, 20, 7)]
     if labels.dtype.kind != "U":
         data = [(x, labels[7 * i : 7 * i + 7]) for i, (x, _) in enumerate(data)]
     same(ds.capture(Network(), data, out=tmp_path / "s.zarr"), ds.capture(Network(), data))
 
 
-def test_labels_of_some_batches_are_no_labels(tmp_path):
+def test_store_drops_labels_that_some_batches_lack(tmp_path):
     data = [(X[:7], Y[:7]), X[7:14], (X[14:], Y[14:])]
     same(ds.capture(Network(), data, out=tmp_path / "s.zarr"), ds.capture(Network(), data))
 
@@ -162,7 +162,7 @@ class Changing(nn.Module):
         return kept[:, :3] * 2
 
 
-def test_a_layer_that_fails_later_is_a_failure(tmp_path):
+def test_store_records_a_layer_that_fails_later(tmp_path):
     data = [X[:7], X[7:]]
     found = ds.capture(Changing(), data, "all", out=tmp_path / "s.zarr")
     assert found.failures
@@ -170,7 +170,7 @@ def test_a_layer_that_fails_later_is_a_failure(tmp_path):
     assert len(list((tmp_path / "s.zarr" / "layers").glob("0*"))) == len(found)
 
 
-def test_two_layers_of_the_same_points_are_stored_once(tmp_path):
+def test_store_writes_shared_points_once(tmp_path):
     layers = ["top", "output"]
     found = ds.capture(Network(), X, layers, out=tmp_path / "s.zarr")
     same(found, ds.capture(Network(), X, layers))
@@ -181,7 +181,7 @@ def test_two_layers_of_the_same_points_are_stored_once(tmp_path):
 
 
 @pytest.mark.parametrize("after", [0, 1, 3])
-def test_goes_on_where_it_stopped(tmp_path, after):
+def test_capture_resumes_where_it_stopped(tmp_path, after):
     out, network = tmp_path / "s.zarr", Network()
     stopped(out, after=after)
     wanted = ds.capture(Network(), (X, Y), batch_size=6)
@@ -204,7 +204,7 @@ def test_goes_on_where_it_stopped(tmp_path, after):
     ],
     ids=["generator", "loader", "remote"],
 )
-def test_goes_on_with_what_can_only_be_iterated_and_elsewhere(tmp_path, data):
+def test_capture_resumes_with_iterators_and_urls(tmp_path, data):
     out = tmp_path / "s.zarr"
     if data() == "memory://resumed":
         out, data = f"memory://{tmp_path.name}", lambda: (X, Y)
@@ -217,7 +217,7 @@ def test_goes_on_with_what_can_only_be_iterated_and_elsewhere(tmp_path, data):
     assert network.passes == 2
 
 
-def test_lazy_weights_are_made_again_before_going_on(tmp_path):
+def test_capture_initialises_lazy_weights_before_resuming(tmp_path):
     class Lazy(Network):
         def __init__(self, stops=None):
             super().__init__(stops)
@@ -230,7 +230,7 @@ def test_lazy_weights_are_made_again_before_going_on(tmp_path):
     assert network.passes == 1 + 2
 
 
-def test_a_complete_store_is_returned_without_running(tmp_path):
+def test_capture_returns_a_complete_store_without_running(tmp_path):
     out, network = tmp_path / "s.zarr", Network()
     first = ds.capture(network, X, out=out)
     before = files(out)
@@ -254,7 +254,7 @@ def test_a_complete_store_is_returned_without_running(tmp_path):
         ("values of the data", {"batches": (X, Y + 1)}),
     ],
 )
-def test_another_capture_is_refused(tmp_path, complete, word, change):
+def test_capture_refuses_the_store_of_another_capture(tmp_path, complete, word, change):
     out = tmp_path / "s.zarr"
     if complete:
         ds.capture(Network(), (X, Y), batch_size=6, out=out)
@@ -262,25 +262,25 @@ def test_another_capture_is_refused(tmp_path, complete, word, change):
         stopped(out)
     before = files(out)
     asked = {"model": Network(), "batches": (X, Y), "batch_size": 6, **change}
-    with pytest.raises(ds.BadSource, match=f"another capture, with other .*{word}"):
+    with pytest.raises(ds.BadSource, match=f"another capture, which differs in .*{word}"):
         ds.capture(**asked, out=out)
     assert files(out) == before
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path):
+def test_capture_refuses_a_foreign_folder(tmp_path):
     (tmp_path / "thesis.txt").write_text("draft")
     with pytest.raises(ds.BadSource, match="not a store"):
         ds.capture(Network(), X, out=tmp_path)
     assert files(tmp_path) == {Path("thesis.txt"): b"draft"}
 
 
-def test_a_file_is_no_folder(tmp_path):
+def test_capture_refuses_a_file_as_out(tmp_path):
     (tmp_path / "file").write_text("text")
     with pytest.raises(ds.BadSource, match="not a store"):
         ds.capture(Network(), X, out=tmp_path / "file")
 
 
-def test_nothing_captured_is_no_store(tmp_path):
+def test_capture_without_points_leaves_no_store(tmp_path):
     class Integers(nn.Module):
         def forward(self, x):
             return x.long()
@@ -294,7 +294,7 @@ def test_nothing_captured_is_no_store(tmp_path):
 # -- the budget ---------------------------------------------------------------------------
 
 
-def test_what_fits_stays_in_memory():
+def test_capture_keeps_what_fits_in_memory():
     plans = []
     found = ds.capture(Network(), X, memory=20 * 17 * 4, on_plan=plans.append)
     assert type(found) is ds.Activations
@@ -303,7 +303,7 @@ def test_what_fits_stays_in_memory():
 
 
 @pytest.mark.parametrize("data", [(X, Y), [(X[:9], Y[:9]), (X[9:18], Y[9:18]), (X[18:], Y[18:])]])
-def test_what_does_not_fit_goes_to_a_temporary_store(tmp_path, monkeypatch, data):
+def test_capture_spills_to_a_temporary_store(tmp_path, monkeypatch, data):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     plans = []
     budget = 20 * 17 * 4 - 1
@@ -318,7 +318,7 @@ def test_what_does_not_fit_goes_to_a_temporary_store(tmp_path, monkeypatch, data
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_temporary_store_goes_with_an_error(tmp_path, monkeypatch):
+def test_temporary_store_is_deleted_after_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(KeyboardInterrupt):
         ds.capture(Network(stops=2), X, batch_size=6, memory=100)
@@ -335,14 +335,14 @@ class Wide:
         return torch.zeros(1).expand(10**6)
 
 
-def test_a_disk_without_room_is_told_before_it_is_full(tmp_path, monkeypatch):
+def test_capture_refuses_a_disk_without_room(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(ds.BadSource, match="GB left; give another folder as out"):
         ds.capture(nn.AvgPool1d(10), Wide(), "input", batch_size=3, memory="1 GB")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_plan_runs_the_first_batch_and_writes_nothing(tmp_path):
+def test_plan_runs_the_first_batch_and_writes_nothing(tmp_path):
     network = Network()
     plan = ds.plan(network, X, batch_size=6, memory="1 kB", out=tmp_path / "s.zarr")
     assert (plan.how, plan.bytes, plan.passes) == ("store", 20 * 17 * 4, 1)
@@ -353,7 +353,7 @@ def test_a_plan_runs_the_first_batch_and_writes_nothing(tmp_path):
     assert ds.plan(Network(), iter([X]), memory="1 GB").bytes is None
 
 
-def test_a_profile_within_a_budget_is_the_profile_in_memory(tmp_path):
+def test_profile_within_a_budget_equals_that_in_memory(tmp_path):
     data = torch.rand(300, 6)
     told = []
     wanted = ds.profile(Network(), data)
@@ -367,7 +367,7 @@ def test_a_profile_within_a_budget_is_the_profile_in_memory(tmp_path):
     assert ds.profile(out)["hidden"].dimension == wanted["hidden"].dimension
 
 
-def test_object_manifolds_from_a_store(tmp_path):
+def test_profile_by_class_from_a_store_equals_that_in_memory(tmp_path):
     data = torch.rand(300, 6), torch.arange(300) % 2
     wanted = ds.profile(Network(), data, by_class=True)
     for memory in ("1 GB", "1 kB"):

@@ -1,4 +1,4 @@
-"""Batches: inputs of a network and the labels of their rows, whatever form they come in."""
+"""Batches: split what an iterable yields into inputs for a network and labels of the rows."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class Batch:
 
 
 def as_batch(batch: Any) -> Batch:
-    """Split what an iterable gave into inputs and labels.
+    """Split a tensor, tuple or dict into inputs and labels.
 
     Raises
     ------
     BadSource
-        If there is no tensor in it.
+        If it holds no tensor of stimuli.
     """
     inputs, labels = batch, None
     if isinstance(batch, Mapping):
@@ -70,7 +70,7 @@ def as_batch(batch: Any) -> Batch:
 
 
 def as_tensor(value: Any) -> Any:
-    """Return a NumPy array as a tensor, and everything else as it is."""
+    """Convert an array of numbers to a tensor; return anything else unchanged."""
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
         return torch.from_numpy(
             np.ascontiguousarray(value) if value.flags.writeable else value.copy()
@@ -79,7 +79,7 @@ def as_tensor(value: Any) -> Any:
 
 
 def as_labels(labels: Any, n_rows: int) -> np.ndarray[Any, Any] | None:
-    """Labels as an array, if they are one class for each row: whole numbers or words."""
+    """Return labels as an array if they are one integer or word for each row, else None."""
     if labels is None:
         return None
     values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
@@ -87,12 +87,12 @@ def as_labels(labels: Any, n_rows: int) -> np.ndarray[Any, Any] | None:
 
 
 def _is_target(inputs: Any, second: Any) -> bool:
-    """Whether the second of two things is what the network should say, not what it sees."""
+    """Whether the second of two items is a target of training rather than an input."""
     if isinstance(second, np.ndarray):
         second = torch.from_numpy(second) if second.dtype.kind in "iubf" else second.tolist()
     if not isinstance(second, Tensor):
         return not isinstance(second, tuple | Mapping)
     if isinstance(inputs, Tensor | np.ndarray) and len(inputs) != len(second):
         return False
-    # Classes, masks, and one number a row are targets; several numbers a row may be inputs.
+    # classes, masks and one number for each row are targets; more numbers may be inputs
     return not second.is_floating_point() or second.numel() == len(second)

@@ -43,7 +43,7 @@ def capture(
     on_plan: Callable[[Plan], object] | None = None,
     **options: Unpack[CaptureKeywords],
 ) -> Activations:
-    """Run a network over the data, once, and return the points of its layers.
+    """Run a network once over the data and return the points of its layers.
 
     Parameters
     ----------
@@ -63,32 +63,32 @@ def capture(
     Returns
     -------
     Activations
-        float16, float32 and float64 are kept; bfloat16 is returned, exactly, in float32.
-        Those on disk are :class:`~dimscope.StoredActivations`.
+        In float16, float32 or float64 as the network computed them; bfloat16 is converted,
+        exactly, to float32. Layers on disk come as :class:`~dimscope.StoredActivations`.
 
     Raises
     ------
     BadSource
-        If the model, the data or the layers are not what they should be, or ``out`` holds
-        another capture.
+        If the model, the data or an option is invalid, or ``out`` holds another capture.
     BadPoints
-        If there are too few rows, or none of the layers has points.
+        If there are too few rows, or no layer has points.
 
     Notes
     -----
-    The choice is made while the first batch runs: every candidate is copied the moment it
-    exists, so operations in place do not change it, and what is not selected is dropped.
+    The layers are selected during the first batch. Every candidate is copied as soon as it is
+    computed, so later in-place operations do not change it; candidates that are not selected
+    are then dropped.
 
-    Two captures are the same if modules, weights, layers, readout, forward function, numbers,
-    seed, batch size, rows drawn and data are; functions are known by their code. All values
-    of an array are compared; of a data set the first and the last batch, of what can only
-    be iterated the first. The others are taken to come in the same order again.
+    A store is resumed only by the same capture: the same modules, weights, layers, readout,
+    forward function, numbers, seed, batch size, rows drawn, and data. Functions are compared by
+    their code. Arrays are compared by all their values, data sets by their first and last batch,
+    iterators by their first batch; the batches in between must come in the same order again.
 
-    Many ranks call this function with the same arguments, on one machine, each with the
-    network on its own device. The store has the same bytes as that of one process whose
-    device and number of threads are the same, unless the network draws random numbers: each
-    rank draws its own. The budget is that of one rank. Without ``out`` ranks know nothing of
-    each other: each captures everything for itself.
+    To share the work, several ranks on one machine call this function with the same arguments,
+    each with the network on its own device. The store then has the same bytes as one written by
+    a single process with the same device and number of threads, unless the network draws random
+    numbers: each rank draws its own. The budget holds for each rank. Without ``out`` the ranks
+    do not cooperate: each captures all rows for itself.
 
     Examples
     --------
@@ -156,14 +156,14 @@ class Keeper:
         self._labels: list[np.ndarray[Any, Any] | None] = []
 
     def open(self, writer: Writer) -> None:
-        """Write to a store from the start, and go on after what is there."""
+        """Write to a store from the start; resume after the batches that it holds."""
         self.writer, self.complete = writer, writer.complete()
         if self.complete is None and writer.n_batches:
             self._session.resume(writer)
             self.done = writer.n_rows
 
     def run(self, ranks: Ranks, stop: int | None = None) -> None:
-        """Run the batches before ``stop``, or of this rank's share, that have not run yet."""
+        """Run the batches left before ``stop``, or left of this rank's share."""
         if self.complete is not None:
             return
         stream, begin = self._session.stream, self._recorder.n_batches
@@ -184,7 +184,7 @@ class Keeper:
                     break
 
     def _keep(self, batch: Batch, seconds: float, size: int) -> None:
-        """Note that a batch is whole; go to the store, or on with it, where that is planned."""
+        """Record a complete batch; move to the store if planned, and update it if in use."""
         self.done += batch.n_rows
         self._labels.append(batch.labels)
         if self._recorder.n_batches == 1:
@@ -240,7 +240,7 @@ class Keeper:
         self.writer.start(self._recorder, n_rows)
 
     def result(self) -> Activations:
-        """The activations of all batches."""
+        """Return the activations of all batches."""
         if self.complete is not None:
             return self.complete
         session = self._session
@@ -340,7 +340,7 @@ def plan(
     layers: Layers = "checkpoints",
     **options: Unpack[CaptureKeywords],
 ) -> Plan:
-    """Plan a capture: how many bytes and seconds :func:`dimscope.capture` would take.
+    """Predict the bytes and the time that :func:`dimscope.capture` would take.
 
     The first batch runs, and nothing is written. An iterator that can be read only once has
     lost its first batch afterwards.
@@ -356,7 +356,7 @@ def plan(
     -------
     Plan
         ``bytes``, ``passes``, ``seconds``, and ``how``: ``"memory"``, ``"store"``, or
-        ``"passes"`` where the disk has no room: then :func:`dimscope.profile` runs the network
+        ``"passes"`` if the disk has no room: :func:`dimscope.profile` then runs the network
         several times.
 
     Raises

@@ -1,7 +1,7 @@
-"""Data: everything that holds stimuli, as batches in order.
+"""Data: open arrays, data sets, folders and iterables of stimuli as one stream of batches.
 
-Data that can be indexed (arrays, data sets, folders) are drawn from with the seed. Data that can
-only be iterated (a DataLoader, a generator) are taken from the front.
+A sample is drawn with the seed from data that can be indexed (arrays, data sets, folders). From
+data that can only be iterated (a DataLoader, a generator) the first rows are taken.
 """
 
 from __future__ import annotations
@@ -40,18 +40,17 @@ def draw(
     seed: int,
     find_labels: Callable[[], np.ndarray[Any, Any] | None],
 ) -> np.ndarray[Any, Any]:
-    """Rows to use, ascending.
+    """Draw rows without replacement and return their numbers, ascending.
 
     Parameters
     ----------
     n : int
-        How many there are.
+        Number of rows in the data.
     n_points, per_class : int, optional
-        How many to draw, in all or of each class, without replacement.
+        How many to draw, in all or of each class; all rows by default.
     seed : int
-        Of the draw.
     find_labels : callable
-        Returns the labels of all rows; called for ``per_class`` only.
+        Returns the labels of all rows; called only for ``per_class``.
 
     Raises
     ------
@@ -88,23 +87,23 @@ def draw(
 
 
 def labels_of(data: Any) -> np.ndarray[Any, Any] | None:
-    """Labels of a data set, read from its attributes if possible, else item by item."""
+    """Return the labels of a data set, from its attributes if possible, else item by item."""
     if isinstance(data, Subset):
         inner = labels_of(data.dataset)
         return None if inner is None else inner[np.asarray(data.indices)]
     if isinstance(data, ConcatDataset):
         parts = [labels_of(part) for part in data.datasets]
-        known = [part for part in parts if part is not None]
-        return np.concatenate(known) if len(known) == len(parts) else None
+        labelled = [part for part in parts if part is not None]
+        return np.concatenate(labelled) if len(labelled) == len(parts) else None
     if isinstance(data, TensorDataset):
         last = data.tensors[-1]
         return _classes(last, len(data)) if len(data.tensors) > 1 else None
     for name in ("targets", "labels"):
-        found = _classes(getattr(data, name, None), len(data))
-        if found is not None:
-            return found
-    labels = [_label_of(data[i]) for i in range(len(data))]
-    return None if any(label is None for label in labels) else np.asarray(labels)
+        labels = _classes(getattr(data, name, None), len(data))
+        if labels is not None:
+            return labels
+    items = [_label_of(data[i]) for i in range(len(data))]
+    return None if any(label is None for label in items) else np.asarray(items)
 
 
 def _label_of(item: Any) -> Any:
@@ -132,7 +131,7 @@ STD = (0.229, 0.224, 0.225)
 
 
 def open_data(path: Path) -> Any:
-    """Open what a path points to.
+    """Open an image folder or a ``.npy`` file.
 
     Parameters
     ----------
@@ -148,7 +147,7 @@ def open_data(path: Path) -> Any:
     Raises
     ------
     BadSource
-        If there is nothing, or nothing that can be read safely.
+        If the path does not exist or cannot be read safely.
     """
     if path.is_dir():
         return image_folder(path)
@@ -165,24 +164,24 @@ def open_data(path: Path) -> Any:
 
 
 def image_folder(path: str | os.PathLike[str], size: int = 224) -> Any:
-    """A folder of images, with one folder for each class, as networks for ImageNet see them.
+    """Open a folder of images, one folder for each class, preprocessed as for ImageNet.
 
     Parameters
     ----------
     path : path
     size : int
-        Images are resized so that their shorter side is 8 / 7 of it, and the middle ``size`` x
-        ``size`` is taken; then ImageNet's mean and standard deviation are applied.
+        Side of the images in pixels. The shorter side is resized to 8 / 7 of it, the central
+        square is cut out, and the values are normalised by ImageNet's mean and standard deviation.
 
     Returns
     -------
     torchvision.datasets.ImageFolder
-        For images that are to be prepared in another way give it, or any data set, yourself.
+        For any other preprocessing, build this data set yourself.
 
     Raises
     ------
     BadSource
-        If there are no such folders, or no images in one of them.
+        If there are no class folders, or one of them has no images.
     """
     path = Path(path)
     from torchvision import transforms
@@ -193,7 +192,7 @@ def image_folder(path: str | os.PathLike[str], size: int = 224) -> Any:
         try:
             return default_loader(file)
         except (OSError, SyntaxError) as error:
-            raise BadSource(f"{file} is not an image that can be read: {error}") from error
+            raise BadSource(f"{file} is not a readable image: {error}") from error
 
     prepare = transforms.Compose(
         [
@@ -206,11 +205,11 @@ def image_folder(path: str | os.PathLike[str], size: int = 224) -> Any:
     try:
         return ImageFolder(str(path), prepare, loader=load)
     except FileNotFoundError as error:
-        hint = "put the images of each class into a folder of its own, such as cat/1.jpg"
+        hint = "put the images of each class in a folder of their own, such as cat/1.jpg"
         if not any(path.iterdir()):
             raise BadSource(f"{path} is an empty folder; {hint}") from error
         if not any(entry.is_dir() for entry in path.iterdir()):
-            raise BadSource(f"{path} has no folder for each class in it; {hint}") from error
+            raise BadSource(f"{path} does not hold one folder for each class; {hint}") from error
         raise BadSource(f"a class folder in {path} has no images: {error}") from error
 
 
@@ -221,23 +220,24 @@ Drawn = Literal["all", "sample", "first"]
 
 @dataclass
 class Stream:
-    """Batches in order.
+    """Batches of stimuli in a fixed order.
 
     Parameters
     ----------
     batches : iterable of Batch
-        Read once.
+        Iterated once.
     n_points : int or None
-        How many rows will come, where that is known.
+        Number of rows, if it is known.
     drawn : {"all", "sample", "first"}
-        Which rows of the data these are.
+        Which rows of the data the batches hold.
     class_names : tuple of str or None
         Name of class 0, 1, ...
     parts : list of array of int
-        The rows of each batch of what can be indexed; then ``batches`` reads them by
-        ``fetch``.
+        The row numbers of each batch, for data that can be indexed.
+    fetch : callable, optional
+        Reads the batch with the given rows, for data that can be indexed.
     is_array : bool
-        Whether reading all of them costs little.
+        Whether the data are one array, which is cheap to read whole.
     """
 
     batches: Iterable[Batch]
@@ -248,38 +248,38 @@ class Stream:
     fetch: Callable[[_Rows], Batch] | None = None
     is_array: bool = False
 
-    def known(self, first: Batch) -> Iterator[Batch]:
-        """The batches by which the data are told from others, of which the first was read."""
+    def identifying(self, first: Batch) -> Iterator[Batch]:
+        """Yield the batches whose values identify the data, from the first one on."""
         yield first
         if self.fetch is not None:
             yield from map(self.fetch, self.parts[1:] if self.is_array else self.parts[1:][-1:])
 
     def first(self) -> Batch:
-        """The first batch; it stays in the stream."""
+        """Return the first batch without removing it from the stream."""
         if self.fetch is not None:
             return self.fetch(self.parts[0])
         batches = iter(self.batches)
         batch = next(batches)
-        # handed out twice: what works in place on the one must not change the other
+        # a copy stays in the stream, so that in-place operations cannot change it
         self.batches = itertools.chain([batch.take(np.arange(batch.n_rows))], batches)
         return batch
 
     def after(self, n_batches: int) -> Iterable[Batch]:
-        """The batches after the first few; those of what can be indexed are not read."""
+        """Return the batches after the first ``n_batches``, which are not read if possible."""
         if self.fetch is not None and n_batches:
             return map(self.fetch, self.parts[n_batches:])
         return itertools.islice(self.batches, n_batches, None)
 
 
 def open_batches(data: Any, options: CaptureOptions) -> Stream:
-    """Turn what the caller has into a stream of batches.
+    """Open data as a stream of batches.
 
     Parameters
     ----------
     data : tensor, array, (array, labels), Dataset, DataLoader, iterable of batches, or path
         A path is a folder of images with one folder for each class, or a ``.npy`` file.
     options : CaptureOptions
-        Of which ``n_points``, ``per_class``, ``seed`` and ``batch_size`` count.
+        Its ``n_points``, ``per_class``, ``seed`` and ``batch_size`` are used.
 
     Raises
     ------
@@ -309,7 +309,7 @@ def open_batches(data: Any, options: CaptureOptions) -> Stream:
 
 @dataclass(frozen=True)
 class _Indexed:
-    """Data of which any rows can be had."""
+    """Data that can be read at any rows."""
 
     n: int
     fetch: Callable[[_Rows], Batch]
@@ -340,14 +340,14 @@ def _check_kind(values: Any) -> None:
 
 
 def _check_batch(first: Any) -> None:
-    """Refuse single stimuli where batches are expected: their values would be taken for rows."""
-    one = first[0] if isinstance(first, tuple | list) and first else first
-    if not isinstance(one, Tensor | np.ndarray) or one.ndim != 1:
+    """Refuse single stimuli in place of batches: each of their values would become a row."""
+    values = first[0] if isinstance(first, tuple | list) and first else first
+    if not isinstance(values, Tensor | np.ndarray) or values.ndim != 1:
         return
-    if one.is_floating_point() if isinstance(one, Tensor) else one.dtype.kind == "f":
+    if values.is_floating_point() if isinstance(values, Tensor) else values.dtype.kind == "f":
         raise BadSource(
-            f"the first batch has shape {tuple(one.shape)}, one number for each stimulus; if these "
-            "are single stimuli, give them as one tensor, torch.stack(data)"
+            f"the first batch has shape {tuple(values.shape)}, one number for each stimulus; if "
+            "these are single stimuli, give them as one tensor: torch.stack(data)"
         )
 
 
@@ -380,13 +380,13 @@ def _are_rows(first: Any, second: Any) -> bool:
 
 def _rows_of(data: Any, labels: np.ndarray[Any, Any] | None) -> Callable[[_Rows], Batch]:
     def fetch(rows: _Rows) -> Batch:
-        # Always a copy: the network may work in place on what it is given.
+        # always a copy: the network may change its inputs in place
         if isinstance(data, Tensor):
             part = data[torch.from_numpy(rows).to(data.device)]
         else:
             part = data[rows]
-        known = None if labels is None else labels[rows]
-        return Batch(as_tensor(part), known, len(rows))
+        part_labels = None if labels is None else labels[rows]
+        return Batch(as_tensor(part), part_labels, len(rows))
 
     return fetch
 
@@ -398,8 +398,8 @@ def _items_of(data: Any) -> Callable[[_Rows], Batch]:
             return as_batch(default_collate(items))
         except (TypeError, RuntimeError) as error:
             raise BadSource(
-                f"rows {rows[0]} to {rows[-1]} of the data set do not make a batch: {error}; give "
-                "the data set a transform that returns tensors of one shape"
+                f"rows {rows[0]} to {rows[-1]} of the data set do not form a batch: {error}; give "
+                "the data set a transform that returns tensors of equal shape"
             ) from error
 
     return fetch
@@ -408,7 +408,7 @@ def _items_of(data: Any) -> Callable[[_Rows], Batch]:
 def _limit(
     batches: Iterable[Batch], n_points: int | None, per_class: int | None
 ) -> Iterator[Batch]:
-    """Take the first rows, in all or of each class."""
+    """Yield the first rows, in all or of each class."""
     left = n_points
     taken: dict[Any, int] = {}
     n_rows = 0
@@ -448,7 +448,7 @@ def _check(batches: Iterator[Batch]) -> Iterator[Batch]:
         empty = False
         yield batch
     if empty:
-        raise BadSource("batches is empty (or was read before); give at least one batch")
+        raise BadSource("batches is empty, or was already read; give at least one batch")
 
 
 def _class_names(data: Any) -> tuple[str, ...] | None:

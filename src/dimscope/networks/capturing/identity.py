@@ -1,4 +1,4 @@
-"""Identity: what tells one network, function or capture from another."""
+"""Identity: hash networks, functions and batches, to recognise the same capture again."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from dimscope.networks.tensors import tensors_in
 __all__ = ["architecture_sha256", "batch_sha256", "differing", "function_of", "weights_sha256"]
 
 
-_PLAIN = (bool, float, str)  # whole numbers are often counters, which change as it runs
+_PLAIN = (bool, float, str)  # no integers: they are often counters that change in a run
 
 
 def weights_sha256(model: nn.Module) -> str:
-    """SHA-256 over the names, types, shapes and bytes of all parameters and buffers.
+    """Return the SHA-256 of the names, types, shapes and bytes of all parameters and buffers.
 
-    Buffers that are not saved with the network count too, and so do the parts of packed
-    parameters, as quantised layers have them.
+    Buffers outside the state dict are included, and so are the parts of packed parameters, as
+    quantised layers have them.
 
-    The tensors are hashed one by one on two threads (hashing releases the interpreter), and
-    the hash of their hashes is returned.
+    Each tensor is hashed separately, on two threads (hashing releases the interpreter lock), and
+    the hash of the hashes is returned.
 
     Examples
     --------
     >>> weights_sha256(nn.ReLU()) == weights_sha256(nn.Tanh())
     True
     """
-    found = {**dict(model.named_buffers()), **model.state_dict()}
-    state = dict(one for name, value in found.items() for one in _tensors(name, value))
+    entries = {**dict(model.named_buffers()), **model.state_dict()}
+    state = dict(pair for name, value in entries.items() for pair in _tensors(name, value))
     with ThreadPoolExecutor(2) as pool:
         digests = list(pool.map(_digest, state.values()))
     total = hashlib.sha256()
@@ -50,18 +50,18 @@ def weights_sha256(model: nn.Module) -> str:
 
 
 def _tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of an entry of a state, however deep they lie."""
+    """Yield the tensors nested in an entry of a state dict, with their names."""
     if isinstance(value, Tensor) and not is_lazy(value):
         yield name, value
     elif isinstance(value, tuple | list):
-        for number, one in enumerate(value):
-            yield from _tensors(f"{name}.{number}", one)
+        for number, item in enumerate(value):
+            yield from _tensors(f"{name}.{number}", item)
 
 
 def _digest(tensor: Tensor) -> bytes:
     tensor = tensor.detach().cpu()
     if tensor.is_quantized:
-        how = repr((tensor.qscheme(), torch.dequantize(tensor[:0])))
+        scheme = repr((tensor.qscheme(), torch.dequantize(tensor[:0])))
         per_channel = tensor.qscheme() in (torch.per_channel_affine, torch.per_channel_symmetric)
         steps = (
             (tensor.q_per_channel_scales(), tensor.q_per_channel_zero_points())
@@ -69,7 +69,7 @@ def _digest(tensor: Tensor) -> bytes:
             else (torch.tensor([tensor.q_scale(), tensor.q_zero_point()], dtype=torch.float64),)
         )
         parts = (tensor.int_repr(), *steps)
-        return hashlib.sha256(how.encode() + b"".join(map(_digest, parts))).digest()
+        return hashlib.sha256(scheme.encode() + b"".join(map(_digest, parts))).digest()
     if tensor.layout != torch.strided:
         tensor = tensor.to_dense()
     plain = tensor.contiguous().reshape(-1)
@@ -77,7 +77,7 @@ def _digest(tensor: Tensor) -> bytes:
 
 
 def architecture_sha256(model: nn.Module) -> str:
-    """SHA-256 over the modules: their names, classes, plain attributes and what they say.
+    """Return the SHA-256 of all modules: name, class, ``extra_repr`` and plain attributes.
 
     Examples
     --------
@@ -95,17 +95,17 @@ def architecture_sha256(model: nn.Module) -> str:
 
 
 def function_of(value: Any, inside: tuple[int, ...] = ()) -> Any:
-    """What tells a function from others, in values that JSON holds: its name and its code.
+    """Identify a function by its name and its code, in values that JSON holds.
 
-    Objects that can be called are known by their class and their attributes; addresses in memory
-    do not count.
+    Other callable objects are identified by their class and attributes. Addresses in memory are
+    left out.
 
     Parameters
     ----------
     value : object
-        A function, or what one holds.
+        A function, or a value that it refers to.
     inside : tuple of int
-        Identities of what holds it, so that what holds itself comes to an end.
+        ``id`` of each object that contains the value, which ends recursion in cycles.
 
     Examples
     --------
@@ -116,20 +116,20 @@ def function_of(value: Any, inside: tuple[int, ...] = ()) -> Any:
     if id(value) in inside:
         return "itself"
 
-    def each(values: Iterable[Any]) -> list[Any]:
-        return [function_of(one, (*inside, id(value))) for one in values]
+    def identify_all(values: Iterable[Any]) -> list[Any]:
+        return [function_of(item, (*inside, id(value))) for item in values]
 
     if isinstance(value, partial):
         bound = sorted(value.keywords.items())
-        return ["partial", each([value.func, *value.args]), each(bound)]
+        return ["partial", identify_all([value.func, *value.args]), identify_all(bound)]
     if isinstance(value, CodeType):
-        return [value.co_code.hex(), list(value.co_names), each(value.co_consts)]
+        return [value.co_code.hex(), list(value.co_names), identify_all(value.co_consts)]
     if isinstance(value, FunctionType):
-        cells = each(_held(cell) for cell in value.__closure__ or ())
-        given = each([value.__code__, *(value.__defaults__ or ())])
-        return [value.__module__, value.__qualname__, given, cells]
+        cells = identify_all(_held(cell) for cell in value.__closure__ or ())
+        code = identify_all([value.__code__, *(value.__defaults__ or ())])
+        return [value.__module__, value.__qualname__, code, cells]
     if isinstance(value, MethodType):
-        return each([value.__self__, value.__func__])
+        return identify_all([value.__self__, value.__func__])
     if isinstance(value, nn.Module):
         return [architecture_sha256(value), weights_sha256(value)]
     if isinstance(value, Tensor):
@@ -137,12 +137,12 @@ def function_of(value: Any, inside: tuple[int, ...] = ()) -> Any:
     if isinstance(value, np.ndarray):
         return [value.dtype.str, list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
     if isinstance(value, tuple | list):
-        return each(value)
+        return identify_all(value)
     if callable(value) and hasattr(value, "__qualname__"):
         return [value.__module__, value.__qualname__]
     if callable(value):
-        own = sorted(getattr(value, "__dict__", {}).items())
-        return [type(value).__module__, type(value).__qualname__, each(own)]
+        attributes = sorted(getattr(value, "__dict__", {}).items())
+        return [type(value).__module__, type(value).__qualname__, identify_all(attributes)]
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
@@ -153,23 +153,23 @@ def _held(cell: Any) -> Any:
         return None
 
 
-def differing(known: Mapping[str, Any], identity: Mapping[str, Any]) -> list[str]:
-    """In what a store, or one that was begun, is not that of a capture.
+def differing(stored: Mapping[str, Any], identity: Mapping[str, Any]) -> list[str]:
+    """Return the names of what differs between the capture in a store and another.
 
     Examples
     --------
     >>> differing({"identity": {"seed": 0, "layers": "all"}}, {"seed": 1, "layers": "all"})
     ['seed']
     """
-    before = known.get("identity", {})
-    found = [key for key in identity if before.get(key) != identity[key]]
-    if "batch size" in found:  # the values are hashed batch by batch
-        found = [key for key in found if key != "values of the data"]
-    return found
+    before = stored.get("identity", {})
+    keys = [key for key in identity if before.get(key) != identity[key]]
+    if "batch size" in keys:  # then the hash of the values, made batch by batch, differs too
+        keys = [key for key in keys if key != "values of the data"]
+    return keys
 
 
 def batch_sha256(batch: Batch) -> str:
-    """SHA-256 over the tensors and the labels of a batch."""
+    """Return the SHA-256 of the tensors and the labels of a batch."""
     total = hashlib.sha256()
     for tensor in tensors_in(batch.inputs):
         total.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -1,4 +1,4 @@
-"""Plans: how much a capture takes, whether it fits the budget, and where it goes if not."""
+"""Plan: the bytes and the time that a capture takes, and where its points are kept."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ _PLACES: dict[Destination, str] = {
 
 @dataclass(frozen=True)
 class Plan:
-    """A capture that was not run yet.
+    """What a capture needs, known after its first batch.
 
     Parameters
     ----------
     how : {"memory", "store", "passes"}
-        Where the points of the layers go. Those of a store are on disk and are read
-        layer by layer; in several passes each group of layers is in memory, one after the other.
+        Where the points are kept. A store is on disk and is read layer by layer; in several
+        passes one group of layers after the other is held in memory.
     row_bytes : int
-        Bytes of one point of every captured layer together.
+        Bytes of one stimulus, summed over the captured layers.
     n_points : int or None
-        How many there will be; None for data that can only be iterated.
+        Number of stimuli; None for data that can only be iterated.
     budget : int
         Bytes that captured layers may take in memory.
     seconds : float or None
-        How long all batches of all passes take, by the first of them.
+        Time for all batches of all passes, extrapolated from the first batch.
     groups : tuple of tuple of str
-        The layers of each pass, where there are several.
+        The layers of each pass, if there are several.
 
     Examples
     --------
@@ -64,7 +64,7 @@ class Plan:
         room: int | None = None,
         widths: Sequence[tuple[tuple[str, ...], int]] = (),
     ) -> Plan:
-        """Decide where the points go.
+        """Decide where the points are kept.
 
         Parameters
         ----------
@@ -72,12 +72,13 @@ class Plan:
         n_points : int or None
         budget : int
         seconds : float, optional
+            Time for one pass.
         out : bool
-            They are wanted on disk, whether they fit or not.
+            Whether to write to disk even if the points fit in memory.
         room : int, optional
-            Bytes that are free where they would go on disk; without it they may go there.
+            Bytes that are free on disk; unlimited by default.
         widths : sequence of ((str, ...), int)
-            Names of the layers that share their points, and the bytes of a row of them.
+            Names of the layers that share one array of points, and the bytes of its rows.
 
         Examples
         --------
@@ -95,7 +96,7 @@ class Plan:
                 left = budget
             groups[-1].extend(names)
             left -= width * n_points
-        # a layer that does not fit alone is read from disk block by block
+        # a layer that does not fit even alone must be read from disk, block by block
         wide = any(width * n_points > budget for _, width in widths)
         if room is None or n_points * row_bytes <= room or wide or not groups:
             return cls("store", row_bytes, n_points, budget, seconds)
@@ -104,39 +105,41 @@ class Plan:
 
     @property
     def where(self) -> str:
-        """In words, where the points go."""
+        """Where the points are kept, as text."""
         return _PLACES[self.how]
 
     @property
     def passes(self) -> int:
-        """How often the network runs over the data."""
+        """Number of times that the network runs over the data."""
         return max(1, len(self.groups))
 
     @property
     def bytes(self) -> int | None:
-        """Bytes of all points of all captured layers; None where their number is unknown."""
+        """Bytes of all points of all captured layers; None if their number is unknown."""
         return None if self.n_points is None else self.n_points * self.row_bytes
 
     def __str__(self) -> str:
         budget = _size(self.budget)
         if self.bytes is not None:
-            what = f"{_size(self.bytes)} for {self.n_points} points, {self.where} (budget {budget})"
+            amount = (
+                f"{_size(self.bytes)} for {self.n_points} points, {self.where} (budget {budget})"
+            )
         elif self.how == "memory":
-            what = f"{_size(self.row_bytes)} a point, in memory up to {budget}, then on disk"
+            amount = f"{_size(self.row_bytes)} a point, in memory up to {budget}, then on disk"
         else:
-            what = f"{_size(self.row_bytes)} a point, {self.where} (budget {budget})"
+            amount = f"{_size(self.row_bytes)} a point, {self.where} (budget {budget})"
         passes = "1 pass" if self.passes == 1 else f"{self.passes} passes"
         if self.seconds is None:
-            return f"{what}; {passes}"
+            return f"{amount}; {passes}"
         digits = ".0f" if self.seconds >= 10 else ".2g"
-        return f"{what}; {passes}, about {self.seconds:{digits}} s"
+        return f"{amount}; {passes}, about {self.seconds:{digits}} s"
 
     def __repr__(self) -> str:
         return f"Plan({self})"
 
 
-def _size(n: int) -> str:
-    for unit, one in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if n >= one:
-            return f"{n / one:.1f} {unit}"
-    return f"{n} bytes"
+def _size(n_bytes: int) -> str:
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if n_bytes >= size:
+            return f"{n_bytes / size:.1f} {unit}"
+    return f"{n_bytes} bytes"

@@ -1,14 +1,15 @@
-"""Ranks: processes, each with a device of its own, that capture into one store.
+"""Ranks: capture into one store with several processes, each on a device of its own.
 
-All ranks meet at the same few points, where each reports whether it failed: an error on one is an
-error on all, and no rank waits for one that is gone.
+All ranks meet at the same few points and exchange their errors: an error on one rank is raised on
+all, and no rank waits for one that has ended.
 
-Rank 0 runs the first batch, chooses the layers, makes the arrays, and shares out the rest in runs
-of whole batches, so that row for row the store equals that of a single process. To every other
-rank the capture is one that resumes after batches that another rank writes. Its journal and labels
-are in ``ranks/NUMBER`` of the store until rank 0, once all are done, takes them over and completes
-the store. Ranks write to the same chunks, but never to the same bytes, and none reads a chunk to
-write it. That is safe in files on one machine, so these are required.
+Rank 0 runs the first batch, selects the layers, creates the arrays, and assigns to every rank a
+run of whole batches, so that the store equals that of a single process row for row. Every other
+rank works as if it resumed a capture after the batches of the ranks before it. It keeps its
+journal and labels in ``ranks/NUMBER`` of the store until all ranks are done; then rank 0 merges
+them and completes the store. Ranks write to the same chunks, but never to the same bytes, and
+none reads a chunk before writing. This is safe for files on one machine, and only these are
+accepted.
 """
 
 from __future__ import annotations
@@ -44,17 +45,17 @@ from dimscope.provenance import Provenance
 __all__ = ["Follower", "Leader", "Ranks", "joined"]
 
 
-COME = timedelta(minutes=10)  # within which all ranks have to call
+COME = timedelta(minutes=10)  # for all ranks to call the capture
 
 
-_WORK = timedelta(days=20)  # a share may take long; that a rank ended is noticed at once
+_WORK = timedelta(days=20)  # for a share; a rank that ends early is noticed at once
 
 
 _LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # set by torchrun
 
 
 class Ranks:
-    """The processes of one capture; a single one has no store in common and no group.
+    """The processes of one capture: this one alone, or those of a process group.
 
     Examples
     --------
@@ -72,53 +73,54 @@ class Ranks:
 
     @property
     def device(self) -> str | None:
-        """The device of this rank, if it has one that others do not have."""
+        """The CUDA device of this rank; None for a single process or without CUDA."""
         if self._group is None or not torch.cuda.is_available():
             return None
         return f"cuda:{torch.cuda.current_device()}"
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Go on when all ranks are through; what failed on one fails on all, in its words."""
+        """Wait for all ranks at the end; raise the error of one rank on all of them."""
         if self._group is None:
             yield
             return
-        own: BaseException | None = None
-        lost: BadSource | None = None
-        told: list[str] = []
+        error_here: BaseException | None = None
+        error_of_exchange: BadSource | None = None
+        messages: list[str] = []
         try:
             yield
-        except BaseException as error:  # an interrupt too: the process may live on
-            own = error
+        except BaseException as error:  # an interrupt too: the process may continue
+            error_here = error
         try:
-            told = self.exchange("" if own is None else str(own) or type(own).__name__)
+            message = "" if error_here is None else str(error_here) or type(error_here).__name__
+            messages = self.exchange(message)
         except BadSource as error:
-            lost = error
-        failed = [f"rank {rank}: {words}" for rank, words in enumerate(told) if words]
-        if failed and self.rank == 0 and self._flag is not None:
-            self._flag.unlink(missing_ok=True)  # all have stopped
-        if own is not None:
-            raise own
-        if lost is not None:
-            raise lost
-        if failed:
-            raise BadSource(failed[0])
+            error_of_exchange = error
+        failures = [f"rank {rank}: {message}" for rank, message in enumerate(messages) if message]
+        if failures and self.rank == 0 and self._flag is not None:
+            self._flag.unlink(missing_ok=True)  # all ranks have stopped
+        if error_here is not None:
+            raise error_here
+        if error_of_exchange is not None:
+            raise error_of_exchange
+        if failures:
+            raise BadSource(failures[0])
 
     def exchange(self, text: str) -> list[str]:
-        """What each rank says, when all have said it."""
-        told = [text] * self.size
+        """Send a text to all ranks and return the text of each."""
+        texts = [text] * self.size
         try:
-            distributed.all_gather_object(told, text, group=self._group)
+            distributed.all_gather_object(texts, text, group=self._group)
         except RuntimeError as error:
             raise BadSource(
-                "another rank ended before the capture was whole; call it again on all ranks, "
-                "and it goes on where it stopped"
+                "another rank ended before the capture was complete; call it again on all ranks "
+                "to resume it"
             ) from error
-        return told
+        return texts
 
     @contextmanager
     def stopping(self) -> Iterator[None]:
-        """If this rank fails, have the others stop after the batch that they run."""
+        """If this rank fails, make the others stop after their current batch."""
         try:
             yield
         except BaseException:
@@ -148,12 +150,12 @@ class Ranks:
 
 @contextmanager
 def joined(out: str | os.PathLike[str] | None) -> Iterator[Ranks]:
-    """The ranks that capture into ``out``; one without it, or without others.
+    """Join the ranks that capture into ``out``; without ``out`` this process works alone.
 
     Raises
     ------
     BadSource
-        If not all ranks come, from one machine and with one ``out``.
+        If a rank does not call in time, or the ranks differ in machine or ``out``.
     """
     size = 1
     if out is not None and distributed.is_available():
@@ -170,27 +172,30 @@ def joined(out: str | os.PathLike[str] | None) -> Iterator[Ranks]:
     try:
         if not begun:
             _begin()
-        # a roll call: its timeout is short, that of the work is not
+        # a roll call with a short timeout, before the group with the long one
         distributed.destroy_process_group(distributed.new_group(backend="gloo", timeout=COME))
         group = distributed.new_group(backend="gloo", timeout=_WORK)
     except RuntimeError as error:
         raise BadSource(
-            f"not all {size} ranks came to this capture within {COME.total_seconds():.0f} s; call "
+            f"not all {size} ranks joined this capture within {COME.total_seconds():.0f} s; call "
             "it on all of them"
         ) from error
     try:
         ranks = Ranks(folder, group)
-        # file systems that machines share may undo what another one wrote to the same page
+        # on a shared file system one machine may overwrite pages that another one wrote
         places = ranks.exchange(f"{folder.path and folder.path.absolute()} on {platform.node()}")
         if len(set(places)) > 1:
-            raise BadSource(f"ranks share one folder on one machine, not {', '.join(places)}")
+            raise BadSource(
+                "all ranks must use the same folder on one machine, but they use "
+                f"{', '.join(places)}; give every rank the same out"
+            )
         yield ranks
     finally:
         distributed.destroy_process_group(group)
 
 
 def _begin() -> None:
-    """Begin what torchrun prepared; it ends with the process, as it cannot begin twice."""
+    """Start the process group of torchrun until the process ends; it cannot start twice."""
     backend = "gloo"
     if torch.cuda.is_available():
         backend = "cpu:gloo,cuda:nccl"
@@ -205,17 +210,17 @@ def _end() -> None:
 
 
 class Leader(Writer):
-    """The writer of rank 0.
+    """The writer of rank 0, which assigns the shares and completes the store.
 
     Parameters
     ----------
     folder : Folder
     identity : dict
-        What makes a capture the same as another.
+        Identifies the capture.
     parts : list of array of int
         The rows of each batch.
     size : int
-        How many ranks there are.
+        Number of ranks.
     """
 
     def __init__(
@@ -225,7 +230,7 @@ class Leader(Writer):
         if self._about is not None:
             return
         if "shares" not in self._state:
-            begin = max(1, self.n_batches)  # what one process has done stays done
+            begin = max(1, self.n_batches)  # keep the batches that one process has written
             left = len(parts) - begin
             self._state["shares"] = [begin + -(-rank * left // size) for rank in range(size + 1)]
             folder.write_json(JOURNAL, self._state)
@@ -238,30 +243,33 @@ class Leader(Writer):
         name: str,
         provenance: Provenance,
     ) -> StoredActivations:
-        """Take over what the other ranks wrote, and complete the store.
+        """Merge the journals and labels of the other ranks, and complete the store.
 
         Raises
         ------
         BadSource
-            If a share is not whole.
+            If a share is incomplete.
         """
         shares = self._state["shares"]
         for rank in range(1, len(shares) - 1):
             if shares[rank] == shares[rank + 1]:
                 continue
             home = home_of(self._folder, rank)
-            own = home.read_json(JOURNAL)
-            if own is None or own["shares"] != shares or own["batches"] != shares[rank + 1]:
-                raise BadSource(f"the share of rank {rank} in {self._folder} is not whole")
-            labels = read_labels(home, own["labels"])
-            known = add_labels(self._folder, self._state["labels"], labels, self.n_rows)
-            self._state |= {"labels": known, "rows": own["rows"], "batches": own["batches"]}
+            share = home.read_json(JOURNAL)
+            if share is None or share["shares"] != shares or share["batches"] != shares[rank + 1]:
+                raise BadSource(
+                    f"the share of rank {rank} in {self._folder} is incomplete; call the capture "
+                    "again on all ranks to resume it"
+                )
+            labels = read_labels(home, share["labels"])
+            coding = add_labels(self._folder, self._state["labels"], labels, self.n_rows)
+            self._state |= {"labels": coding, "rows": share["rows"], "batches": share["batches"]}
             for key, column in recorder.columns.items():
                 about = self._state["columns"][key]
-                about["reason"] = about["reason"] or own["columns"][key]["reason"]
+                about["reason"] = about["reason"] or share["columns"][key]["reason"]
                 if about["reason"] is not None and column.reason is None:
                     column.fail(about["reason"])
-        # from here on the journal is that of a single process
+        # from now on the journal is that of a single process
         del self._state["shares"]
         self._folder.write_json(JOURNAL, self._state)
         self._folder.remove("ranks")
@@ -269,7 +277,7 @@ class Leader(Writer):
 
 
 class Follower(Writer):
-    """The writer of another rank, once rank 0 has begun.
+    """The writer of any other rank, created after rank 0 has written the first batch.
 
     Parameters
     ----------
@@ -281,7 +289,7 @@ class Follower(Writer):
     Raises
     ------
     BadSource
-        If this rank has another network, other data or other settings than rank 0.
+        If this rank's network, data or options differ from those of rank 0.
     """
 
     def __init__(
@@ -290,18 +298,21 @@ class Follower(Writer):
         self._zarr = need_zarr()
         self._folder, self._owner = folder, None
         self._about = completed(folder)
-        known = self._about or folder.read_json(JOURNAL) or {}
-        differ = differing(known, identity)
+        journal = self._about or folder.read_json(JOURNAL) or {}
+        differ = differing(journal, identity)
         if differ:
-            raise BadSource(f"its capture is not that of rank 0, with other {', '.join(differ)}")
+            raise BadSource(
+                f"its capture differs from that of rank 0 in {', '.join(differ)}; call it with "
+                "the same arguments on all ranks"
+            )
         if self._about is not None:
             return
-        begin, self.stop = known["shares"][rank : rank + 2]
+        begin, self.stop = journal["shares"][rank : rank + 2]
         self.first = sum(map(len, parts[:begin]))
         self._home = home_of(folder, rank)
-        own = self._home.read_json(JOURNAL)
-        if own is not None and own["shares"] == known["shares"]:
-            self._state = own
+        share = self._home.read_json(JOURNAL)
+        if share is not None and share["shares"] == journal["shares"]:
+            self._state = share
         else:
-            self._state = known | {"first": self.first, "rows": self.first, "batches": begin}
+            self._state = journal | {"first": self.first, "rows": self.first, "batches": begin}
             self.stream = rank

@@ -1,8 +1,8 @@
-"""Recording: keep the selected values, choosing in the first batch.
+"""Recording: select the layers in the first batch and collect their points in every batch.
 
-In the first batch every candidate is written to its column as soon as it exists, so that nothing
-done in place later can change it. When the batch has ended the whole graph is known: the layers
-are chosen, and the columns of the others are dropped.
+In the first batch every candidate is copied to its column as soon as it is computed, so that later
+in-place operations cannot change it. At the end of the batch the whole graph is known: the layers
+are selected, and the other columns are dropped.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from dimscope.activations.activations import Layer, Role
 from dimscope.errors import BadPoints, BadSource
-from dimscope.networks.capturing.columns import Column
 from dimscope.networks.capturing.options import Readout
+from dimscope.networks.capturing.readouts import Column
 from dimscope.networks.layers import (
     Checkpoint,
     Checkpoints,
@@ -32,19 +32,19 @@ __all__ = ["Chosen", "Recorder", "failures_of"]
 
 @dataclass(frozen=True)
 class Chosen:
-    """One layer of the result: what is known of it and where its points are."""
+    """A selected layer and the column that holds its points."""
 
     layer: Layer
     column: Column
 
     def described(self) -> Layer:
-        """Return the layer with the number of units that it has in the end."""
+        """Return the layer with its final number of units."""
         return replace(self.layer, n_features=self.column.n_features)
 
 
 @dataclass
 class Sighting:
-    """A name under which a value was seen; ``maker`` if that module made it."""
+    """A name of a value; ``module`` if a module has that name, ``maker`` if it made the value."""
 
     name: str
     module: bool
@@ -60,13 +60,12 @@ class Recorder:
     structure : Structure
         Anatomy of the network.
     selection : Selection
-        What is wanted.
     readout : callable
-        Tensor to points.
+        Turns a tensor into points.
     n_points : int, optional
-        How many rows will come.
+        Number of rows to come.
     only : collection of str, optional
-        Names of the layers to keep of those that are selected.
+        Names of the layers to keep, out of those selected.
     """
 
     structure: Structure
@@ -94,7 +93,7 @@ class Recorder:
         self.n_rows = n_rows
 
     def enter(self, tensor: Tensor, node: Node) -> None:
-        """Take the input that the network is about to see."""
+        """Record the input of the network."""
         explicit = "input" in self.selection.patterns
         if self.n_batches == 0:
             self._inputs.append(node)
@@ -107,12 +106,12 @@ class Recorder:
             self.columns["input"].append(tensor, self.n_rows)
 
     def also(self, node: Node) -> None:
-        """Note a further input, such as a mask: not a layer, but a way into the network."""
+        """Note a further input, such as a mask: no layer, but a start of paths in the graph."""
         if self.n_batches == 0:
             self._inputs.append(node)
 
     def watch(self, event: Event) -> None:
-        """Take a value that has just been made, if it is wanted."""
+        """Record a value that has just been computed, if it is selected."""
         if self.n_batches:
             column = self.columns.get(event.name)
             if column is not None:
@@ -128,7 +127,7 @@ class Recorder:
             self._keep(event.name, event.node, event.tensor)
 
     def leave(self, tensor: Tensor, node: Node, tracer: Tracer) -> None:
-        """Take the output, and after the first batch make the choice."""
+        """Record the output; at the end of the first batch select the layers."""
         self._total += self.n_rows
         if self.n_batches == 0:
             if self.selection.wants_output():
@@ -150,8 +149,8 @@ class Recorder:
     def _keep(self, name: str, node: Node, tensor: Tensor) -> None:
         key = self._keys.get(node)
         if key is not None and self.columns[key].reason is None:
-            return  # the same points are there already
-        # Room for one batch is enough until it is known what is kept, and where.
+            return  # another column holds the same points
+        # room for one batch is enough until the layers are selected
         column = self.columns[name] = Column(name, self.readout)
         column.append(tensor, self.n_rows)
         self._keys[node] = name
@@ -189,42 +188,44 @@ class Recorder:
         self.keep(self.only)
 
     def keep(self, names: Collection[str] | None) -> None:
-        """Drop the columns of all other layers."""
-        self.chosen = [one for one in self.chosen if names is None or one.layer.name in names]
-        kept = {id(one.column) for one in self.chosen}
+        """Keep the layers with these names, and drop all other columns."""
+        self.chosen = [
+            choice for choice in self.chosen if names is None or choice.layer.name in names
+        ]
+        kept = {id(choice.column) for choice in self.chosen}
         self.columns = {k: c for k, c in self.columns.items() if id(c) in kept}
 
     @property
     def widths(self) -> list[tuple[tuple[str, ...], int]]:
-        """Names of the chosen layers that share a column, and the bytes of a row of it."""
-        found: dict[int, tuple[tuple[str, ...], int]] = {}
-        for one in self.chosen:
-            names, _ = found.get(id(one.column), ((), 0))
-            found[id(one.column)] = (*names, one.layer.name), one.column.row_bytes
-        return list(found.values())
+        """For each column the names of its layers, and the bytes of one of its rows."""
+        widths: dict[int, tuple[tuple[str, ...], int]] = {}
+        for choice in self.chosen:
+            names, _ = widths.get(id(choice.column), ((), 0))
+            widths[id(choice.column)] = (*names, choice.layer.name), choice.column.row_bytes
+        return list(widths.values())
 
     def reserve(self) -> None:
-        """Make room for all rows, where their number is known."""
+        """Allocate memory for all rows, if their number is known."""
         if self.n_points is not None:
             for column in self.columns.values():
                 column.reserve(self.n_points)
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row of all chosen layers."""
+        """Bytes of one row, summed over the columns."""
         return sum(column.row_bytes for column in self.columns.values())
 
     def resume(
         self, chosen: list[Chosen], columns: dict[str, Column], n_rows: int, n_batches: int
     ) -> None:
-        """Go on after some batches, with the choice that was made then."""
+        """Continue after ``n_batches``, with the layers that were selected in the first one."""
         self.chosen, self.columns = chosen, columns
         self._total, self.n_batches = n_rows, n_batches
 
     def _wanted(
         self, hidden: list[Checkpoint], last: Checkpoint | None, output: Node
     ) -> dict[str, Node]:
-        """Label -> value, in the order of execution."""
+        """Return the selected values under their labels, in the order of execution."""
         wanted: dict[str, Node] = {}
         chosen: set[Node] = set()
 
@@ -237,48 +238,52 @@ class Recorder:
         ends = bool(kinds & {"checkpoints", "all"}) or self.selection.accept is not None
         if ends:
             add("input", self._inputs[0])
-        if ends:  # before its other names, after the input in case nothing was done
+        if ends:  # before its other names; after the input, which may be the same value
             add("output", output, again=True)
         if "checkpoints" in kinds:
-            for one in hidden:
-                add(one.label, one.node)
+            for checkpoint in hidden:
+                add(checkpoint.label, checkpoint.node)
         if "last_hidden" in kinds:
             if last is None:
                 raise BadSource(
-                    "the network has no checkpoint between input and output, so no last hidden "
-                    "layer; name the layer that you mean"
+                    "the network has no checkpoint between input and output, and so no last "
+                    "hidden layer; name a layer instead"
                 )
             add(last.label, last.node)
-        own = {one.node: one.label for one in hidden if one.raw in (None, one.node)}
+        labels = {
+            checkpoint.node: checkpoint.label
+            for checkpoint in hidden
+            if checkpoint.raw in (None, checkpoint.node)
+        }
         if self.selection.everything:
             for node, sightings in self._seen.items():
-                add(own.get(node) or _best_name(sightings), node)
-        # names before patterns, so that a pattern does not take a value under another name
+                add(labels.get(node) or _best_name(sightings), node)
+        # names come before patterns, so that a pattern does not add the value under another name
         for pattern in sorted(self.selection.patterns, key=is_glob):
-            self._add_pattern(pattern, own, add)
+            self._add_pattern(pattern, labels, add)
         return wanted
 
-    def _add_pattern(self, pattern: str, own: dict[Node, str], add: object) -> None:
+    def _add_pattern(self, pattern: str, labels: dict[Node, str], add: object) -> None:
         assert callable(add)
         if not is_glob(pattern) and pattern not in self._by_name:
             raise unknown_layer(pattern, list(self._by_name), self.structure.names)
         if not is_glob(pattern):
             add(pattern, self._by_name[pattern], again=True)
             return
-        found = [name for name in self._by_name if matches(name, pattern)]
-        if not found:
+        names = [name for name in self._by_name if matches(name, pattern)]
+        if not names:
             raise unknown_layer(pattern, list(self._by_name), self.structure.names)
-        for name in sorted(found, key="output".__ne__):
+        for name in sorted(names, key="output".__ne__):
             node = self._by_name[name]
             if name in ("input", "output"):
                 add(name, node)
                 continue
-            label = own.get(node) or _best_name(self._seen[node])
+            label = labels.get(node) or _best_name(self._seen[node])
             add(label if matches(label, pattern) else name, node)
 
 
 def _best_name(sightings: list[Sighting]) -> str:
-    """Return the outermost module that made a value, else the first name it had."""
+    """Return the name of the outermost module that made a value, else its first name."""
     best = sightings[0]
     for other in sightings[1:]:
         if (
@@ -291,15 +296,17 @@ def _best_name(sightings: list[Sighting]) -> str:
 
 
 def failures_of(chosen: list[Chosen]) -> dict[str, str]:
-    """Layers that have no points, and why.
+    """Return the layers that have no points, with the reasons.
 
     Raises
     ------
     BadPoints
-        If that is all of them.
+        If no layer has points.
     """
     failures = {
-        one.layer.name: one.column.reason for one in chosen if one.column.reason is not None
+        choice.layer.name: choice.column.reason
+        for choice in chosen
+        if choice.column.reason is not None
     }
     if len(failures) == len(chosen):
         first = next(iter(failures), None)

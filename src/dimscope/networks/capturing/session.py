@@ -1,4 +1,4 @@
-"""Session: a network, its data and the options, run batch by batch."""
+"""Session: run a network batch by batch, in eval mode, watched, with its own random numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from dimscope.activations.store import has_zarr
 from dimscope.errors import BadSource, DimscopeError
 from dimscope.files import free_disk
 from dimscope.networks.capturing.batches import Batch
-from dimscope.networks.capturing.columns import as_readout
 from dimscope.networks.capturing.data import open_batches
 from dimscope.networks.capturing.identity import (
     architecture_sha256,
@@ -32,6 +31,7 @@ from dimscope.networks.capturing.identity import (
 )
 from dimscope.networks.capturing.options import CaptureOptions
 from dimscope.networks.capturing.plan import Plan
+from dimscope.networks.capturing.readouts import as_readout
 from dimscope.networks.capturing.recording import Recorder
 from dimscope.networks.capturing.store_writer import Writer
 from dimscope.networks.layers import Selection
@@ -44,7 +44,7 @@ __all__ = ["PrivateRandom", "Run", "Session", "evaluating", "reused_memory"]
 
 
 class PrivateRandom:
-    """A private stream of random numbers; the caller's is untouched."""
+    """Random numbers for the network alone; those of the caller do not advance."""
 
     def __init__(self, seed: int, device: torch.device | None) -> None:
         self._devices = [device] if device is not None and device.type == "cuda" else []
@@ -73,24 +73,24 @@ class PrivateRandom:
         self._fork.__exit__(None, None, None)
 
     def branch(self, number: int) -> None:
-        """Begin another stream, with a seed of its own for each number from 1."""
+        """Start stream ``number`` (from 1), whose seed is derived from the first one."""
         seeds = torch.Generator().manual_seed(self._seed)
         self._seed = int(torch.randint(1 << 62, (number,), generator=seeds)[-1])
         self._states = None
 
     def save(self) -> list[str]:
-        """Where the stream stands, as text."""
+        """Return the state of the stream as text."""
         cpu, others = self._states or self._read()
-        return [bytes(one.cpu().numpy()).hex() for one in (cpu, *others)]
+        return [bytes(state.cpu().numpy()).hex() for state in (cpu, *others)]
 
     def load(self, states: list[str]) -> None:
-        """Go on where a stream stood; inverse of :meth:`save`."""
+        """Restore a state that :meth:`save` returned."""
         cpu, *others = (torch.frombuffer(bytearray.fromhex(s), dtype=torch.uint8) for s in states)
         self._states = cpu, others
 
 
-# From malloc.h; the values after are those that glibc itself moves to once a block of
-# 32 MiB has been freed.
+# Options of malloc.h. The values set afterwards are those that glibc itself adopts once a block
+# of 32 MiB has been freed.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
 
 
@@ -108,7 +108,7 @@ _users = 0
 
 @contextmanager
 def reused_memory() -> Iterator[None]:
-    """Keep freed memory for the next request; at the end it goes back to the system.
+    """Reuse freed memory within the context; return it to the system at the end.
 
     Examples
     --------
@@ -151,7 +151,7 @@ def _glibc() -> Any:
 
 
 class Run:
-    """One forward pass after the other, watched: ``run(batch)``."""
+    """Run batches through a network while tracer and recorder watch: ``run(batch)``."""
 
     def __init__(
         self,
@@ -171,12 +171,12 @@ class Run:
         self.random = PrivateRandom(seed, self.device)
 
     def __call__(self, batch: Batch) -> None:
-        """Run a batch; what it makes goes to the tracer and the recorder."""
+        """Run a batch and hand its values to the tracer and the recorder."""
         inputs = map_tensors(self._prepare, batch.inputs)
         self.tracer.begin(batch.n_rows)
         self.recorder.begin(batch.n_rows)
         main, others = main_tensor(inputs, batch.n_rows)
-        assert main is not None  # a batch without a tensor was refused before
+        assert main is not None  # as_batch refuses a batch without a tensor
         self.recorder.enter(main, self.tracer.enter("input", main))
         for path, tensor in others:
             self.recorder.also(self.tracer.enter(f"input{path}", tensor))
@@ -184,19 +184,19 @@ class Run:
         # (caches, lazily made weights) stay usable in training.
         with torch.no_grad(), self.random, _eagerly(), self.tracer:
             output = self._run(inputs)
-        found, extras = main_tensor(output, batch.n_rows)
-        if found is None:
+        main, extras = main_tensor(output, batch.n_rows)
+        if main is None:
             raise BadSource(
-                f"the network returned a {type(output).__name__} without a tensor in it; give a "
+                f"the network returned a {type(output).__name__}, which holds no tensor; give a "
                 "forward function that returns one"
             )
         for path, tensor in extras:
             node = self.tracer.output(tensor)
             self.recorder.watch(Event(f"output{path}", node, tensor, inside=True, fresh=False))
-        self.recorder.leave(found, self.tracer.output(found), self.tracer)
+        self.recorder.leave(main, self.tracer.output(main), self.tracer)
 
     def unwatched(self, batch: Batch) -> None:
-        """Run a batch and keep nothing."""
+        """Run a batch and record nothing."""
         with torch.no_grad(), self.random, _eagerly():
             self._run(map_tensors(self._prepare, batch.inputs))
 
@@ -207,8 +207,8 @@ class Run:
             raise
         except Exception as error:
             first = next(iter(tensors_in(inputs)), None)
-            whole = first is not None and not first.is_floating_point() and first.ndim > 2
-            hint = "; if these are images give them as floating point, x / 255" if whole else ""
+            integers = first is not None and not first.is_floating_point() and first.ndim > 2
+            hint = "; if these are images, give them as floating point: x / 255" if integers else ""
             raise BadSource(
                 f"the network failed on batch {self.recorder.n_batches + 1}, of "
                 f"{describe_tensors(inputs)}: {type(error).__name__}: {error}{hint}"
@@ -220,12 +220,12 @@ class Run:
 
 
 def _call(network: nn.Module, inputs: Any) -> Any:
-    """Call a network the way its batches suggest."""
+    """Call a network with a dict as keywords, with a tuple as arguments."""
     if isinstance(inputs, dict):
         return network(**inputs)
     if not isinstance(inputs, tuple | list):
         return network(inputs)
-    # Of several tensors the network gets as many as it must have; the rest are targets.
+    # Pass as many tensors as the network has required parameters; the rest are targets.
     try:
         required = [
             p
@@ -239,7 +239,7 @@ def _call(network: nn.Module, inputs: Any) -> Any:
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Eval mode; every module's own flag is restored, whatever happens."""
+    """Put all modules in eval mode; restore the mode of each at the end, even after an error."""
     flags = [(module, module.training) for module in network.modules()]
     try:
         for module, _ in flags:
@@ -251,7 +251,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def _eagerly() -> AbstractContextManager[Any]:
-    """Run what was compiled as it was written, so that hooks and functions are seen."""
+    """Run compiled code eagerly, so that hooks and function modes see every operation."""
     if "torch._dynamo" not in sys.modules:
         return nullcontext()
     stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
@@ -294,7 +294,7 @@ class Session:
         self.recorder = Recorder(structure, selection, self.readout, self.stream.n_points, only)
         self._tracer = Tracer(structure, self.recorder.watch)
         self.run = Run(self.network, options.forward, self._tracer, self.recorder, options.seed)
-        self._asked = {
+        self._described = {
             "layers": selection.text,
             "readout": options.readout
             if isinstance(options.readout, str)
@@ -308,7 +308,7 @@ class Session:
             self._functions["layers"] = options.layers
 
     def ready(self) -> ExitStack:
-        """Evaluation mode, hooks and reused memory, until the context ends."""
+        """Set eval mode, hooks and reuse of memory until the context ends."""
         with ExitStack() as stack:
             stack.enter_context(evaluating(self.network))
             stack.enter_context(self._tracer.hooked())
@@ -316,9 +316,9 @@ class Session:
             return stack.pop_all()
 
     def resume(self, writer: Writer) -> None:
-        """Go on after the batches that are in a store."""
-        if any(is_lazy(one) for one in self.network.parameters()):
-            # its weights are made, from the seed, by the first batch
+        """Continue after the batches in a store."""
+        if any(is_lazy(parameter) for parameter in self.network.parameters()):
+            # the first batch initialises the weights, from the seed
             with evaluating(self.network):
                 self.run.unwatched(self.stream.first())
         writer.resume(self.recorder, self.readout)
@@ -339,9 +339,9 @@ class Session:
         )  # fmt: skip
 
     def provenance(self, n_points: int) -> Provenance:
-        """Where the result comes from."""
+        """Return the provenance of the activations."""
         parameters = {
-            **self._asked,
+            **self._described,
             "n_points": n_points,
             "drawn": self.stream.drawn,
             "batches": len(self.stream.parts) or self.recorder.n_batches,
@@ -350,26 +350,25 @@ class Session:
         return Provenance("capture", parameters, versions("torch", "torchvision"))
 
     def identity(self) -> dict[str, Any]:
-        """What makes this capture the same as one that was begun before.
+        """Identify the capture, in values that JSON holds: the same capture may resume a store.
 
-        Data that lie in an array are known by all their values; others by how many rows were
-        drawn, which, and the first and the last batch.
+        Arrays are hashed whole; other data by the rows drawn and the first and last batch.
         """
         first = self.stream.first()
-        values = [batch_sha256(one) for one in self.stream.known(first)]
+        hashes = [batch_sha256(batch) for batch in self.stream.identifying(first)]
         rows = np.concatenate([np.empty(0, np.int64), *self.stream.parts]).astype("<i8")
-        functions = {key: function_of(one) for key, one in self._functions.items()}
+        functions = {key: function_of(value) for key, value in self._functions.items()}
         identity = {
-            **self._asked,
+            **self._described,
             **functions,
             "n_points": self.options.n_points,
             "weights": weights_sha256(self.network),
             "architecture": architecture_sha256(self.network),
             "batch size": first.n_rows,
             "rows of the data": [self.stream.n_points, hashlib.sha256(rows.tobytes()).hexdigest()],
-            "values of the data": hashlib.sha256("".join(values).encode()).hexdigest(),
+            "values of the data": hashlib.sha256("".join(hashes).encode()).hexdigest(),
         }
-        # as it is read back from a file: numbers of NumPy are numbers
+        # as it will be read back from the file: tuples are lists, NumPy integers are integers
         plain: dict[str, Any] = json.loads(json.dumps(identity, default=int))
         return plain
 

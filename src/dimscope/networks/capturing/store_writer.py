@@ -1,9 +1,8 @@
-"""Store writer: the points of a running network on disk, so that a kill costs one batch.
+"""Store writer: write points to disk batch by batch, so that a killed capture loses one batch.
 
-Rows are put where they belong as the network makes them. When a batch is complete, the journal is
-written beside and renamed. Whatever a killed capture left beyond the rows of its journal is
-overwritten by the capture that resumes, which therefore ends with the same bytes as one that was
-never disturbed.
+Rows are written at their place as the network computes them. After each complete batch the journal
+is replaced. Rows that a killed capture wrote beyond its journal are overwritten when it resumes,
+so a resumed store has the same bytes as one that was never interrupted.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ from dimscope.activations.store import (
     opened,
 )
 from dimscope.errors import BadSource
-from dimscope.networks.capturing.columns import Column
 from dimscope.networks.capturing.identity import differing
 from dimscope.networks.capturing.options import Readout
+from dimscope.networks.capturing.readouts import Column
 from dimscope.networks.capturing.recording import Chosen, Recorder, failures_of
 from dimscope.provenance import Provenance
 
@@ -42,37 +41,37 @@ _CHUNK = 1 << 16
 
 
 def add_labels(
-    folder: Folder, known: dict[str, Any] | None, labels: np.ndarray[Any, Any] | None, start: int
+    folder: Folder, coding: dict[str, Any] | None, labels: np.ndarray[Any, Any] | None, start: int
 ) -> dict[str, Any] | None:
-    """Write the labels of some rows; words are written as numbers.
+    """Append the labels of a batch to a store; words are stored as numbers.
 
     Parameters
     ----------
     folder : Folder
-    known : dict or None
-        What was returned for the rows before; empty before the first.
+    coding : dict or None
+        The value returned for the rows before; empty for the first rows.
     labels : array of shape (n_rows,) or None
     start : int
-        The first of the rows.
+        Number of the first of these rows.
 
     Returns
     -------
     dict or None
-        How to read them: their type, and the words that numbers stand for. None if some
-        rows have no labels.
+        How to decode the labels: their dtype, and the words that the numbers stand for. None if
+        some rows have no labels.
 
     Examples
     --------
     >>> folder = Folder("memory://labels.zarr")
-    >>> known = add_labels(folder, {}, np.array(["cat", "dog"]), 0)
-    >>> add_labels(folder, known, np.array(["dog", "ape"]), 2)["words"]
+    >>> coding = add_labels(folder, {}, np.array(["cat", "dog"]), 0)
+    >>> add_labels(folder, coding, np.array(["dog", "ape"]), 2)["words"]
     ['cat', 'dog', 'ape']
     """
-    if labels is None or known is None:
+    if labels is None or coding is None:
         return None
     zarr = need_zarr()
-    if not known:
-        known = {"dtype": labels.dtype.str, "words": [] if labels.dtype.kind == "U" else None}
+    if not coding:
+        coding = {"dtype": labels.dtype.str, "words": [] if labels.dtype.kind == "U" else None}
         zarr.create_array(
             f"{folder}/labels",
             shape=(0,),
@@ -81,45 +80,45 @@ def add_labels(
             compressors=None,
             overwrite=True,
         )
-    if (known["words"] is None) != (labels.dtype.kind != "U"):
+    if (coding["words"] is None) != (labels.dtype.kind != "U"):
         return None  # words in one batch and numbers in another name no classes
     codes = labels
-    if known["words"] is None:
-        known = {**known, "dtype": np.result_type(known["dtype"], labels.dtype).str}
+    if coding["words"] is None:
+        coding = {**coding, "dtype": np.result_type(coding["dtype"], labels.dtype).str}
     else:
-        words = list(dict.fromkeys([*known["words"], *labels.tolist()]))
-        known = {**known, "words": words}
-        place = {word: code for code, word in enumerate(words)}
-        codes = np.array([place[word] for word in labels.tolist()])
+        words = list(dict.fromkeys([*coding["words"], *labels.tolist()]))
+        coding = {**coding, "words": words}
+        codes_of = {word: code for code, word in enumerate(words)}
+        codes = np.array([codes_of[word] for word in labels.tolist()])
     with zarr.config.set(WHOLE):
         array = zarr.open_array(f"{folder}/labels", mode="r+")
     array.resize((start + len(labels),))
     array[start:] = codes.astype(np.int64)
-    return known
+    return coding
 
 
 class Writer:
-    """Put batch after batch into a store.
+    """Write a store batch by batch.
 
-    One rank of several writes a share: rows from ``first`` to the batch before ``stop``,
-    its journal and labels in ``_home``, and draws random numbers from its own ``stream``.
+    With several ranks each writes a share: the rows from ``first`` up to batch ``stop``. It keeps
+    its journal and labels in ``_home`` and draws random numbers from its own ``stream``.
 
     Parameters
     ----------
     folder : Folder
     identity : dict
-        What makes a capture the same as another; only values that JSON holds.
+        Identifies the capture, in values that JSON holds.
     n_points : int or None
-        How many rows will come, where that is known.
+        Number of rows, if it is known.
     owner : object, optional
-        Kept alive by what is read from the store.
+        Kept alive by the arrays read from the store, such as a temporary folder.
     ranks : int
-        How many processes write to it.
+        Number of processes that write to the store.
 
     Raises
     ------
     BadSource
-        If there is something else, or another capture.
+        If the folder holds something other than this capture.
     """
 
     stop: int | None = None
@@ -139,13 +138,13 @@ class Writer:
         about = completed(folder)
         journal = folder.read_json(JOURNAL) if about is None else None
         self._about = about
-        known = about or journal
-        if known is None and not folder.is_empty:
+        stored = about or journal
+        if stored is None and not folder.is_empty:
             raise BadSource(
                 f"{folder} exists and is not a store of activations; give another path as out"
             )
-        if known is not None:
-            self._check_same(known, identity)
+        if stored is not None:
+            self._check_same(stored, identity)
             folder.tidy()
         self._state: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
@@ -158,8 +157,8 @@ class Writer:
             shares = journal.get("shares")
             if shares is not None and len(shares) - 1 != ranks:
                 raise BadSource(
-                    f"{folder} was begun by {len(shares) - 1} ranks; go on with as many, or give "
-                    "another path as out"
+                    f"{folder} was begun by {len(shares) - 1} ranks; resume it with the same "
+                    "number, or give another path as out"
                 )
             self._state = journal
         elif about is None:
@@ -167,55 +166,57 @@ class Writer:
             for leftover in ("layers", "labels", "ranks", "zarr.json"):
                 folder.remove(leftover)
 
-    def _check_same(self, known: dict[str, Any], identity: dict[str, Any]) -> None:
-        if known.get("schema_version") != SCHEMA_VERSION:
+    def _check_same(self, stored: dict[str, Any], identity: dict[str, Any]) -> None:
+        if stored.get("schema_version") != SCHEMA_VERSION:
             raise BadSource(
                 f"{self._folder} was begun by another version of dimscope; give another path as "
                 "out, or remove it"
             )
-        differ = differing(known, identity)
+        differ = differing(stored, identity)
         if differ:
             raise BadSource(
-                f"{self._folder} holds another capture, with other {', '.join(differ)}; give "
+                f"{self._folder} holds another capture, which differs in {', '.join(differ)}; give "
                 "another path as out, or remove it"
             )
 
     def complete(self) -> StoredActivations | None:
-        """What is in the store if nothing is missing."""
+        """Return the activations if the store is complete, else None."""
         return None if self._about is None else opened(self._folder, self._about, self._owner)
 
     @property
     def n_batches(self) -> int:
-        """How many batches are written."""
+        """Number of batches written."""
         return int(self._state["batches"])
 
     @property
     def n_rows(self) -> int:
-        """How many rows are written."""
+        """Number of rows written."""
         return int(self._state["rows"])
 
     @property
     def random(self) -> list[str]:
-        """Where the network's random numbers stood after the last batch."""
+        """State of the network's random numbers after the last batch."""
         return list(self._state["random"])
 
     # -- while the network runs ---------------------------------------------------------------
 
     def start(self, recorder: Recorder, batch: int) -> None:
-        """Make the arrays, and have the columns write to them from now on.
+        """Create the arrays and let the columns write to them from now on.
 
         Parameters
         ----------
         recorder : Recorder
-            After its choice.
+            After it has selected the layers.
         batch : int
-            Rows of a batch.
+            Number of rows in a batch.
         """
         group = self._zarr.open_group(self._folder.url, mode="a")
         described: dict[str, dict[str, Any]] = {}
         keys = {id(column): key for key, column in recorder.columns.items()}
-        # in the order of the layers; two layers may have the same points
-        labels = {keys[id(one.column)]: one.layer.name for one in reversed(recorder.chosen)}
+        # in the order of the layers; two layers may share a column, named after the first
+        labels = {
+            keys[id(choice.column)]: choice.layer.name for choice in reversed(recorder.chosen)
+        }
         for number, (key, label) in enumerate(reversed(labels.items())):
             column = recorder.columns[key]
             name = f"{number:03d}-{re.sub(r'[^A-Za-z0-9_]+', '-', label)[:60].strip('-')}"
@@ -241,7 +242,8 @@ class Writer:
                 column.divert(self._array(name).write)
         self._state["columns"] = described
         self._state["layers"] = [
-            {**asdict(one.layer), "column": keys[id(one.column)]} for one in recorder.chosen
+            {**asdict(choice.layer), "column": keys[id(choice.column)]}
+            for choice in recorder.chosen
         ]
 
     def _array(self, name: str) -> Any:
@@ -254,16 +256,16 @@ class Writer:
     def add(
         self, recorder: Recorder, labels: np.ndarray[Any, Any] | None, n_rows: int, random: Any
     ) -> None:
-        """Note that rows are whole, with their labels.
+        """Record in the journal that more rows are complete, and append their labels.
 
         Parameters
         ----------
         recorder : Recorder
         labels : array of shape (n_rows,), optional
         n_rows : int
-            Rows since the last time.
+            Number of rows since the last call.
         random : list of str
-            Where the network's random numbers stand.
+            State of the network's random numbers.
         """
         start = self.n_rows - self.first
         before = self._state["labels"] if start else {}
@@ -278,12 +280,12 @@ class Writer:
         self._home.write_json(JOURNAL, self._state)
 
     def resume(self, recorder: Recorder, readout: Readout) -> None:
-        """Have a recorder go on after the rows that are written.
+        """Let a recorder continue after the rows that are written.
 
         Raises
         ------
         BadSource
-            If some of them, or of what is known of them, are not there.
+            If the journal is damaged, or rows that it lists are missing.
         """
         try:
             self._resume(recorder, readout)
@@ -304,9 +306,9 @@ class Writer:
                 array.check(range(self.first, self.n_rows))
                 column.resume(about["n_features"], about["dtype"], self.n_rows, array.write)
         chosen = []
-        for one in self._state["layers"]:
-            layer = Layer(**{k: v for k, v in one.items() if k != "column"})
-            chosen.append(Chosen(layer, columns[one["column"]]))
+        for entry in self._state["layers"]:
+            layer = Layer(**{k: v for k, v in entry.items() if k != "column"})
+            chosen.append(Chosen(layer, columns[entry["column"]]))
         recorder.resume(chosen, columns, self.n_rows, self.n_batches)
 
     # -- at the end ---------------------------------------------------------------------------
@@ -318,12 +320,12 @@ class Writer:
         name: str,
         provenance: Provenance,
     ) -> StoredActivations:
-        """Give the arrays their length, write what is known of the layers, and open the store.
+        """Set the final length of the arrays, describe the layers, and open the store.
 
         Raises
         ------
         BadPoints
-            If none of the layers has points.
+            If no layer has points.
         """
         arrays = {id(c): self._state["columns"][k]["array"] for k, c in recorder.columns.items()}
         failures = failures_of(recorder.chosen)
@@ -341,10 +343,10 @@ class Writer:
             "n_points": self.n_rows,
             "layers": [
                 {
-                    **asdict(one.described()),
-                    "array": None if one.column.reason else arrays[id(one.column)],
+                    **asdict(choice.described()),
+                    "array": None if choice.column.reason else arrays[id(choice.column)],
                 }
-                for one in recorder.chosen
+                for choice in recorder.chosen
             ],
             "failures": failures,
             "labels": self._state["labels"],

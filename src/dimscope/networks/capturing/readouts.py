@@ -1,4 +1,4 @@
-"""Columns: the growing array of points of one layer, read out of its tensors."""
+"""Readouts: turn the tensors of a layer into points, collected in one growing array, a Column."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["READOUTS", "Column", "Sink", "UncapturableError", "as_readout"]
 
 
 def _flatten(tensor: Tensor) -> Tensor:
-    return tensor  # the rows are written as they lie; the column knows their shape
+    return tensor  # Column reshapes the rows when it writes them
 
 
 def _mean(tensor: Tensor) -> Tensor:
@@ -58,20 +58,20 @@ _DTYPES: dict[torch.dtype, type[np.floating[Any]]] = {
 
 
 class UncapturableError(Exception):
-    """Why a layer has no points, in a sentence."""
+    """A layer has no points; the message says why."""
 
 
 class Column:
-    """Points of one layer, batch after batch.
+    """The points of one layer, collected batch by batch.
 
     Parameters
     ----------
     name : str
         Name of the layer, for messages.
     readout : callable
-        Tensor to points.
+        Turns a tensor into points.
     n_points : int, optional
-        How many rows will come; the array is then made once, at its full size.
+        Number of rows to come; the array is then allocated once, at its full size.
     """
 
     def __init__(self, name: str, readout: Readout, n_points: int | None = None) -> None:
@@ -88,7 +88,7 @@ class Column:
 
     @property
     def n_features(self) -> int:
-        """Number of units; 0 as long as nothing, or nothing usable, was seen."""
+        """Number of units; 0 before the first points, and for a layer that failed."""
         return 0 if self.reason else self._width
 
     @property
@@ -97,7 +97,7 @@ class Column:
         return self.n_features * self.dtype.itemsize
 
     def append(self, tensor: Tensor, n_rows: int) -> None:
-        """Add the points of one batch; what is wrong with them is kept in ``reason``."""
+        """Add the points of one batch, or record in ``reason`` why the layer has none."""
         if self.reason is not None:
             return
         try:
@@ -106,16 +106,16 @@ class Column:
             self.fail(str(reason))
 
     def fail(self, reason: str) -> None:
-        """Give the layer up, and its memory back."""
+        """Record why the layer has no points, and free its memory."""
         self.reason, self._array, self._pages, self._sink = reason, None, None, None
 
     def divert(self, sink: Sink) -> None:
-        """Hand the points over, and those that come from now on, instead of keeping them.
+        """Pass the points collected so far, and all later ones, to ``sink``.
 
         Parameters
         ----------
         sink : callable
-            ``sink(first_row, points)`` takes whole rows.
+            ``sink(first_row, points)``, called with whole rows.
         """
         self._sink = sink
         if self._array is not None:
@@ -123,7 +123,7 @@ class Column:
         self._array = self._pages = None
 
     def resume(self, n_features: int, dtype: str, used: int, sink: Sink) -> None:
-        """Go on after ``used`` rows that were handed over before."""
+        """Continue after ``used`` rows that the sink has already received."""
         self._width, self.dtype, self.used, self._sink = n_features, np.dtype(dtype), used, sink
 
     def _points(self, tensor: Tensor, n_rows: int) -> Tensor:
@@ -136,11 +136,11 @@ class Column:
         if tensor.ndim == 0 or tensor.shape[0] != n_rows:
             raise UncapturableError(
                 f"its shape {tuple(tensor.shape)} does not have one row for each of the "
-                f"{n_rows} stimuli of the batch"
+                f"{n_rows} stimuli in the batch"
             )
         try:
             points = self._readout(tensor)
-        except Exception as error:  # the readout is the user's; the other layers go on
+        except Exception as error:  # a fault of the user's function spares the other layers
             raise UncapturableError(
                 f"the readout failed on shape {tuple(tensor.shape)}: {error}"
             ) from error
@@ -170,7 +170,7 @@ class Column:
             self._array = self._allocate(self.n_points or n_rows, n_features, self.dtype)
         self._grow(self.used + n_rows)
         rows = self._array[self.used : self.used + n_rows]
-        # Straight from the tensor's own layout and type into the rows, in one parallel copy.
+        # one parallel copy converts layout and dtype on the way
         torch.from_numpy(rows.reshape(points.shape)).copy_(points)
         self.used += n_rows
 
@@ -178,10 +178,10 @@ class Column:
         assert self._array is not None
         room = len(self._array)
         if n_rows > room:
-            self._resize(max(n_rows, room + room // 8))  # the eighth keeps growing cheap
+            self._resize(max(n_rows, room + room // 8))  # an eighth more: few, cheap resizes
 
     def reserve(self, n_points: int) -> None:
-        """Make room for ``n_points`` rows at once."""
+        """Allocate all ``n_points`` rows at once."""
         self.n_points = n_points
         if self._array is not None and n_points > len(self._array):
             self._resize(n_points)
@@ -203,8 +203,8 @@ class Column:
             self._array = np.frombuffer(pages, dtype, n_rows * n_features).reshape(n_rows, -1)
 
     def _allocate(self, n_rows: int, n_features: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-        # Pages of its own, apart from the heap: they can grow without a copy, and go back
-        # to the system when the array goes.
+        # Pages outside the heap can grow without a copy, and are returned to the system with
+        # the array.
         try:
             self._pages = pages = own_pages(n_rows * n_features * dtype.itemsize)
         except (OSError, MemoryError, OverflowError, ValueError) as error:
@@ -219,7 +219,7 @@ class Column:
         )
 
     def finish(self) -> np.ndarray[Any, Any]:
-        """Return the array, with exactly the rows that came."""
+        """Return the array, cut to the rows that were written."""
         assert self._array is not None
         if len(self._array) != self.used:
             self._resize(self.used)
