@@ -43,7 +43,7 @@ def large(n: int, width: int, rank: int, least: float) -> list[Any]:
     return [
         f"{n} x {width}", rank, f"{ours:.1f}", f"{theirs:.0f}", f"{theirs / ours:.1f}",
         f"{least:g}", f"{how['pairs'] / n:.1f}", how["open_rows"], f"{_error(found, points):.0e}",
-        found.guarantee,
+        str(found.guarantee),
     ]  # fmt: skip
 
 

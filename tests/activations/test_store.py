@@ -14,8 +14,8 @@ from torch import nn
 import dimscope as ds
 from dimscope.activations import chunks
 from dimscope.activations.chunks import ChunkFiles, ZarrChunks, chunk_shape
-from dimscope.arrays.blocks import Blocks, Panels, SomeRows
-from dimscope.arrays.points import as_points
+from dimscope.arrays import as_points
+from dimscope.arrays.block_points import Blocks, Panels, SelectedRows
 
 RNG = np.random.default_rng(0)
 VALUES = RNG.standard_normal((50, 23)).astype(np.float32)
@@ -44,7 +44,7 @@ def blocks(request, tmp_path):
         return chunked(request.param, tmp_path)
     if request.param == "rows":
         order = RNG.permutation(50)
-        return SomeRows(chunked("files", tmp_path, VALUES[np.argsort(order)]), order)
+        return SelectedRows(chunked("files", tmp_path, VALUES[np.argsort(order)]), order)
     size = 1 << 20 if request.param == "panels" else 50 * 4 * 4 * 4 * 2
     return Panels(chunked("files", tmp_path), size)
 
@@ -84,7 +84,7 @@ def test_points_of_blocks_are_points(blocks):
     np.testing.assert_array_equal(found.select(rows).block(slice(1, 3)), VALUES[rows[1:]])
     bad = VALUES.copy()
     bad[31, 20] = np.nan
-    array = SomeRows(bad.view(Wrapped), np.arange(50))
+    array = SelectedRows(bad.view(Wrapped), np.arange(50))
     with pytest.raises(ds.BadPoints, match="row 31, column 20 is nan"):
         as_points(array)
 

@@ -61,7 +61,7 @@ def test_scales_ascend():
 
 def test_neighbours_serve_both_from_one_search(monkeypatch):
     found = nearest_neighbors(POINTS, 64)
-    monkeypatch.setattr(neighbors.search, "_search", None)
+    monkeypatch.setattr(neighbors.search, "Search", None)
     assert rank_curve(found).points == rank_curve(found).points
     few = scale_curve(found, blocks=[1, 2, 4])
     assert [one.n_points for one in few.points] == [600, 300, 150]

@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 
 from dimscope import TwoNN
-from dimscope.arrays.points import Points, as_points
+from dimscope.arrays import as_points
+from dimscope.arrays.numpy_points import NumpyPoints
 from dimscope.arrays.threads import parallel, workers
 from dimscope.errors import BadPoints, DegeneratePoints
 
@@ -48,7 +49,7 @@ def test_checked_points_are_not_checked_again():
 
 @pytest.mark.parametrize("max_abs", [5e-324, 1e-310, 1e-39, 1e-20, 0.3, 1.0, 7.0, 1e30, 1e300])
 def test_scale_is_a_power_of_two_that_brings_the_largest_value_near_one(max_abs):
-    scale = Points(np.zeros((3, 1)), max_abs).scale
+    scale = NumpyPoints(np.zeros((3, 1)), max_abs).scale
     assert np.frexp(scale)[0] == 0.5
     assert np.isfinite(scale)
     if max_abs > 1e-300:
@@ -56,7 +57,7 @@ def test_scale_is_a_power_of_two_that_brings_the_largest_value_near_one(max_abs)
 
 
 def test_scale_of_float32_is_itself_a_float32():
-    scale = Points(np.zeros((3, 1), "float32"), 1e-44).scale
+    scale = NumpyPoints(np.zeros((3, 1), "float32"), 1e-44).scale
     assert np.isfinite(np.float32(scale))
 
 

@@ -39,8 +39,8 @@ def test_neighbours_are_taken_as_they_are():
 
 def test_progress_is_passed_on():
     seen = []
-    estimate(POINTS, progress=seen.append)
-    assert seen[-1] == 1
+    estimate(POINTS, progress=lambda *step: seen.append(step))
+    assert seen[-1] == ("searching", 1, 1)
 
 
 def test_names():

@@ -10,6 +10,7 @@ import pytest
 import dimscope as ds
 from dimscope.manifolds import cube, embed
 from dimscope.neighbors.approximate import recall
+from dimscope.neighbors.guarantee import Guarantee
 from dimscope.neighbors.tiles import Tiles
 from reference import brute_force
 
@@ -25,7 +26,7 @@ def cloud(n=1500, width=40):
 def stated(guarantee):
     """Recall, error and rows of the text."""
     form = r"approximate \(([\w-]+)\), recall ([\d.]+) ± ([\d.]+) on (\d+) rows"
-    method, *numbers = re.fullmatch(form, guarantee).groups()
+    method, *numbers = re.fullmatch(form, str(guarantee)).groups()
     return method, *map(float, numbers)
 
 
@@ -123,7 +124,7 @@ def test_the_estimate_carries_the_guarantee(method):
 
 
 def test_nothing_approximate_is_chosen_unasked():
-    assert ds.nearest_neighbors(cloud()).guarantee == "exact to 1e-6"
+    assert ds.nearest_neighbors(cloud()).guarantee == Guarantee.exact()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -140,7 +141,7 @@ def test_later_searches_use_the_lists(method, monkeypatch):
     for one in (order[:700], order[700:1400]):
         some = found.within(one)
         assert recall(some.distances, brute_force(points[one])[0])[0] > 0.99
-        assert some.guarantee == f"{found.guarantee} among all points; not measured among some"
+        assert str(some.guarantee) == f"{found.guarantee} among all points; not measured among some"
     assert sum(map(len, searched)) < 20
     few = found.within(order[:10])  # lists hold too few of them: searched again
     np.testing.assert_allclose(few.distances, brute_force(points[order[:10]])[0], rtol=1e-6)

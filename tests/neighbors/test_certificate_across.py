@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dimscope.arrays.points import as_points
+from dimscope.arrays import as_points
 from dimscope.neighbors import certificate as certified
 from dimscope.neighbors import certificate as crossing
 from dimscope.neighbors import tiles

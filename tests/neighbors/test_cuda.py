@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dimscope.arrays.tensor_points import DevicePoints
+from dimscope.arrays import tensor_points
 from dimscope.errors import BadPoints, DegeneratePoints
-from dimscope.neighbors import search as searches
 from dimscope.neighbors.cuda import DeviceTiles
 from dimscope.neighbors.search import nearest_neighbors
 from reference import brute_force
@@ -17,7 +16,7 @@ DEVICES = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
 @pytest.fixture(autouse=True)
 def _tensors_are_on_a_device(monkeypatch):
     # so that a tensor on the CPU takes the path of a tensor elsewhere
-    monkeypatch.setattr(searches, "is_on_device", lambda x: isinstance(x, torch.Tensor))
+    monkeypatch.setattr(tensor_points, "is_on_device", lambda tensor: True)
 
 
 def gaussian(n, d, dtype=torch.float32):
@@ -97,7 +96,7 @@ def test_bad_points_are_named(points, message):
 
 def test_bounds_are_lower_bounds():
     points = gaussian(200, 5000)
-    kernel = DeviceTiles(DevicePoints(points))
+    kernel = DeviceTiles(tensor_points.on_device(points))
     bounds, indices = kernel.candidates(5)
     i = np.repeat(np.arange(200), 5)
     exact = kernel.pair_squares(i, indices.ravel())

@@ -16,6 +16,7 @@ import zarr
 import dimscope as ds
 from cluster import Cluster
 from dimscope.arrays import dask_points as scattered
+from dimscope.arrays.numpy_points import NumpyPoints
 from dimscope.arrays.threads import alone, parallel, workers
 from dimscope.neighbors import dask as distributed
 from reference import brute_force
@@ -51,7 +52,7 @@ def assert_same(found, points, k=2):
 
 def test_there_are_several_chunks():
     array = da.from_array(cloud(), chunks=(170, 13))
-    assert scattered.scattered_points(array).array.chunks == ((58, 58, 58, 58, 58, 58, 52), (40,))
+    assert scattered.dask_points(array).array.chunks == ((58, 58, 58, 58, 58, 58, 52), (40,))
 
 
 @pytest.mark.parametrize("chunks", CHUNKS, ids=str)
@@ -113,7 +114,7 @@ def test_duplicates_across_chunks():
 
 def test_rows_of_equal_sums_are_compared_by_value(monkeypatch):
     monkeypatch.setattr(
-        scattered, "row_sums", lambda points: points.array[:, 0].astype(np.uint64) % 2
+        NumpyPoints, "row_hashes", lambda points: points.array[:, 0].astype(np.uint64) % 2
     )
     points = np.random.default_rng(0).integers(0, 4, (200, 3))
     found = ds.nearest_neighbors(da.from_array(points, chunks=30))
@@ -247,7 +248,10 @@ def test_the_scheduler_in_force_does_the_work():
 
 def test_progress_ascends_to_one():
     seen = []
-    ds.nearest_neighbors(da.from_array(cloud(), chunks=90), progress=seen.append)
+    ds.nearest_neighbors(
+        da.from_array(cloud(), chunks=90),
+        progress=lambda step, done, total: seen.append(done / total),
+    )
     assert len(seen) > 28
     assert seen == sorted(seen)
     assert seen[-1] == 1
@@ -298,7 +302,9 @@ def test_a_worker_killed_half_way_changes_nothing(tmp_path):
         with cluster.client() as client, dask.config.set(scheduler=client):
             client.wait_for_workers(2, timeout=60)
             seen = []
-            whole = ds.nearest_neighbors(array, progress=seen.append)
+            whole = ds.nearest_neighbors(
+                array, progress=lambda _, done, total: seen.append(done / total)
+            )
             assert seen[-1] == 1
 
             def left(dask_scheduler):

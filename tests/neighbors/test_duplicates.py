@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from dimscope.arrays.points import as_points
-from dimscope.neighbors import duplicates
+from dimscope.arrays import Points, as_points
 from dimscope.neighbors.duplicates import distinct_rows
 
 
@@ -49,7 +48,9 @@ def test_small_integers_in_float64():
 
 def test_equal_sums_are_compared_by_value(monkeypatch):
     monkeypatch.setattr(
-        duplicates, "row_sums", lambda points, rows, columns: np.zeros(len(rows), np.uint64)
+        Points,
+        "row_hashes",
+        lambda points, rows=None, columns=None: np.zeros(points.n_points, np.uint64),
     )
     values = np.array([[1, 2], [3, 4], [1, 2], [5, 6], [3, 4]])
     assert distinct_rows(as_points(values)).tolist() == [0, 1, 3]

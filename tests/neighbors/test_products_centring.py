@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dimscope.arrays.points import as_points
+from dimscope.arrays import as_points
 from dimscope.neighbors.products import Centred
 
 POINTS = np.random.default_rng(0).standard_normal((50, 300)).astype(np.float32)

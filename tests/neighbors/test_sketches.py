@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dimscope.arrays.points import as_points
+from dimscope.arrays import as_points
 from dimscope.manifolds import embed, sphere
 from dimscope.neighbors.sketches import Sketcher, sketch_widths, slack
 from dimscope.neighbors.tiles import Tiles

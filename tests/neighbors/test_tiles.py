@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dimscope import nearest_neighbors
-from dimscope.arrays.points import as_points
+from dimscope.arrays import as_points
 from dimscope.neighbors import tiles
 from dimscope.neighbors import tiles as differences
 from dimscope.neighbors.tiles import Candidates, Tiles

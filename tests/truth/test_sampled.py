@@ -38,7 +38,7 @@ def test_the_distances_are_those_of_all_points(where):
     np.testing.assert_allclose(found.distances, every.distances[found.queries], rtol=1e-6)
     np.testing.assert_array_equal(found.indices, every.indices[found.queries])
     np.testing.assert_array_equal(found.rows, found.queries)
-    assert found.guarantee.endswith(", 1112 of 6000 points")
+    assert str(found.guarantee).endswith(", 1112 of 6000 points")
 
 
 @each_cloud

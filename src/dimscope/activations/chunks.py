@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dimscope.arrays.blocks import Blocks, positions
+from dimscope.arrays.block_points import Blocks, positions
 from dimscope.arrays.memory import empty_array
 from dimscope.errors import BadSource
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dimscope.arrays.points import as_points
+from dimscope.arrays import as_points
 from dimscope.arrays.threads import spans
 from dimscope.errors import BadPoints
 from dimscope.estimators.base import NeighborEstimator
@@ -61,7 +61,7 @@ def surrogate(points: Any, n_points: int | None = None, *, seed: int = 0) -> NDA
     >>> surrogate(x).mean(axis=0).round().tolist(), surrogate(x).std(axis=0).round().tolist()
     ([7.0, 7.0], [3.0, 1.0])
     """
-    checked = as_points(points)
+    checked = as_points(points).in_memory()
     n = checked.n_points
     drawn = n if n_points is None else n_points
     if drawn < 1:
@@ -168,7 +168,7 @@ def curvature_test(
             f"estimator is {estimator!r}; a linear one cannot tell points from their surrogates, "
             "so give one that reads neighbours, such as TwoNN()"
         )
-    checked = as_points(points)
+    checked = as_points(points).in_memory()
     dimension = float(estimator(points, engine))
     found = []
     for i in range(n):

@@ -372,7 +372,10 @@ def _neighbors(
 ) -> Neighbors:
     if isinstance(points, Neighbors):
         return points
-    return nearest_neighbors(points, k, engine, at_most=True, progress=progress)
+    tell = progress or (lambda part: None)
+    return nearest_neighbors(
+        points, k, engine, at_most=True, progress=lambda _, done, total: tell(done / (total or 1))
+    )
 
 
 def _scale_point(several: list[Neighbors], estimator: NeighborEstimator) -> ScalePoint:

@@ -1,13 +1,11 @@
-"""All checks of input arrays, and their messages."""
+"""All checks of arrays of points, and their messages."""
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dimscope.arrays.blocks import Blocks, Panels
 from dimscope.arrays.memory import release
 from dimscope.arrays.threads import parallel, spans, workers
 from dimscope.errors import BadPoints, DegeneratePoints
@@ -15,89 +13,55 @@ from dimscope.errors import BadPoints, DegeneratePoints
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["EXACT_INTEGER", "as_array", "check_range", "check_shape", "largest_absolute"]
 
+__all__ = [
+    "EXACT_INTEGER", "check_container", "check_dtype", "check_range", "check_shape", "check_tensor",
+    "check_whole_numbers", "largest_absolute", "not_finite", "ragged",
+]  # fmt: skip
 
 EXACT_INTEGER = 2**53  # the first whole number whose successor float64 does not hold
+_BLOCK_BYTES = 1 << 21
 
 
-def as_array(points: Any) -> NDArray[Any] | Blocks:
-    """A NumPy array of real numbers, of any shape; the values are not looked at.
-
-    Raises
-    ------
-    BadPoints
-        If the points are sparse, masked, ragged or not real numbers.
+def check_container(points: Any) -> None:
+    """Refuse sparse matrices and masked arrays.
 
     Examples
     --------
-    >>> as_array([[0, 1], [2, 3]]).shape
-    (2, 2)
+    >>> check_container(np.ma.masked_less([[1.0, 2.0]], 2))
+    Traceback (most recent call last):
+    dimscope.errors.BadPoints: points are a masked array; drop the masked rows first
     """
-    if isinstance(points, Blocks):
-        return points if isinstance(points, Panels) else Panels(points)
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(points, torch.Tensor):
-        points = _from_tensor(points.detach(), torch)
     if hasattr(points, "toarray") and hasattr(points, "nnz"):
         raise BadPoints("points are a sparse matrix; give points.toarray()")
     if isinstance(points, np.ma.MaskedArray):
         raise BadPoints("points are a masked array; drop the masked rows first")
-    try:
-        array = np.asarray(points)
-    except (TypeError, RuntimeError) as error:
-        raise BadPoints(f"points are no array of numbers: {error}") from error
-    except ValueError as error:
-        raise BadPoints(
-            f"points are ragged, rows differ in length: {_first_ragged(points)}"
-        ) from error
+
+
+def check_tensor(tensor: Any, strided: object) -> None:
+    """Refuse torch tensors that are sparse.
+
+    Parameters
+    ----------
+    tensor : torch.Tensor
+    strided : object
+        ``torch.strided``.
+    """
+    if tensor.layout != strided:
+        raise BadPoints(f"points are a {tensor.layout} tensor; give points.to_dense()")
+
+
+def check_dtype(array: NDArray[Any]) -> None:
+    """Refuse arrays whose dtype is not a real number that float64 holds.
+
+    Examples
+    --------
+    >>> check_dtype(np.array([["a", "b"]]))
+    Traceback (most recent call last):
+    dimscope.errors.BadPoints: points hold <U1 values, not numbers; convert them first
+    """
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise BadPoints(_not_numeric(array))
-    if array is not points and array.dtype.kind == "f":
-        _check_whole(points, array)
-    return array
-
-
-def _from_tensor(points: Any, torch: Any) -> Any:
-    if points.layout != torch.strided:
-        raise BadPoints(f"points are a {points.layout} tensor; give points.to_dense()")
-    if points.is_floating_point() and points.dtype not in (
-        torch.float16,
-        torch.float32,
-        torch.float64,
-    ):
-        points = points.float()  # exact: NumPy has no bfloat16 and nothing smaller
-    try:
-        return points.cpu().resolve_conj().resolve_neg().numpy()
-    except (TypeError, RuntimeError) as error:
-        raise BadPoints(
-            f"a {points.dtype} tensor on {points.device} has no values that can be read: {error}"
-        ) from error
-
-
-def _check_whole(points: Any, array: NDArray[Any]) -> None:
-    """Refuse whole numbers, in lists or in columns among others, that float64 does not hold."""
-    places = np.argwhere(np.abs(array) >= EXACT_INTEGER)
-    if not len(places) or hasattr(points, "__array_interface__"):
-        return
-    # a frame makes one type of its columns before it makes objects of them
-    whole = points.astype(object) if hasattr(points, "iloc") else points
-    plain = np.asarray(whole, dtype=object)
-    for place in map(tuple, places):
-        value = plain[place]
-        if isinstance(value, int | np.integer) and int(value) != int(array[place]):
-            raise BadPoints(
-                f"row {place[0]} holds {value}, a whole number beyond 2^53, which float64 does not "
-                "hold; subtract a constant"
-            )
-
-
-def _first_ragged(points: Any) -> str:
-    lengths = [len(row) if hasattr(row, "__len__") else 0 for row in points]
-    bad = next((i for i, n in enumerate(lengths) if n != lengths[0]), None)
-    if bad is None:
-        return "the values of some row are lists or arrays themselves, of different lengths"
-    return f"row 0 has {lengths[0]} values, row {bad} has {lengths[bad]}"
 
 
 def _not_numeric(array: NDArray[Any]) -> str:
@@ -114,7 +78,7 @@ def _not_numeric(array: NDArray[Any]) -> str:
             "give an array of shape (n_points, n_features)"
         )
     if kind == "O":
-        bad = next(
+        not_a_number = next(
             (
                 (index, value)
                 for index, value in np.ndenumerate(array)
@@ -124,22 +88,71 @@ def _not_numeric(array: NDArray[Any]) -> str:
         )
         where = (
             "convert it with points.astype('float64')"
-            if bad is None
-            else f"row {bad[0][0]} holds a {type(bad[1]).__name__}"
+            if not_a_number is None
+            else f"row {not_a_number[0][0]} holds a {type(not_a_number[1]).__name__}"
         )
         return f"points are an array of Python objects, not numbers: {where}"
     return f"points have dtype {array.dtype}, which is not a real number"
 
 
-_BLOCK_BYTES = 1 << 21
+def ragged(points: Any) -> BadPoints:
+    """Return the error for rows of different lengths, naming the first that differs.
+
+    Examples
+    --------
+    >>> ragged([[1, 2], [3]])
+    BadPoints('points are ragged, rows differ in length: row 0 has 2 values, row 1 has 1')
+    """
+    lengths = [len(row) if hasattr(row, "__len__") else 0 for row in points]
+    bad = next((i for i, length in enumerate(lengths) if length != lengths[0]), None)
+    where = (
+        "the values of some row are lists or arrays of different lengths themselves"
+        if bad is None
+        else f"row 0 has {lengths[0]} values, row {bad} has {lengths[bad]}"
+    )
+    return BadPoints(f"points are ragged, rows differ in length: {where}")
+
+
+def check_whole_numbers(points: Any, array: NDArray[Any]) -> None:
+    """Refuse whole numbers, in lists or in columns of mixed types, that float64 does not hold.
+
+    Parameters
+    ----------
+    points : object
+        As the user gave them.
+    array : array of float
+        As NumPy converted them.
+
+    Examples
+    --------
+    >>> check_whole_numbers([[2**53 + 1, 0.5]], np.array([[2.0**53, 0.5]]))
+    Traceback (most recent call last):
+    dimscope.errors.BadPoints: row 0 holds 9007199254740993, a whole number beyond 2^53, which \
+float64 does not hold; subtract a constant
+    """
+    places = np.argwhere(np.abs(array) >= EXACT_INTEGER)
+    if not len(places) or hasattr(points, "__array_interface__"):
+        return
+    # a frame makes one type of its columns before it makes objects of them
+    objects = np.asarray(points.astype(object) if hasattr(points, "iloc") else points, dtype=object)
+    for place in map(tuple, places):
+        value = objects[place]
+        if isinstance(value, int | np.integer) and int(value) != int(array[place]):
+            raise BadPoints(
+                f"row {place[0]} holds {value}, a whole number beyond 2^53, which float64 does not "
+                "hold; subtract a constant"
+            )
 
 
 def check_shape(shape: tuple[int, ...]) -> None:
-    """Refuse what is not at least three points with at least one feature.
+    """Refuse anything but at least three points with at least one feature.
 
     Examples
     --------
     >>> check_shape((3, 1))
+    >>> check_shape((2, 1))
+    Traceback (most recent call last):
+    dimscope.errors.DegeneratePoints: 2 points have no two nearest neighbours each; give at least 3
     """
     if len(shape) != 2:
         hint = {
@@ -160,6 +173,14 @@ def check_shape(shape: tuple[int, ...]) -> None:
 def check_range(max_abs: float, n_features: int, long_integers: bool) -> None:
     """Refuse values whose distances float64 cannot hold.
 
+    Parameters
+    ----------
+    max_abs : float
+        Largest absolute value.
+    n_features : int
+    long_integers : bool
+        Whether the values are integers of 64 bits.
+
     Examples
     --------
     >>> check_range(1e25, 100_000, long_integers=False)
@@ -169,7 +190,7 @@ def check_range(max_abs: float, n_features: int, long_integers: bool) -> None:
             f"values up to {max_abs:.3g} have distances beyond the range of float64; "
             "divide the points by a constant first"
         )
-    # 2^53 + 1 becomes 2^53 as a float, so the limit itself is not told from it
+    # 2^53 + 1 becomes 2^53 as a float, so the limit itself cannot be told from it
     if long_integers and max_abs >= EXACT_INTEGER:
         raise BadPoints(
             f"integers up to {max_abs:.3g} cannot be held exactly in float64; "
@@ -177,28 +198,28 @@ def check_range(max_abs: float, n_features: int, long_integers: bool) -> None:
         )
 
 
-def largest_absolute(array: NDArray[Any] | Blocks, first_row: int = 0) -> float:
-    """Largest absolute value.
+def largest_absolute(array: Any, first_row: int = 0) -> float:
+    """Return the largest absolute value, refusing values that are not finite.
 
     Parameters
     ----------
-    array : array of shape (n, n_features)
+    array : array or Blocks of shape (n, n_features)
     first_row : int
-        Number by which the first row is known to the user.
+        Number of the first row in the user's array, for messages.
 
     Raises
     ------
     BadPoints
-        At the first value that is not finite; the message names it.
+        At the first value that is not finite; the message names its row and column.
 
     Examples
     --------
     >>> largest_absolute(np.array([[1.0, -2.0]]))
     2.0
     """
-    values = _BLOCK_BYTES // array.dtype.itemsize
-    height = -(-values // array.shape[1])
-    width = min(array.shape[1], values)
+    n_values = _BLOCK_BYTES // array.dtype.itemsize
+    height = -(-n_values // array.shape[1])
+    width = min(array.shape[1], n_values)
 
     def extent(rows: slice) -> float:
         largest = 0.0
@@ -217,12 +238,22 @@ def largest_absolute(array: NDArray[Any] | Blocks, first_row: int = 0) -> float:
     return float(max(parallel(extent, spans(len(array), -(-len(array) // workers())))))
 
 
-def _raise_not_finite(array: NDArray[Any] | Blocks, start: int, first_row: int) -> None:
+def _raise_not_finite(array: Any, start: int, first_row: int) -> None:
     for row in range(start, len(array)):
         bad = ~np.isfinite(array[row])
         if bad.any():
             column = int(bad.argmax())
-            raise BadPoints(
-                f"row {first_row + row}, column {column} is {array[row, column]}; "
-                "remove or replace the values that are not finite"
-            )
+            raise not_finite(first_row + row, column, array[row, column])
+
+
+def not_finite(row: int, column: int, value: object) -> BadPoints:
+    """Return the error for a NaN or an infinite value.
+
+    Examples
+    --------
+    >>> not_finite(3, 1, float("nan"))
+    BadPoints('row 3, column 1 is nan; remove or replace the values that are not finite')
+    """
+    return BadPoints(
+        f"row {row}, column {column} is {value}; remove or replace the values that are not finite"
+    )

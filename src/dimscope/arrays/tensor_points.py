@@ -1,103 +1,165 @@
-"""Points that live on a device: the certified search of a torch tensor where it lies.
+"""Torch tensors: converted to NumPy on the CPU, searched where they lie on CUDA.
 
-The same rule as on the CPU (:mod:`dimscope.neighbors.certificate`) over a kernel written
-with tensor operations. Whoever has a tensor has loaded torch, so it is looked up, never
-imported here.
+A user who has a tensor has loaded torch, so torch is looked up, never imported here.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from dimscope.arrays.checks import check_range, check_shape
-from dimscope.arrays.points import Points
+from dimscope.arrays.checks import check_dtype, check_range, check_shape, check_tensor, not_finite
+from dimscope.arrays.numpy_points import NumpyPoints, checked
+from dimscope.arrays.points import Home, Points
+from dimscope.arrays.registry import ArrayKind
 from dimscope.errors import BadPoints
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["DevicePoints", "is_on_device"]
+__all__ = ["DevicePoints", "TensorKind", "is_on_device", "on_device"]
 
 
-def is_on_device(points: Any) -> bool:
-    """Whether these are a torch tensor on a CUDA device; others are copied to the CPU.
+class TensorKind(ArrayKind):
+    """Torch tensors."""
 
-    The certificate needs float64, which not every kind of device has.
+    def accepts(self, array: Any) -> bool:
+        """Accept tensors, if torch is loaded."""
+        torch = sys.modules.get("torch")
+        return torch is not None and isinstance(array, torch.Tensor)
 
-    Examples
-    --------
-    >>> is_on_device(np.zeros((3, 2)))
-    False
-    """
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(points, torch.Tensor) and points.device.type == "cuda"
+    def open(self, array: Any, memory: int | None = None) -> Points:
+        """Check a tensor and wrap it."""
+        return on_device(array.detach()) if is_on_device(array) else checked(_as_numpy(array))
+
+    def take(self, array: Any, rows: NDArray[np.intp]) -> Any:
+        """Select some rows."""
+        return array[sys.modules["torch"].from_numpy(rows).to(array.device)]
+
+    def home(self, array: Any) -> Home:
+        """Return ``"device"`` for tensors on CUDA, ``"memory"`` for all others."""
+        return "device" if is_on_device(array) else "memory"
 
 
-class DevicePoints(Points):
-    """Checked points in a torch tensor.
+def is_on_device(tensor: Any) -> bool:
+    """Tell whether a tensor is searched where it lies: on CUDA. Others are copied to the CPU.
+
+    The certificate needs float64, which not every kind of device offers.
 
     Parameters
     ----------
-    tensor : tensor of shape (n_points, n_features)
+    tensor : torch.Tensor
+    """
+    return bool(tensor.device.type == "cuda")
+
+
+def _as_numpy(tensor: Any) -> NDArray[Any]:
+    torch = sys.modules["torch"]
+    tensor = tensor.detach()
+    check_tensor(tensor, torch.strided)
+    if tensor.is_floating_point() and tensor.dtype not in (
+        torch.float16,
+        torch.float32,
+        torch.float64,
+    ):
+        tensor = tensor.float()  # exact: NumPy has no bfloat16 and nothing smaller
+    try:
+        array: NDArray[Any] = tensor.cpu().resolve_conj().resolve_neg().numpy()
+    except (TypeError, RuntimeError) as error:
+        raise BadPoints(
+            f"a {tensor.dtype} tensor on {tensor.device} has no values that can be read: {error}"
+        ) from error
+    check_dtype(array)
+    return array
+
+
+class DevicePoints(Points):
+    """Checked points in a tensor on a device; made by :func:`on_device`.
+
+    Parameters
+    ----------
+    array : tensor of shape (n, n_features)
+    max_abs : float
+    rows : array of int, optional
     """
 
-    def __init__(self, tensor: Any, rows: NDArray[np.intp] | None = None) -> None:
-        torch = sys.modules["torch"]
-        if rows is None:
-            tensor = tensor.detach()
-            check_shape(tuple(tensor.shape))
-            if tensor.layout != torch.strided:
-                raise BadPoints(f"points are a {tensor.layout} tensor; give points.to_dense()")
-            if tensor.is_complex():
-                raise BadPoints(
-                    "points are complex; give real and imaginary parts as separate features"
-                )
-            tensor = _comparable(tensor, torch)
-            _check_finite(tensor)
-        max_abs = float(torch.maximum(tensor.max().double(), -tensor.min().double()))
-        check_range(max_abs, tensor.shape[1], tensor.dtype == torch.int64)
-        super().__init__(tensor, max_abs, rows)
+    home: ClassVar[Home] = "device"
+
+    @property
+    def source_dtype(self) -> str:
+        """Name of the dtype of the tensor."""
+        return str(self.array.dtype)
 
     @property
     def tensor_dtype(self) -> Any:
-        """float32 or float64, whichever holds every value."""
+        """The torch dtype, float32 or float64, that holds every value."""
         torch = sys.modules["torch"]
-        small = self.array.dtype in (torch.float32, torch.float16, torch.bfloat16)
-        return torch.float32 if small and self.max_abs < 1e38 else torch.float64
+        is_small = self.array.dtype in (torch.float32, torch.float16, torch.bfloat16)
+        return torch.float32 if is_small and self.max_abs < 1e38 else torch.float64
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The same as a NumPy dtype."""
+        """The NumPy dtype, float32 or float64, that holds every value."""
         return np.dtype(str(self.tensor_dtype).removeprefix("torch."))
 
-    def select(self, rows: NDArray[np.intp]) -> DevicePoints:
-        """The points at these rows, still without a copy."""
-        return DevicePoints(self.array, rows if self.rows is None else self.rows[rows])
+    def select(self, rows: NDArray[np.intp]) -> Self:
+        """Return the points at these positions, without a copy."""
+        return type(self)(self.array, self.max_abs, self.rows_at(rows))
 
-    def on_device(self, rows: Any, columns: slice = slice(None)) -> Any:
-        """Values of some rows and columns as a floating tensor."""
-        if self.rows is not None:
-            rows = self.rows[rows]
+    def tensor_block(self, rows: Any, columns: slice = slice(None)) -> Any:
+        """Return values of some points and columns as a floating tensor on the device.
+
+        Parameters
+        ----------
+        rows : slice or array of int
+            Positions among these points.
+        columns : slice
+        """
+        return self._gather(self.rows_at(rows), columns)
+
+    def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
+        """Read values, brought to the CPU."""
+        values: NDArray[Any] = self._gather(rows, columns).cpu().numpy()
+        return values
+
+    def _gather(self, rows: Any, columns: slice) -> Any:
         if isinstance(rows, np.ndarray):
             rows = sys.modules["torch"].from_numpy(rows).to(self.array.device)
         return self.array[:, columns][rows].to(self.tensor_dtype)
 
-    def block(
-        self,
-        rows: slice | NDArray[np.intp],
-        columns: slice = slice(None),
-        dtype: np.dtype[Any] | None = None,
-    ) -> NDArray[Any]:
-        """Values of some rows and columns, brought to the CPU."""
-        values: NDArray[Any] = self.on_device(rows, columns).cpu().numpy()
-        return values.astype(dtype or self.dtype, copy=False)
+    def in_memory(self) -> Points:
+        """Return the points, copied to the CPU."""
+        return NumpyPoints(_as_numpy(self.array), self.max_abs, self.rows)
+
+
+def on_device(tensor: Any) -> DevicePoints:
+    """Check a tensor where it lies, and wrap it.
+
+    Parameters
+    ----------
+    tensor : tensor of shape (n_points, n_features)
+
+    Raises
+    ------
+    BadPoints, DegeneratePoints
+        As :func:`dimscope.arrays.as_points`.
+    """
+    torch = sys.modules["torch"]
+    check_shape(tuple(tensor.shape))
+    check_tensor(tensor, torch.strided)
+    if tensor.is_complex():
+        check_dtype(np.empty(0, dtype=complex))
+    tensor = _comparable(tensor, torch)
+    _check_finite(tensor)
+    max_abs = float(torch.maximum(tensor.max().double(), -tensor.min().double()))
+    check_range(max_abs, tensor.shape[1], tensor.dtype == torch.int64)
+    return DevicePoints(tensor, max_abs)
 
 
 def _comparable(tensor: Any, torch: Any) -> Any:
-    """The same values in a type that torch can compare and subtract."""
+    """Convert to a dtype of the same values that torch can compare and subtract."""
     if tensor.dtype in (torch.bool, torch.uint16, torch.uint32):
         return tensor.to(torch.int64)
     if tensor.dtype == torch.uint64:
@@ -114,7 +176,4 @@ def _check_finite(tensor: Any) -> None:
     if bool(bad.any()):
         row = int(bad.int().argmax())
         column = int((~tensor[row].isfinite()).int().argmax())
-        raise BadPoints(
-            f"row {row}, column {column} is {float(tensor[row, column])}; "
-            "remove or replace the values that are not finite"
-        )
+        raise not_finite(row, column, float(tensor[row, column]))

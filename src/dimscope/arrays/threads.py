@@ -1,4 +1,4 @@
-"""Work shared among threads; NumPy releases the interpreter lock."""
+"""Threads: work shared out among them, and progress reported in the caller's."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import contextlib
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ _thread = threading.local()
 
 
 def workers() -> int:
-    """Number of threads to use: the processors this process may run on, or one if alone.
+    """Return the number of threads to use: the processors this process may run on, or 1 if alone.
 
     Examples
     --------
@@ -54,9 +55,9 @@ def spans(n: int, size: int) -> list[slice]:
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Context in which this thread shares its work with no others.
+    """Keep the work of this thread on this thread, within a context.
 
-    For a task among many: whoever runs them has one thread for each.
+    For one task of many, where each task has a thread of its own.
 
     Examples
     --------
@@ -72,18 +73,50 @@ def alone() -> Iterator[None]:
         _thread.alone = before
 
 
-def parallel(function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
-    """``[function(item) for item in items]`` on threads; NumPy releases the lock.
+def parallel(
+    function: Callable[[Any], Any],
+    items: Sequence[Any],
+    on_done: Callable[[int], object] | None = None,
+) -> list[Any]:
+    """Return ``[function(item) for item in items]``, worked out on threads.
 
-    Within such a thread there are no others: work that is shared out stays where it is.
+    NumPy releases the interpreter lock, so threads run at once. Within such a thread there are no
+    others: work that is shared out again stays where it is.
+
+    Parameters
+    ----------
+    function : callable
+    items : sequence
+    on_done : callable, optional
+        Called in the caller's thread with the number of items done so far.
+
+    Raises
+    ------
+    Exception
+        That of the first item, in the order of items, whose call failed; calls that have not
+        begun by then are dropped.
 
     Examples
     --------
     >>> parallel(abs, [-1, 2])
     [1, 2]
     """
-    n = min(workers(), len(items))
-    if n <= 1 or getattr(_thread, "busy", False):
-        return [function(item) for item in items]
-    with ThreadPoolExecutor(n, initializer=lambda: setattr(_thread, "busy", True)) as pool:
-        return list(pool.map(function, items))
+    tell = on_done or (lambda n_done: None)
+    n_threads = min(workers(), len(items))
+    if n_threads <= 1 or getattr(_thread, "busy", False):
+        results = []
+        for item in items:
+            results.append(function(item))
+            tell(len(results))
+        return results
+    mark_busy = partial(setattr, _thread, "busy", True)
+    with ThreadPoolExecutor(n_threads, initializer=mark_busy) as pool:
+        futures = [pool.submit(function, item) for item in items]
+        try:
+            if on_done is not None:
+                for n_done, _ in enumerate(as_completed(futures), 1):
+                    tell(n_done)
+            return [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

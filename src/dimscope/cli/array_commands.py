@@ -50,7 +50,7 @@ def estimate(
     search = engine_from(engine, rtol, seed)
     array = points_from(points)
     with Bar() as bar:
-        found = ds.estimate(array, chosen, search, progress=lambda part: bar("searching", part, 1))
+        found = ds.estimate(array, chosen, search, progress=bar)
     if as_json:
         typer.echo(json.dumps(found.to_dict(), allow_nan=False))
     else:
@@ -97,7 +97,7 @@ def scale(
             max(ranks, chosen.ranks),
             search,
             at_most=True,
-            progress=lambda part: bar("searching", part, 1),
+            progress=bar,
         )
         by_points = ds.scale_curve(
             found,

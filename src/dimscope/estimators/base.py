@@ -227,7 +227,7 @@ class NeighborEstimator(Estimator):
             resamples=fit.resamples,
             provenance=Provenance(
                 "estimate",
-                {"estimator": repr(self), "guarantee": neighbors.guarantee},
+                {"estimator": repr(self), "guarantee": str(neighbors.guarantee)},
                 versions(),
                 (neighbors.provenance,),
             ),

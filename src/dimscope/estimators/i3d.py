@@ -204,7 +204,7 @@ class I3D(Estimator):
         DegeneratePoints
             If no two points, or all that are within ``far``, are within ``near``.
         """
-        points = inputs.every
+        points = inputs.all_points
         if self.metric == "cityblock":
             _check_whole(points)
         values = points.block(slice(None), dtype=np.dtype(np.float64))

@@ -10,36 +10,71 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from dimscope.arrays.points import Points, as_points
+from dimscope.arrays import Points, as_points
 from dimscope.errors import BadPoints, DegeneratePoints, SampleRefused, TiedPoints
 from dimscope.estimators.spectra import Spectrum, spectrum
-from dimscope.neighbors.duplicates import distinct_rows
-from dimscope.neighbors.engines import Engine, Sampled
-from dimscope.neighbors.neighbors import Neighbors
-from dimscope.neighbors.search import Search
+from dimscope.neighbors import Engine, Neighbors, Sampled, Search, distinct_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
+    from dimscope.arrays.threads import Progress
 
-__all__ = ["Inputs"]
+__all__ = ["Inputs", "Needs", "check_engine"]
 
 
 class Needs(Protocol):
-    """What an estimator needs of its input, which several estimators share."""
+    """What an estimator needs of its inputs."""
 
     @property
     def ranks(self) -> int:
-        """Number of neighbours of each point; 0 for none."""
+        """Number of neighbours of each point that are needed; 0 for none."""
 
     @property
     def wished(self) -> int:
         """Number of neighbours that serve better, where there are as many."""
 
     def relative_error(self, neighbors: Neighbors) -> float:
-        """Standard error over the dimension."""
+        """Return the standard error over the dimension; NaN without one."""
+
+
+def check_engine(engine: Engine | None, estimators: Iterable[Needs]) -> None:
+    """Refuse an engine that is none, or that no estimator would use.
+
+    Parameters
+    ----------
+    engine : Engine or None
+    estimators : iterable of Estimator
+
+    Raises
+    ------
+    TypeError
+        If it is not an Engine.
+    ValueError
+        If no estimator reads neighbours.
+
+    Examples
+    --------
+    >>> from dimscope import PCA, Exact, TwoNN
+    >>> check_engine(Exact(), [PCA(), TwoNN()])
+    >>> check_engine(Exact(), [PCA()])
+    Traceback (most recent call last):
+    ValueError: engine=Exact() has no effect: PCA(normalized=False, variance=0.9) reads no \
+neighbours; leave it out
+    """
+    if engine is None:
+        return
+    if not isinstance(engine, Engine):
+        raise TypeError(f"engine must be an Engine such as Exact(), not {engine!r}")
+    estimators = list(estimators)
+    if estimators and not any(estimator.ranks for estimator in estimators):
+        verb = "reads" if len(estimators) == 1 else "read"
+        raise ValueError(
+            f"engine={engine!r} has no effect: {', '.join(map(repr, estimators))} {verb} no "
+            "neighbours; leave it out"
+        )
 
 
 class Inputs:
@@ -51,9 +86,15 @@ class Inputs:
     engine : Engine, optional
         How to search; exact by default.
     estimators : sequence of Estimator
-        Those that will ask: they say how many neighbours they need, and when a sample is enough.
+        The estimators to serve: they say how many neighbours they need, and when a sample is
+        large enough.
     progress : callable, optional
-        Called with the fraction of the search that is done.
+        ``progress(step, done, total)`` of the search.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the engine would have no effect.
 
     Examples
     --------
@@ -67,8 +108,13 @@ class Inputs:
         points: Any,
         engine: Engine | None = None,
         estimators: Sequence[Needs] = (),
-        progress: Callable[[float], None] | None = None,
+        progress: Progress | None = None,
     ) -> None:
+        check_engine(engine, estimators)
+        if engine is not None and isinstance(points, Neighbors):
+            raise ValueError(
+                f"engine={engine!r} has no effect: Neighbors are not searched again; leave it out"
+            )
         self.points = points
         self._engine = engine
         self._estimators = estimators
@@ -80,42 +126,41 @@ class Inputs:
         """Neighbours of every point, from one search."""
         if isinstance(self.points, Neighbors):
             return self.points
-        ranks = max((one.ranks for one in self._estimators), default=2)
-        wished = max((one.wished for one in self._estimators), default=2)
+        ranks = max((estimator.ranks for estimator in self._estimators), default=2)
+        wished = max((estimator.wished for estimator in self._estimators), default=2)
         search = Search(
             self.points, wished, self._engine, at_most=wished > ranks, progress=self._progress
         )
-        if isinstance(search.engine, Sampled):
-            return self._grown(search, search.engine)
-        return search.every()
+        sampling = search.engine.sampling
+        return search.all_points() if sampling is None else self._grown(search, sampling)
 
     def _grown(self, search: Search, engine: Sampled) -> Neighbors:
-        """Neighbours of as many points as it takes."""
+        """Find the neighbours of as many points as the error of every estimate takes."""
         n = engine.first
         while True:
-            found = search.sample(n)
+            neighbors = search.sample(n)
             try:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", TiedPoints)  # said once, of the last sample
-                    errors = [one.relative_error(found) for one in self._estimators]
-            except DegeneratePoints as refused:  # perhaps of this sample only
-                if found.queries is None or isinstance(refused, SampleRefused):
+                    warnings.simplefilter("ignore", TiedPoints)  # given once, for the last sample
+                    errors = [estimator.relative_error(neighbors) for estimator in self._estimators]
+            except DegeneratePoints as error:  # perhaps of this sample only
+                if neighbors.queries is None or isinstance(error, SampleRefused):
                     raise
-                n = 4 * len(found.queries)
+                n = 4 * len(neighbors.queries)
                 continue
             # an estimator without an error asks for no sample
-            error = max((one for one in errors if not math.isnan(one)), default=0.0)
-            if not error > engine.rtol:
-                return found
-            if found.queries is None:
-                more = f"all points, rtol {engine.rtol:g} not reached"
-                return replace(found, guarantee=f"{found.guarantee}, {more}")
-            # errors fall with the root of the sample; a little more than that needs
-            n = math.ceil(1.05 * len(found.queries) * (error / engine.rtol) ** 2)
+            largest = max((error for error in errors if not math.isnan(error)), default=0.0)
+            if not largest > engine.rtol:
+                return neighbors
+            if neighbors.queries is None:
+                note = f"all points, rtol {engine.rtol:g} not reached"
+                return replace(neighbors, guarantee=replace(neighbors.guarantee, note=note))
+            # errors fall with the root of the sample size; a little more than that needs
+            n = math.ceil(1.05 * len(neighbors.queries) * (largest / engine.rtol) ** 2)
 
     @cached_property
-    def every(self) -> Points:
-        """The points themselves, repeats included.
+    def all_points(self) -> Points:
+        """The points themselves, duplicates included, in memory.
 
         Raises
         ------
@@ -123,24 +168,24 @@ class Inputs:
             If only neighbours were given.
         """
         self._refuse_neighbors("this estimator")
-        return as_points(self.points)
+        return as_points(self.points).in_memory()
 
     @cached_property
     def distinct(self) -> tuple[NDArray[np.float64], int]:
-        """The points that differ, in float64, and how many there were."""
-        checked = self.every
-        rows = distinct_rows(checked)
-        return checked.block(rows, dtype=np.dtype(np.float64)), checked.n_points
+        """The distinct points in float64, and the number of points with duplicates."""
+        points = self.all_points
+        rows = distinct_rows(points)
+        return points.block(rows, dtype=np.dtype(np.float64)), points.n_points
 
-    def _refuse_neighbors(self, who: str) -> None:
+    def _refuse_neighbors(self, what: str) -> None:
         if isinstance(self.points, Neighbors):
             raise BadPoints(
-                f"{who} needs the points themselves, but Neighbors were given, which hold "
+                f"{what} needs the points themselves, but Neighbors were given, which hold "
                 "distances only"
             )
 
     def spectrum(self, normalized: bool) -> Spectrum:
-        """The spectrum of the covariance, or of the correlation matrix.
+        """Return the spectrum of the covariance, or of the correlation matrix.
 
         Raises
         ------

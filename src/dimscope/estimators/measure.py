@@ -1,15 +1,18 @@
-"""The verb points -> Estimates: several estimators, one search."""
+"""The verb points -> Estimates: several estimators from one search."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, overload
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, overload
 
 from dimscope.estimators.base import Estimator
 from dimscope.estimators.estimates import Estimate
 from dimscope.estimators.inputs import Inputs
 from dimscope.estimators.two_nn import TwoNN
 from dimscope.neighbors.engines import Engine
+
+if TYPE_CHECKING:
+    from dimscope.arrays.threads import Progress
 
 __all__ = ["Estimators", "estimate", "named_estimators"]
 
@@ -36,21 +39,21 @@ def named_estimators(estimators: Estimators | None) -> dict[str, Estimator]:
             f"estimators is a {type(estimators).__name__}; labels go with the data, as "
             "(inputs, labels)"
         )
-    several = list(estimators.values() if isinstance(estimators, Mapping) else estimators)
-    for one in several:
-        if not isinstance(one, Estimator):
-            raise TypeError(f"{one!r} is not an estimator; give an instance such as TwoNN()")
-    if not several:
+    values = list(estimators.values() if isinstance(estimators, Mapping) else estimators)
+    for estimator in values:
+        if not isinstance(estimator, Estimator):
+            raise TypeError(f"{estimator!r} is not an estimator; give an instance such as TwoNN()")
+    if not values:
         raise ValueError("give at least one estimator")
     if isinstance(estimators, Mapping):
         return dict(estimators)
     named: dict[str, Estimator] = {}
-    for one in several:
-        name, number = one.name, 1
+    for estimator in values:
+        name, number = estimator.name, 1
         while name in named:
             number += 1
-            name = f"{one.name}_{number}"
-        named[name] = one
+            name = f"{estimator.name}_{number}"
+        named[name] = estimator
     return named
 
 
@@ -60,7 +63,7 @@ def estimate(
     estimators: Estimator | None = None,
     engine: Engine | None = None,
     *,
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
 ) -> Estimate: ...
 
 
@@ -70,7 +73,7 @@ def estimate(
     estimators: Iterable[Estimator] | Mapping[str, Estimator],
     engine: Engine | None = None,
     *,
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Estimate]: ...
 
 
@@ -79,7 +82,7 @@ def estimate(
     estimators: Estimators | None = None,
     engine: Engine | None = None,
     *,
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
 ) -> Estimate | dict[str, Estimate]:
     """Measure the dimension of points with one or several estimators.
 
@@ -91,7 +94,7 @@ def estimate(
     engine : Engine, optional
         How to search; exact by default.
     progress : callable, optional
-        Called with the fraction of the search that is done.
+        ``progress(step, done, total)`` of the search, called in this thread.
 
     Returns
     -------
@@ -111,7 +114,7 @@ def estimate(
     """
     named = named_estimators(estimators)
     inputs = Inputs(points, engine, list(named.values()), progress)
-    results = {name: one.measure(inputs) for name, one in named.items()}
+    results = {name: estimator.measure(inputs) for name, estimator in named.items()}
     if estimators is None or isinstance(estimators, Estimator):
         return next(iter(results.values()))
     return results

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dimscope.arrays.points import Points, as_points
+from dimscope.arrays import Points, as_points
 from dimscope.arrays.threads import spans
 from dimscope.errors import BadPoints, DegeneratePoints
 from dimscope.provenance import Provenance, versions
@@ -196,7 +196,7 @@ def spectrum(points: Any, *, normalized: bool = False) -> Spectrum:
     """
     from scipy.linalg import eigh
 
-    checked = as_points(points)
+    checked = as_points(points).in_memory()
     n, width = checked.n_points, checked.n_features
     if checked.scale < _LEAST:
         raise _out_of_range(checked.max_abs)

@@ -13,33 +13,34 @@ import numpy as np
 from dimscope.arrays.threads import spans
 from dimscope.errors import BadSource, PoorRecall
 from dimscope.neighbors.certificate import Listed, certified_rows, measure
+from dimscope.neighbors.guarantee import RTOL, Guarantee
 from dimscope.neighbors.products import Centred
+from dimscope.neighbors.searchers import KernelSearcher, SearchResult
 from dimscope.neighbors.tiles import Tiles
 from dimscope.provenance import versions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
-    from dimscope.arrays.points import Points
-    from dimscope.neighbors.engines import Approximate
+    from dimscope.arrays import Points
+    from dimscope.arrays.threads import Progress
 
     Lists = tuple[NDArray[np.float32], NDArray[np.intp]]
 
-__all__ = ["approximate_neighbors", "faiss_lists", "pynndescent_lists", "recall"]
-
-
+__all__ = ["ApproximateSearcher", "faiss_lists", "pynndescent_lists", "recall"]
 _CELLS, _GRAPH = ("nlist", "nprobe"), ("M", "efConstruction", "efSearch")
-
-
-_CELL = 39  # points of a cell below which faiss finds its centre doubtful
+_WIDTH = 30  # neighbours in the lists: longer ones serve the recall and later searches
+_SHORT = 0.01  # largest fraction of short lists that are filled by an exact search
+_POOR = 0.9  # recall below which a warning is given
+_ROWS = 4096  # rows converted at a time
+_SAME = 1 + RTOL
+_CELL = 39  # points in a cell below which faiss doubts its centre
 
 
 def pynndescent_lists(
     vectors: NDArray[np.float32], width: int, seed: int, parameters: Mapping[str, Any]
 ) -> Lists:
-    """Lists of likely neighbours, by descent on their graph.
+    """List likely neighbours by descent on their graph.
 
     Parameters
     ----------
@@ -55,7 +56,7 @@ def pynndescent_lists(
     squares : array of shape (n, width)
         Squared distances, ascending.
     indices : array of shape (n, width)
-        -1 where none was found.
+        -1 where no neighbour was found.
 
     Raises
     ------
@@ -75,9 +76,9 @@ def pynndescent_lists(
         raise BadSource(_missing("pynndescent")) from error
     options = {"metric": "euclidean", "n_neighbors": width, "random_state": seed, **parameters}
     with warnings.catch_warnings():
-        # lists that are not full are completed by the caller
+        # the caller completes lists that are not full
         warnings.filterwarnings("ignore", "Failed to correctly find n_neighbors", UserWarning)
-        with _told("pynndescent", parameters):
+        with _blamed_on_parameters("pynndescent", parameters):
             indices, distances = NNDescent(vectors, **options).neighbor_graph
     return distances[:, :width] ** 2, indices[:, :width].astype(np.intp)
 
@@ -89,7 +90,7 @@ def faiss_lists(
     seed: int,
     parameters: Mapping[str, Any],
 ) -> Lists:
-    """Lists of likely neighbours, by cells or by a navigable graph.
+    """List likely neighbours by cells or by a navigable graph.
 
     Parameters
     ----------
@@ -121,13 +122,13 @@ def faiss_lists(
         import faiss
     except ImportError as error:
         raise BadSource(_missing("faiss-cpu")) from error
-    make, known = (_cells, _CELLS) if method == "faiss-ivf" else (_graph, _GRAPH)
-    unknown = set(parameters) - set(known)
+    make, names = (_cells, _CELLS) if method == "faiss-ivf" else (_graph, _GRAPH)
+    unknown = set(parameters) - set(names)
     if unknown:
         raise ValueError(
-            f"{method} has no parameter {', '.join(sorted(unknown))}; it has {', '.join(known)}"
+            f"{method} has no parameter {', '.join(sorted(unknown))}; it has {', '.join(names)}"
         )
-    with _told(method, parameters):
+    with _blamed_on_parameters(method, parameters):
         index = make(faiss, vectors, seed, **parameters)
         squares, indices = index.search(vectors, width)
     return squares, indices.astype(np.intp)
@@ -169,8 +170,8 @@ def _graph(
 
 
 @contextlib.contextmanager
-def _told(library: str, parameters: Mapping[str, Any]) -> Iterator[None]:
-    """Say whose parameters are wrong where a library fails on them."""
+def _blamed_on_parameters(library: str, parameters: Mapping[str, Any]) -> Iterator[None]:
+    """Name the user's parameters in the error where a library fails on them."""
     try:
         yield
     except (TypeError, ValueError, RuntimeError) as error:
@@ -196,104 +197,112 @@ def _missing(package: str) -> str:
     return f"this search needs {package}; run pip install 'dimscope[approximate]'"
 
 
-_WIDTH = 30  # neighbours that the library lists: its recall, and later searches among some points
-
-
-_SHORT = 0.01  # fraction of lists that are worth an exact search to fill them
-
-
-_POOR = 0.9  # recall below which a warning is given
-
-
-_ROWS = 4096  # converted at a time
-
-
-_SAME = 1 + 1e-6  # distances closer than the accuracy of the exact engine are the same
-
-
-def approximate_neighbors(
-    points: Points,
-    k: int,
-    engine: Approximate,
-    progress: Callable[[float], None] | None = None,
-) -> tuple[NDArray[np.float64], NDArray[np.intp], dict[str, Any], tuple[Tiles, Listed]]:
-    """The k nearest others of every point, most of them.
+class ApproximateSearcher(KernelSearcher):
+    """Search by a library's lists of likely neighbours, with exact distances and a measured recall.
 
     Parameters
     ----------
     points : Points of shape (n_points, n_features)
-        Distinct rows.
-    k : int
-        Less than n_points.
-    engine : Approximate
+        Distinct.
+    method, seed, sample, parameters
+        Of :class:`dimscope.Approximate`.
     progress : callable, optional
-        Called with the fraction that is done.
-
-    Returns
-    -------
-    distances : array of shape (n_points, k)
-        Ascending, by direct differences: of the neighbours that were found.
-    indices : array of shape (n_points, k)
-    how : dict
-        The guarantee, the recall and its error, and the library.
-    lists : tuple of kernel and Listed
-        For later searches among some points.
 
     Examples
     --------
-    >>> from dimscope.neighbors.engines import Approximate
-    >>> from dimscope.arrays.points import as_points
+    >>> from dimscope.arrays import as_points
     >>> points = as_points(np.arange(100.0)[:, None])
-    >>> engine = Approximate("faiss-ivf", parameters={"nlist": 1})
-    >>> distances, _, how, _ = approximate_neighbors(points, 2, engine)
-    >>> distances[0].tolist(), how["guarantee"]
+    >>> result = ApproximateSearcher(points, "faiss-ivf", parameters={"nlist": 1}).nearest(2)
+    >>> result.distances[0].tolist(), str(result.guarantee)
     ([1.0, 2.0], 'approximate (faiss-ivf), recall 1.000 ± 0.013 on 100 rows')
     """
-    kernel = Tiles(points)
-    squares, indices = _lists(points, kernel, k, engine)
-    listed = Listed(squares, indices)
-    if progress is not None:
-        progress(0.8)
-    n, m = len(indices), min(k + kernel.extra, indices.shape[1])
-    found = measure(kernel, np.repeat(np.arange(n), m), indices[:, :m].ravel()).reshape(n, m)
-    order = np.argsort(found, axis=1, kind="stable")[:, :k]
-    indices = np.take_along_axis(indices, order, axis=1)
-    distances = np.sqrt(np.take_along_axis(found, order, axis=1)) / kernel.unit
-    if progress is not None:
-        progress(0.9)
-    rows = np.random.default_rng(engine.seed).permutation(n)[: engine.sample]
-    exact, *_ = certified_rows(kernel, rows, k)
-    fraction, error = recall(distances[rows], np.sqrt(exact) / kernel.unit)
-    if fraction < _POOR:
-        warnings.warn(
-            f"{engine.method} found only {fraction:.0%} of the nearest neighbours: the dimension "
-            "is that of the others. Give other parameters, another method, or use Sketched()",
-            PoorRecall,
-            stacklevel=2,
-        )
-    if progress is not None:
-        progress(1.0)
-    package = "pynndescent" if engine.method == "pynndescent" else "faiss-cpu"
-    how = {
-        "where": engine.method,
-        "library": f"{package} {versions(package).get(package, 'of unknown version')}",
-        "recall": fraction,
-        "recall_error": error,
-        "guarantee": (
-            f"approximate ({engine.method}), recall {fraction:.3f} ± {error:.3f} "
-            f"on {len(rows)} rows"
-        ),
-    }
-    return distances, indices, how, (kernel, listed)
+
+    def __init__(
+        self,
+        points: Points,
+        method: str,
+        seed: int = 0,
+        sample: int = 500,
+        parameters: Mapping[str, Any] | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self._tiles = Tiles(points)
+        super().__init__(points, self._tiles)
+        self._method, self._seed, self._sample = method, seed, sample
+        self._parameters, self._progress = parameters or {}, progress
+
+    def nearest(self, k: int, rows: NDArray[np.intp] | None = None) -> SearchResult:
+        """Find most of the k nearest others of every point."""
+        assert rows is None, "a library lists the neighbours of all points"
+        kernel = self._tiles
+        squares, indices = self._lists(k)
+        self._listed = Listed(squares, indices)
+        self._tell(0.8)
+        n, m = len(indices), min(k + kernel.extra, indices.shape[1])
+        pairs = np.repeat(np.arange(n), m), indices[:, :m].ravel()
+        measured = measure(kernel, *pairs).reshape(n, m)
+        order = np.argsort(measured, axis=1, kind="stable")[:, :k]
+        indices = np.take_along_axis(indices, order, axis=1)
+        distances = np.sqrt(np.take_along_axis(measured, order, axis=1)) / kernel.unit
+        self._tell(0.9)
+        checked = np.random.default_rng(self._seed).permutation(n)[: self._sample]
+        exact, *_ = certified_rows(kernel, checked, k)
+        fraction, error = recall(distances[checked], np.sqrt(exact) / kernel.unit)
+        if fraction < _POOR:
+            warnings.warn(
+                f"{self._method} found only {fraction:.0%} of the nearest neighbours, and the "
+                "dimension is that of the neighbours it found. Give other parameters or another "
+                "method, or use Sketched()",
+                PoorRecall,
+                stacklevel=2,
+            )
+        self._tell(1.0)
+        package = "pynndescent" if self._method == "pynndescent" else "faiss-cpu"
+        details = {
+            "where": self._method,
+            "library": f"{package} {versions(package).get(package, 'of unknown version')}",
+            "recall": fraction,
+            "recall_error": error,
+        }
+        guarantee = Guarantee.measured(self._method, fraction, error, len(checked))
+        return SearchResult(distances, indices, guarantee, details)
+
+    def _tell(self, part: float) -> None:
+        if self._progress is not None:
+            self._progress("searching", part, 1.0)
+
+    def _lists(self, k: int) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        """Return full lists of at least k others; exact ones where the library falls short."""
+        points, kernel = self._points, self._tiles
+        n = points.n_points
+        width = min(max(_WIDTH, k + kernel.extra), n - 1)
+        vectors = _vectors(points, kernel.unit)
+        if self._method == "pynndescent":
+            lists = pynndescent_lists(vectors, width + 1, self._seed, self._parameters)
+        else:
+            lists = faiss_lists(self._method, vectors, width + 1, self._seed, self._parameters)
+        squares, indices = lists
+        is_other = (indices != np.arange(n)[:, None]) & (indices >= 0)
+        count = is_other.sum(axis=1)
+        if (count < width).mean() > _SHORT:
+            width = k
+        # others first, still ascending; the point itself need not be in its own list
+        order = np.argsort(~is_other, axis=1, kind="stable")[:, :width]
+        squares = np.take_along_axis(squares, order, axis=1)
+        indices = np.take_along_axis(indices, order, axis=1)
+        short = np.flatnonzero(count < width)
+        if len(short):
+            squares[short], indices[short], _ = certified_rows(kernel, short, width)
+        return squares, indices
 
 
-def recall(found: NDArray[np.float64], exact: NDArray[np.float64]) -> tuple[float, float]:
-    """Fraction of the nearest that were found, and its standard error.
+def recall(distances: NDArray[np.float64], exact: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the fraction of the nearest neighbours that were found, and its standard error.
 
     Parameters
     ----------
-    found, exact : arrays of shape (m, k)
-        Distances of the same rows, ascending.
+    distances, exact : arrays of shape (m, k)
+        Distances of the same rows, ascending: those found, and the true ones.
 
     Returns
     -------
@@ -301,11 +310,11 @@ def recall(found: NDArray[np.float64], exact: NDArray[np.float64]) -> tuple[floa
 
     Notes
     -----
-    A neighbour counts as found if it is no farther than the k-th of the exact ones, so that it
-    does not matter which of several at the same distance was taken. Rows are independent
-    draws whose fractions lie between 0 and 1, so their variance is at most p(1 - p). The error is
-    that of a proportion after two successes and two failures are added: it is not zero where
-    nothing was missed.
+    A neighbour counts as found if it is no farther than the k-th true neighbour, so that it does
+    not matter which of several at the same distance was taken. Rows are independent draws whose
+    fractions lie between 0 and 1, so their variance is at most p(1 - p). The error is that of a
+    proportion after adding two successes and two failures: it is not zero where no neighbour was
+    missed.
 
     References
     ----------
@@ -317,40 +326,14 @@ def recall(found: NDArray[np.float64], exact: NDArray[np.float64]) -> tuple[floa
     >>> recall(np.array([[1.0, 2.0], [1.0, 3.0]]), np.array([[1.0, 2.0], [1.0, 2.5]]))[0]
     0.75
     """
-    hits = (found <= exact[:, -1:] * _SAME).mean(axis=1)
+    hits = (distances <= exact[:, -1:] * _SAME).mean(axis=1)
     m = len(hits)
     p = (float(hits.sum()) + 2) / (m + 4)
     return float(hits.mean()), math.sqrt(p * (1 - p) / (m + 4))
 
 
-def _lists(
-    points: Points, kernel: Tiles, k: int, engine: Approximate
-) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """Full lists of at least k others for every point; where the library fell short, exact."""
-    n = points.n_points
-    width = min(max(_WIDTH, k + kernel.extra), n - 1)
-    vectors = _vectors(points, kernel.unit)
-    if engine.method == "pynndescent":
-        found = pynndescent_lists(vectors, width + 1, engine.seed, engine.parameters)
-    else:
-        found = faiss_lists(engine.method, vectors, width + 1, engine.seed, engine.parameters)
-    squares, indices = found
-    other = (indices != np.arange(n)[:, None]) & (indices >= 0)
-    count = other.sum(axis=1)
-    if (count < width).mean() > _SHORT:
-        width = k
-    # others first, still ascending; the point itself need not be among its own
-    order = np.argsort(~other, axis=1, kind="stable")[:, :width]
-    squares = np.take_along_axis(squares, order, axis=1)
-    indices = np.take_along_axis(indices, order, axis=1)
-    short = np.flatnonzero(count < width)
-    if len(short):
-        squares[short], indices[short], _ = certified_rows(kernel, short, width)
-    return squares, indices
-
-
 def _vectors(points: Points, unit: float) -> NDArray[np.float32]:
-    """The points in float32, moved near the origin where they are far from it."""
+    """Return the points in float32, moved near the origin where they are far from it."""
     vectors = np.empty((points.n_points, points.n_features), dtype=np.float32)
     centred = Centred(points, unit)
     for rows in spans(points.n_points, _ROWS):

@@ -25,7 +25,7 @@ from dimscope.neighbors.tiles import TILE, Candidates, Tiles
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dimscope.arrays.points import Points
+    from dimscope.arrays import Points
 
 __all__ = [
     "SLACK",
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 
-SPARE = 2  # candidates over k, where k is large: for later searches among some points
+SPARE = 2  # candidates relative to k where k is large, for later searches among some points
 
 
 # A bound this close below e^2 may hide a nearer point, but none that would change a
@@ -52,28 +52,30 @@ _BATCH_BYTES = 1 << 26
 
 
 class Kernel(Protocol):
-    """What a search needs of an array, wherever the array lives."""
+    """Lower bounds and exact distances of pairs, wherever the points lie."""
 
     n_points: int
     unit: float
-    extra: int  # candidates beyond k that settle all but crowded rows
+    where: str  # for the provenance
+    failure: float  # probability that any bound is wrong; 0 for certain ones
+    extra: int  # candidates beyond k that settle all rows except crowded ones
 
     @property
     def finer(self) -> Kernel | None:
-        """The kernel for rows that this one does not settle; None for the finest."""
+        """The kernel for rows that this one leaves open; None for the finest."""
 
     def candidates(
         self, m: int, rows: NDArray[np.intp] | None = None
     ) -> tuple[NDArray[np.floating[Any]], NDArray[np.intp]]:
-        """The m others of least lower bound for every point, or for some, ascending."""
+        """Return the m others of smallest lower bound for every point, or for some, ascending."""
 
     def pair_squares(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Squared distances by direct differences."""
+        """Compute squared distances by direct differences."""
 
     def row_bounds(
         self, rows: NDArray[np.intp], among: NDArray[np.intp] | None = None
     ) -> NDArray[np.float64]:
-        """Float64 lower bounds from some points to others, by default to all."""
+        """Compute float64 lower bounds from some points to others, by default to all."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ class Listed:
     Parameters
     ----------
     bounds : array of shape (n_points, m)
-        Lower bounds of squared distances, ascending; everyone else's is at least the last.
+        Lower bounds of squared distances, ascending; that of every other point is at least the
+        last.
     indices : array of shape (n_points, m)
     """
 
@@ -94,7 +97,7 @@ class Listed:
 def certified_neighbors(
     kernel: Kernel, k: int, rows: NDArray[np.intp] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.intp], dict[str, int], Listed]:
-    """The k nearest others of every point, or of some.
+    """Find the k nearest others of every point, or of some, certified.
 
     Parameters
     ----------
@@ -103,7 +106,7 @@ def certified_neighbors(
     k : int
         Less than n_points.
     rows : array of int, optional
-        The points whose neighbours are wanted; all by default.
+        The points to find neighbours for; all by default.
 
     Returns
     -------
@@ -114,35 +117,37 @@ def certified_neighbors(
         How many pairs were measured, and how many rows needed the float64 product.
     listed : Listed
     """
-    own = np.arange(kernel.n_points) if rows is None else rows
-    n = len(own)
+    queries = np.arange(kernel.n_points) if rows is None else rows
+    n = len(queries)
     m = min(max(k + kernel.extra, int(SPARE * k)), kernel.n_points - 1)
     bounds, indices = kernel.candidates(m, rows)
     listed = Listed(bounds, indices)
-    squares = measure(kernel, np.repeat(own, k), indices[:, :k].ravel()).reshape(n, k)
+    squares = measure(kernel, np.repeat(queries, k), indices[:, :k].ravel()).reshape(n, k)
     doubtful = bounds[:, k:] < SLACK * squares.max(axis=1)[:, None]
     row, column = np.nonzero(doubtful)
     if len(row):
         more = np.full((n, column.max() + 1), np.inf)
-        more[row, column] = measure(kernel, own[row], indices[row, k + column])
+        more[row, column] = measure(kernel, queries[row], indices[row, k + column])
         squares = np.concatenate([squares, more], axis=1)
     n_pairs = int(np.isfinite(squares).sum())
     order = np.argsort(squares, axis=1, kind="stable")[:, :k]
     indices = np.take_along_axis(indices, order, axis=1)
     squares = np.take_along_axis(squares, order, axis=1)
-    # with all others as candidates nobody was left out
+    # with all others as candidates, no point was left out
     cleared = (bounds[:, -1] >= SLACK * squares[:, -1]) | (m == kernel.n_points - 1)
     open_rows = np.flatnonzero(~cleared)
     if len(open_rows) and kernel.finer is not None:
         # half of a product of all points is as much as that of half of them with all
-        wanted = None if rows is None and 2 * len(open_rows) > n else own[open_rows]
-        again, others, effort, _ = certified_neighbors(kernel.finer, k, wanted)
-        here = open_rows if wanted is None else slice(None)
-        squares[open_rows] = (again[here] * kernel.unit) ** 2
+        again = None if rows is None and 2 * len(open_rows) > n else queries[open_rows]
+        finer_distances, others, effort, _ = certified_neighbors(kernel.finer, k, again)
+        here = open_rows if again is None else slice(None)
+        squares[open_rows] = (finer_distances[here] * kernel.unit) ** 2
         indices[open_rows] = others[here]
         n_pairs += effort["pairs"]
     elif len(open_rows):
-        squares[open_rows], indices[open_rows], measured = certified_rows(kernel, own[open_rows], k)
+        squares[open_rows], indices[open_rows], measured = certified_rows(
+            kernel, queries[open_rows], k
+        )
         n_pairs += measured
     distances = np.sqrt(squares) / kernel.unit
     return distances, indices, {"pairs": n_pairs, "open_rows": len(open_rows)}, listed
@@ -151,7 +156,7 @@ def certified_neighbors(
 def certified_among(
     kernel: Kernel, listed: Listed, rows: NDArray[np.intp], labels: NDArray[np.intp], k: int
 ) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.bool_]]:
-    """The k nearest with the same label, from the candidates of a search among all.
+    """Find the k nearest with the same label, from the candidates of a search among all.
 
     Parameters
     ----------
@@ -167,41 +172,41 @@ def certified_among(
         Ascending.
     indices : array of shape (m, k)
     cleared : array of bool, shape (m,)
-        Whether the candidates sufficed; the other rows hold nothing of use.
+        Whether the candidates sufficed; the other rows are meaningless.
     """
-    everyone, width = listed.indices[rows], listed.indices.shape[1]
-    inside = labels[everyone] == labels[rows][:, None]
+    candidates, width = listed.indices[rows], listed.indices.shape[1]
+    inside = labels[candidates] == labels[rows][:, None]
     most = min(k + kernel.extra, width)
     order = np.argsort(~inside, axis=1, kind="stable")[:, : most + 1]
     inside = np.take_along_axis(inside, order, axis=1)
     bounds = np.take_along_axis(listed.bounds[rows], order, axis=1)
-    indices = np.take_along_axis(everyone, order, axis=1)
+    indices = np.take_along_axis(candidates, order, axis=1)
     row, column = np.nonzero(inside[:, :most])
     squares = np.full((len(rows), max(most, k)), np.inf)
     squares[row, column] = measure(kernel, rows[row], indices[row, column])
-    # whoever was not measured has at least this bound
-    left = listed.bounds[rows, -1]
+    # points that were not measured have at least this bound
+    rest = listed.bounds[rows, -1]
     if width > most:
-        left = np.where(inside[:, most], bounds[:, most], left)
+        rest = np.where(inside[:, most], bounds[:, most], rest)
     order = np.argsort(squares, axis=1, kind="stable")[:, :k]
     squares = np.take_along_axis(squares, order, axis=1)
     indices = np.take_along_axis(indices, np.minimum(order, indices.shape[1] - 1), axis=1)
-    return squares, indices, left >= SLACK * squares[:, -1]
+    return squares, indices, rest >= SLACK * squares[:, -1]
 
 
 def certified_rows(
     kernel: Kernel, rows: NDArray[np.intp], k: int, among: NDArray[np.intp] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.intp], int]:
-    """The k nearest of some points: measure everyone that a float64 product does not rule out.
+    """Find the k nearest of some points by measuring all that a float64 product does not rule out.
 
     Parameters
     ----------
     kernel : Kernel
     rows : array of int, shape (m,)
     k : int
-        Less than the number of points among whom they are sought.
+        Less than the number of points searched.
     among : array of int, optional
-        Where they are sought; all points by default.
+        The points to search; all by default.
 
     Returns
     -------
@@ -209,40 +214,40 @@ def certified_rows(
         Ascending.
     indices : array of shape (m, k)
     n_pairs : int
-        Pairs that were measured.
+        Number of pairs measured.
     """
     others = np.arange(kernel.n_points) if among is None else among
     squares, indices = np.empty((len(rows), k)), np.empty((len(rows), k), dtype=np.intp)
     n_pairs = 0
     step = max(1, _BATCH_BYTES // (8 * len(others)))
     for start in range(0, len(rows), step):
-        some = rows[start : start + step]
-        bounds = kernel.row_bounds(some, among)
+        batch = rows[start : start + step]
+        bounds = kernel.row_bounds(batch, among)
         nearest = np.argpartition(bounds, k - 1, axis=1)[:, :k]
-        found = measure(kernel, np.repeat(some, k), others[nearest.ravel()]).reshape(-1, k)
-        possible = bounds < SLACK * found.max(axis=1)[:, None]
+        measured = measure(kernel, np.repeat(batch, k), others[nearest.ravel()]).reshape(-1, k)
+        possible = bounds < SLACK * measured.max(axis=1)[:, None]
         np.put_along_axis(possible, nearest, False, axis=1)
         local, place = np.nonzero(possible)
-        more = measure(kernel, some[local], others[place])
-        n_pairs += found.size + len(more)
-        owner = np.concatenate([np.repeat(np.arange(len(some)), k), local])
+        more = measure(kernel, batch[local], others[place])
+        n_pairs += measured.size + len(more)
+        owner = np.concatenate([np.repeat(np.arange(len(batch)), k), local])
         places = np.concatenate([nearest.ravel(), place])
-        values = np.concatenate([found.ravel(), more])
+        values = np.concatenate([measured.ravel(), more])
         order = np.lexsort((places, values, owner))
-        starts = np.searchsorted(owner[order], np.arange(len(some)))
+        starts = np.searchsorted(owner[order], np.arange(len(batch)))
         kept = order[starts[:, None] + np.arange(k)]
-        here = slice(start, start + len(some))
+        here = slice(start, start + len(batch))
         squares[here], indices[here] = values[kept], others[places[kept]]
     return squares, indices, n_pairs
 
 
 def measure(kernel: Kernel, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Squared distances of pairs, each unordered pair once: nearness is often mutual.
+    """Compute the squared distances of pairs, each unordered pair once: nearness is often mutual.
 
     Examples
     --------
     >>> from dimscope.neighbors.tiles import Tiles
-    >>> from dimscope.arrays.points import as_points
+    >>> from dimscope.arrays import as_points
     >>> kernel = Tiles(as_points([[0, 0], [3, 4], [1, 1]]))
     >>> measure(kernel, np.array([0, 1, 0]), np.array([1, 0, 2])).tolist()
     [25.0, 25.0, 2.0]
@@ -256,7 +261,7 @@ def measure(kernel: Kernel, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray
 
 
 class CrossTiles(Tiles):
-    """Squared distances between the first points and the others.
+    """Kernel over two groups: lower bounds between the first points and the others.
 
     Parameters
     ----------
@@ -273,23 +278,23 @@ class CrossTiles(Tiles):
     def candidates_below(
         self, m: int, ceilings: NDArray[np.float64]
     ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-        """For every point, the m of the other group of least lower bound, ascending.
+        """Return the m points of the other group of smallest lower bound for every point.
 
         Parameters
         ----------
         m : int
         ceilings : array of shape (n_points,)
-            Squared distances that are of interest; infinite for all.
+            Squared distances above which neighbours do not matter; infinite for no limit.
 
         Returns
         -------
         bounds : array of shape (n_points, m)
-            Every other point of the other group has at least the last, or the ceiling.
-            Infinite where fewer are below the ceiling.
+            Ascending. Every other point of the other group has at least the last, or the
+            ceiling. Infinite where fewer are below the ceiling.
         indices : array of shape (n_points, m)
-            Of no use where the bound is infinite.
+            Meaningless where the bound is infinite.
         """
-        # rounded up, so that nobody below the ceiling is left out
+        # rounded up, so that no point below the ceiling is left out
         limits = np.nextafter(ceilings.astype(np.float32), np.float32(np.inf))
         self._best = Candidates(self.n_points, m, limits)
         self._norms = np.zeros(self.n_points, dtype=np.float32)
@@ -297,7 +302,7 @@ class CrossTiles(Tiles):
             [slice(s.start + group[0], s.stop + group[0]) for s in spans(len(group), TILE)]
             for group in self.groups
         )
-        self._done = 0.0
+        self._multiplied = 0
         with one_thread_each():
             parallel(self._measure_norms, first + second)
             self._multiply([(a, b) for a in first for b in second])
@@ -307,29 +312,29 @@ class CrossTiles(Tiles):
 def certified_across(
     points: Points, n_first: int, k: int, limits: NDArray[np.float64] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """The k nearest of every point in the other of two groups.
+    """Find the k nearest of every point in the other of two groups, certified.
 
     Parameters
     ----------
     points : Points of shape (n_points, n_features)
         Distinct rows.
     n_first : int
-        The first so many points are one group, the rest the other; neither is empty.
+        Size of the first group; the rest is the other. Neither is empty.
     k : int
     limits : array of shape (n_points,), optional
-        Distances; neighbours that are not nearer may be left out.
+        Distances; neighbours at or beyond them may be left out.
 
     Returns
     -------
     distances : array of shape (n_points, k)
-        Ascending, relative error at most 1e-6; infinite where there are no more neighbours
-        nearer than the limit.
+        Ascending, relative error at most 1e-6; infinite where no more neighbours are nearer than
+        the limit.
     indices : array of shape (n_points, k)
         Positions among all points; -1 where the distance is infinite.
 
     Examples
     --------
-    >>> from dimscope.arrays.points import as_points
+    >>> from dimscope.arrays import as_points
     >>> points = as_points([[0.0, 0], [1, 0], [4, 0], [0, 9]])
     >>> certified_across(points, 2, 1)[0].tolist()
     [[4.0], [3.0], [3.0], [9.0]]
@@ -351,10 +356,10 @@ def certified_across(
     last = bounds[:, -1]
     squares = np.take_along_axis(squares, order, axis=1)
     indices = np.take_along_axis(indices, order, axis=1)
-    # a list that is not full holds everyone below the ceiling
-    full = last < SLACK * np.minimum(squares[:, -1], ceilings)
+    # a list that is not full holds all points below the ceiling
+    is_full = last < SLACK * np.minimum(squares[:, -1], ceilings)
     for mine, others in zip(kernel.groups, kernel.groups[::-1], strict=True):
-        rows = mine[full[mine]]
+        rows = mine[is_full[mine]]
         if len(rows):
             squares[rows], indices[rows], _ = certified_rows(kernel, rows, k, others)
     indices[~np.isfinite(squares) | (squares >= ceilings[:, None])] = -1
@@ -365,7 +370,7 @@ def certified_across(
 def _measured(
     kernel: CrossTiles, chosen: NDArray[np.bool_], indices: NDArray[np.intp]
 ) -> NDArray[np.float64]:
-    """Squared distances to the chosen neighbours; infinite to the others."""
+    """Compute squared distances to the chosen neighbours; infinite to the others."""
     squares = np.full(chosen.shape, np.inf)
     rows, columns = np.nonzero(chosen)
     squares[rows, columns] = measure(kernel, rows, indices[rows, columns])

@@ -1,15 +1,15 @@
-"""Points that live on a device: the certified search of a torch tensor where it lies.
+"""CUDA: the certified search of a torch tensor on the device where it lies.
 
-The same rule as on the CPU (:mod:`dimscope.neighbors.certificate`) over a kernel written
-with tensor operations. Whoever has a tensor has loaded torch, so it is looked up, never
-imported here.
+The rule is that of the CPU (:mod:`dimscope.neighbors.certificate`), the kernel is written with
+tensor operations. A user who has a tensor has loaded torch, so torch is looked up, never imported
+here.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,63 +20,60 @@ from dimscope.neighbors.tiles import RUN, rounding_bound
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dimscope.arrays.threads import Progress
+
 __all__ = ["DeviceTiles"]
-
-
-_VALUES = 1 << 26  # of a block of bounds, or of differences
-
-
+_VALUES = 1 << 26  # in a block of bounds, or of differences
 _SAMPLE = 16
 
 
 class DeviceTiles:
-    """The kernel of a certified search, on the device of the points.
+    """Kernel of lower bounds of squared distances, on the device of the points.
 
     Parameters
     ----------
     points : DevicePoints
         Distinct rows.
     progress : callable, optional
-        Called with the fraction of the products that are done.
     """
 
+    failure = 0.0
     extra = 4
     finer = None
 
-    def __init__(
-        self, points: DevicePoints, progress: Callable[[float], None] | None = None
-    ) -> None:
+    def __init__(self, points: DevicePoints, progress: Progress | None = None) -> None:
         self.points = points
         self.n_points = points.n_points
+        self.where = str(points.array.device)
         self.unit = 1.0 if 2.0**-20 < points.max_abs < 2.0**20 else points.scale
         self._progress = progress
         self._torch = sys.modules["torch"]
         sample = np.unique(np.linspace(0, self.n_points - 1, _SAMPLE).astype(int))
         # the median, not the mean: far points must not drag the centre away
-        self._centre = points.on_device(sample).median(dim=0).values
+        self._centre = points.tensor_block(sample).median(dim=0).values
 
     def candidates(
         self, m: int, rows: NDArray[np.intp] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-        """For every point, or for some, the m others of least lower bound, ascending."""
-        own = np.arange(self.n_points) if rows is None else rows
+        """Return the m others of smallest lower bound for every point, or for some, ascending."""
+        queries = np.arange(self.n_points) if rows is None else rows
         step = max(1, _VALUES // self.n_points)
         bounds, indices = [], []
         with _full_precision(self._torch):
-            for start in range(0, len(own), step):
-                some = own[start : start + step]
-                block = self._bounds(some, self._torch.float32, 2.0**-24)
+            for start in range(0, len(queries), step):
+                batch = queries[start : start + step]
+                block = self._bounds(batch, self._torch.float32, 2.0**-24)
                 least, places = block.topk(m, dim=1, largest=False, sorted=True)
                 bounds.append(least.cpu().numpy())
                 indices.append(places.cpu().numpy())
                 if self._progress is not None:
-                    self._progress((start + len(some)) / len(own))
+                    self._progress("searching", (start + len(batch)) / len(queries), 1.0)
         return np.concatenate(bounds), np.concatenate(indices).astype(np.intp)
 
     def row_bounds(
         self, rows: NDArray[np.intp], among: NDArray[np.intp] | None = None
     ) -> NDArray[np.float64]:
-        """Lower bounds of the squared distances from some points to others, in float64."""
+        """Compute lower bounds of squared distances from some points to others, in float64."""
         with _full_precision(self._torch):
             block: NDArray[np.float64] = (
                 self._bounds(rows, self._torch.float64, 2.0**-53, among).cpu().numpy()
@@ -84,11 +81,14 @@ class DeviceTiles:
         return block
 
     def pair_squares(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Squared distances by direct differences, accumulated in float64."""
+        """Compute squared distances by direct differences, summed in float64."""
         step = max(1, _VALUES // (4 * self.points.n_features))
         squares = [
             (
-                (self.points.on_device(i[s : s + step]) - self.points.on_device(j[s : s + step]))
+                (
+                    self.points.tensor_block(i[s : s + step])
+                    - self.points.tensor_block(j[s : s + step])
+                )
                 .double()
                 .mul_(self.unit)
                 .square_()
@@ -96,11 +96,11 @@ class DeviceTiles:
             )
             for s in range(0, len(i), step)
         ]
-        found: NDArray[np.float64] = self._torch.cat(squares).cpu().numpy()
-        return found
+        result: NDArray[np.float64] = self._torch.cat(squares).cpu().numpy()
+        return result
 
     def _centred(self, rows: Any, columns: slice, dtype: Any) -> Any:
-        values = self.points.on_device(rows, columns)
+        values = self.points.tensor_block(rows, columns)
         # centred in the wider of the two types, or digits would be lost
         wide = self._torch.promote_types(values.dtype, dtype)
         centred = values.to(wide) - self._centre[columns].to(wide)
@@ -109,7 +109,7 @@ class DeviceTiles:
     def _bounds(
         self, rows: Any, dtype: Any, unit_roundoff: float, among: NDArray[np.intp] | None = None
     ) -> Any:
-        """Lower bounds from some rows to others; infinite from a point to itself."""
+        """Compute lower bounds from some rows to others; infinite from a point to itself."""
         torch, width, device = self._torch, self.points.n_features, self.points.array.device
         numbers = np.arange(self.n_points)[rows]
         others = np.arange(self.n_points) if among is None else among
@@ -131,7 +131,7 @@ class DeviceTiles:
 
 @contextlib.contextmanager
 def _full_precision(torch: Any) -> Iterator[None]:
-    """No TF32: its products keep 10 bits, far from what the bounds allow for."""
+    """Turn TF32 off: its products keep 10 bits, far fewer than the bounds allow for."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

@@ -1,10 +1,10 @@
-"""The exact search of a dask array: pairs of chunks, and tables that are merged.
+"""Dask: the exact search of a dask array, by tasks over pairs of chunks.
 
-The rows are cut in chunks. A task for each chunk finds the nearest within it; a task for each
-two chunks finds, for the rows of each, whoever in the other is nearer than that
-(:func:`~.crossing.certified_across`). So all pairs of rows are seen once, and no task
-holds more than two chunks. The tables of a chunk are merged in a tree, which keeps the k
-least. Every task is pure: its result follows from its arguments alone.
+The rows are cut into chunks. A task for each chunk finds the nearest neighbours within it. A task
+for each pair of chunks finds, for the rows of one, the rows of the other that are nearer
+(:func:`~dimscope.neighbors.certificate.certified_across`). So every pair of rows is seen once, and
+no task holds more than two chunks. The tables of a chunk are merged in a tree that keeps the k
+smallest. Every task is pure: its result follows from its arguments alone.
 """
 
 from __future__ import annotations
@@ -14,43 +14,35 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dimscope.arrays.dask_points import client_in_force, rows_of_chunk
-from dimscope.arrays.points import Points
+from dimscope.arrays.dask_points import chunk_points, client_in_force
+from dimscope.arrays.numpy_points import NumpyPoints
 from dimscope.arrays.threads import alone
 from dimscope.neighbors.certificate import certified_across, certified_neighbors
 from dimscope.neighbors.tiles import Tiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
-    from dimscope.arrays.dask_points import ScatteredPoints
+    from dimscope.arrays.dask_points import DaskPoints
+    from dimscope.arrays.threads import Progress
 
     Table = tuple[NDArray[np.float64], NDArray[np.intp]]
 
-__all__ = ["scattered_among", "scattered_neighbors"]
-
-
+__all__ = ["dask_among", "dask_neighbors"]
 _MERGED = 8  # tables that one task merges
+_QUERIES = 1 << 26  # bytes of points sent to every chunk
 
 
-_QUERIES = 1 << 26  # bytes of the points that are sent to every chunk
-
-
-def scattered_neighbors(
-    points: ScatteredPoints, k: int, progress: Callable[[float], None] | None = None
-) -> Table:
-    """The k nearest others of every point.
+def dask_neighbors(points: DaskPoints, k: int, progress: Progress | None = None) -> Table:
+    """Find the k nearest others of every point.
 
     Parameters
     ----------
-    points : ScatteredPoints of shape (n_points, n_features)
+    points : DaskPoints of shape (n_points, n_features)
         Distinct rows.
     k : int
         Less than n_points.
     progress : callable, optional
-        Called with the fraction that is done.
 
     Returns
     -------
@@ -59,22 +51,22 @@ def scattered_neighbors(
     Examples
     --------
     >>> import dask.array as da
-    >>> from dimscope.arrays.dask_points import scattered_points
-    >>> points = scattered_points(da.from_array(np.array([[0.0], [1.0], [3.0]])))
-    >>> scattered_neighbors(points, 2)[0].tolist()
+    >>> from dimscope.arrays.dask_points import dask_points
+    >>> points = dask_points(da.from_array(np.array([[0.0], [1.0], [3.0]])))
+    >>> dask_neighbors(points, 2)[0].tolist()
     [[1.0, 3.0], [1.0, 2.0], [2.0, 3.0]]
     """
     dask = sys.modules["dask"]
     within, across, merged = (dask.delayed(f) for f in (_within, _across, _merged))
-    edges, everyone = points.edges, points.rows
+    edges, rows = points.edges, points.rows
     # positions among the distinct points at which each chunk starts
-    starts = edges if everyone is None else np.searchsorted(everyone, edges)
+    starts = edges if rows is None else np.searchsorted(rows, edges)
     groups = []
     for i, chunk in enumerate(points.chunks()):
         kept = None
-        if everyone is not None and starts[i + 1] - starts[i] < edges[i + 1] - edges[i]:
-            own = everyone[starts[i] : starts[i + 1]] - edges[i]
-            kept = dask.delayed(own, traverse=False)
+        if rows is not None and starts[i + 1] - starts[i] < edges[i + 1] - edges[i]:
+            in_chunk = rows[starts[i] : starts[i + 1]] - edges[i]
+            kept = dask.delayed(in_chunk, traverse=False)
         if starts[i + 1] > starts[i]:
             groups.append((chunk, kept, int(starts[i])))
     tables = [[within(group, points.max_abs, k)] for group in groups]
@@ -83,24 +75,24 @@ def scattered_neighbors(
             both = across(groups[a], groups[b], tables[a][0], tables[b][0], points.max_abs, k)
             tables[a].append(both[0])
             tables[b].append(both[1])
-    results = _computed([_tree(some, merged, k) for some in tables], progress)
+    results = _computed([_tree(chunk_tables, merged, k) for chunk_tables in tables], progress)
     distances, indices = (np.concatenate(parts) for parts in zip(*results, strict=True))
     return distances, indices
 
 
-def scattered_among(
-    points: ScatteredPoints, queries: NDArray[np.intp], labels: NDArray[np.intp], k: int
+def dask_among(
+    points: DaskPoints, queries: NDArray[np.intp], labels: NDArray[np.intp], k: int
 ) -> Table:
-    """The k nearest of some points among those with the same label.
+    """Find the k nearest others of some points with the same label.
 
     Parameters
     ----------
-    points : ScatteredPoints of shape (n_points, n_features)
+    points : DaskPoints of shape (n_points, n_features)
         Distinct rows.
     queries : array of int, shape (m,)
     labels : array of int, shape (n_points,)
     k : int
-        Less than the number of points of any label asked for.
+        Less than the number of points of each label.
 
     Returns
     -------
@@ -109,9 +101,9 @@ def scattered_among(
     Examples
     --------
     >>> import dask.array as da
-    >>> from dimscope.arrays.dask_points import scattered_points
-    >>> points = scattered_points(da.from_array(np.array([[0.0], [1.0], [3.0], [7.0]])))
-    >>> scattered_among(points, np.array([0]), np.array([5, -1, 5, 5]), 2)[0].tolist()
+    >>> from dimscope.arrays.dask_points import dask_points
+    >>> points = dask_points(da.from_array(np.array([[0.0], [1.0], [3.0], [7.0]])))
+    >>> dask_among(points, np.array([0]), np.array([5, -1, 5, 5]), 2)[0].tolist()
     [[3.0, 7.0]]
     """
     distances, indices = np.empty((len(queries), k)), np.empty((len(queries), k), dtype=np.intp)
@@ -121,13 +113,13 @@ def scattered_among(
         mine = mine[np.argsort(queries[mine])]  # chunks are read in their order
         among = np.flatnonzero(labels == label)
         for start in range(0, len(mine), step):
-            some = mine[start : start + step]
-            distances[some], indices[some] = _search_some(points, queries[some], among, k)
+            batch = mine[start : start + step]
+            distances[batch], indices[batch] = _search_batch(points, queries[batch], among, k)
     return distances, indices
 
 
-def _search_some(
-    points: ScatteredPoints, queries: NDArray[np.intp], among: NDArray[np.intp], k: int
+def _search_batch(
+    points: DaskPoints, queries: NDArray[np.intp], among: NDArray[np.intp], k: int
 ) -> Table:
     dask = sys.modules["dask"]
     beyond, merged = dask.delayed(_beyond), dask.delayed(_merged)
@@ -136,17 +128,17 @@ def _search_some(
     places = np.searchsorted(rows, edges)
     tables = []
     for i, chunk in enumerate(points.chunks()):
-        own = slice(places[i], places[i + 1])
-        if own.start < own.stop:
-            kept = rows[own] - edges[i]
-            tables.append(beyond(values, chunk, kept, among[own], points.max_abs, k + 1))
+        inside = slice(places[i], places[i + 1])
+        if inside.start < inside.stop:
+            kept = rows[inside] - edges[i]
+            tables.append(beyond(values, chunk, kept, among[inside], points.max_abs, k + 1))
     ((distances, indices),) = _computed([_tree(tables, merged, k + 1)], None)
-    other = indices != queries[:, None]  # each has found itself, at distance zero
-    return distances[other].reshape(-1, k), indices[other].reshape(-1, k)
+    is_other = indices != queries[:, None]  # each point finds itself, at distance zero
+    return distances[is_other].reshape(-1, k), indices[is_other].reshape(-1, k)
 
 
-def _computed(tasks: list[Any], progress: Callable[[float], None] | None) -> Any:
-    """Results of tasks, by the scheduler in force."""
+def _computed(tasks: list[Any], progress: Progress | None) -> Any:
+    """Compute tasks by the scheduler in force."""
     dask, client = sys.modules["dask"], client_in_force()
     if progress is None:
         return dask.compute(*tasks)
@@ -154,13 +146,15 @@ def _computed(tasks: list[Any], progress: Callable[[float], None] | None) -> Any
 
         def done(key: Any, result: Any, graph: Any, state: Any, worker: Any) -> None:
             finished, left = len(state["finished"]), ("waiting", "ready", "running")
-            progress(finished / (finished + sum(len(state[some]) for some in left)))
+            progress(
+                "searching", finished / (finished + sum(len(state[kind]) for kind in left)), 1.0
+            )
 
         with sys.modules["dask.callbacks"].Callback(posttask=done):
             return dask.compute(*tasks)
     futures = client.compute(tasks)
     for number, _ in enumerate(sys.modules["distributed"].as_completed(futures)):
-        progress((number + 1) / len(tasks))
+        progress("searching", (number + 1) / len(tasks), 1.0)
     return client.gather(futures)
 
 
@@ -171,34 +165,34 @@ def _tree(tables: list[Any], merged: Any, k: int) -> Any:
 
 
 def _within(group: Any, max_abs: float, k: int) -> Table:
-    """The k nearest of a chunk's rows within the chunk; infinite where they are fewer."""
+    """Find the k nearest of a chunk's rows within the chunk; infinite where there are fewer."""
     chunk, kept, start = group
     with alone():
-        points = rows_of_chunk(chunk, max_abs, kept)
+        points = chunk_points(chunk, max_abs, kept)
         n = points.n_points
         distances, indices = np.full((n, k), np.inf), np.full((n, k), -1, dtype=np.intp)
-        some = min(k, n - 1)
-        if some:
-            distances[:, :some], indices[:, :some], *_ = certified_neighbors(Tiles(points), some)
-            indices[:, :some] += start
+        width = min(k, n - 1)
+        if width:
+            distances[:, :width], indices[:, :width], *_ = certified_neighbors(Tiles(points), width)
+            indices[:, :width] += start
         return distances, indices
 
 
 def _across(
-    first: Any, second: Any, known: Table, others: Table, max_abs: float, k: int
+    first: Any, second: Any, first_table: Table, second_table: Table, max_abs: float, k: int
 ) -> tuple[Table, Table]:
-    """For the rows of two chunks, the k nearest in the other that beat those already known."""
+    """For the rows of two chunks, find the k nearest in the other that beat their tables."""
     with alone():
-        a, b = (rows_of_chunk(chunk, max_abs, kept) for chunk, kept, _ in (first, second))
-        both = Points(
+        a, b = (chunk_points(chunk, max_abs, kept) for chunk, kept, _ in (first, second))
+        both = NumpyPoints(
             np.concatenate([a.block(slice(None)), b.block(slice(None))], dtype=a.dtype), max_abs
         )
-        limits = np.concatenate([known[0][:, -1], others[0][:, -1]])
+        limits = np.concatenate([first_table[0][:, -1], second_table[0][:, -1]])
         n = a.n_points
         distances, indices = certified_across(both, n, k, limits)
-        found = indices >= 0
-        indices[:n][found[:n]] += second[2] - n
-        indices[n:][found[n:]] += first[2]
+        is_filled = indices >= 0
+        indices[:n][is_filled[:n]] += second[2] - n
+        indices[n:][is_filled[n:]] += first[2]
         return (distances[:n], indices[:n]), (distances[n:], indices[n:])
 
 
@@ -206,24 +200,24 @@ def _beyond(
     values: NDArray[Any],
     chunk: Any,
     kept: NDArray[np.intp],
-    names: NDArray[np.intp],
+    positions: NDArray[np.intp],
     max_abs: float,
     k: int,
 ) -> Table:
-    """The k nearest of some points among some rows of a chunk; ``names`` are their positions."""
+    """Find the k nearest of some points among rows of a chunk, which are at ``positions``."""
     with alone():
-        rows = rows_of_chunk(chunk, max_abs, kept).block(slice(None))
-        both, n = Points(np.concatenate([values, rows]), max_abs), len(values)
-        # nobody is sought for the rows of the chunk
+        rows = chunk_points(chunk, max_abs, kept).block(slice(None))
+        both, n = NumpyPoints(np.concatenate([values, rows]), max_abs), len(values)
+        # the rows of the chunk seek no neighbours
         limits = np.append(np.full(n, np.inf), np.zeros(len(rows)))
         distances, indices = certified_across(both, n, k, limits)
-        found = indices[:n] >= 0
-        indices[:n][found] = names[indices[:n][found] - n]
+        is_filled = indices[:n] >= 0
+        indices[:n][is_filled] = positions[indices[:n][is_filled] - n]
         return distances[:n], indices[:n]
 
 
 def _merged(tables: list[Table], k: int) -> Table:
-    """The k least of several tables of the same rows; equal distances in the order of rows."""
-    distances, indices = (np.concatenate(some, axis=1) for some in zip(*tables, strict=True))
+    """Merge tables of the same rows into the k smallest; equal distances in the order of rows."""
+    distances, indices = (np.concatenate(parts, axis=1) for parts in zip(*tables, strict=True))
     order = np.lexsort((indices, distances), axis=1)[:, :k]
     return np.take_along_axis(distances, order, axis=1), np.take_along_axis(indices, order, axis=1)

@@ -1,7 +1,26 @@
 """Engines: frozen values that say what is promised of the distances.
 
-Where a search runs (a tree, tiles, a CUDA device) follows from the points and stays
-within the promise. Nothing approximate is chosen unasked.
+Where a search runs (a tree, tiles, a CUDA device) follows from the points and stays within the
+promise. Nothing approximate is chosen unasked.
+
+Examples
+--------
+An engine of one's own writes one method:
+
+>>> from dataclasses import dataclass
+>>> import numpy as np
+>>> @dataclass(frozen=True)
+... class BruteForce(Engine):
+...     def search(self, points, k):
+...         x = points.block(slice(None))
+...         distances = np.linalg.norm(x[:, None] - x, axis=-1)
+...         order = np.argsort(distances, axis=1)[:, 1 : k + 1]
+...         nearest = np.take_along_axis(distances, order, axis=1)
+...         return SearchResult(nearest, order, Guarantee.stated("by brute force"))
+>>> from dimscope import TwoNN
+>>> from dimscope.manifolds import torus
+>>> TwoNN()(torus(500, 2), BruteForce()) == TwoNN()(torus(500, 2))
+False
 """
 
 from __future__ import annotations
@@ -9,22 +28,103 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-__all__ = ["Approximate", "Engine", "Exact", "Sampled", "Sketched"]
+from dimscope.neighbors.approximate import ApproximateSearcher
+from dimscope.neighbors.guarantee import Guarantee
+from dimscope.neighbors.searchers import (
+    TREE_FEATURES,
+    KernelSearcher,
+    Searcher,
+    SearchResult,
+    exact_searcher,
+)
+from dimscope.neighbors.sketches import sketched_or_exact_tiles
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-_FEWEST = 100  # of a sample: fewer say little of their own error
+    from dimscope.arrays import Points
+    from dimscope.arrays.points import Home
+    from dimscope.arrays.threads import Progress
+
+__all__ = [
+    "Approximate", "ApproximateMethod", "Engine", "Exact", "Guarantee", "Sampled", "SearchResult",
+    "Sketched",
+]  # fmt: skip
+
+ApproximateMethod = Literal["pynndescent", "faiss-ivf", "faiss-hnsw"]
+
+_FEWEST = 100  # points of a sample: fewer say little of their own error
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Base of the engines."""
+    """Base of the engines: a frozen dataclass of parameters that writes :meth:`search`.
+
+    Engines that keep something between searches write :meth:`searcher` instead.
+    """
+
+    homes: ClassVar[tuple[Home, ...]] = ("memory",)
+    """Where points may lie that this engine searches."""
+
+    @property
+    def sampling(self) -> Sampled | None:
+        """The engine itself if it searches for a sample of the points only."""
+        return None
+
+    def search(self, points: Points, k: int) -> SearchResult:
+        """Find the k nearest others of every point.
+
+        Parameters
+        ----------
+        points : Points of shape (n_points, n_features)
+            Checked and distinct; ``points.block(rows)`` reads their values.
+        k : int
+            Less than n_points.
+
+        Returns
+        -------
+        SearchResult
+        """
+        return self.searcher(points).nearest(k)
+
+    def searcher(self, points: Points, progress: Progress | None = None) -> Searcher:
+        """Prepare points for searching.
+
+        Parameters
+        ----------
+        points : Points
+            Checked and distinct.
+        progress : callable, optional
+        """
+        if type(self).search is Engine.search:
+            raise TypeError(f"{type(self).__name__} writes neither search nor searcher")
+        return _Searches(self, points)
+
+
+class _Searches:
+    """Searcher of an engine that writes :meth:`Engine.search` alone."""
+
+    def __init__(self, engine: Engine, points: Points) -> None:
+        self._engine, self._points = engine, points
+
+    def nearest(self, k: int, rows: NDArray[np.intp] | None = None) -> SearchResult:
+        """Find the k nearest others of every point."""
+        assert rows is None, "an engine that samples writes its own searcher"
+        return self._engine.search(self._points, k)
+
+    def nearest_with_label(
+        self, queries: NDArray[np.intp], labels: NDArray[np.intp], k: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """Find the k nearest others of some points with the same label, exactly."""
+        return exact_searcher(self._points).nearest_with_label(queries, labels, k)
 
 
 @dataclass(frozen=True)
 class Exact(Engine):
-    """Distances agree with float64 direct differences to a relative 1e-6, certified.
+    """Distances that agree with float64 direct differences to a relative 1e-6, certified.
 
     Examples
     --------
@@ -32,14 +132,20 @@ class Exact(Engine):
     Exact()
     """
 
+    homes: ClassVar[tuple[Home, ...]] = ("memory", "device", "dask")
+
+    def searcher(self, points: Points, progress: Progress | None = None) -> Searcher:
+        """Prepare points for an exact search."""
+        return exact_searcher(points, progress)
+
 
 @dataclass(frozen=True)
 class Sketched(Engine):
     """As :class:`Exact`, but with a stated probability that any distance is wrong.
 
-    Sketches of the points, a few numbers for each, find those who could be near; direct
-    differences in float64 decide. Many times faster for many features, and no slower for data that
-    fill their space, where it does what :class:`Exact` does.
+    Sketches of the points, a few numbers for each, find the points that could be near; direct
+    differences in float64 decide. This is many times faster for many features, and no slower for
+    data that fill their space, where it does what :class:`Exact` does.
 
     Parameters
     ----------
@@ -47,40 +153,44 @@ class Sketched(Engine):
         Largest probability, over the random signs of the sketches, that any distance of any
         point is wrong.
     seed : int
-        Of the signs. Data that were made to fit a seed void the promise.
+        Seed of the signs. The promise does not hold for data made to fit a seed.
 
     Examples
     --------
     >>> from dimscope import TwoNN
-    >>> from dimscope.manifolds import embed
-    >>> from dimscope.manifolds import sphere
+    >>> from dimscope.manifolds import embed, sphere
     >>> TwoNN()(embed(sphere(1000, 3), 2000), Sketched()).dimension == TwoNN()(
     ...     embed(sphere(1000, 3), 2000)).dimension
     True
     """
 
+    homes: ClassVar[tuple[Home, ...]] = ("memory", "device")
+
     failure: float = 1e-6
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.failure < 1:
-            raise ValueError(f"failure is {self.failure}; it must be between 0 and 1")
+        _check_fraction("failure", self.failure)
+
+    def searcher(self, points: Points, progress: Progress | None = None) -> Searcher:
+        """Prepare points for a search by sketches, or an exact one where sketches do not pay."""
+        return _sketched_or_exact(points, self.failure, self.seed, progress)
 
 
 @dataclass(frozen=True)
 class Sampled(Engine):
     """The neighbours of a random sample of the points, among all points.
 
-    The scale is that of all points, the cost grows with their number, not with its square. The
-    sample grows until the standard error of every estimate is a small enough part of it; each
-    distance is as good as those of :class:`Sketched`.
+    The scale is that of all points; the cost grows with their number, not with its square. The
+    sample grows until the standard error of every estimate is at most ``rtol`` times the
+    dimension. Each distance is as good as those of :class:`Sketched`.
 
     Parameters
     ----------
     rtol : float
-        Largest standard error, over the dimension.
+        Largest standard error, relative to the dimension.
     seed : int
-        Of the sample, and of the signs of sketches.
+        Seed of the sample and of the signs of sketches.
     failure : float
         Largest probability that any distance is wrong.
 
@@ -88,24 +198,34 @@ class Sampled(Engine):
     --------
     >>> from dimscope import TwoNN
     >>> from dimscope.manifolds import torus
-    >>> found = TwoNN()(torus(30_000, 3), Sampled(rtol=0.02))
-    >>> found.std_error / found.dimension <= 0.02, found.n_queries < 5000
+    >>> estimate = TwoNN()(torus(30_000, 3), Sampled(rtol=0.02))
+    >>> estimate.std_error / estimate.dimension <= 0.02, estimate.n_queries < 5000
     (True, True)
     """
+
+    homes: ClassVar[tuple[Home, ...]] = ("memory", "device")
 
     rtol: float = 0.01
     seed: int = 0
     failure: float = 1e-6
 
     def __post_init__(self) -> None:
-        for name in ("rtol", "failure"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be between 0 and 1")
+        _check_fraction("rtol", self.rtol)
+        _check_fraction("failure", self.failure)
+
+    @property
+    def sampling(self) -> Sampled:
+        """Return the engine itself."""
+        return self
 
     @property
     def first(self) -> int:
-        """Points of the first round: enough if they were independent and none was censored."""
+        """Size of the first sample: enough if points were independent and none was censored."""
         return max(_FEWEST, math.ceil(self.rtol**-2))
+
+    def searcher(self, points: Points, progress: Progress | None = None) -> Searcher:
+        """Prepare points for a search by sketches, or an exact one where sketches do not pay."""
+        return _sketched_or_exact(points, self.failure, self.seed, progress)
 
 
 @dataclass(frozen=True)
@@ -117,12 +237,12 @@ class Approximate(Engine):
     method : {"pynndescent", "faiss-ivf", "faiss-hnsw"}
         Descent on the graph of neighbours; lists of the nearest cells; a navigable graph.
     seed : int
-        Of the library's draws, and of the rows on which the recall is measured.
+        Seed of the library's draws, and of the rows on which the recall is measured.
     sample : int
         Number of those rows.
     parameters : dict
-        Of the library: of ``pynndescent.NNDescent``, or ``nlist`` and ``nprobe``, or ``M``,
-        ``efConstruction`` and ``efSearch``.
+        Parameters of the library: of ``pynndescent.NNDescent``; ``nlist`` and ``nprobe``; or
+        ``M``, ``efConstruction`` and ``efSearch``.
 
     Raises
     ------
@@ -131,10 +251,10 @@ class Approximate(Engine):
 
     Notes
     -----
-    The distances to the neighbours that were found are exact: they are computed again by
-    direct differences in float64. A neighbour that was missed makes a distance too large. The
-    recall is the fraction of the true nearest that were found; it is measured against an exact
-    search for the sampled rows and stated in the guarantee of every result.
+    The distances to the neighbours that were found are exact: they are computed again by direct
+    differences in float64. A neighbour that was missed makes a distance too large. The recall is
+    the fraction of the true nearest neighbours that were found. It is measured against an exact
+    search for the sampled rows, and stated in the guarantee of every result.
 
     Examples
     --------
@@ -142,14 +262,33 @@ class Approximate(Engine):
     Approximate(method='faiss-ivf', seed=0, sample=500, parameters={})
     """
 
-    method: str = "pynndescent"
+    method: ApproximateMethod = "pynndescent"
     seed: int = 0
     sample: int = 500
     parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        methods = ("pynndescent", "faiss-ivf", "faiss-hnsw")
+        methods = get_args(ApproximateMethod)
         if self.method not in methods:
             raise ValueError(f"method is {self.method!r}, but must be one of {', '.join(methods)}")
         if self.sample < 1:
             raise ValueError(f"sample is {self.sample}, but the recall needs at least one row")
+
+    def searcher(self, points: Points, progress: Progress | None = None) -> Searcher:
+        """Prepare points for a search by the library."""
+        return ApproximateSearcher(
+            points, self.method, self.seed, self.sample, self.parameters, progress
+        )
+
+
+def _check_fraction(name: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise ValueError(f"{name} is {value}; it must be between 0 and 1")
+
+
+def _sketched_or_exact(
+    points: Points, failure: float, seed: int, progress: Progress | None
+) -> Searcher:
+    if points.home != "memory" or points.n_features <= TREE_FEATURES:
+        return exact_searcher(points, progress)
+    return KernelSearcher(points, sketched_or_exact_tiles(points, failure, seed, progress))

@@ -7,25 +7,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
-    from dimscope.arrays.points import Points
+    from dimscope.arrays import Points
+    from dimscope.arrays.threads import Progress
 
 __all__ = ["tree_neighbors"]
-
-
 _BATCH = 1 << 15  # points between two reports of progress
 
 
 def tree_neighbors(
     points: Points,
     k: int,
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
     rows: NDArray[np.intp] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """The k nearest others of every point, or of some, in float64.
+    """Find the k nearest others of every point, or of some, in float64.
 
     Parameters
     ----------
@@ -34,9 +31,8 @@ def tree_neighbors(
     k : int
         Less than n_points.
     progress : callable, optional
-        Called with the fraction of the points that are done.
     rows : array of int, optional
-        The points whose neighbours are wanted; all by default.
+        The points to find neighbours for; all by default.
 
     Returns
     -------
@@ -44,23 +40,23 @@ def tree_neighbors(
 
     Examples
     --------
-    >>> from dimscope.arrays.points import as_points
+    >>> from dimscope.arrays import as_points
     >>> tree_neighbors(as_points([[0.0], [1.0], [3.0]]), 2)[0].tolist()
     [[1.0, 3.0], [1.0, 2.0], [2.0, 3.0]]
     """
     from scipy.spatial import KDTree
 
     x = points.block(slice(None), dtype=np.dtype(np.float64)) * points.scale
-    own = np.arange(len(x)) if rows is None else rows
-    n = len(own)
+    queries = np.arange(len(x)) if rows is None else rows
+    n = len(queries)
     tree = KDTree(x, balanced_tree=False, compact_nodes=False)
     distances, indices = np.empty((n, k + 1)), np.empty((n, k + 1), dtype=np.intp)
     for start in range(0, n, _BATCH):
-        some = slice(start, start + _BATCH)
-        distances[some], indices[some] = tree.query(x[own[some]], k=k + 1, workers=-1)
+        batch = slice(start, start + _BATCH)
+        distances[batch], indices[batch] = tree.query(x[queries[batch]], k=k + 1, workers=-1)
         if progress is not None:
-            progress(min(1.0, some.stop / n))
+            progress("searching", min(1.0, batch.stop / n), 1.0)
     # the point itself is among its k + 1 nearest, and need not come first
-    other = indices != own[:, None]
-    other[other.all(axis=1), -1] = False
-    return distances[other].reshape(n, k) / points.scale, indices[other].reshape(n, k)
+    is_other = indices != queries[:, None]
+    is_other[is_other.all(axis=1), -1] = False
+    return distances[is_other].reshape(n, k) / points.scale, indices[is_other].reshape(n, k)

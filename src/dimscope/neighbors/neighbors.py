@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dimscope.errors import BadPoints, DegeneratePoints, SampleRefused
+from dimscope.neighbors.guarantee import Guarantee
 from dimscope.provenance import Provenance
 
 if TYPE_CHECKING:
@@ -25,23 +26,23 @@ __all__ = ["Neighbors", "check_lists", "numbers", "positions"]
 def check_lists(
     distances: NDArray[np.float64],
     indices: NDArray[np.intp],
-    own: NDArray[np.intp],
+    queries: NDArray[np.intp],
     n_distinct: int,
 ) -> None:
-    """Check lists of neighbours that were made elsewhere.
+    """Refuse lists of neighbours that cannot be right.
 
     Parameters
     ----------
     distances, indices : arrays of shape (n, k)
-    own : array of shape (n,)
-        The points that have these neighbours.
+    queries : array of shape (n,)
+        The points whose neighbours these are.
     n_distinct : int
 
     Raises
     ------
     BadPoints, DegeneratePoints
-        If a distance is not finite, negative, zero or smaller than the one before it, or a point
-        is its own neighbour, or has one twice.
+        If a distance is not finite, negative, zero or smaller than the one before it, a point is
+        its own neighbour, or a neighbour is named twice.
     """
     bad = ~np.isfinite(distances).all(axis=1) | (distances < 0).any(axis=1)
     if bad.any():
@@ -60,7 +61,7 @@ def check_lists(
     bad = (twice[:, 1:] == twice[:, :-1]).any(axis=1)
     if bad.any():
         raise BadPoints(f"row {int(bad.argmax())} names a neighbour twice")
-    bad = (indices == own[:, None]).any(axis=1)
+    bad = (indices == queries[:, None]).any(axis=1)
     if bad.any():
         raise BadPoints(
             f"row {int(bad.argmax())} names the point itself as its neighbour; leave it out"
@@ -68,19 +69,19 @@ def check_lists(
 
 
 def numbers(values: Any, kinds: str, dtype: type[Any], what: str) -> NDArray[Any]:
-    """An array of whole or of real numbers, or an error that says what it is instead."""
+    """Convert to an array of whole or of real numbers, or say what the values are instead."""
     try:
-        found = np.asarray(values)
+        array = np.asarray(values)
     except ValueError:
         raise BadPoints(f"{what} are ragged: rows differ in length") from None
-    if found.dtype.kind not in kinds:
+    if array.dtype.kind not in kinds:
         wanted = "whole numbers" if kinds == "iu" else "real numbers"
-        raise BadPoints(f"{what} must be {wanted}, but are {found.dtype}")
-    return found.astype(dtype, copy=False)
+        raise BadPoints(f"{what} must be {wanted}, but are {array.dtype}")
+    return array.astype(dtype, copy=False)
 
 
 def positions(rows: Any) -> NDArray[np.intp]:
-    """Numbers of points, as a flat array.
+    """Convert to a flat array of positions.
 
     >>> positions([2, 0]).tolist()
     [2, 0]
@@ -93,7 +94,7 @@ def positions(rows: Any) -> NDArray[np.intp]:
 
 @dataclass(frozen=True)
 class Neighbors:
-    """Distances to the k nearest other points, and which points they are.
+    """Distances to the k nearest other points, and which points those are.
 
     Made by :func:`dimscope.nearest_neighbors`, or by hand from any metric or search:
     ``Neighbors(distances, indices)``.
@@ -101,20 +102,20 @@ class Neighbors:
     Parameters
     ----------
     distances : array of shape (n_distinct, k)
-        Ascending in each row, the point itself left out; float64.
+        Ascending in each row, without the point itself; float64.
     indices : array of shape (n_distinct, k)
         The neighbours, as positions among the distinct points.
     rows : array of shape (n_distinct,), optional
-        Row of each distinct point in the user's array; without it all rows are distinct.
+        Row of each distinct point in the user's array. Without it, all rows are distinct.
     n_points : int, optional
-        Rows of the user's array, duplicates included.
-    guarantee : str
-        What is promised of the distances.
+        Number of rows of the user's array, duplicates included.
+    guarantee : Guarantee
+        What is promised of the distances; nothing by default. Words are taken as a stated promise.
     queries : array of shape (n_queries,), optional
-        Positions, among the distinct points, of those whose neighbours these are; without it
-        they are those of all.
+        Positions, among the distinct points, of the points whose neighbours these are. Without
+        it, they are the neighbours of all.
     n_distinct : int, optional
-        Distinct points among whom neighbours were sought; as many as rows by default.
+        Number of distinct points searched; the number of rows by default.
 
     Raises
     ------
@@ -135,13 +136,15 @@ class Neighbors:
     indices: NDArray[np.intp]
     rows: NDArray[np.intp] | None = None
     n_points: int = 0
-    guarantee: str = "as given"
+    guarantee: Guarantee = field(default_factory=Guarantee)
     provenance: Provenance = field(default_factory=lambda: Provenance("neighbors"), repr=False)
     search_again: SearchAgain | None = field(default=None, repr=False, compare=False)
     queries: NDArray[np.intp] | None = None
     n_distinct: int = 0
 
     def __post_init__(self) -> None:
+        if isinstance(self.guarantee, str):
+            object.__setattr__(self, "guarantee", Guarantee.stated(self.guarantee))
         distances = numbers(self.distances, "biuf", np.float64, "distances")
         indices = numbers(self.indices, "iu", np.intp, "indices")
         object.__setattr__(self, "distances", distances)
@@ -188,17 +191,17 @@ class Neighbors:
                 f"there are {len(distances)} rows for {self.n_distinct} distinct points; give "
                 "queries, which say whose they are"
             )
-        own = np.arange(len(indices)) if self.queries is None else self.queries
-        check_lists(distances, indices, own, self.n_distinct)
+        queries = np.arange(len(indices)) if self.queries is None else self.queries
+        check_lists(distances, indices, queries, self.n_distinct)
 
     @property
     def n_queries(self) -> int | None:
-        """Number of points whose neighbours these are; None for all."""
+        """Number of points whose neighbours these are; None if these are all points."""
         return None if self.queries is None else len(self.queries)
 
     @property
     def places(self) -> NDArray[np.intp]:
-        """The row of each neighbour in :attr:`distances`; -1 for one whose are not there."""
+        """Row of each neighbour in :attr:`distances`; -1 where it has none."""
         if self.queries is None:
             return self.indices
         place = np.full(self.n_distinct, -1, dtype=np.intp)
@@ -207,7 +210,7 @@ class Neighbors:
 
     @property
     def n_duplicates(self) -> int:
-        """Rows that repeat an earlier row and were collapsed into it."""
+        """Number of rows that repeat an earlier row and were collapsed into it."""
         return self.n_points - self.n_distinct
 
     @property
@@ -224,7 +227,7 @@ class Neighbors:
         Parameters
         ----------
         what : str
-            That needs the neighbours of all points.
+            What needs the neighbours of all points, for the message.
         """
         if self.queries is not None:
             raise SampleRefused(
@@ -233,18 +236,18 @@ class Neighbors:
             )
 
     def within(self, rows: NDArray[Any], k: int = 2) -> Neighbors:
-        """The k nearest neighbours when only some of the distinct points exist.
+        """Return the k nearest neighbours among some of the distinct points.
 
-        Serves resamples, blocks and decimation from one search: neighbours outside
-        ``rows`` are struck from the lists, and the few points whose list runs out are
-        searched again among ``rows``.
+        One search so serves resamples, blocks and decimation: neighbours outside ``rows`` are
+        struck from the lists, and the few points whose list runs out are searched again among
+        ``rows``.
 
         Parameters
         ----------
         rows : array of int, shape (m,)
             Positions among the distinct points, no repeats.
         k : int
-            Neighbours wanted.
+            Number of neighbours.
 
         Returns
         -------
@@ -254,8 +257,8 @@ class Neighbors:
         Raises
         ------
         DegeneratePoints
-            If a list runs out and this value was given by hand, so that nothing can
-            be searched again.
+            If a list runs out and this value was made by hand, so that it cannot be searched
+            again.
 
         Examples
         --------
@@ -267,19 +270,19 @@ class Neighbors:
         return self.split([rows], k)[0]
 
     def split(self, groups: Iterable[Any], k: int = 2) -> list[Neighbors]:
-        """:meth:`within` for several groups of points that share none.
+        """Return :meth:`within` for several groups of points, which share no point.
 
         Parameters
         ----------
         groups : iterable of arrays of int
-            Positions among the distinct points, none of them twice.
+            Positions among the distinct points, without repeats.
         k : int
-            Neighbours wanted.
+            Number of neighbours.
 
         Returns
         -------
         list of Neighbors
-            One a group.
+            One for each group.
 
         Raises
         ------
@@ -289,30 +292,30 @@ class Neighbors:
         Examples
         --------
         >>> from dimscope import nearest_neighbors
-        >>> found = nearest_neighbors([[0.0], [1.0], [2.0], [4.0], [5.0], [7.0]])
-        >>> [one.distances[:, 0].tolist() for one in found.split([[0, 2, 4], [1, 3, 5]])]
+        >>> neighbors = nearest_neighbors([[0.0], [1.0], [2.0], [4.0], [5.0], [7.0]])
+        >>> [n.distances[:, 0].tolist() for n in neighbors.split([[0, 2, 4], [1, 3, 5]])]
         [[2.0, 2.0, 3.0], [3.0, 3.0, 3.0]]
         """
         self.refuse_sample("searching among some of the points")
-        several = [positions(one) for one in groups]
-        if not several:
+        group_rows = [positions(group) for group in groups]
+        if not group_rows:
             return []
-        rows = np.concatenate(several)
+        rows = np.concatenate(group_rows)
         if len(rows) and not 0 <= rows.min() <= rows.max() < self.n_distinct:
             raise BadPoints(f"rows must be between 0 and {self.n_distinct - 1}")
-        sizes = [len(one) for one in several]
+        sizes = [len(group) for group in group_rows]
         labels = np.full(self.n_distinct, -1, dtype=np.intp)
-        labels[rows] = np.repeat(np.arange(len(several)), sizes)
+        labels[rows] = np.repeat(np.arange(len(group_rows)), sizes)
         position = np.empty(self.n_distinct, dtype=np.intp)
         position[rows] = np.concatenate([np.arange(size) for size in sizes])
         if (np.bincount(rows, minlength=1) > 1).any():
             raise BadPoints("rows must not repeat: a repeated point has a neighbour at distance 0")
-        found = self.indices[rows]
-        kept = labels[found] == labels[rows][:, None]
+        candidates = self.indices[rows]
+        kept = labels[candidates] == labels[rows][:, None]
         # a stable sort of the flags brings the survivors to the front, still ascending
         order = np.argsort(~kept, axis=1, kind="stable")[:, :k]
         distances = np.take_along_axis(self.distances[rows], order, axis=1)
-        indices = np.take_along_axis(found, order, axis=1)
+        indices = np.take_along_axis(candidates, order, axis=1)
         short = np.flatnonzero(kept.sum(axis=1) < k)
         if len(short):
             if self.search_again is None:
@@ -330,23 +333,21 @@ class Neighbors:
             distances[short], indices[short] = self.search_again(rows[short], labels, k)
         indices = position[indices]
         assert self.rows is not None  # set in __post_init__
-        guarantee = self.guarantee
-        if guarantee.startswith("approximate"):
-            guarantee += " among all points; not measured among some"
+        guarantee = self.guarantee.among_some()
         result = []
-        for own, stop in zip(several, np.cumsum(sizes), strict=True):
-            here = slice(stop - len(own), stop)
+        for group, stop in zip(group_rows, np.cumsum(sizes), strict=True):
+            here = slice(stop - len(group), stop)
             result.append(
                 Neighbors(
-                    distances[here], indices[here], self.rows[own], len(own), guarantee,
-                    self.provenance, _among(self.search_again, own, self.n_distinct),
+                    distances[here], indices[here], self.rows[group], len(group), guarantee,
+                    self.provenance, _among(self.search_again, group, self.n_distinct),
                 )
             )  # fmt: skip
         return result
 
 
 def _among(again: SearchAgain | None, rows: NDArray[np.intp], n: int) -> SearchAgain | None:
-    """A search among some of n points, which are numbered anew."""
+    """Restrict a search to some of n points, which are numbered anew."""
     if again is None:
         return None
 

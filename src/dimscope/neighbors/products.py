@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import threadpoolctl
 
-from dimscope.arrays.blocks import Blocks
-from dimscope.arrays.points import Points
+from dimscope.arrays import Points
 from dimscope.arrays.threads import spans
 
 if TYPE_CHECKING:
@@ -65,10 +64,9 @@ _limit: Any = None
 
 @contextlib.contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Context in which every BLAS call stays on the thread that makes it.
+    """Keep every BLAS call on the thread that makes it, within a context.
 
-    The limit holds for the whole process; it is lifted when the last of several threads
-    that are inside leaves.
+    The limit holds for the whole process. It is lifted when the last thread leaves the context.
 
     Examples
     --------
@@ -98,7 +96,7 @@ def _float(value: float) -> Any:
 
 
 def _stride(array: NDArray[np.float32]) -> Any:
-    """Distance between rows, in values; the values of a row must be contiguous."""
+    """Return the distance between rows, in values; the values of a row must be contiguous."""
     assert array.dtype == "float32"
     assert array.strides[1] == 4, "the values of a row must be contiguous"
     return _int(array.strides[0] // 4)
@@ -110,7 +108,7 @@ def add_product(
     right: NDArray[np.float32],
     factor: float = 1.0,
 ) -> None:
-    """``total += factor * left @ right.T`` in place.
+    """Add ``factor * left @ right.T`` to ``total`` in place.
 
     Parameters
     ----------
@@ -135,9 +133,9 @@ def add_product(
 
 
 def add_gram(total: NDArray[np.float32], left: NDArray[np.float32]) -> None:
-    """``total += left @ left.T`` in place, on and below the diagonal only.
+    """Add ``left @ left.T`` to ``total`` in place, on and below the diagonal only.
 
-    Half the work of :func:`add_product`; :func:`mirror` completes the matrix.
+    This is half the work of :func:`add_product`; :func:`mirror` completes the matrix.
 
     Parameters
     ----------
@@ -159,7 +157,7 @@ def add_gram(total: NDArray[np.float32], left: NDArray[np.float32]) -> None:
 
 
 def mirror(matrix: NDArray[np.float32]) -> None:
-    """Copy what is below the diagonal to above it.
+    """Copy the values below the diagonal to above it.
 
     Examples
     --------
@@ -181,20 +179,20 @@ def mirror(matrix: NDArray[np.float32]) -> None:
 _SAMPLE = 16  # rows from which the centre is taken
 
 
-_RUN = 1024  # features of the sample read at a time
+_RUN = 1024  # features of the sample, read at a time
 
 
 _NEARLY = 4  # mean square distance from the origin over that from the centre
 
 
 class Centred:
-    """Blocks of points less a centre, times a unit.
+    """Blocks of points, less a centre, times a unit.
 
     Parameters
     ----------
     points : Points of shape (n_points, n_features)
     unit : float
-        Every value is multiplied by it.
+        Factor of every value.
     """
 
     def __init__(self, points: Points, unit: float) -> None:
@@ -203,9 +201,9 @@ class Centred:
 
     @cached_property
     def centre(self) -> NDArray[Any] | None:
-        """A point amid the bulk, or None where the origin is nearly as near.
+        """A point amid the bulk, or None where the origin serves nearly as well.
 
-        The mean of the half of a sample whose median distance to the others is least,
+        It is the mean of the half of a sample whose median distance to the others is smallest,
         so that a few far points do not drag it away.
         """
         n_points = self._points.n_points
@@ -228,29 +226,21 @@ class Centred:
         return np.concatenate([(self._points.block(amid, c) / len(amid)).sum(0) for c in runs])
 
     def of(self, points: Points) -> Centred:
-        """Other points less the same centre."""
+        """Return other points, less the same centre."""
         other = Centred(points, self._unit)
         other.centre = self.centre
         return other
 
     @property
     def _as_is(self) -> bool:
-        """Whether BLAS can read the array itself: float32, row after row."""
-        array, points = self._points.array, self._points
-        plain = array.dtype == points.dtype == np.float32
-        if not plain or points.rows is not None or self._unit != 1.0:
-            return False
-        return isinstance(array, Blocks) or bool(
-            array.flags.aligned
-            and array.strides[1] == 4
-            and array.strides[0] % 4 == 0
-            and array.strides[0] >= 4 * array.shape[1]
-        )
+        """Whether BLAS can read the points where they lie: float32, row after row."""
+        return self._unit == 1.0 and self._points.is_plain
 
     def block(self, rows: Any, columns: slice, out: NDArray[Any]) -> NDArray[Any]:
-        """Values of some rows and columns, in the type of ``out``.
+        """Return values of some rows and columns, in the dtype of ``out``.
 
-        Written into the front of ``out``, or a view of the points: do not write to it.
+        They are written into the front of ``out``, or are a view of the points: do not write to
+        them.
         """
         block = self._points.block(rows, columns)
         if self.centre is None:

@@ -29,50 +29,45 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dimscope.arrays.memory import release
-from dimscope.arrays.points import as_points
+from dimscope.arrays import as_points
 from dimscope.arrays.threads import parallel, spans, workers
 from dimscope.neighbors.products import Centred, one_thread_each
 from dimscope.neighbors.tiles import Tiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
-    from dimscope.arrays.points import Points
+    from dimscope.arrays import Points
+    from dimscope.arrays.threads import Progress
 
-__all__ = ["Sketch", "SketchedTiles", "Sketcher", "kernel_of", "sketch_widths", "slack"]
-
-
+__all__ = [
+    "Sketch",
+    "SketchedTiles",
+    "Sketcher",
+    "sketch_widths",
+    "sketched_or_exact_tiles",
+    "slack",
+]
 _RUN, _RUNS = 128, 8  # features in one product, and products between two sums in float64
-
-
 _CHUNK = 4096  # features of the directions that are made at a time
-
-
 _ROWS = 1024  # points in one product
-
-
 _FLAT = 1e-4  # directions with less variance than this, over the largest, are left to the signs
-
-
 _UNIT = 2.0**-24  # roundoff of float32
 
 
 @dataclass(frozen=True, eq=False)
 class Sketch:
-    """Numbers of every point, and how distances between them bound those of the points.
+    """A few numbers for every point, whose distances bound those of the points.
 
     Parameters
     ----------
     numbers : array of shape (n_points, width), float32
     lengths : array of shape (n_points,)
-        Of the points, from their centre; not too small.
+        Upper bounds of the lengths of the points, from their centre.
     rounding : float
-        Error of a sketch by rounding, over the length of its point.
+        Error of a sketch by rounding, relative to the length of its point.
     stretch : float
-        How much longer than the point a sketch may be besides.
+        How much longer than its point a sketch may be otherwise.
     underflow : float
         Absolute error of a sketch by underflow.
     """
@@ -84,12 +79,12 @@ class Sketch:
     underflow: float
 
     def lower(self, squares: NDArray[np.floating], rows: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Lower bounds of squared distances between points, from those between their sketches.
+        """Compute lower bounds of squared distances between points, from those of their sketches.
 
         Parameters
         ----------
         squares : array of shape (len(rows), n)
-            Squared distances from the sketches of some points, or lower bounds of them.
+            Squared distances from the sketches of some points, or lower bounds of these.
         rows : array of int
 
         Notes
@@ -104,7 +99,7 @@ class Sketch:
 
 
 def slack(n_signs: int, failure: float) -> float:
-    """The t > 1 for which (t e^(1 - t))^(n_signs / 2) is the given probability.
+    """Return the t > 1 for which (t e^(1 - t))^(n_signs / 2) is the given probability.
 
     Examples
     --------
@@ -112,16 +107,16 @@ def slack(n_signs: int, failure: float) -> float:
     >>> round(t, 2), bool(np.isclose((t * np.exp(1 - t)) ** 32, 1e-6))
     (2.24, True)
     """
-    wanted = -2 * math.log(failure) / n_signs
-    low, high = 1.0, 2 * wanted + 10
+    target = -2 * math.log(failure) / n_signs
+    low, high = 1.0, 2 * target + 10
     while high - low > 1e-9 * high:
         middle = (low + high) / 2
-        low, high = (middle, high) if middle - 1 - math.log(middle) < wanted else (low, middle)
+        low, high = (middle, high) if middle - 1 - math.log(middle) < target else (low, middle)
     return high
 
 
 def sketch_widths(n_points: int, n_features: int) -> tuple[int, int]:
-    """How many directions and signs pay for so many points; zeros where none do.
+    """Return how many directions and signs pay; zeros where none do.
 
     Examples
     --------
@@ -134,19 +129,19 @@ def sketch_widths(n_points: int, n_features: int) -> tuple[int, int]:
 
 
 class Sketcher:
-    """What points are multiplied by: directions of a sample, and signs without them.
+    """The matrix that sketches points: directions of a sample, and signs orthogonal to them.
 
     Parameters
     ----------
     points : Points of shape (n_points, n_features)
     unit : float
-        Every value is multiplied by it, so that float32 holds its square.
+        Factor of every value, so that float32 holds its square.
     widths : (int, int)
-        Numbers of directions and of signs.
+        Number of directions, and of signs.
     failure : float
         Probability that the bound of any pair of the points is wrong.
     seed : int
-        Of the sample and of the signs.
+        Seed of the sample and of the signs.
     """
 
     def __init__(
@@ -189,17 +184,17 @@ class Sketcher:
             wide = matrix[columns, :p].astype(np.float64)
             return np.asarray(wide.T @ wide)
 
-        # orthonormal but for the rounding of the sample's products, then to the last digit
-        near, turn = np.linalg.eigh(_total(parallel(rough, chunks)))
-        mend = (turn / np.sqrt(near)) @ turn.T
+        # orthonormal except for the rounding of the sample's products, then to the last digit
+        squares, turn = np.linalg.eigh(_total(parallel(rough, chunks)))
+        correction = (turn / np.sqrt(squares)) @ turn.T
 
-        def mended(columns: slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-            matrix[columns, :p] = matrix[columns, :p].astype(np.float64) @ mend
+        def corrected(columns: slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+            matrix[columns, :p] = matrix[columns, :p].astype(np.float64) @ correction
             wide = matrix[columns, :p].astype(np.float64)
             return wide.T @ wide, wide.T @ self._signs(columns)
 
-        several = parallel(mended, chunks)
-        orthogonal, overlap = (_total([one[i] for one in several]) for i in (0, 1))
+        parts = parallel(corrected, chunks)
+        orthogonal, overlap = (_total([part[i] for part in parts]) for i in (0, 1))
         factor = 1 / math.sqrt(self._n_signs * self._slack)
 
         def without(columns: slice) -> None:
@@ -213,14 +208,14 @@ class Sketcher:
         return matrix
 
     def _signs(self, columns: slice) -> NDArray[np.float64]:
-        """Random signs for some features, the same each time."""
+        """Return the random signs of some features, the same at each call."""
         shape = columns.stop - columns.start, self._n_signs
         rng = np.random.default_rng([self._seed, 1, columns.start])
         bits = np.frombuffer(rng.bytes(-(-shape[0] * shape[1] // 8)), np.uint8)
         return np.unpackbits(bits)[: shape[0] * shape[1]].reshape(shape) * 2.0 - 1
 
     def sketch(self, points: Points) -> Sketch:
-        """Sketch points: those that it was made for, or some of them.
+        """Sketch the points that this was made for, or some of them.
 
         Parameters
         ----------
@@ -243,52 +238,48 @@ class Sketcher:
                 block = centred.block(rows, columns, buffer)
                 part[:] = 0
                 for run in spans(block.shape[1], _RUN):
-                    some = block[:, run]
-                    np.matmul(some, self._matrix[columns][run], out=product)
+                    part_of_block = block[:, run]
+                    np.matmul(part_of_block, self._matrix[columns][run], out=product)
                     part += product
-                    length += np.vecdot(some, some)
+                    length += np.vecdot(part_of_block, part_of_block)
                 total += part
             numbers[rows], squares[rows] = total, length
-            release(points.array)
+            points.release()
 
         with one_thread_each():
             parallel(work, spans(n, min(_ROWS, -(-n // workers()))))
         rounding = (_RUN + _RUNS + 4) * _UNIT * float(np.linalg.norm(self._matrix))
         rounding += 2 * _UNIT * self._stretch
         underflow = self._width * 2.0**-126 * math.sqrt(width)
-        # their squares are summed in float32 in short runs
+        # squares are summed in float32, in short runs
         lengths = np.sqrt(squares) * (1 + 1e-4) + underflow
         return Sketch(numbers, lengths, rounding, self._stretch, underflow)
 
 
-def _total(several: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    return np.asarray(reduce(np.add, several))
+def _total(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return np.asarray(reduce(np.add, parts))
 
 
-_TRIED = 512  # points on which it is tried whether sketches pay
-
-
+_TRIED = 512  # points on which sketches are tried
 _PROBES = 64
-
-
-_PAIRS = 200  # a pair measured by differences costs as much as so many products
+_PAIRS = 200  # one pair measured by differences costs as much as this many products
 
 
 class SketchedTiles:
-    """Lower bounds from sketches of points.
+    """Kernel of a sketched search: candidates by sketches, decisions by differences.
 
     Parameters
     ----------
     exact : Tiles
-        Of the points themselves.
+        Kernel of the points themselves.
     sketch : Sketch
         Of the same points.
     failure : float
         Probability that any bound is wrong.
     progress : callable, optional
-        Called with the fraction of the products that are done.
     """
 
+    where = "sketches"
     extra = 20
 
     def __init__(
@@ -296,7 +287,7 @@ class SketchedTiles:
         exact: Tiles,
         sketch: Sketch,
         failure: float,
-        progress: Callable[[float], None] | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self.finer, self.failure = exact, failure
         self.n_points, self.unit = exact.n_points, exact.unit
@@ -306,29 +297,29 @@ class SketchedTiles:
     def candidates(
         self, m: int, rows: NDArray[np.intp] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """For every point, or for some, the m others of least lower bound, ascending."""
+        """Return the m others of smallest lower bound for every point, or for some, ascending."""
         squares, indices = self._tiles.candidates(m, rows)
-        own = np.arange(self.n_points) if rows is None else rows
-        return self._sketch.lower(squares / self._tiles.unit**2, own), indices
+        queries = np.arange(self.n_points) if rows is None else rows
+        return self._sketch.lower(squares / self._tiles.unit**2, queries), indices
 
     def pair_squares(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Squared distances by direct differences."""
+        """Compute squared distances by direct differences."""
         return self.finer.pair_squares(i, j)
 
     def row_bounds(
         self, rows: NDArray[np.intp], among: NDArray[np.intp] | None = None
     ) -> NDArray[np.float64]:
-        """Float64 lower bounds from some points to others, from the points themselves."""
+        """Compute float64 lower bounds from some points to others, from the points themselves."""
         return self.finer.row_bounds(rows, among)
 
 
-def kernel_of(
+def sketched_or_exact_tiles(
     points: Points,
     failure: float,
     seed: int = 0,
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
 ) -> SketchedTiles | Tiles:
-    """A sketched kernel, or an exact one where sketches do not pay.
+    """Return a sketched kernel, or an exact one where sketches do not pay.
 
     Parameters
     ----------
@@ -342,7 +333,7 @@ def kernel_of(
     Examples
     --------
     >>> noise = np.random.default_rng(0).standard_normal((2000, 500))
-    >>> type(kernel_of(as_points(noise), 1e-6)).__name__
+    >>> type(sketched_or_exact_tiles(as_points(noise), 1e-6)).__name__
     'Tiles'
     """
     exact = Tiles(points, progress)
@@ -356,17 +347,18 @@ def kernel_of(
 
 
 def _pays(points: Points, exact: Tiles, sketcher: Sketcher, seed: int) -> bool:
-    """Whether few points stay possible neighbours, for all that sketches tell.
+    """Tell whether sketches leave few points as possible neighbours.
 
-    Tried on a part of the points: how many lie within a factor of the distance to the second
-    neighbour depends on the dimension of the data, not on how many there are.
+    They are tried on a part of the points: how many points lie within a factor of the distance to
+    the second neighbour depends on the dimension of the data, not on the number of points.
     """
-    some = np.sort(np.random.default_rng([seed, 2]).permutation(points.n_points)[:_TRIED])
-    sketch = sketcher.sketch(points.select(some))
-    probes = np.unique(np.linspace(0, len(some) - 1, _PROBES).astype(int))
+    tried = np.sort(np.random.default_rng([seed, 2]).permutation(points.n_points)[:_TRIED])
+    sketch = sketcher.sketch(points.select(tried))
+    probes = np.unique(np.linspace(0, len(tried) - 1, _PROBES).astype(int))
     tiles = Tiles(as_points(sketch.numbers))
     bounds = sketch.lower(tiles.row_bounds(probes) / tiles.unit**2, probes)
     nearest = np.argpartition(bounds, 1, axis=1)[:, :2]
-    found = exact.pair_squares(np.repeat(some[probes], 2), some[nearest.ravel()]).reshape(-1, 2)
-    possible = (bounds < found.max(axis=1)[:, None]).sum(axis=1)
+    pairs = np.repeat(tried[probes], 2), tried[nearest.ravel()]
+    squares = exact.pair_squares(*pairs).reshape(-1, 2)
+    possible = (bounds < squares.max(axis=1)[:, None]).sum(axis=1)
     return bool(np.median(possible) <= points.n_points / _PAIRS)

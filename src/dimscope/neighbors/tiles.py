@@ -18,27 +18,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dimscope.arrays.memory import release
-from dimscope.arrays.points import Points
+from dimscope.arrays import Points
 from dimscope.arrays.threads import parallel, spans, workers
 from dimscope.neighbors.products import Centred, add_gram, add_product, mirror, one_thread_each
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
+    from dimscope.arrays.threads import Progress
+
 __all__ = ["Candidates", "Tiles", "pair_squares", "rounding_bound"]
-
-
 _CROWDED = 4  # hits, over those wanted, above which a tile's own thresholds are found first
-
-
 _SIGN, _ALL, _HALF = np.uint32(1 << 31), np.uint32(2**32 - 1), np.uint64(32)
 
 
 class Candidates:
-    """For each of n points, the m others of least bound among all that were offered.
+    """For each of n points, the m others of smallest bound among all that were offered.
 
     Parameters
     ----------
@@ -46,8 +41,7 @@ class Candidates:
         Less than 2^32.
     m : int
     limits : array of shape (n_points,), float32, optional
-        Bounds from which on nothing is taken; a list that is not full ends in infinite
-        bounds.
+        Bounds at or above these are not taken; a list that is not full ends in infinite bounds.
 
     Examples
     --------
@@ -62,7 +56,7 @@ class Candidates:
         self._m = m
         self._keys = np.full((n_points, m), np.uint64(2**64 - 1))
         self._limits = np.full(n_points, np.inf, np.float32) if limits is None else limits.copy()
-        # one for the rows of each tile, so that threads seldom meet
+        # one lock for the rows of each tile, so that threads seldom wait
         self._locks: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)
 
     def offer(self, rows: slice, columns: slice, bounds: NDArray[np.float32]) -> None:
@@ -78,10 +72,10 @@ class Candidates:
         limits = self._limits[rows, None]
         inside = bounds < limits
         if np.count_nonzero(inside) > _CROWDED * self._m * len(limits):
-            # the m-th least of some columns is no less than the m-th least of all
-            some = bounds[:, :: _CROWDED if self._m * _CROWDED <= bounds.shape[1] else 1]
-            if self._m <= some.shape[1]:
-                inside &= bounds <= np.partition(some, self._m - 1, axis=1)[:, self._m - 1, None]
+            # the m-th smallest of some columns is at least the m-th smallest of all
+            thinned = bounds[:, :: _CROWDED if self._m * _CROWDED <= bounds.shape[1] else 1]
+            if self._m <= thinned.shape[1]:
+                inside &= bounds <= np.partition(thinned, self._m - 1, axis=1)[:, self._m - 1, None]
         hits = np.flatnonzero(inside)
         if len(hits):
             row, column = np.divmod(hits, bounds.shape[1])
@@ -103,56 +97,59 @@ class Candidates:
             self._merge(columns, column[order], keys[order])
 
     def ascending(self) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-        """Bounds and points of every list, least bound first."""
+        """Return the bounds and points of every list, smallest bound first."""
         self._keys.sort(axis=1)
         return _bounds(self._keys), (self._keys & np.uint64(_ALL)).astype(np.intp)
 
     def _merge(self, rows: slice, row: NDArray[np.intp], keys: NDArray[np.uint64]) -> None:
-        """Put keys into the lists of their rows, counted from ``rows.start`` and ascending."""
+        """Merge keys into the lists of their rows, which count from ``rows.start`` and ascend."""
         touched, starts, counts = np.unique(row, return_index=True, return_counts=True)
-        # one row of the table a list: its new keys, then the old ones
+        # each row of the table is a list: its new keys, then the old ones
         table = np.full((len(touched), counts.max() + self._m), np.uint64(2**64 - 1))
         place = np.arange(len(row)) - np.repeat(starts, counts)
         table[np.repeat(np.arange(len(touched)), counts), place] = keys
-        everyone = touched + rows.start
+        points = touched + rows.start
         with self._locks[rows.start]:
-            table[:, -self._m :] = self._keys[everyone]
+            table[:, -self._m :] = self._keys[points]
             table.partition(self._m - 1, axis=1)
-            self._keys[everyone] = table[:, : self._m]
+            self._keys[points] = table[:, : self._m]
             last = _bounds(table[:, self._m - 1])
-            self._limits[everyone] = np.minimum(self._limits[everyone], last)
+            self._limits[points] = np.minimum(self._limits[points], last)
 
 
 def _packed(bounds: NDArray[np.float32], points: NDArray[np.intp]) -> NDArray[np.uint64]:
-    """Keys that sort as the bounds do: negative floats sort backwards by their bits."""
+    """Pack bounds and points into keys that sort as the bounds do.
+
+    The bits of negative floats sort backwards, so they are inverted.
+    """
     bits = bounds.view(np.uint32)
     upper = np.where(bits & _SIGN, bits ^ _ALL, bits | _SIGN)
     return (upper.astype(np.uint64) << _HALF) | points.astype(np.uint64)
 
 
 def _bounds(keys: NDArray[np.uint64]) -> NDArray[np.float32]:
-    """Inverse of :func:`_packed`; infinite for a place that is empty."""
+    """Return the bounds of packed keys; infinite for empty places."""
     upper = (keys >> _HALF).astype(np.uint32)
     bounds = np.where(upper & _SIGN, upper ^ _SIGN, upper ^ _ALL).view(np.float32)
     return np.where(upper == _ALL, np.float32(np.inf), bounds)
 
 
-# Features, and values, of one batch: it fits the last cache and is long enough that threads
-# do not wait for each other's turn in the interpreter.
+# Features and values of one batch: it fits the last cache, and is long enough that threads do
+# not wait for the interpreter.
 _RUN, _VALUES = 8192, 1 << 19
 
 
 def pair_squares(
     points: Points, i: NDArray[np.intp], j: NDArray[np.intp], unit: float = 1.0
 ) -> NDArray[np.float64]:
-    """Squared distances of pairs of points.
+    """Compute the squared distances of pairs of points by direct differences.
 
     Parameters
     ----------
     points : Points of shape (n_points, n_features)
     i, j : arrays of int, shape (n_pairs,)
     unit : float
-        Every difference is multiplied by it, so that squares stay in range.
+        Factor of every difference, so that squares stay in range.
 
     Returns
     -------
@@ -162,7 +159,7 @@ def pair_squares(
 
     Examples
     --------
-    >>> from dimscope.arrays.points import as_points
+    >>> from dimscope.arrays import as_points
     >>> points = as_points([[0, 0], [3, 4], [1, 1]])
     >>> pair_squares(points, np.array([0, 0]), np.array([1, 2])).tolist()
     [25.0, 2.0]
@@ -170,7 +167,7 @@ def pair_squares(
     width = points.n_features
     run = min(width, _RUN)
     step = max(1, _VALUES // run)
-    # Wide points: each thread its columns, so that every value is read once.
+    # Wide points: each thread takes its own columns, so that every value is read once.
     by_columns = width >= 2 * run * workers()
     total = width if by_columns else len(i)
 
@@ -181,15 +178,15 @@ def pair_squares(
         for start in range(columns.start, columns.stop, run):
             where = slice(start, min(start + run, columns.stop))
             for first in range(pairs.start, pairs.stop, step):
-                some = slice(first, min(first + step, pairs.stop))
-                difference = points.block(i[some], where)
-                difference -= points.block(j[some], where)
+                batch = slice(first, min(first + step, pairs.stop))
+                difference = points.block(i[batch], where)
+                difference -= points.block(j[batch], where)
                 part = wide[: len(difference), : difference.shape[1]]
                 part[:] = difference
                 if unit != 1.0:
                     part *= unit
-                squares[some] += np.vecdot(part, part)
-                release(points.array)
+                squares[batch] += np.vecdot(part, part)
+                points.release()
         return squares
 
     return np.asarray(sum(parallel(work, spans(total, max(1, -(-total // workers()))))))
@@ -202,9 +199,9 @@ RUN = 1024  # features in one product
 
 
 def rounding_bound(n_features: int, unit_roundoff: float) -> float:
-    """Bound of the error of |x|^2 + |y|^2 - 2 x.y, over (|x| + |y|)^2.
+    """Bound the error of |x|^2 + |y|^2 - 2 x.y, relative to (|x| + |y|)^2.
 
-    One unit roundoff for each term of a run of columns, whatever the order of summation,
+    It is one unit roundoff for each term of a run of columns, whatever the order of summation,
     for each run added, and for the few operations around them.
 
     Examples
@@ -217,24 +214,25 @@ def rounding_bound(n_features: int, unit_roundoff: float) -> float:
 
 
 class Tiles:
-    """Squared distances between points, in units of the points' own power-of-two scale.
+    """Kernel of lower bounds of squared distances, by tiles of matrix products.
 
     Parameters
     ----------
     points : Points of shape (n_points, n_features)
         Distinct rows.
     progress : callable, optional
-        Called with the fraction of the products that are done.
     """
 
+    where = "tiles"
+    failure = 0.0
     extra = 4
     finer = None
 
-    def __init__(self, points: Points, progress: Callable[[float], None] | None = None) -> None:
+    def __init__(self, points: Points, progress: Progress | None = None) -> None:
         self.points = points
         self._progress = progress
         self.n_points = points.n_points
-        # A plain factor keeps squares inside float32; most data need none.
+        # A power of two keeps squares within float32; most data need none.
         self.unit = 1.0 if 2.0**-20 < points.max_abs < 2.0**20 else points.scale
         self._centred = Centred(points, self.unit)
         self._rows: NDArray[np.intp] | None = None
@@ -245,19 +243,19 @@ class Tiles:
     def candidates(
         self, m: int, rows: NDArray[np.intp] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-        """For every point, or for some, the m others of least lower bound, ascending.
+        """Return the m others of smallest lower bound for every point, or for some, ascending.
 
         Parameters
         ----------
         m : int
             Less than n_points.
         rows : array of int, optional
-            The points whose candidates are wanted; all by default.
+            The points to find candidates for; all by default.
 
         Returns
         -------
         bounds : array of shape (n_points or len(rows), m)
-            Lower bounds of squared distances; every other point's is at least the last.
+            Lower bounds of squared distances; that of every other point is at least the last.
         indices : array of the same shape
         """
         n = self.n_points
@@ -265,7 +263,7 @@ class Tiles:
         self._best = Candidates(n if rows is None else len(rows), m)
         self._norms = np.zeros(n, dtype=np.float32)
         tiles = spans(n, TILE)
-        self._done = 0.0
+        self._multiplied = 0
         with one_thread_each():
             if rows is None:
                 # The tiles on the diagonal come first: they give the norms, and thresholds
@@ -274,8 +272,8 @@ class Tiles:
                 self._multiply([(a, b) for i, a in enumerate(tiles) for b in tiles[i + 1 :]])
             else:
                 parallel(self._measure_norms, tiles)
-                some = spans(len(rows), TILE)
-                self._multiply([(a, b) for b in tiles for a in some])
+                row_tiles = spans(len(rows), TILE)
+                self._multiply([(a, b) for b in tiles for a in row_tiles])
         return self._best.ascending()
 
     def _measure_norms(self, b: slice) -> None:
@@ -285,7 +283,7 @@ class Tiles:
             self._norms[b] += np.vecdot(block, block)
 
     def _is_square(self, a: slice, b: slice) -> bool:
-        """Whether a tile lies on the diagonal, so that half of it is enough."""
+        """Tell whether a tile lies on the diagonal, so that half of it is enough."""
         return self._rows is None and a == b
 
     def _multiply(self, pairs: list[tuple[slice, slice]]) -> None:
@@ -313,17 +311,17 @@ class Tiles:
             if gram is not None:
                 self._select(a, b, gram)
             weight = 2 if self._rows is None and a != b else 1
-            self._advance(weight * part.size * (columns.stop - columns.start))
+            with self._lock:
+                self._multiplied += weight * part.size * (columns.stop - columns.start)
 
-        parallel(work, [(i, columns) for i in range(len(pairs)) for columns in ranges])
+        tasks = [(i, columns) for i in range(len(pairs)) for columns in ranges]
+        parallel(work, tasks, self._report)
 
-    def _advance(self, multiplications: int) -> None:
-        if self._progress is None:
-            return
-        with self._lock:
-            rows = self.n_points if self._rows is None else len(self._rows)
-            self._done += multiplications / (rows * self.n_points * self.points.n_features)
-            self._progress(min(1.0, self._done))
+    def _report(self, _: int) -> None:
+        if self._progress is not None:
+            n_rows = self.n_points if self._rows is None else len(self._rows)
+            total = n_rows * self.n_points * self.points.n_features
+            self._progress("searching", min(1.0, self._multiplied / total), 1.0)
 
     def _product(self, a: slice, b: slice, columns: slice) -> NDArray[np.float32]:
         shape = a.stop - a.start, b.stop - b.start
@@ -343,16 +341,18 @@ class Tiles:
                 add_gram(total, left)
             else:
                 add_product(total, left, self._centred.block(b, where, theirs), -2)
-        release(self.points.array)
+        self.points.release()
         return total
 
     def _norm_sums(self, a: slice, b: slice) -> NDArray[np.float32]:
-        """What is left of |x|^2 + |y|^2 when the error of the product is taken away."""
-        own = self._norms[a if self._rows is None else self._rows[a]]
+        """Return |x|^2 + |y|^2, less the bound of the error of the product."""
+        row_norms = self._norms[a if self._rows is None else self._rows[a]]
         # (|x| + |y|)^2 <= 2 |x|^2 + 2 |y|^2: the bound is a smaller weight of the norms
         weight = np.float32(1 - 2 * rounding_bound(self.points.n_features, 2.0**-24))
         underflow = np.float32(self.points.n_features * 2.0**-126)
-        sums: NDArray[np.float32] = np.add.outer(weight * own - underflow, weight * self._norms[b])
+        sums: NDArray[np.float32] = np.add.outer(
+            weight * row_norms - underflow, weight * self._norms[b]
+        )
         return sums
 
     def _select(self, a: slice, b: slice, bounds: NDArray[np.float32]) -> None:
@@ -374,13 +374,13 @@ class Tiles:
     # -- decisions --------------------------------------------------------------------
 
     def pair_squares(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Squared distances by direct differences; see :func:`~.differences.pair_squares`."""
+        """Compute squared distances by direct differences; see :func:`pair_squares`."""
         return pair_squares(self.points, i, j, self.unit)
 
     def row_bounds(
         self, rows: NDArray[np.intp], among: NDArray[np.intp] | None = None
     ) -> NDArray[np.float64]:
-        """Lower bounds of the squared distances from some points to others, in float64.
+        """Compute lower bounds of the squared distances from some points to others, in float64.
 
         Parameters
         ----------

@@ -1,34 +1,33 @@
-"""Activations -> Profile: the estimators applied to every layer, one search a layer."""
+"""Activations -> Profile: the estimators applied to every layer, with one search per layer."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dimscope.activations.activations import Activations
-from dimscope.activations.store import StoredActivations
-from dimscope.arrays.blocks import PANELS_BYTES, Blocks, Panels, SomeRows
+from dimscope.arrays import as_points
 from dimscope.arrays.memory import budget_from
 from dimscope.errors import BadPoints, DegeneratePoints
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, Estimate
+from dimscope.estimators.inputs import check_engine
 from dimscope.estimators.measure import Estimators, estimate, named_estimators
 from dimscope.estimators.uncertainty import Influence
 from dimscope.profiles.profile import Profile
 from dimscope.provenance import Provenance, versions
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
+    from dimscope.activations.activations import Activations
+    from dimscope.arrays.threads import Progress
     from dimscope.estimators.base import Estimator
     from dimscope.neighbors.engines import Engine
 
 __all__ = ["measure_layers"]
-
-
-Progress = Callable[[str, float, float], None]
 
 
 def measure_layers(
@@ -49,69 +48,97 @@ def measure_layers(
     estimators : estimator, list of estimators, or dict of name -> estimator
         :class:`~dimscope.TwoNN` by default.
     by_class : bool
-        Measure the points of each class on their own (object manifolds): the profile
-        then holds the mean and standard deviation over classes, and ``classes``.
+        Measure the points of each class on their own (object manifolds). The profile then holds
+        the mean and standard deviation over classes, and ``classes``.
     engine : Engine, optional
     name : str, optional
         Name of the profile; that of the activations by default.
     memory : int or str, optional
-        How many bytes a layer may take in memory that is on disk; one that takes more is
-        read block by block. Half of what is free by default.
+        Bytes that a layer on disk may take in memory; a larger layer is read block by block. Half
+        of the free memory by default.
     progress : callable, optional
-        Called with (step, done, total).
+        ``progress(step, done, total)``, called in this thread.
 
     Returns
     -------
     Profile
-        A layer that cannot be measured has NaN and the reason.
+        A layer that cannot be measured has the dimension NaN and the reason.
 
     Raises
     ------
     BadPoints
-        If ``by_class`` is asked of activations without labels.
+        If the activations have no labels and ``by_class`` is true.
+    TypeError, ValueError
+        If no estimator would use the engine.
 
     Examples
     --------
+    >>> from dimscope import Activations
     >>> from dimscope.manifolds import cube
     >>> profile = measure_layers(Activations({"a": cube(500, 2), "b": np.zeros((500, 3))}))
     >>> round(float(profile["a"])), profile["b"]
     (2, Estimate(not measured: all 500 points are the same: they have no dimension, n=500))
     """
     named = named_estimators(estimators)
+    check_engine(engine, named.values())
     name = activations.name if name is None else name
-    tell = progress or (lambda step, done, total: None)
     budget = budget_from(memory)
     provenance = Provenance(
         "profile",
-        {"estimators": {key: repr(one) for key, one in named.items()}, "by_class": by_class},
+        {"estimators": {key: repr(value) for key, value in named.items()}, "by_class": by_class},
         versions(),
         (activations.provenance,),
     )
+    n_layers = len(activations.layers)
     if not by_class:
-        found = _measure(activations, named, None, engine, budget, tell, 0, len(activations.layers))
-        return Profile(activations.layers, found, name, provenance=provenance)
+        steps = _Steps(progress, n_layers)
+        estimates = _measure(activations, named, None, engine, budget, steps)
+        return Profile(activations.layers, estimates, name, provenance=provenance)
     if activations.labels is None:
         raise BadPoints(
             "by_class needs labels, but the data have none; give (inputs, labels), a folder with "
             "one folder of images for each class, or --labels on the command line"
         )
     labels = np.unique(activations.labels)
-    total = len(labels) * len(activations.layers)
+    steps = _Steps(progress, len(labels) * n_layers)
     classes: dict[str, Profile] = {}
-    for number, label in enumerate(labels):
+    for label in labels:
         rows = np.flatnonzero(activations.labels == label)
-        done = number * len(activations.layers)
-        found = _measure(activations, named, rows, engine, budget, tell, done, total)
-        title = _title(activations.class_names, label)
-        classes[title] = Profile(activations.layers, found, title, provenance=provenance)
+        estimates = _measure(activations, named, rows, engine, budget, steps)
+        title = _class_title(activations.class_names, label)
+        classes[title] = Profile(activations.layers, estimates, title, provenance=provenance)
     means, spread = _over_classes(activations, named, classes, provenance)
     return Profile(activations.layers, means, name, classes, spread, provenance)
 
 
-def _title(names: tuple[str, ...] | None, label: Any) -> str:
-    """The name of a class; with its number where another has the same name.
+class _Steps:
+    """Report progress in layers, each a step that passes its own parts on."""
 
-    >>> _title(("crane", "dog", "crane"), 2), _title(("crane", "dog"), 1)
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress, self._total = progress, total
+        self._done = 0
+        self._layer = ""
+
+    def begin(self, layer: str) -> None:
+        self._layer = layer
+        self.part("", 0.0, 1.0)
+
+    def part(self, _step: str, done: float, total: float | None) -> None:
+        """Report a part of the present layer; a progress of its own."""
+        if self._progress is not None:
+            part = done / total if total else 0.0
+            self._progress(f"measuring {self._layer}", self._done + part, self._total)
+
+    def end(self) -> None:
+        self._done += 1
+        if self._progress is not None and self._done == self._total:
+            self._progress("measured", self._total, self._total)
+
+
+def _class_title(names: tuple[str, ...] | None, label: Any) -> str:
+    """Return the name of a class, with its number where another class has the same name.
+
+    >>> _class_title(("crane", "dog", "crane"), 2), _class_title(("crane", "dog"), 1)
     ('crane (2)', 'dog')
     """
     if names is None:
@@ -123,51 +150,29 @@ def _title(names: tuple[str, ...] | None, label: Any) -> str:
 def _measure(
     activations: Activations,
     named: Mapping[str, Estimator],
-    rows: np.ndarray[Any, Any] | None,
+    rows: NDArray[np.intp] | None,
     engine: Engine | None,
     budget: int,
-    tell: Progress,
-    done: int,
-    total: int,
+    steps: _Steps,
 ) -> dict[str, dict[str, Estimate]]:
-    found: dict[str, dict[str, Estimate]] = {key: {} for key in named}
-    for number, layer in enumerate(activations.layers):
-        step, start = f"measuring {layer.name}", done + number
-        tell(step, start, total)
-        n_points = activations.n_points if rows is None else len(rows)
-        if layer.name in activations.failures:
-            reason = activations.failures[layer.name]
-            several = {key: Estimate(math.nan, n_points=n_points, reason=reason) for key in named}
-        else:
-            try:
-                several = estimate(
-                    _points(activations, layer.name, rows, budget),
-                    named,
-                    engine,
-                    progress=lambda part, step=step, start=start: tell(step, start + part, total),
-                )
-            except (BadPoints, DegeneratePoints) as error:
-                several = {
-                    key: Estimate(math.nan, n_points=n_points, reason=str(error)) for key in named
-                }
-        for key, one in several.items():
-            found[key][layer.name] = one
-    tell("measured", done + len(activations.layers), total)
-    return found
-
-
-def _points(
-    activations: Activations, name: str, rows: np.ndarray[Any, Any] | None, budget: int
-) -> NDArray[Any] | Blocks:
-    """Points of a layer; those on disk are read only if they fit the budget."""
-    if not isinstance(activations, StoredActivations):
-        return activations[name] if rows is None else activations[name][rows]
-    stored: Blocks = activations.stored(name)
-    if rows is not None:
-        stored = SomeRows(stored, rows)
-    if stored.nbytes <= budget:
-        return np.asarray(stored)
-    return Panels(stored, min(PANELS_BYTES, budget // 2))
+    """Return estimator name -> layer name -> Estimate, of some rows or of all."""
+    estimates: dict[str, dict[str, Estimate]] = {key: {} for key in named}
+    n_points = activations.n_points if rows is None else len(rows)
+    for layer in activations.layers:
+        steps.begin(layer.name)
+        try:
+            if layer.name in activations.failures:
+                raise BadPoints(activations.failures[layer.name])
+            points = as_points(activations.points[layer.name], rows=rows, memory=budget)
+            layer_estimates = estimate(points, named, engine, progress=steps.part)
+        except (BadPoints, DegeneratePoints) as error:
+            layer_estimates = {
+                key: Estimate(math.nan, n_points=n_points, reason=str(error)) for key in named
+            }
+        for key, value in layer_estimates.items():
+            estimates[key][layer.name] = value
+        steps.end()
+    return estimates
 
 
 def _over_classes(
@@ -176,40 +181,41 @@ def _over_classes(
     classes: Mapping[str, Profile],
     provenance: Provenance,
 ) -> tuple[dict[str, dict[str, Estimate]], dict[str, dict[str, float]]]:
-    """Mean over the classes that could be measured, and their standard deviation."""
+    """Return the means over the classes that could be measured, and their standard deviations."""
     means: dict[str, dict[str, Estimate]] = {key: {} for key in named}
     spread: dict[str, dict[str, float]] = {key: {} for key in named}
-    for key in named:
+    for key, estimator in named.items():
         for layer in activations.layers:
-            each = [one.of(key)[layer.name] for one in classes.values()]
-            every = np.array([e.dimension for e in each])
-            places = np.flatnonzero(~np.isnan(every))
-            measured = every[places]
-            missing = next((e.reason for e in each if e.reason), "")
-            mean = float(measured.mean()) if len(measured) else math.nan
-            std = float(measured.std(ddof=1)) if len(measured) > 1 else math.nan
+            estimates = [profile.of(key)[layer.name] for profile in classes.values()]
+            all_dimensions = np.array([value.dimension for value in estimates])
+            measured = np.flatnonzero(~np.isnan(all_dimensions))
+            dimensions = all_dimensions[measured]
+            n = len(measured)
+            reason = next((value.reason for value in estimates if value.reason), "")
+            mean = float(dimensions.mean()) if n else math.nan
+            std = float(dimensions.std(ddof=1)) if n > 1 else math.nan
             spread[key][layer.name] = std
             means[key][layer.name] = Estimate(
                 mean,
-                std / math.sqrt(len(measured)) if len(measured) > 1 else math.nan,
-                n_points=sum(e.n_points for e in each),
-                n_used=sum(e.n_used for e in each),
-                n_duplicates=sum(e.n_duplicates for e in each),
+                std / math.sqrt(n) if n > 1 else math.nan,
+                n_points=sum(value.n_points for value in estimates),
+                n_used=sum(value.n_used for value in estimates),
+                n_duplicates=sum(value.n_duplicates for value in estimates),
                 is_lower_bound=mean > LOWER_BOUND_ABOVE,
-                reason=missing,
-                degrees_of_freedom=max(1, len(measured) - 1),
-                influence=_of_classes(measured, places) if len(measured) > 1 else None,
+                reason=reason,
+                degrees_of_freedom=max(1, n - 1),
+                influence=_class_influence(dimensions, measured) if n > 1 else None,
                 provenance=Provenance(
                     "mean over classes",
-                    {"estimator": repr(named[key]), "classes": len(measured)},
+                    {"estimator": repr(estimator), "classes": n},
                     inputs=(provenance,),
                 ),
             )
     return means, spread
 
 
-def _of_classes(measured: NDArray[np.float64], places: NDArray[np.intp]) -> Influence:
-    """What each class adds to the mean over classes; n / (n - 1) for the mean being measured."""
-    n = len(measured)
-    scores = (measured - measured.mean()) * math.sqrt(n / (n - 1))
-    return Influence(scores, np.empty((2, 0), dtype=np.intp), places)
+def _class_influence(dimensions: NDArray[np.float64], measured: NDArray[np.intp]) -> Influence:
+    """Return the influence of each class on the mean; n / (n - 1) because the mean is estimated."""
+    n = len(dimensions)
+    scores = (dimensions - dimensions.mean()) * math.sqrt(n / (n - 1))
+    return Influence(scores, np.empty((2, 0), dtype=np.intp), measured)

@@ -1,6 +1,6 @@
-"""Arrays that lie elsewhere and are read a block at a time.
+"""Blocks: arrays that lie elsewhere, such as a layer of a store, read a block at a time.
 
-:class:`Blocks` is the array; :class:`SomeRows` is a selection of its rows. The search reads runs
+:class:`Blocks` is the array, :class:`SelectedRows` a selection of its rows. The search reads runs
 of columns and comes back to the same run again and again, so :class:`Panels` keeps the columns
 read last, within a fixed number of bytes.
 """
@@ -9,16 +9,28 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from dimscope.arrays.checks import check_dtype, check_range, check_shape, largest_absolute
+from dimscope.arrays.numpy_points import checked
+from dimscope.arrays.points import Points
+from dimscope.arrays.registry import ArrayKind
 from dimscope.arrays.threads import workers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["PANELS_BYTES", "Blocks", "Panels", "SomeRows", "positions"]
+__all__ = [
+    "PANELS_BYTES",
+    "BlockPoints",
+    "Blocks",
+    "BlocksKind",
+    "Panels",
+    "SelectedRows",
+    "positions",
+]
 
 
 class Blocks(ABC):
@@ -48,7 +60,7 @@ class Blocks(ABC):
 
     @abstractmethod
     def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
-        """Values of some rows and columns, in an array of their own.
+        """Read values of some rows and columns into a new array.
 
         Parameters
         ----------
@@ -58,7 +70,7 @@ class Blocks(ABC):
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the whole array takes in memory."""
+        """Bytes of the whole array in memory."""
         return self.shape[0] * self.shape[1] * self.dtype.itemsize
 
     def __len__(self) -> int:
@@ -68,7 +80,7 @@ class Blocks(ABC):
         rows, columns = key if isinstance(key, tuple) else (key, slice(None))
         if isinstance(columns, slice) and columns.step not in (None, 1):
             raise IndexError("columns are read in steps of one")
-        # columns by number are rare (a message about one value); their rows are read whole
+        # a single column is rare (a message about one value); its rows are read whole
         part = self.read(_listed(rows), columns if isinstance(columns, slice) else slice(None))
         if not isinstance(columns, slice):
             part = part[:, columns]
@@ -76,7 +88,7 @@ class Blocks(ABC):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
-            raise ValueError("an array that lies elsewhere cannot be had without a copy")
+            raise ValueError("an array that lies elsewhere cannot be read without a copy")
         whole = self.read(slice(None), slice(None))
         return whole if dtype is None else whole.astype(dtype, copy=False)
 
@@ -84,8 +96,8 @@ class Blocks(ABC):
         return f"{type(self).__name__}(shape={self.shape}, dtype={self.dtype})"
 
 
-class SomeRows(Blocks):
-    """Some rows of such an array, not read yet.
+class SelectedRows(Blocks):
+    """A selection of the rows of an array, not read yet.
 
     Parameters
     ----------
@@ -98,12 +110,12 @@ class SomeRows(Blocks):
         self._array, self._rows = array, rows
 
     def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
-        """Values of some of these rows."""
+        """Read values of some of these rows."""
         return self._array.read(self._rows[rows], columns)
 
 
 def positions(rows: slice | NDArray[np.intp], n: int) -> NDArray[np.intp]:
-    """Numbers of the rows, of n, that a slice or an array means.
+    """Return the numbers of the rows, of n, that a slice or an array selects.
 
     Examples
     --------
@@ -121,8 +133,8 @@ def positions(rows: slice | NDArray[np.intp], n: int) -> NDArray[np.intp]:
 def _listed(rows: Any) -> Any:
     if isinstance(rows, slice):
         return rows
-    found = np.atleast_1d(np.asarray(rows))
-    return np.flatnonzero(found) if found.dtype == bool else found
+    array = np.atleast_1d(np.asarray(rows))
+    return np.flatnonzero(array) if array.dtype == bool else array
 
 
 PANELS_BYTES = 1 << 27
@@ -132,13 +144,13 @@ _EACH = 2  # panels for every thread
 
 
 class Panels(Blocks):
-    """An array of which the columns that were read last are kept.
+    """An array that keeps the columns read last.
 
     Parameters
     ----------
     array : Blocks
     n_bytes : int
-        What all panels may take; reads of more columns than a panel has go past them.
+        Bytes that all panels may take; reads wider than a panel bypass them.
 
     Examples
     --------
@@ -159,7 +171,7 @@ class Panels(Blocks):
         self._lock = threading.Lock()
 
     def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
-        """Values of some rows and columns; a slice of rows may give a view."""
+        """Read values of some rows and columns; a slice of rows may give a view."""
         first, last, _ = columns.indices(self.shape[1])
         if last - first > self._width:
             return self._array.read(rows, columns)
@@ -172,11 +184,56 @@ class Panels(Blocks):
                 if start <= first and last <= start + panel.shape[1]:
                     self._panels.append(self._panels.pop(number))
                     return start, panel
-            # room is made before, so that no more are kept than the fixed number
+            # make room first, so that no more panels are kept than the fixed number
             del self._panels[: -(_EACH * workers() - 1)]
         panel = self._array.read(slice(None), slice(first, min(first + self._width, self.shape[1])))
         with self._lock:
             self._panels.append((first, panel))
-            # another thread may have read one in the meantime
+            # another thread may have read a panel in the meantime
             del self._panels[: -(_EACH * workers())]
         return first, panel
+
+
+class BlockPoints(Points):
+    """Points in an array that is read block by block; see :class:`~dimscope.arrays.Points`."""
+
+    def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
+        """Read values; see :meth:`dimscope.arrays.Points.read`."""
+        values: NDArray[Any] = self.array.read(rows, columns)
+        return values
+
+    def select(self, rows: NDArray[np.intp]) -> Self:
+        """Return the points at these positions, without a copy."""
+        return type(self)(self.array, self.max_abs, self.rows_at(rows))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether blocks are float32 rows that BLAS reads as they come."""
+        return bool(self.array.dtype == self.dtype == np.float32) and self.rows is None
+
+
+class BlocksKind(ArrayKind):
+    """Arrays that are read block by block."""
+
+    def accepts(self, array: Any) -> bool:
+        """Accept :class:`Blocks`."""
+        return isinstance(array, Blocks)
+
+    def open(self, array: Any, memory: int | None = None) -> Points:
+        """Check an array and wrap it; one that fits the memory is read whole."""
+        if memory is not None and array.nbytes <= memory:
+            return checked(np.asarray(array))
+        panels = array
+        if not isinstance(array, Panels):
+            n_bytes = PANELS_BYTES if memory is None else min(PANELS_BYTES, memory // 2)
+            panels = Panels(array, n_bytes)
+        check_dtype(panels)
+        check_shape(panels.shape)
+        max_abs = largest_absolute(panels)
+        is_long = panels.dtype.kind in "iu" and panels.dtype.itemsize == 8
+        check_range(max_abs, panels.shape[1], is_long)
+        return BlockPoints(panels, max_abs)
+
+    def take(self, array: Any, rows: NDArray[np.intp]) -> SelectedRows:
+        """Select some rows, without reading them."""
+        return SelectedRows(array, rows)

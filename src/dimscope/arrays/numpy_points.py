@@ -1,0 +1,126 @@
+"""NumPy arrays, memory maps, and everything that NumPy converts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from dimscope.arrays.checks import (
+    check_container,
+    check_dtype,
+    check_range,
+    check_shape,
+    check_whole_numbers,
+    largest_absolute,
+    ragged,
+)
+from dimscope.arrays.memory import release
+from dimscope.arrays.points import Points
+from dimscope.arrays.registry import ArrayKind
+from dimscope.errors import BadPoints
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["NumpyKind", "NumpyPoints", "as_numpy"]
+
+
+class NumpyPoints(Points):
+    """Points in a NumPy array or a memory map; see :class:`~dimscope.arrays.Points`."""
+
+    def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
+        """Read values; see :meth:`dimscope.arrays.Points.read`."""
+        # columns first: a view, so that only the wanted values are gathered
+        values: NDArray[Any] = self.array[:, columns][rows]
+        return values
+
+    def select(self, rows: NDArray[np.intp]) -> Self:
+        """Return the points at these positions, without a copy."""
+        return type(self)(self.array, self.max_abs, self.rows_at(rows))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether blocks are float32 rows that BLAS reads where they lie."""
+        array = self.array
+        return bool(
+            array.dtype == self.dtype == np.float32
+            and self.rows is None
+            and array.flags.aligned
+            and array.strides[1] == 4
+            and array.strides[0] % 4 == 0
+            and array.strides[0] >= 4 * array.shape[1]
+        )
+
+    def release(self) -> None:
+        """Let go of the pages of a memory map that were read."""
+        release(self.array)
+
+
+class NumpyKind(ArrayKind):
+    """NumPy arrays, memory maps, frames, nested lists: everything that NumPy converts."""
+
+    def accepts(self, array: Any) -> bool:
+        """Accept everything; :meth:`open` explains what cannot be converted."""
+        return True
+
+    def open(self, array: Any, memory: int | None = None) -> NumpyPoints:
+        """Check an array and wrap it."""
+        return checked(as_numpy(array))
+
+    def take(self, array: Any, rows: NDArray[np.intp]) -> Any:
+        """Select some rows."""
+        return as_numpy(array)[rows]
+
+
+def checked(array: NDArray[Any]) -> NumpyPoints:
+    """Check the shape and the values of a NumPy array of numbers, and wrap it.
+
+    Parameters
+    ----------
+    array : array of shape (n_points, n_features)
+
+    Raises
+    ------
+    BadPoints, DegeneratePoints
+        As :func:`dimscope.arrays.as_points`.
+
+    Examples
+    --------
+    >>> checked(np.eye(3)).n_features
+    3
+    """
+    check_shape(array.shape)
+    max_abs = largest_absolute(array)
+    check_range(max_abs, array.shape[1], array.dtype.kind in "iu" and array.dtype.itemsize == 8)
+    return NumpyPoints(array, max_abs)
+
+
+def as_numpy(points: Any) -> NDArray[Any]:
+    """Convert array-likes to NumPy, or explain why not; the values are not looked at.
+
+    Parameters
+    ----------
+    points : array-like of any shape
+
+    Raises
+    ------
+    BadPoints
+        If the points are sparse, masked, ragged, or not real numbers.
+
+    Examples
+    --------
+    >>> as_numpy([[0, 1], [2, 3]]).shape
+    (2, 2)
+    """
+    check_container(points)
+    try:
+        array = np.asarray(points)
+    except (TypeError, RuntimeError) as error:
+        raise BadPoints(f"points cannot be converted to an array of numbers: {error}") from error
+    except ValueError as error:
+        raise ragged(points) from error
+    check_dtype(array)
+    if array is not points and array.dtype.kind == "f":
+        check_whole_numbers(points, array)
+    return array

@@ -1,0 +1,121 @@
+"""Guarantee: what an engine promises of the distances, as a value with its numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+__all__ = ["RTOL", "Guarantee", "GuaranteeKind"]
+
+RTOL = 1e-6  # the accuracy of the exact engine; distances closer than this count as equal
+
+GuaranteeKind = Literal["as given", "stated", "exact", "recall"]
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """What is promised of the distances to neighbours.
+
+    The default promises nothing: the distances are taken as they were given.
+
+    Parameters
+    ----------
+    kind : {"as given", "stated", "exact", "recall"}
+        Nothing is promised; an engine of the user's own states its promise; every distance is
+        exact to ``rtol``, unless an event of probability ``failure`` happened; or distances are
+        exact but some of the nearest neighbours were missed, and the ``recall`` was measured.
+    rtol : float, optional
+        Relative accuracy of every distance.
+    failure : float
+        Probability that any distance is wrong; 0 for certified distances.
+    recall, recall_error : float, optional
+        Fraction of the nearest neighbours that were found, and its standard error.
+    recall_rows : int, optional
+        Number of rows on which the recall was measured.
+    method : str
+        Method of the library that was searched.
+    statement : str
+        What an engine of the user's own promises, in words.
+    n_queries, n_distinct : int, optional
+        Size of the sample whose neighbours these are, and number of points searched; for samples.
+    note : str
+        Added to the text.
+
+    Examples
+    --------
+    >>> print(Guarantee())
+    as given
+    >>> print(Guarantee.exact(failure=1e-6))
+    exact to 1e-6 with probability 1 - 1e-06
+    >>> print(Guarantee.measured("faiss-hnsw", 0.99, 0.01, 100))
+    approximate (faiss-hnsw), recall 0.990 ± 0.010 on 100 rows
+    """
+
+    kind: GuaranteeKind = "as given"
+    rtol: float | None = None
+    failure: float = 0.0
+    recall: float | None = None
+    recall_error: float | None = None
+    recall_rows: int | None = None
+    method: str = ""
+    statement: str = ""
+    n_queries: int | None = None
+    n_distinct: int | None = None
+    note: str = ""
+
+    @classmethod
+    def exact(cls, failure: float = 0.0) -> Guarantee:
+        """Promise exact distances, except with probability ``failure``."""
+        return cls("exact", rtol=RTOL, failure=failure)
+
+    @classmethod
+    def measured(cls, method: str, recall: float, error: float, n_rows: int) -> Guarantee:
+        """State a recall that was measured on ``n_rows`` rows."""
+        return cls(
+            "recall", rtol=RTOL, recall=recall, recall_error=error, recall_rows=n_rows,
+            method=method,
+        )  # fmt: skip
+
+    @classmethod
+    def stated(cls, statement: str) -> Guarantee:
+        """State a promise in words, as an engine from outside this package does.
+
+        Examples
+        --------
+        >>> print(Guarantee.stated("nearest by brute force in float32"))
+        nearest by brute force in float32
+        """
+        return cls("stated", statement=statement)
+
+    def of_sample(self, n_queries: int, n_distinct: int) -> Guarantee:
+        """Return this guarantee for the neighbours of a sample of the points."""
+        return replace(self, n_queries=n_queries, n_distinct=n_distinct)
+
+    def among_some(self) -> Guarantee:
+        """Return this guarantee for neighbours among some of the points only.
+
+        A recall was measured among all points; it is unknown among fewer.
+
+        Examples
+        --------
+        >>> print(Guarantee.exact().among_some())
+        exact to 1e-6
+        """
+        if self.kind != "recall":
+            return self
+        return replace(self, note="among all points; not measured among some")
+
+    def __str__(self) -> str:
+        if self.kind == "recall":
+            text = (
+                f"approximate ({self.method}), recall {self.recall:.3f} ± {self.recall_error:.3f} "
+                f"on {self.recall_rows} rows"
+            )
+            return f"{text} {self.note}" if self.note else text
+        text = self.statement or self.kind
+        if self.kind == "exact":
+            text = "exact to 1e-6"
+            text += f" with probability 1 - {self.failure:g}" if self.failure else ""
+        if self.n_queries is not None:
+            text += f", {self.n_queries} of {self.n_distinct} points"
+        return f"{text}, {self.note}" if self.note else text
