@@ -284,6 +284,7 @@ def test_an_incomplete_store_says_how_far_it_is_and_what_to_do(tmp_path):
         ds.open_store(tmp_path / "s")
 
 
+@pytest.mark.slow
 def test_without_zarr_the_message_says_what_to_install(tmp_path):
     code = (
         "import sys; sys.modules['zarr'] = None; import dimscope as ds, torch; x = sys.argv[1]\n"
@@ -305,6 +306,7 @@ def test_without_zarr_the_message_says_what_to_install(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_capture_in_memory_loads_no_zarr():
     code = (
         "import dimscope as ds, torch, sys; ds.capture(torch.nn.ReLU(), torch.ones(3, 1));"

@@ -31,6 +31,7 @@ def test_scores_have_no_mean(average, k):
     assert abs(scores.mean()) < 0.02 * scores.std()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("average", ["inverse", "dimension"])
 def test_intervals_cover(average):
     found = [MLE(k=5, average=average)(torus(400, 2, seed=seed)) for seed in range(200)]

@@ -211,6 +211,7 @@ def test_unet():
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_blocks_of_other_networks():
     x = torch.randn(1, 3, 64, 64)
     found = layers_of(torchvision.models.mobilenet_v2(weights=None), x)
@@ -234,6 +235,7 @@ def test_blocks_of_other_networks():
     assert found["output"].depth == 22
 
 
+@pytest.mark.slow
 def test_efficientnet_lite():
     package = pytest.importorskip("efficientnet_lite_pytorch")
     model = package.EfficientNet.from_name("efficientnet-lite0")

@@ -75,6 +75,7 @@ def test_several_estimators_share_a_sample_that_is_enough_for_all():
     assert float(both["pca"]) == 4
 
 
+@pytest.mark.slow
 def test_the_error_is_the_spread_over_samples_and_points():
     """Each time other points and another sample of them."""
     found = [TwoNN()(torus(4000, 2, seed), Sampled(rtol=0.06, seed=seed)) for seed in range(200)]

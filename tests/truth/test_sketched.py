@@ -58,6 +58,7 @@ def test_noise_falls_back_and_stays_exact():
     assert worst_error(found, noise.astype(np.float64)) <= 1e-6
 
 
+@pytest.mark.slow
 def test_a_part_that_is_noise_is_searched_without_sketches():
     points = curved(4000).astype(np.float32)
     points[:300] = 30 * np.random.default_rng(0).standard_normal((300, WIDTH))
@@ -107,6 +108,7 @@ def test_searches_among_some_points():
     assert resampled(points, Sketched()).resamples == pytest.approx(resampled(points).resamples)
 
 
+@pytest.mark.slow
 def test_wide_points():
     points = embed(sphere(1200, 3), 60_000).astype(np.float32)
     found, exact = nearest_neighbors(points, engine=Sketched()), nearest_neighbors(points)
@@ -121,6 +123,7 @@ def test_the_same_seed_gives_the_same_numbers():
     assert one.provenance.parameters == two.provenance.parameters
 
 
+@pytest.mark.slow
 def test_without_the_certificate_the_answers_are_wrong(monkeypatch):
     points = curved(d=12).astype(np.float32)
     monkeypatch.setattr(SketchedTiles, "extra", 0)

@@ -261,6 +261,7 @@ def test_the_fingerprint_tells_weights_apart():
     assert fingerprint(model) != first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_batches", [1, 20])
 def test_memory_is_the_points_and_little_more(n_batches):
     """Growing by an unknown number of batches makes no second copy."""
