@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV   := .venv
 PEERS  := .venv-peers
 BIN    := $(VENV)/bin
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install peers demo test lint bench cluster-demo clean
+.PHONY: help install peers demo check test lint bench cluster-demo clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -20,6 +21,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: install  ## train a small network on digits and draw its profiles
 	$(BIN)/dimscope demo
+
+check: lint  ## the loop while working: lint, types and the fast tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow"
 
 test: install peers  ## run every test
 	$(BIN)/python -m pytest

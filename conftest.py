@@ -4,9 +4,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+ROOT = Path(__file__).parent
+REQUIRE_ALL = os.environ.get("DIMSCOPE_REQUIRE_ALL") == "1"
+
+# Slow by what they use: fixtures that start processes, doctests whose library compiles first.
+SLOW_FIXTURES = {"run", "killed"}
+SLOW_DOCTESTS = {"src/dimscope/neighbors/approximate.py", "src/dimscope/estimators/skdim.py"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that `make check` leaves out because of what they use."""
+    for item in items:
+        path = item.path.relative_to(ROOT).as_posix()
+        uses_slow_fixture = SLOW_FIXTURES & set(getattr(item, "fixturenames", ()))
+        if uses_slow_fixture or path in SLOW_DOCTESTS or path.endswith(".md"):
+            item.add_marker(pytest.mark.slow)
+        if path.startswith("tests/peers/"):
+            item.add_marker(pytest.mark.peers)
+            item.add_marker(pytest.mark.slow)
+
+
+def _refuse_skip(report: Any) -> None:
+    if REQUIRE_ALL and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"skipped where nothing may be skipped: {report.longrepr}"
 
 
 @pytest.hookimpl(wrapper=True)
@@ -15,7 +41,13 @@ def pytest_runtest_makereport(
 ) -> Generator[None, Any, Any]:
     """Where everything is required (DIMSCOPE_REQUIRE_ALL=1) a skip is a failure."""
     report = yield
-    if report.skipped and os.environ.get("DIMSCOPE_REQUIRE_ALL") == "1":
-        report.outcome = "failed"
-        report.longrepr = f"skipped where nothing may be skipped: {report.longrepr}"
+    _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, Any]:
+    """Treat a whole file that is skipped in the same way."""
+    report = yield
+    _refuse_skip(report)
     return report

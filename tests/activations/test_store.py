@@ -246,7 +246,7 @@ def test_store_attribute_is_complete_json(store):
 def test_open_store_refuses_another_schema_version(store):
     text = (store / "zarr.json").read_text()
     (store / "zarr.json").write_text(text.replace('"schema_version": 1', '"schema_version": 9'))
-    with pytest.raises(ds.BadSource, match="schema_version 9, but .* reads 1"):
+    with pytest.raises(ds.BadSource, match=r"schema_version 9, but .* reads 1"):
         ds.open_store(store)
 
 
@@ -285,6 +285,7 @@ def test_open_store_refuses_an_incomplete_store_with_its_progress(tmp_path):
         ds.open_store(tmp_path / "s")
 
 
+@pytest.mark.slow
 def test_open_store_without_zarr_names_what_to_install(tmp_path):
     code = (
         "import sys; sys.modules['zarr'] = None; import dimscope as ds, torch; x = sys.argv[1]\n"
@@ -306,6 +307,7 @@ def test_open_store_without_zarr_names_what_to_install(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_capture_in_memory_loads_no_zarr():
     code = (
         "import dimscope as ds, torch, sys; ds.capture(torch.nn.ReLU(), torch.ones(3, 1));"

@@ -48,6 +48,7 @@ def test_difference_is_antisymmetric():
     assert ds.difference(a, b).std_error == pytest.approx(ds.difference(b, a).std_error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fit", ["mle", "regression"])
 def test_difference_intervals_cover(fit):
     """Of 200 intervals at 95 %; a share of 200 has a standard deviation of 0.016."""

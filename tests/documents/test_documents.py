@@ -39,6 +39,7 @@ def test_there_are_commands():
     assert {line.split()[0] for line in COMMANDS} == {"make", "dimscope", "python"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", COMMANDS)
 def test_a_command_runs(line, tmp_path):
     program, *arguments = shlex.split(line)

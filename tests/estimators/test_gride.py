@@ -111,6 +111,7 @@ def test_gride_measures_a_torus(d, n1, n2):
     assert mean == pytest.approx(d, rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n1", "n2"), [(1, 3), (2, 4), (4, 8)])
 def test_gride_intervals_cover(n1, n2):
     estimates = [Gride(n1, n2)(torus(400, 2, seed=seed)) for seed in range(500)]

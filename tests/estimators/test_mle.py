@@ -39,6 +39,7 @@ def test_mle_scores_have_zero_mean(average, k):
     assert abs(scores.mean()) < 0.02 * scores.std()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("average", ["inverse", "dimension"])
 def test_mle_intervals_cover(average):
     estimates = [MLE(k=5, average=average)(torus(400, 2, seed=seed)) for seed in range(200)]

@@ -8,6 +8,8 @@ import pytest
 from dimscope.cli import main
 from dimscope_experiments.ansuini2019 import FIGURES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):

@@ -14,7 +14,11 @@ from dimscope.neighbors.guarantee import Guarantee
 from dimscope.neighbors.tiles import Tiles
 from reference import brute_force
 
-METHODS = ["pynndescent", "faiss-ivf", "faiss-hnsw"]
+METHODS = [
+    pytest.param("pynndescent", marks=pytest.mark.slow),  # it compiles for a minute
+    "faiss-ivf",
+    "faiss-hnsw",
+]
 
 
 def cloud(n=1500, width=40):
@@ -30,6 +34,7 @@ def stated(guarantee):
     return method, *map(float, numbers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     ("dtype", "scale", "offset"),
@@ -55,6 +60,7 @@ def test_distances_are_those_of_direct_differences(dtype, scale, offset, method)
     assert fraction > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "parameters"),
     [
@@ -175,6 +181,7 @@ def test_recall_counts_ties_as_found():
     assert recall(2 * np.ones((500, 2)), np.ones((500, 2)))[1] == pytest.approx(error)
 
 
+@pytest.mark.slow
 def test_approximate_warns_when_it_finds_little():
     points = np.random.default_rng(0).random((5000, 50))
     engine = ds.Approximate("faiss-ivf", parameters={"nlist": 500, "nprobe": 1})

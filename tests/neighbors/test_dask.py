@@ -201,6 +201,7 @@ def test_queries_in_several_batches(monkeypatch):
     np.testing.assert_allclose(found.distances, brute_force(cloud()[rows])[0], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_scales():
     points = cloud(400, 5) @ cloud(5, 60)
     array = da.from_array(points, chunks=90)
@@ -276,6 +277,7 @@ def test_a_task_has_one_thread(monkeypatch):
         assert workers() == 1
 
 
+@pytest.mark.slow
 def test_dask_is_not_loaded_for_others():
     code = (
         "import dimscope, numpy, sys; dimscope.TwoNN()(numpy.random.rand(50, 20));"
@@ -288,6 +290,7 @@ def test_dask_is_not_loaded_for_others():
     assert done.stdout == "set()\n"
 
 
+@pytest.mark.slow
 def test_a_worker_killed_half_way_changes_nothing(tmp_path):
     points = (cloud(3000, 8) @ cloud(8, 1000)).astype("float32")
     points[2500:2600] = points[:100]

@@ -42,6 +42,7 @@ def test_bounds_hold(name, points):
         assert np.median(bounds / squares) > 0.8
 
 
+@pytest.mark.slow
 def test_bounds_fail_as_seldom_as_is_said_and_not_never():
     points = np.random.default_rng(3).standard_normal((300, 200))
     n = len(points) * (len(points) - 1) / 2

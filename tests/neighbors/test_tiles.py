@@ -24,7 +24,7 @@ def clouds(n, width):
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("n", [65, 128, 129, 500])
+@pytest.mark.parametrize("n", [65, 128, 129, pytest.param(500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("width", [17, 32, 33, 300])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_many_tiles_and_runs(n, width, dtype):

@@ -33,6 +33,7 @@ def weights_of(model):
     return torch.cat([value.flatten().double() for value in model.state_dict().values()])
 
 
+@pytest.mark.slow
 def test_load_model_seeds_untrained_networks_only(spec):
     state = torch.get_rng_state()
     for name in (spec, "torchvision/squeezenet1_1", "timm/resnet10t"):
@@ -149,6 +150,7 @@ def test_load_model_explains_a_missing_connection(monkeypatch):
         load_model("torchvision/alexnet")
 
 
+@pytest.mark.slow
 def test_load_model_reads_transformers_from_a_folder(tmp_path):
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)

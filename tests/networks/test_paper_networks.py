@@ -7,6 +7,8 @@ import torchvision
 
 from dimscope.networks.capturing.capture import capture
 
+pytestmark = pytest.mark.slow
+
 DEPTHS = {
     "alexnet": 8,
     "vgg11": 11,

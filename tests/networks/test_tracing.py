@@ -211,6 +211,7 @@ def test_blocks_of_a_unet_are_checkpoints():
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_blocks_of_other_networks_are_checkpoints():
     x = torch.randn(1, 3, 64, 64)
     found = layers_of(torchvision.models.mobilenet_v2(weights=None), x)
@@ -234,6 +235,7 @@ def test_blocks_of_other_networks_are_checkpoints():
     assert found["output"].depth == 22
 
 
+@pytest.mark.slow
 def test_blocks_of_efficientnet_lite_are_checkpoints():
     package = pytest.importorskip("efficientnet_lite_pytorch")
     model = package.EfficientNet.from_name("efficientnet-lite0")

@@ -40,11 +40,13 @@ def test_distances_of_random_points_are_exact(dtype, n, width):
     check(array, values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_distances_of_many_points_are_exact(dtype):
     check(normal(3000, 64).astype(dtype))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_distances_of_wide_points_are_exact(dtype):
     array = normal(300, 100_000).astype(dtype)
@@ -221,6 +223,7 @@ def planted(gap, offset=0.0, n_pairs=60, width=200, seed=0):
     return np.array(groups) + offset
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("width", [64, 1024])
 def test_distances_of_isotropic_noise_are_exact(dtype, width):
@@ -256,6 +259,7 @@ def hard_cases():
     yield normal(500, 50) * np.exp(8 * normal(500, 1, 1))
 
 
+@pytest.mark.slow
 def test_distances_without_the_certificate_are_wrong(monkeypatch):
     """The cases above would notice: believing the products' order is not enough."""
     with monkeypatch.context() as patch:

@@ -42,6 +42,7 @@ def test_twonn_does_not_change_with_an_isometric_embedding(name, d, fit):
     assert float(TwoNN(fit=fit)(wide)) == pytest.approx(float(TwoNN(fit=fit)(points)), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "d"), [("torus", 2), ("sphere", 5)])
 @pytest.mark.parametrize("fit", ["mle", "regression", "triplets"])
 def test_twonn_intervals_cover(name, d, fit):

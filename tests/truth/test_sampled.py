@@ -75,6 +75,7 @@ def test_sampled_shares_one_sample_among_estimators():
     assert float(both["pca"]) == 4
 
 
+@pytest.mark.slow
 def test_sampled_std_error_equals_the_spread():
     """Each time other points and another sample of them."""
     estimates = [

@@ -58,6 +58,7 @@ def test_sketched_falls_back_to_tiles_on_noise():
     assert worst_error(neighbors, noise.astype(np.float64)) <= 1e-6
 
 
+@pytest.mark.slow
 def test_sketched_searches_noisy_rows_without_sketches():
     points = curved(4000).astype(np.float32)
     points[:300] = 30 * np.random.default_rng(0).standard_normal((300, WIDTH))
@@ -107,6 +108,7 @@ def test_sketched_neighbors_search_within_subsets():
     assert resampled(points, Sketched()).resamples == pytest.approx(resampled(points).resamples)
 
 
+@pytest.mark.slow
 def test_sketched_on_wide_points():
     points = embed(sphere(1200, 3), 60_000).astype(np.float32)
     neighbors, exact = nearest_neighbors(points, engine=Sketched()), nearest_neighbors(points)
@@ -121,6 +123,7 @@ def test_sketched_depends_only_on_the_seed():
     assert first.provenance.parameters == second.provenance.parameters
 
 
+@pytest.mark.slow
 def test_sketched_without_the_certificate_is_wrong(monkeypatch):
     points = curved(d=12).astype(np.float32)
     monkeypatch.setattr(SketchedTiles, "extra", 0)

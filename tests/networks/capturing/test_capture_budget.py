@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 PEAK = """
 import json, sys
 from pathlib import Path
@@ -44,6 +46,7 @@ def measured(memory):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_capture_peak_memory_stays_within_the_budget():
     held, spilled = measured("2 GB"), measured("120 MB")
     assert (held["how"], spilled["how"]) == ("memory", "store")

@@ -14,6 +14,8 @@ import pytest
 
 import dimscope as ds
 
+pytestmark = pytest.mark.slow
+
 MANY = Path(__file__).with_name("many.py")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 # The numbers of a product of matrices may depend on the number of threads.

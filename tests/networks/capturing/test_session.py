@@ -261,6 +261,7 @@ def test_weights_hash_distinguishes_weights():
     assert fingerprint(model) != first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_batches", [1, 20])
 def test_capture_memory_is_little_more_than_the_points(n_batches):
     """Growing by an unknown number of batches makes no second copy."""
