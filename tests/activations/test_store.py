@@ -245,9 +245,7 @@ def test_store_attribute_is_complete_json(store):
 def test_open_store_refuses_another_schema_version(store):
     text = (store / "zarr.json").read_text()
     (store / "zarr.json").write_text(text.replace('"schema_version": 1', '"schema_version": 9'))
-    with pytest.raises(
-        ds.BadSource, match="schema_version 9, but .* reads 1"
-    ):
+    with pytest.raises(ds.BadSource, match=r"schema_version 9, but .* reads 1"):
         ds.open_store(store)
 
 
@@ -282,9 +280,7 @@ def test_open_store_refuses_an_incomplete_store_with_its_progress(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         ds.capture(Stops(), torch.arange(20.0).reshape(10, 2), batch_size=4, out=tmp_path / "s")
-    with pytest.raises(
-        ds.BadSource, match=r"4 of 10 rows; repeat .*.*s' to resume it"
-    ):
+    with pytest.raises(ds.BadSource, match=r"4 of 10 rows; repeat .*.*s' to resume it"):
         ds.open_store(tmp_path / "s")
 
 

@@ -120,9 +120,7 @@ def test_load_model_refuses_unknown_names(name, message):
 
 def test_load_model_refuses_files_that_give_no_network(spec, tmp_path):
     file = spec.rpartition(":")[0]
-    with pytest.raises(
-        BadSource, match=r"not define 'make_modle'\. Did you mean 'make_model'"
-    ):
+    with pytest.raises(BadSource, match=r"not define 'make_modle'\. Did you mean 'make_model'"):
         load_model(f"{file}:make_modle")
     with pytest.raises(BadSource, match="returned a str"):
         load_model(f"{file}:make_text")
