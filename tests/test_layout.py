@@ -58,10 +58,13 @@ def test_measuring_loads_no_torch_and_no_plotting():
     assert not set(fresh(code).split()) & {"torch", "sklearn", "pandas", "matplotlib"}
 
 
-def test_import_costs_little():
-    clock = "import time, numpy; t = time.perf_counter(); import dimscope;"
-    cost = min(float(fresh(clock + "print(time.perf_counter() - t)")) for _ in range(3))
-    assert cost < 0.150
+def test_import_costs_less_than_numpy():
+    # Processor time, and NumPy in the same process: a busy machine slows both.
+    code = (
+        "from time import process_time as now; a = now(); import numpy; b = now(); import dimscope;"
+        "print((now() - b) / (b - a))"
+    )
+    assert min(float(fresh(code)) for _ in range(3)) < 1
 
 
 def test_every_public_name_is_found():
