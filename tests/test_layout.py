@@ -149,7 +149,7 @@ def lacks_an_opening(docstring):
 def test_each_folder_says_what_comes_in_what_goes_out_and_where_to_begin():
     docstrings = {
         name: ast.get_docstring(tree) or ""
-        for name, tree in trees().items()
+        for name, tree in source_trees().items()
         if name.endswith("/__init__.py")
     }
     assert len(docstrings) == len(folders_of(ROOT))
