@@ -8,13 +8,13 @@ threads otherwise. A task that is lost with its worker runs again elsewhere and 
 from __future__ import annotations
 
 import math
-import os
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from dimscope.arrays.checks import check_range, check_shape, largest_absolute
+from dimscope.arrays.memory import total_memory
 from dimscope.arrays.numpy_points import NumpyPoints, as_numpy
 from dimscope.arrays.points import Home, Points, repeated
 from dimscope.arrays.registry import ArrayKind
@@ -272,7 +272,7 @@ def _n_threads() -> int:
 def _memory() -> float:
     """Return the bytes that all chunks together may fill."""
     client = client_in_force()
-    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    machine = total_memory()
     members = client.scheduler_info(n_workers=-1)["workers"].values() if client else ()
     return float(sum(worker["memory_limit"] or machine for worker in members) or machine)
 

@@ -65,7 +65,7 @@ def estimate_table(estimate: Estimate, title: str, shape: tuple[int, ...]) -> Ta
 
 
 def scale_table(curve: ScaleCurve, title: str) -> Table:
-    """Build a table of a scale curve, with point scale in each line and a bar for each."""
+    """Build a table of a scale curve, with one scale in each line and a bar for each."""
     table = Table(title=title, title_justify="left", title_style="bold")
     for heading in ("points", "blocks", "neighbours", "distance", "dimension", "std"):
         table.add_column(heading, justify="right", no_wrap=True)
