@@ -26,7 +26,7 @@ check: lint  ## the loop while working: lint, types and the fast tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow"
 
 test: install peers  ## run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 lint: install  ## format, lint and type checks
 	$(BIN)/ruff format --check .

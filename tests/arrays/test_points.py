@@ -1,11 +1,13 @@
+import threading
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from dimscope import TwoNN
-from dimscope.arrays import as_points
+from dimscope.arrays import as_points, threads
 from dimscope.arrays.numpy_points import NumpyPoints
-from dimscope.arrays.threads import parallel, workers
+from dimscope.arrays.threads import parallel
 from dimscope.errors import BadPoints, DegeneratePoints
 
 
@@ -109,9 +111,31 @@ def test_fewer_than_three_rows():
         as_points(np.eye(2))
 
 
-def test_parallel_keeps_order_and_passes_errors_on():
-    assert workers() >= 1
-    assert parallel(lambda x: x * x, list(range(50))) == [x * x for x in range(50)]
+@pytest.fixture
+def four_workers(monkeypatch):
+    monkeypatch.setattr(threads, "workers", lambda: 4)
+
+
+def test_parallel_runs_items_at_once_and_keeps_their_order(four_workers):
+    together, finished = threading.Barrier(4, timeout=60), [threading.Event() for _ in range(4)]
+
+    def square(i):
+        together.wait()  # breaks unless four threads come
+        assert i == 3 or finished[i + 1].wait(60)  # the last item is done first
+        finished[i].set()
+        return i * i
+
+    assert parallel(square, list(range(4))) == [0, 1, 4, 9]
+
+
+def test_parallel_within_a_thread_stays_on_it(four_workers):
+    def inner_threads(_):
+        return set(parallel(lambda _: threading.get_ident(), [0] * 20)) == {threading.get_ident()}
+
+    assert parallel(inner_threads, [0] * 8) == [True] * 8
+
+
+def test_parallel_raises_the_error_of_an_item(four_workers):
     with pytest.raises(ZeroDivisionError):
         parallel(lambda x: 1 / x, [1, 0])
 

@@ -26,7 +26,7 @@ def run(tmp_path, monkeypatch):
     """Run ``dimscope ...`` in an empty folder, in a process of its own."""
     monkeypatch.chdir(tmp_path)
 
-    def call(*arguments, timeout=300):
+    def call(*arguments, timeout=1200):
         done = subprocess.run(
             [sys.executable, "-m", "dimscope", *map(str, arguments)],
             capture_output=True,

@@ -83,7 +83,7 @@ def test_path_in_the_page_exists(path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_dotted_name_in_the_page_exists(name):
-    resolve(name)
+    assert resolve(name) is not None
 
 
 def steps():
@@ -102,7 +102,7 @@ def steps():
 
 @pytest.mark.parametrize(("module", "name"), sorted(set(steps())))
 def test_name_in_a_step_exists_in_its_module(module, name):
-    resolve(f"{module}.{name}")
+    assert resolve(f"{module}.{name}") is not None
 
 
 def test_every_walk_names_modules_and_names():

@@ -31,7 +31,3 @@ def test_the_page_is_that_of_the_records(tmp_path):
     (tmp_path / "paper").symlink_to(RESULTS)
     written = write_page(tmp_path / "paper").read_text(encoding="utf-8")
     assert written == (DOCS / "paper.md").read_text(encoding="utf-8")
-
-
-def test_all_figures_together_stay_within_their_time():
-    assert sum(record(figure)["seconds"] for figure in FIGURES) <= 150 * 60

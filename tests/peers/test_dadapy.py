@@ -27,7 +27,7 @@ def both(request, tmp_path_factory):
     np.save(path, CLOUDS[request.param])
     script = Path(__file__).with_name("dadapy_dimensions.py")
     done = subprocess.run(
-        [PYTHON, script, path], check=True, capture_output=True, text=True, timeout=120
+        [PYTHON, script, path], check=True, capture_output=True, text=True, timeout=600
     )
     return nearest_neighbors(CLOUDS[request.param], 64), json.loads(done.stdout.splitlines()[-1])
 

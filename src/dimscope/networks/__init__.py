@@ -3,7 +3,7 @@
 In: a ``torch.nn.Module`` (``models`` loads one by name) and batches of stimuli. Out:
 :class:`~dimscope.Activations` from ``capture``, a :class:`~dimscope.Profile` from ``profile``.
 
-Begin with ``capturing/capture.py``, which runs a network over its data. ``tracing`` follows
+Begin reading at ``capturing/capture.py``, which runs a network over its data. ``tracing`` follows
 one forward pass as a graph of named values, with ``structure`` (the modules before the run) and
 ``operations`` (which torch functions and modules count as what). ``layers`` decides which
 values are layers and which layers are checkpoints. ``profile_network`` is the verb ``profile``,

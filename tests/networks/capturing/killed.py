@@ -1,12 +1,14 @@
-"""Captures that are killed, in processes of their own; run by test_store_capture.py.
+"""Captures that are killed, in processes of their own; run by test_store_writer.py.
 
 ``python killed.py FOLDER`` runs a capture undisturbed, then ten that are killed with
 SIGKILL at moments spread evenly over its batches and started again, and prints what
-happened as JSON. The batches are the clock: a machine that is busier in one capture than in
-another kills it in the same place. Every capture is a fork, so that torch is loaded once.
+happened as JSON. The batches are the clock: a capture waits for its kill in the batch after the
+moment, so that a busy machine kills it in the same place. Every capture is a fork, so that torch
+is loaded once.
 """
 
 import json
+import math
 import os
 import signal
 import sys
@@ -21,6 +23,7 @@ import dimscope as ds
 from dimscope.activations import chunks
 
 MOMENTS, BATCHES, ROWS = 10, 12, 8
+hold = math.inf
 
 
 class Counted(nn.Module):
@@ -36,6 +39,8 @@ class Counted(nn.Module):
     def forward(self, x):
         with open(self.passes, "ab") as file:
             file.write(b".")
+        while count(self.passes) > hold:  # not of the network, which has to stay the same
+            time.sleep(1)
         x = x + 0.1 * torch.randn(x.shape)
         time.sleep(0.005)
         return self.narrow(torch.relu(self.wide(x)))
@@ -66,7 +71,10 @@ def finish(child):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def capture(out, passes):
+def capture(out, passes, after=math.inf):
+    """Capture, but wait for a kill in the batch after ``after``."""
+    global hold
+    hold = after
     torch.manual_seed(0)
     ds.capture(Counted(passes), data(), "all", batch_size=ROWS, out=out)
 
@@ -94,8 +102,9 @@ def main(folder):
     found = []
     for moment in range(MOMENTS):
         out, passes = folder / f"{moment}.zarr", folder / str(moment)
-        child = forked(lambda: capture(out, passes))  # noqa: B023
-        wait(child, passes, (BATCHES + 1) * (moment + 0.5) / MOMENTS, one)
+        batches = (BATCHES + 1) * (moment + 0.5) / MOMENTS
+        child = forked(lambda: capture(out, passes, max(1, int(batches))))  # noqa: B023
+        wait(child, passes, batches, one)
         os.kill(child, signal.SIGKILL)
         killed = finish(child) == -signal.SIGKILL
         journal = out / "journal.json"

@@ -290,4 +290,5 @@ def test_capture_refuses_a_wrong_model_or_output():
 def test_capture_raises_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        capture(small(), np.random.default_rng(0).normal(size=(6, 4)))
+        activations = capture(small(), np.random.default_rng(0).normal(size=(6, 4)))
+    assert activations.n_points == 6

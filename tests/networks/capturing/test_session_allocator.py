@@ -2,6 +2,7 @@
 
 import platform
 import resource
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def blocks():
 
 
 @glibc
-def test_reused_memory_reuses_freed_blocks():
+def test_reused_memory_maps_freed_blocks_once():
     plain = faults(blocks)
     with reused_memory():
         blocks()
@@ -40,7 +41,7 @@ def test_reused_memory_reuses_freed_blocks():
 
 
 @glibc
-def test_reused_memory_returns_memory_to_the_system():
+def test_reused_memory_goes_back_to_the_system():
     before = resident()
     with reused_memory():
         blocks()
@@ -48,13 +49,34 @@ def test_reused_memory_returns_memory_to_the_system():
     assert resident() < before + _BLOCK / 2
 
 
-def test_reused_memory_nests_and_works_in_threads():
-    def use(_):
-        with reused_memory(), reused_memory():
-            return float(torch.ones(1000).sum())
+@glibc
+def test_reused_memory_lasts_until_its_last_user_leaves():
+    before = resident()
+    with reused_memory():
+        with reused_memory():
+            blocks()
+        assert resident() > before + _BLOCK / 2
+    assert resident() < before + _BLOCK / 2
 
-    with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(use, range(50))) == [1000.0] * 50
+
+@glibc
+def test_reused_memory_is_shared_by_threads():
+    entered, left, before = threading.Event(), threading.Event(), resident()
+
+    def stay():
+        with reused_memory():
+            entered.set()
+            assert left.wait(60)
+            return resident()
+
+    with ThreadPoolExecutor(1) as pool:
+        staying = pool.submit(stay)
+        assert entered.wait(60)
+        with reused_memory():
+            blocks()
+        left.set()
+        assert staying.result() > before + _BLOCK / 2
+    assert resident() < before + _BLOCK / 2
 
 
 @pytest.mark.parametrize("known", [None, 7, 100])

@@ -66,7 +66,7 @@ def stopped(out, data=(X, Y), after=2, **keywords):
 def killed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("killed")
     done = subprocess.run(
-        [sys.executable, KILLED, folder], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, KILLED, folder], capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
     return folder, json.loads(done.stdout)

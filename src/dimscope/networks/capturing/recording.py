@@ -161,8 +161,8 @@ class Recorder:
         hidden = self.checkpoints.between(self._inputs, output)
         last = hidden[-1] if hidden else None
         blocks = 2 * tracer.counts.in_blocks > tracer.counts.layers
-        wanted = self._wanted(hidden, last, output)
-        has_last = last is not None and any(node is last.node for node in wanted.values())
+        values = self._selected(hidden, last, output)
+        has_last = last is not None and any(node is last.node for node in values.values())
 
         def describe(label: str, node: Node) -> Layer:
             depth, total = (node.blocks, output.blocks) if blocks else (node.depth, output.depth)
@@ -177,7 +177,7 @@ class Recorder:
             n_features = 0 if key is None else self.columns[key].n_features
             return Layer(label, role, depth, min(1.0, depth / total) if total else 0.0, n_features)
 
-        layers = [(describe(label, node), node) for label, node in wanted.items()]
+        layers = [(describe(label, node), node) for label, node in values.items()]
         if self.selection.accept is not None:
             layers = [pair for pair in layers if self.selection.accept(pair[0])]
             if not layers:
@@ -222,16 +222,16 @@ class Recorder:
         self.chosen, self.columns = chosen, columns
         self._total, self.n_batches = n_rows, n_batches
 
-    def _wanted(
+    def _selected(
         self, hidden: list[Checkpoint], last: Checkpoint | None, output: Node
     ) -> dict[str, Node]:
         """Return the selected values under their labels, in the order of execution."""
-        wanted: dict[str, Node] = {}
+        values: dict[str, Node] = {}
         chosen: set[Node] = set()
 
         def add(label: str, node: Node, again: bool = False) -> None:
-            if label not in wanted and node in self._keys and (again or node not in chosen):
-                wanted[label] = node
+            if label not in values and node in self._keys and (again or node not in chosen):
+                values[label] = node
                 chosen.add(node)
 
         kinds = self.selection.kinds
@@ -261,7 +261,7 @@ class Recorder:
         # names come before patterns, so that a pattern does not add the value under another name
         for pattern in sorted(self.selection.patterns, key=is_glob):
             self._add_pattern(pattern, labels, add)
-        return wanted
+        return values
 
     def _add_pattern(self, pattern: str, labels: dict[Node, str], add: object) -> None:
         assert callable(add)
