@@ -425,7 +425,9 @@ def test_influence_is_not_written():
     [
         {},
         {"number": "three"},
-        {"number": True, "count": 1.5},
+        {"number": True},
+        {"number": 1.0, "count": True},
+        {"number": 1.0, "count": 1.5},
         {"number": 1.0, "kind": "c"},
         {"number": 1.0, "names": [1]},
         {"number": 1.0, "names": 3},

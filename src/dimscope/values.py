@@ -222,7 +222,8 @@ def _number_or(null: float) -> Any:
 
 def _only(accepted: Any) -> Any:
     def check(item: Any, cls: Any) -> Any:
-        if not isinstance(item, accepted):
+        # to Python, True is also a number
+        if not isinstance(item, accepted) or (isinstance(item, bool) and cls is not bool):
             raise TypeError(f"{item!r} is not of type {cls.__name__}")
         return item
 
@@ -231,5 +232,5 @@ def _only(accepted: Any) -> Any:
 
 def _option(item: Any, options: Any) -> Any:
     if item not in get_args(options):
-        raise ValueError(f"{item!r} is none of {', '.join(get_args(options))}")
+        raise ValueError(f"{item!r} is not one of {', '.join(get_args(options))}")
     return item

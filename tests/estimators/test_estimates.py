@@ -1,9 +1,10 @@
 import json
 import math
+from dataclasses import dataclass
 
 import pytest
 
-from dimscope import Estimate, Resampled, TwoNN
+from dimscope import Estimate, Fit, NeighborEstimator, Resampled, TwoNN
 from dimscope.manifolds import cube
 
 
@@ -91,3 +92,13 @@ def test_interval_at_widens_with_the_level():
 
 def test_float_gives_the_dimension():
     assert float(Estimate(4.5)) == 4.5
+
+
+def test_estimate_takes_the_p_value_of_a_fit():
+    @dataclass(frozen=True)
+    class Constant(NeighborEstimator):
+        def evaluate(self, neighbors):
+            return Fit(2.0, goodness_of_fit=0.25)
+
+    assert Constant()(cube(50, 2)).goodness_of_fit == 0.25
+    assert Resampled(Constant(), n=2)(cube(50, 2)).goodness_of_fit == 0.25

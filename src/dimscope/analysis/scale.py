@@ -171,7 +171,7 @@ class ScaleCurve:
         )
 
     def to_frame(self) -> pd.DataFrame:
-        """A tidy table, one row a scale."""
+        """Convert to a tidy table with one row for each scale."""
         import pandas as pd
 
         return pd.DataFrame(self._rows())
@@ -199,11 +199,11 @@ class ScaleCurve:
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to what JSON can hold; NaN becomes None."""
-        flat = self.plateau()
+        plateau = self.plateau()
         return {
             "schema_version": 1,
             "scales": to_plain(self._rows()),
-            "plateau": flat and {"dimension": flat.dimension, "spread": flat.spread},
+            "plateau": plateau and {"dimension": plateau.dimension, "spread": plateau.spread},
             "verdict": self.verdict,
             "provenance": self.provenance.to_dict(),
         }

@@ -140,8 +140,7 @@ def local_dimension(points: Any, k: int = 20, engine: Engine | None = None) -> N
 
     Examples
     --------
-    >>> from dimscope.manifolds import cube
-    >>> from dimscope.manifolds import embed
+    >>> from dimscope.manifolds import cube, embed
     >>> import numpy as np
     >>> line, sheet = embed(cube(500, 1), 3), embed(cube(500, 2), 3, seed=1) + 9
     >>> local = local_dimension(np.concatenate([line, sheet]))
