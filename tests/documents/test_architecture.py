@@ -62,7 +62,7 @@ def resolve(dotted):
 
 def test_resolve_can_fail():
     with pytest.raises(AttributeError):
-        resolve("dimscope.arrays.registry.nothing")
+        resolve("dimscope.arrays.kinds.nothing")
     with pytest.raises(AttributeError):
         resolve("dimscope.points.array")
 

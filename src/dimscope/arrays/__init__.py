@@ -3,19 +3,19 @@
 In: an array-like of shape (n_points, n_features). Out: :class:`Points`, checked and handed out
 block by block, without a copy of the whole. All input checks are in :mod:`~dimscope.arrays.checks`.
 
-Each kind of array is an :class:`ArrayKind` in one registry: NumPy arrays and memory maps, blocks
+Each kind of array is an :class:`ArrayKind`, registered once: NumPy arrays and memory maps, blocks
 that lie elsewhere (a layer of a store), torch tensors, dask arrays. :func:`register` adds a kind
 from outside. Memory budgets are in :mod:`~dimscope.arrays.memory`, threads in
 :mod:`~dimscope.arrays.threads`.
 
-Begin reading at :mod:`dimscope.arrays.registry`.
+Begin reading at :mod:`dimscope.arrays.kinds`.
 """
 
 from dimscope.arrays.block_points import Blocks, BlocksKind
 from dimscope.arrays.dask_points import DaskKind
+from dimscope.arrays.kinds import ArrayKind, as_points, register, unregister
 from dimscope.arrays.numpy_points import NumpyKind
 from dimscope.arrays.points import Points
-from dimscope.arrays.registry import ArrayKind, as_points, register, unregister
 from dimscope.arrays.tensor_points import TensorKind
 
 __all__ = ["ArrayKind", "Blocks", "Points", "as_points", "register", "unregister"]

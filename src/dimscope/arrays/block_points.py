@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from dimscope.arrays.checks import check_dtype, check_range, check_shape, largest_absolute
+from dimscope.arrays.kinds import ArrayKind
 from dimscope.arrays.numpy_points import checked
 from dimscope.arrays.points import Points
-from dimscope.arrays.registry import ArrayKind
 from dimscope.arrays.threads import workers
 
 if TYPE_CHECKING:

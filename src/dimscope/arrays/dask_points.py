@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from dimscope.arrays.checks import check_range, check_shape, largest_absolute
+from dimscope.arrays.kinds import ArrayKind
 from dimscope.arrays.memory import total_memory
 from dimscope.arrays.numpy_points import NumpyPoints, as_numpy
 from dimscope.arrays.points import Home, Points, repeated
-from dimscope.arrays.registry import ArrayKind
 from dimscope.arrays.threads import alone, workers
 from dimscope.errors import BadPoints
 

@@ -15,9 +15,9 @@ from dimscope.arrays.checks import (
     largest_absolute,
     ragged,
 )
+from dimscope.arrays.kinds import ArrayKind
 from dimscope.arrays.memory import release
 from dimscope.arrays.points import Points
-from dimscope.arrays.registry import ArrayKind
 from dimscope.errors import BadPoints
 
 if TYPE_CHECKING:

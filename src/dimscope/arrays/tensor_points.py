@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from dimscope.arrays.checks import check_dtype, check_range, check_shape, check_tensor, not_finite
+from dimscope.arrays.kinds import ArrayKind
 from dimscope.arrays.numpy_points import NumpyPoints, checked
 from dimscope.arrays.points import Home, Points
-from dimscope.arrays.registry import ArrayKind
 from dimscope.errors import BadPoints
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dimscope.arrays.registry import as_points, home_of
+from dimscope.arrays.kinds import as_points, home_of
 from dimscope.errors import BadPoints, DegeneratePoints
 from dimscope.neighbors.duplicates import distinct_rows
 from dimscope.neighbors.engines import Engine, Exact
@@ -194,7 +194,7 @@ class Search:
         Parameters
         ----------
         n : int
-            From half of the points on, all of them are taken, which costs no more.
+            If it is half of the points or more, all are searched, which costs no more.
         """
         if 2 * n >= self.n_distinct:
             return self.all_points()

@@ -1,4 +1,4 @@
-"""The registry of array kinds, and the one function through which every array enters."""
+"""The kinds of array, and the one function through which every array enters."""
 
 from __future__ import annotations
 
