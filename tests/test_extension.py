@@ -130,7 +130,7 @@ def test_engine_without_a_method_says_so():
     class Empty(ds.Engine):
         pass
 
-    with pytest.raises(TypeError, match="Empty writes neither search nor searcher"):
+    with pytest.raises(TypeError, match="Empty must define search or searcher"):
         ds.estimate(POINTS, engine=Empty())
 
 

@@ -1,7 +1,7 @@
 """Where a value comes from: the step, its parameters, the versions, and its inputs.
 
-Every value between two steps carries a :class:`Provenance`, which is saved with it, so that
-a number in a paper can be traced to the call that made it.
+Every value passed from one step to the next carries a :class:`Provenance`, which is saved with it,
+so that a number in a paper can be traced to the call that made it.
 """
 
 from __future__ import annotations

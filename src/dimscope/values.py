@@ -125,7 +125,7 @@ NOT_WRITTEN = {"written": False}
 
 
 def null_is(number: float) -> dict[str, float]:
-    """Make the metadata of a field in which ``null`` means ``number``, not NaN.
+    """Return field metadata that makes ``null`` mean ``number`` instead of NaN.
 
     Examples
     --------

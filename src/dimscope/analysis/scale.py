@@ -227,7 +227,7 @@ def scale_curve(
         :class:`~dimscope.TwoNN` by default.
     blocks : iterable of int
         Numbers of blocks into which to split the shuffled points, one number per scale. A
-        number is left out if a block has fewer than 20 points, or no more points than the
+        number is skipped if its blocks would have fewer than 20 points, or no more points than the
         estimator needs neighbours.
     seed : int
         Seed for the shuffle.
@@ -315,7 +315,7 @@ def rank_curve(
     ----------
     points : array-like of shape (n_points, n_features), or Neighbors
     most : int
-        Highest rank; fewer points limit it to the number of other points.
+        Highest rank; with few points, it is capped at the number of other points.
     engine : Engine, optional
         Engine that searches for neighbours; exact by default.
     progress : callable, optional

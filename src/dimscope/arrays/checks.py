@@ -114,7 +114,7 @@ def ragged(points: Any) -> BadPoints:
 
 
 def check_whole_numbers(points: Any, array: NDArray[Any]) -> None:
-    """Refuse whole numbers, in lists or in columns of mixed types, that float64 does not hold.
+    """Reject whole numbers, in lists or mixed columns, that float64 cannot represent exactly.
 
     Parameters
     ----------
@@ -152,7 +152,8 @@ def check_shape(shape: tuple[int, ...]) -> None:
     >>> check_shape((3, 1))
     >>> check_shape((2, 1))
     Traceback (most recent call last):
-    dimscope.errors.DegeneratePoints: 2 points have no two nearest neighbours each; give at least 3
+    dimscope.errors.DegeneratePoints: 2 points are too few for each to have two neighbours; give at
+    least 3
     """
     if len(shape) != 2:
         hint = {
@@ -166,7 +167,7 @@ def check_shape(shape: tuple[int, ...]) -> None:
         raise BadPoints(f"points are empty: the shape is {shape}")
     if shape[0] < 3:
         raise DegeneratePoints(
-            f"{shape[0]} points have no two nearest neighbours each; give at least 3"
+            f"{shape[0]} points are too few for each to have two neighbours; give at least 3"
         )
 
 

@@ -51,7 +51,7 @@ class DaskKind(ArrayKind):
 
 
 class Chunk:
-    """Rows that a task reads for itself, and forgets.
+    """Rows that a task reads when it needs them and does not keep.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class DaskPoints(Points):
         return np.cumsum((0, *self.array.chunks[0]))
 
     def chunks(self) -> list[Any]:
-        """Return an argument for tasks per chunk: its values, or a :class:`Chunk` to read."""
+        """Return one task argument for each chunk: its values, or a :class:`Chunk` to read."""
         delayed = list(self.array.to_delayed().ravel())
         if _is_held(self.array) or 2 * self.array.nbytes <= _memory():
             return delayed

@@ -137,7 +137,7 @@ def as_points(
     rows : array of int, optional
         Take these rows only; the other rows are not checked.
     memory : int, optional
-        Bytes that values may take in memory where the array lies elsewhere.
+        Memory limit in bytes for the values of an array that is not in memory.
 
     Returns
     -------

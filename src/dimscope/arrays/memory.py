@@ -1,8 +1,8 @@
 """Memory: the budget, and large arrays whose memory can be returned to the system.
 
 A budget is a number of bytes, by default half of the free memory. Large arrays get pages outside
-the heap, which can grow without a copy and are returned to the system with the array. Pages of a
-mapped file count as memory in use until they are released.
+the heap; these can grow without a copy and are returned to the system when the array is freed.
+Pages of a mapped file count as memory in use until they are released.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ _NO_LIMIT = 1 << 60  # control groups without a limit report a number above this
 
 
 def as_bytes(memory: int | str) -> int:
-    """Convert a number or a text such as ``"4GB"`` to bytes.
+    """Convert a number, or a string such as ``"4GB"``, to a number of bytes.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def as_bytes(memory: int | str) -> int:
     """
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e\d+)?)\s*([a-z]*)\s*", str(memory).lower())
     if match is None or isinstance(memory, bool) or match[2] not in _UNITS:
-        raise ValueError(f"memory is {memory!r}; use a number of bytes or a text such as '4GB'")
+        raise ValueError(f"memory is {memory!r}; use a number of bytes or a string such as '4GB'")
     size = int(float(match[1]) * _UNITS[match[2]])
     if size < 1:
         raise ValueError(f"memory is {memory!r}; use at least one byte")

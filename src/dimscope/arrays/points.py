@@ -22,9 +22,9 @@ _BATCH = 1 << 22  # values hashed or compared at a time
 class Points(ABC):
     """Checked points: what an array of any kind becomes.
 
-    A subclass writes :meth:`read` and :meth:`select`. Where the points are searched follows from
-    ``home``: ``"memory"`` for all points whose blocks this process reads, ``"device"`` for a
-    tensor on a CUDA device, ``"dask"`` for chunks that tasks read.
+    A subclass defines :meth:`read` and :meth:`select`. The place where the points are searched
+    depends on ``home``: ``"memory"`` for all points whose blocks this process reads, ``"device"``
+    for a tensor on a CUDA device, ``"dask"`` for chunks that tasks read.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ class Points(ABC):
         Returns
         -------
         positions : array of int
-            Equal hashes side by side, ascending within a hash.
+            Positions grouped by hash, ascending within each group.
         hashes : array of uint64
             Of those points.
         """
@@ -234,7 +234,7 @@ def repeated(values: NDArray[Any]) -> NDArray[np.intp]:
     Returns
     -------
     array of int
-        Equal values side by side, ascending within a value.
+        Positions grouped by value, ascending within each group.
 
     Examples
     --------

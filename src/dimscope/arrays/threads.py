@@ -55,9 +55,9 @@ def spans(n: int, size: int) -> list[slice]:
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Keep the work of this thread on this thread, within a context.
+    """Within this context, do not share the work of the current thread with other threads.
 
-    For one task of many, where each task has a thread of its own.
+    Use this in a task that is one of many, each running in its own thread.
 
     Examples
     --------
@@ -80,8 +80,8 @@ def parallel(
 ) -> list[Any]:
     """Return ``[function(item) for item in items]``, worked out on threads.
 
-    NumPy releases the interpreter lock, so threads run at once. Within such a thread there are no
-    others: work that is shared out again stays where it is.
+    NumPy releases the interpreter lock, so the threads run in parallel. These threads start no
+    others: a nested call runs in the thread that makes it.
 
     Parameters
     ----------

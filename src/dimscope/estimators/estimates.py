@@ -30,7 +30,7 @@ class Estimate:
     dimension : float
         The estimate; NaN if it could not be measured.
     std_error : float
-        Standard error; NaN if there is none, never 0 instead.
+        Standard error; NaN, never 0, if there is none.
     n_points : int
         Number of rows, duplicates included.
     n_used : int

@@ -110,7 +110,8 @@ class I3D(Estimator):
         BadPoints
             If values are not integers, or Neighbors were given instead of points.
         DegeneratePoints
-            If no two points are within ``near``, or all that are within ``far`` are.
+            If no two points are within ``near`` of each other, or every pair within ``far`` is also
+            within ``near``.
         """
         points = inputs.all_points
         if self.metric == "cityblock":
@@ -195,7 +196,8 @@ def fit_lattice(
     Raises
     ------
     DegeneratePoints
-        If no point, or every point within ``far`` of another, is also within ``near``.
+        If no two points are within ``near`` of each other, or every pair within ``far`` is also
+        within ``near``.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""Inputs: what estimators are fitted to, each made once and shared by several."""
+"""Inputs: what estimators are fitted to, computed once and shared by several estimators."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class Needs(Protocol):
 
     @property
     def wished(self) -> int:
-        """Number of neighbours that serve better, where there are as many."""
+        """Number of neighbours that would be better still, if there are that many points."""
 
     def relative_error(self, neighbors: Neighbors) -> float:
         """Return the standard error over the dimension; NaN without one."""
 
 
 def check_engine(engine: Engine | None, estimators: Iterable[Needs]) -> None:
-    """Refuse an engine that is none, or that no estimator would use.
+    """Reject an engine that is not an Engine, or that no estimator would use.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ neighbours; leave it out
 
 
 class Inputs:
-    """Points, and what is made of them when an estimator asks.
+    """Points, and the quantities computed from them when an estimator asks.
 
     Parameters
     ----------

@@ -87,7 +87,7 @@ class Resampled(NeighborEstimator):
 
     @property
     def wished(self) -> int:
-        """Number of neighbours of which enough nearly always survive in a subset."""
+        """Number of neighbours to search for so that enough nearly always remain in a subset."""
         needed = self.estimator.ranks
         k = needed
         while self.n * _tail(k, needed, self.keep) > _SEARCHED_AGAIN and k < 8 * needed:

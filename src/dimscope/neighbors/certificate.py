@@ -67,7 +67,7 @@ class Kernel(Protocol):
     def candidates(
         self, m: int, rows: NDArray[np.intp] | None = None
     ) -> tuple[NDArray[np.floating[Any]], NDArray[np.intp]]:
-        """Return the m others of smallest lower bound for every point, or for some, ascending."""
+        """Return the m others with the smallest lower bounds, ascending, for all or some points."""
 
     def pair_squares(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64]:
         """Compute squared distances by direct differences."""
@@ -85,8 +85,8 @@ class Listed:
     Parameters
     ----------
     bounds : array of shape (n_points, m)
-        Lower bounds of squared distances, ascending; that of every other point is at least the
-        last.
+        Lower bounds of squared distances, ascending; for any point not listed, the bound is at
+        least the last.
     indices : array of shape (n_points, m)
     """
 
@@ -156,7 +156,7 @@ def certified_neighbors(
 def certified_among(
     kernel: Kernel, listed: Listed, rows: NDArray[np.intp], labels: NDArray[np.intp], k: int
 ) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.bool_]]:
-    """Find the k nearest with the same label, from the candidates of a search among all.
+    """Find the k nearest points with the same label, from the candidates of a full search.
 
     Parameters
     ----------
@@ -289,8 +289,8 @@ class CrossTiles(Tiles):
         Returns
         -------
         bounds : array of shape (n_points, m)
-            Ascending. Every other point of the other group has at least the last, or the
-            ceiling. Infinite where fewer are below the ceiling.
+            Ascending. The bound of any point not listed is at least the last one, or the
+            ceiling. Infinite where fewer than m points are below the ceiling.
         indices : array of shape (n_points, m)
             Meaningless where the bound is infinite.
         """

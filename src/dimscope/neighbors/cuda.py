@@ -55,7 +55,7 @@ class DeviceTiles:
     def candidates(
         self, m: int, rows: NDArray[np.intp] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-        """Return the m others of smallest lower bound for every point, or for some, ascending."""
+        """Return the m others with the smallest lower bounds, ascending, for all or some points."""
         queries = np.arange(self.n_points) if rows is None else rows
         step = max(1, _VALUES // self.n_points)
         bounds, indices = [], []

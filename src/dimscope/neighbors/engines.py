@@ -1,7 +1,7 @@
-"""Engines: frozen values that say what is promised of the distances.
+"""Engines: frozen values that say what is promised about the distances.
 
 Where a search runs (a tree, tiles, a CUDA device) follows from the points and stays within the
-promise. Nothing approximate is chosen unasked.
+promise. An approximate search is never used unless you ask for it.
 
 Examples
 --------
@@ -62,9 +62,9 @@ _FEWEST = 100  # points of a sample: fewer say little of their own error
 
 @dataclass(frozen=True)
 class Engine:
-    """Base of the engines: a frozen dataclass of parameters that writes :meth:`search`.
+    """Base class of the engines: a subclass is a frozen dataclass that defines :meth:`search`.
 
-    Engines that keep something between searches write :meth:`searcher` instead.
+    Engines that keep state between searches define :meth:`searcher` instead.
     """
 
     homes: ClassVar[tuple[Home, ...]] = ("memory",)
@@ -101,7 +101,7 @@ class Engine:
         progress : callable, optional
         """
         if type(self).search is Engine.search:
-            raise TypeError(f"{type(self).__name__} writes neither search nor searcher")
+            raise TypeError(f"{type(self).__name__} must define search or searcher")
         return _Searches(self, points)
 
 
@@ -174,7 +174,7 @@ class Sketched(Engine):
         _check_fraction("failure", self.failure)
 
     def searcher(self, points: Points, progress: Progress | None = None) -> Searcher:
-        """Prepare points for a search by sketches, or an exact one where sketches do not pay."""
+        """Prepare points for a search by sketches, or an exact search if that is as fast."""
         return _sketched_or_exact(points, self.failure, self.seed, progress)
 
 
@@ -221,11 +221,11 @@ class Sampled(Engine):
 
     @property
     def first(self) -> int:
-        """Size of the first sample: enough if points were independent and none was censored."""
+        """Size of the first sample: enough for independent points of which none is censored."""
         return max(_FEWEST, math.ceil(self.rtol**-2))
 
     def searcher(self, points: Points, progress: Progress | None = None) -> Searcher:
-        """Prepare points for a search by sketches, or an exact one where sketches do not pay."""
+        """Prepare points for a search by sketches, or an exact search if that is as fast."""
         return _sketched_or_exact(points, self.failure, self.seed, progress)
 
 

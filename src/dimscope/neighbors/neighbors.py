@@ -198,7 +198,7 @@ class Neighbors:
 
     @property
     def n_queries(self) -> int | None:
-        """Number of points whose neighbours these are; None if these are all points."""
+        """Number of points whose neighbours are held; None if all points have theirs."""
         return None if self.queries is None else len(self.queries)
 
     @property
@@ -240,7 +240,7 @@ class Neighbors:
     def within(self, rows: NDArray[Any], k: int = 2) -> Neighbors:
         """Return the k nearest neighbours among some of the distinct points.
 
-        One search so serves resamples, blocks and decimation: neighbours outside ``rows`` are
+        One search thus serves resamples, blocks and decimation: neighbours outside ``rows`` are
         struck from the lists, and the few points whose list runs out are searched again among
         ``rows``.
 

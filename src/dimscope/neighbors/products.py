@@ -157,7 +157,7 @@ def add_gram(total: NDArray[np.float32], left: NDArray[np.float32]) -> None:
 
 
 def mirror(matrix: NDArray[np.float32]) -> None:
-    """Copy the values below the diagonal to above it.
+    """Copy the values below the diagonal to the positions above it.
 
     Examples
     --------
@@ -186,7 +186,7 @@ _NEARLY = 4  # mean square distance from the origin over that from the centre
 
 
 class Centred:
-    """Blocks of points, less a centre, times a unit.
+    """Blocks of points, shifted by a centre and multiplied by a unit.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ class Centred:
 
     @cached_property
     def centre(self) -> NDArray[Any] | None:
-        """A point amid the bulk, or None where the origin serves nearly as well.
+        """A point in the middle of most of the data, or None if the origin does nearly as well.
 
         It is the mean of the half of a sample whose median distance to the others is smallest,
         so that a few far points do not drag it away.
@@ -226,7 +226,7 @@ class Centred:
         return np.concatenate([(self._points.block(amid, c) / len(amid)).sum(0) for c in runs])
 
     def of(self, points: Points) -> Centred:
-        """Return other points, less the same centre."""
+        """Return other points, shifted by the same centre."""
         other = Centred(points, self._unit)
         other.centre = self.centre
         return other

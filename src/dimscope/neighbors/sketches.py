@@ -57,7 +57,7 @@ _UNIT = 2.0**-24  # roundoff of float32
 
 @dataclass(frozen=True, eq=False)
 class Sketch:
-    """A few numbers for every point, whose distances bound those of the points.
+    """A few numbers for every point; their distances bound those of the points from below.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class Sketch:
     rounding : float
         Error of a sketch by rounding, relative to the length of its point.
     stretch : float
-        How much longer than its point a sketch may be otherwise.
+        Largest ratio of the length of a sketch to that of its point, rounding aside.
     underflow : float
         Absolute error of a sketch by underflow.
     """
@@ -116,7 +116,7 @@ def slack(n_signs: int, failure: float) -> float:
 
 
 def sketch_widths(n_points: int, n_features: int) -> tuple[int, int]:
-    """Return how many directions and signs pay; zeros where none do.
+    """Return how many directions and signs are worth using; zeros if none are.
 
     Examples
     --------
@@ -297,7 +297,7 @@ class SketchedTiles:
     def candidates(
         self, m: int, rows: NDArray[np.intp] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """Return the m others of smallest lower bound for every point, or for some, ascending."""
+        """Return the m others with the smallest lower bounds, ascending, for all or some points."""
         squares, indices = self._tiles.candidates(m, rows)
         queries = np.arange(self.n_points) if rows is None else rows
         return self._sketch.lower(squares / self._tiles.unit**2, queries), indices
@@ -319,7 +319,7 @@ def sketched_or_exact_tiles(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> SketchedTiles | Tiles:
-    """Return a sketched kernel, or an exact one where sketches do not pay.
+    """Return a sketched kernel, or an exact one if sketching would not be faster.
 
     Parameters
     ----------

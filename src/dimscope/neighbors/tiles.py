@@ -60,7 +60,7 @@ class Candidates:
         self._locks: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)
 
     def offer(self, rows: slice, columns: slice, bounds: NDArray[np.float32]) -> None:
-        """Offer the points of some columns to some rows.
+        """Offer the points of some columns as candidates for some rows.
 
         Parameters
         ----------
@@ -201,7 +201,7 @@ RUN = 1024  # features in one product
 def rounding_bound(n_features: int, unit_roundoff: float) -> float:
     """Bound the error of |x|^2 + |y|^2 - 2 x.y, relative to (|x| + |y|)^2.
 
-    It is one unit roundoff for each term of a run of columns, whatever the order of summation,
+    It counts one unit roundoff for each term in a run of columns (in any order of summation),
     for each run added, and for the few operations around them.
 
     Examples
@@ -243,7 +243,7 @@ class Tiles:
     def candidates(
         self, m: int, rows: NDArray[np.intp] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-        """Return the m others of smallest lower bound for every point, or for some, ascending.
+        """Return the m others with the smallest lower bounds, ascending, for all or some points.
 
         Parameters
         ----------
@@ -255,7 +255,8 @@ class Tiles:
         Returns
         -------
         bounds : array of shape (n_points or len(rows), m)
-            Lower bounds of squared distances; that of every other point is at least the last.
+            Lower bounds of squared distances; for any point not listed, the bound is at least the
+            last one.
         indices : array of the same shape
         """
         n = self.n_points
