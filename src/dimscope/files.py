@@ -124,7 +124,7 @@ def is_leftover(name: str) -> bool:
 
 
 def write_beside(path: str | os.PathLike[str], write: Callable[[Path], Any]) -> None:
-    """Write a file under another name, then rename it: it is there complete or not at all.
+    """Write a file under another name, then rename it: it is either complete or absent.
 
     Threads and processes may write the same file at once; the last one to finish wins.
 

@@ -80,7 +80,7 @@ class Activations(Mapping[str, np.ndarray[Any, Any]]):
     labels : array of shape (n_points,), optional
         Class of each row.
     class_names : tuple of str, optional
-        Name of class 0, 1, ...
+        Names of classes 0, 1, ...
     failures : Mapping of str to str
         Name of each layer that could not be captured -> why.
     name : str

@@ -44,8 +44,8 @@ def chunk_shape(
     itemsize : int
         Bytes of a value.
     batch : int
-        Number of rows written at a time. The chunks of a wide layer have as many rows, and a
-        part of the columns, so that no chunk is written twice.
+        Number of rows written at a time. A chunk of a wide layer has exactly that many rows, and a
+        subset of the columns, so that no chunk is written twice.
     n_points : int, optional
         Number of rows in total.
 
@@ -74,7 +74,7 @@ class Chunked(Blocks):
         Rows and columns of a chunk.
     dtype : numpy.dtype
     owner : object, optional
-        Kept alive, such as the folder of a temporary store.
+        An object to keep alive, such as the folder of a temporary store.
     """
 
     def __init__(

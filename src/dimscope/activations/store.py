@@ -1,9 +1,9 @@
 """Store: activations in a Zarr group on disk, read one layer, or part of one, at a time.
 
-The group holds one array per layer under ``layers/``, named by the number and the letters of the
-layer, and ``labels`` if there are any. The attribute ``dimscope`` holds everything else: the full
-names and descriptions of the layers, failures, class names, provenance and ``schema_version``. It
-is written last: a group without it is incomplete and is not opened.
+The group holds one array per layer under ``layers/``, named by the position and the plain letters
+of the layer, and ``labels`` if there are any. The attribute ``dimscope`` holds everything else: the
+full names and descriptions of the layers, failures, class names, provenance and ``schema_version``.
+It is written last: a group without it is incomplete and is not opened.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Folder:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it does not exist or holds only unfinished files."""
+        """Whether the folder does not exist or holds only unfinished files."""
         if self.path is not None:
             if self.path.exists() and not self.path.is_dir():
                 return False
@@ -147,7 +147,7 @@ class Folder:
         return content if isinstance(content, dict) else None
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
-        """Write a JSON file atomically: renamed on disk, one object at a URL."""
+        """Write a JSON file atomically: by renaming it on disk, or as one object at a URL."""
         text = json.dumps(content, allow_nan=False)
         if self.path is None:
             self._files.pipe_file(f"{self._root}/{name}", text.encode())

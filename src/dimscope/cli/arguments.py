@@ -168,7 +168,7 @@ def points_from(text: str) -> Any:
         if Path(text).is_dir() and is_store(text):
             names = ", ".join(open_store(text))
             raise typer.BadParameter(
-                f"{text} is a store; name a layer, as {text}::LAYER, of {names}",
+                f"{text} is a store; name one of its layers, as {text}::LAYER: {names}",
                 param_hint="POINTS",
             )
         return open_array(existing(Path(text), "POINTS"))

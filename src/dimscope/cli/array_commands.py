@@ -88,7 +88,7 @@ def scale(
     search = engine_from(engine, None, seed)
     if not isinstance(chosen, ds.NeighborEstimator):
         raise typer.BadParameter(
-            "a scale curve needs an estimator of neighbours, such as twonn",
+            "a scale curve needs a neighbour-based estimator, such as twonn",
             param_hint="--estimator",
         )
     if plot is not None:

@@ -100,7 +100,7 @@ def comparison_table(comparison: Comparison) -> Table:
 
 
 def profile_table(profile: Profile) -> Table:
-    """Build a table of a profile, with one layer in each line and a bar for each."""
+    """Build a table of a profile, with one layer per line and a bar for each."""
     estimator = profile.estimators[0]
     estimates = profile.of(estimator)
     spread = {name: _spread(profile, estimator, name) for name in estimates}

@@ -1,8 +1,8 @@
 """Layers: decide which values of a network are selected, and which are checkpoints.
 
-Checkpoints are the paper's choice: the input, poolings, fully connected layers after their
-activation, the blocks or stages of a residual network, and the output. In a network with none of
-these between input and output, the convolutions after their activation are checkpoints.
+Checkpoints are the layers chosen in the paper: the input, poolings, fully connected layers after
+their activation, the blocks or stages of a residual network, and the output. In a network with none
+of these between input and output, the convolutions after their activation are checkpoints.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _KINDS: tuple[LayerKind, ...] = get_args(LayerKind)
 
 
 class Selection:
-    """The option ``layers``, taken apart into kinds, names and patterns, or a function.
+    """The option ``layers``, parsed into kinds, names and patterns, or a function.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Models: build networks by name and load weights from files, without running code in them."""
+"""Models: build networks by name, and load weights from files without running code in them."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ def is_linear_module(module: nn.Module) -> bool:
 
 
 def counted_layers(module: nn.Module) -> int:
-    """Return the depth that a module adds, without its children."""
+    """Return the depth that a module itself adds, not counting its children."""
     if isinstance(module, nn.MultiheadAttention):
         return 1  # its output projection is a child
     return int(
@@ -161,7 +161,7 @@ def counted_layers(module: nn.Module) -> int:
 
 
 def is_attention_module(module: nn.Module) -> bool:
-    """Whether a module is an attention, judged by the name of its class."""
+    """Whether a module is an attention module, judging by the name of its class."""
     return bool(_ATTENTION_CLASS.search(type(module).__name__))
 
 
@@ -178,7 +178,7 @@ def is_activation_module(module: nn.Module) -> bool:
 
 
 def is_pooling_module(module: nn.Module) -> bool:
-    """Whether a module pools: its class is named so, and it contains no counted layer.
+    """Whether a module is a pooling: its class is named like one, and it contains no counted layer.
 
     >>> is_pooling_module(nn.AdaptiveAvgPool2d(1)), is_pooling_module(nn.Linear(2, 2))
     (True, False)
@@ -190,7 +190,7 @@ def is_pooling_module(module: nn.Module) -> bool:
 
 
 def is_leaf(module: nn.Module) -> bool:
-    """Whether a module is a layer of ``torch.nn``, whose inner operations are no layers."""
+    """Tell whether a module is a layer of ``torch.nn``, whose inner operations do not count."""
     if isinstance(module, nn.MultiheadAttention | _ConvNd | nn.Linear | _NormBase | nn.RNNBase):
         return True
     return type(module).__module__.startswith("torch.nn.") and next(module.children(), None) is None

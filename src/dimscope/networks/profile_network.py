@@ -68,7 +68,7 @@ def profile(
     Raises
     ------
     BadSource, BadPoints
-        If the data cannot be read, or no layer has the name.
+        If the data cannot be read, or a requested layer does not exist.
     TypeError
         If activations come with batches or with options of a capture.
 
@@ -79,7 +79,8 @@ def profile(
     or, where a layer does not fit, block by block. If the disk has no room for them either, the
     network runs several times, each time for as many layers as fit.
 
-    Activations take ``name`` and ``memory``; the other options are those of a capture.
+    For activations, only the options ``name`` and ``memory`` apply; the others are for capturing a
+    network.
 
     Examples
     --------

@@ -40,7 +40,7 @@ class Site:
     name : str
         Qualified name without the prefixes of wrappers; empty for the root.
     leaf : bool
-        Whether the operations inside are no layers of their own.
+        Whether the operations inside do not count as layers of their own.
     simple : bool
         Whether it has no children, so that its name stands for the operations inside.
     block : bool

@@ -54,7 +54,7 @@ class Node:
     shape: torch.Size
 
     def ancestors(self) -> set[Node]:
-        """Return all values from which it was computed, itself included."""
+        """Return all values from which this one was computed, including itself."""
         seen, todo = {self}, [self]
         while todo:
             for parent in todo.pop().parents:
@@ -79,7 +79,7 @@ class Frame:
 
     @property
     def covers(self) -> bool:
-        """Whether the values computed inside are no checkpoints."""
+        """Whether the values computed inside this call are excluded as checkpoints."""
         return self.inside or self.site.block or self.site.pooling
 
 
@@ -98,7 +98,8 @@ class Event:
     inputs : tuple of Node
         The arguments of the call.
     inside : bool
-        Whether the call is inside a block or a pooling, so that the value is no checkpoint.
+        Whether the call is inside a block or a pooling module, so that its value is not a
+        checkpoint.
     block, attends : bool
         Whether the module is a block; whether it is a block with attention.
     fresh : bool

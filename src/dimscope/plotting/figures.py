@@ -61,7 +61,7 @@ def check_figure_path(path: str | os.PathLike[str]) -> Path:
 
 
 def save_figure(ax: Axes, path: str | os.PathLike[str]) -> None:
-    """Save the figure of these axes as PNG, SVG or PDF, all of it or nothing.
+    """Save the figure of these axes as PNG, SVG or PDF; a failed save leaves no partial file.
 
     Parameters
     ----------

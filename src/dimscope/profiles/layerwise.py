@@ -49,7 +49,7 @@ def measure_layers(
         :class:`~dimscope.TwoNN` by default.
     by_class : bool
         Measure the points of each class on their own (object manifolds). The profile then holds
-        the mean and standard deviation over classes, and ``classes``.
+        the mean and standard deviation over classes, and the profile of each class in ``classes``.
     engine : Engine, optional
     name : str, optional
         Name of the profile; that of the activations by default.
@@ -62,7 +62,7 @@ def measure_layers(
     Returns
     -------
     Profile
-        A layer that cannot be measured has the dimension NaN and the reason.
+        A layer that cannot be measured has dimension NaN and a ``reason``.
 
     Raises
     ------
@@ -124,7 +124,7 @@ class _Steps:
         self.part("", 0.0, 1.0)
 
     def part(self, _step: str, done: float, total: float | None) -> None:
-        """Report a part of the present layer; a progress of its own."""
+        """Report progress within the current layer, as a step of its own."""
         if self._progress is not None:
             part = done / total if total else 0.0
             self._progress(f"measuring {self._layer}", self._done + part, self._total)

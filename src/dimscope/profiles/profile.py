@@ -301,7 +301,7 @@ class Profile(Mapping[str, Estimate]):
             raise BadSource(f"{path} is not a profile: {error}") from None
         if not isinstance(data, dict) or "schema_version" not in data or "layers" not in data:
             raise BadSource(
-                f"{path} is JSON but not a profile: it has no schema_version and layers"
+                f"{path} is JSON but not a profile: schema_version or layers is missing"
             )
         try:
             return cls.from_dict(data)

@@ -79,7 +79,7 @@ def as_tensor(value: Any) -> Any:
 
 
 def as_labels(labels: Any, n_rows: int) -> np.ndarray[Any, Any] | None:
-    """Return labels as an array if they are one integer or word for each row, else None."""
+    """Return labels as an array if there is one integer or word for each row, else None."""
     if labels is None:
         return None
     values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)

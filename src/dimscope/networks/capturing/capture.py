@@ -56,7 +56,7 @@ def capture(
         The fields of CaptureOptions.
     progress : callable, optional
         ``progress(step, done, total)``, called after every batch with the number of rows;
-        ``total`` may be None. On many ranks these are the rows of the rank's share.
+        ``total`` may be None. With several ranks, both count only the rows of this rank's share.
     on_plan : callable, optional
         Called after the first batch with the :class:`~dimscope.Plan`, on rank 0.
 
@@ -80,9 +80,10 @@ def capture(
     are then dropped.
 
     A store is resumed only by the same capture: the same modules, weights, layers, readout,
-    forward function, numbers, seed, batch size, rows drawn, and data. Functions are compared by
-    their code. Arrays are compared by all their values, data sets by their first and last batch,
-    iterators by their first batch; the batches in between must come in the same order again.
+    forward function, numbers of stimuli, seed, batch size, rows drawn, and data. Functions are
+    compared by their code. Arrays are compared by all their values, data sets by their first and
+    last batch, iterators by their first batch; the batches in between must come in the same order
+    again.
 
     To share the work, several ranks on one machine call this function with the same arguments,
     each with the network on its own device. The store then has the same bytes as one written by
@@ -133,8 +134,9 @@ def _capture(
 class Keeper:
     """Keep the points in memory or in a store, as decided after the first batch.
 
-    Points of unknown number stay in memory as long as they fit. With ``in_passes``, of layers
-    that fit in neither place only the first group is kept; else they need the store.
+    If the number of points is unknown, they stay in memory as long as they fit. With ``in_passes``,
+    of the layers that fit in neither place, only the first group is kept; without it, such layers
+    must go to the store.
     """
 
     def __init__(
@@ -163,7 +165,7 @@ class Keeper:
             self.done = writer.n_rows
 
     def run(self, ranks: Ranks, stop: int | None = None) -> None:
-        """Run the batches left before ``stop``, or left of this rank's share."""
+        """Run the remaining batches up to ``stop``, or the rest of this rank's share."""
         if self.complete is not None:
             return
         stream, begin = self._session.stream, self._recorder.n_batches
@@ -279,7 +281,7 @@ def capture_groups(
     progress: Progress | None = None,
     on_plan: Callable[[Plan], object] | None = None,
 ) -> Iterator[Activations]:
-    """Yield all layers at once or, where they fit nowhere, one group after the other.
+    """Yield all layers at once or, if they fit neither in memory nor on disk, one group at a time.
 
     Parameters
     ----------
@@ -292,8 +294,9 @@ def capture_groups(
     Yields
     ------
     Activations
-        Those of one group of layers, until all groups are captured. The rows are the same in
-        every group, and a network that draws random numbers draws the same ones again.
+        The activations of one group of layers at a time, until all groups are captured. The rows
+        are the same in every group, and a network that draws random numbers draws the same ones
+        again.
 
     Examples
     --------
@@ -342,7 +345,7 @@ def plan(
 ) -> Plan:
     """Predict the bytes and the time that :func:`dimscope.capture` would take.
 
-    The first batch runs, and nothing is written. An iterator that can be read only once has
+    The first batch runs, and nothing is written. An iterator that can be read only once will have
     lost its first batch afterwards.
 
     Parameters

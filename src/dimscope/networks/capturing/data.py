@@ -231,7 +231,7 @@ class Stream:
     drawn : {"all", "sample", "first"}
         Which rows of the data the batches hold.
     class_names : tuple of str or None
-        Name of class 0, 1, ...
+        Names of classes 0, 1, ...
     parts : list of array of int
         The row numbers of each batch, for data that can be indexed.
     fetch : callable, optional

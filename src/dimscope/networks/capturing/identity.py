@@ -27,7 +27,7 @@ _PLAIN = (bool, float, str)  # no integers: they are often counters that change 
 def weights_sha256(model: nn.Module) -> str:
     """Return the SHA-256 of the names, types, shapes and bytes of all parameters and buffers.
 
-    Buffers outside the state dict are included, and so are the parts of packed parameters, as
+    Buffers outside the state dict are included, and so are the parts of packed parameters, in case
     quantised layers have them.
 
     Each tensor is hashed separately, on two threads (hashing releases the interpreter lock), and
@@ -95,7 +95,7 @@ def architecture_sha256(model: nn.Module) -> str:
 
 
 def function_of(value: Any, inside: tuple[int, ...] = ()) -> Any:
-    """Identify a function by its name and its code, in values that JSON holds.
+    """Identify a function by its name and its code, in JSON-compatible values.
 
     Other callable objects are identified by their class and attributes. Addresses in memory are
     left out.
@@ -105,7 +105,7 @@ def function_of(value: Any, inside: tuple[int, ...] = ()) -> Any:
     value : object
         A function, or a value that it refers to.
     inside : tuple of int
-        ``id`` of each object that contains the value, which ends recursion in cycles.
+        The ``id`` of each object that contains the value; used to stop recursion in cycles.
 
     Examples
     --------
@@ -154,7 +154,7 @@ def _held(cell: Any) -> Any:
 
 
 def differing(stored: Mapping[str, Any], identity: Mapping[str, Any]) -> list[str]:
-    """Return the names of what differs between the capture in a store and another.
+    """Return the names of the entries in which the capture in a store differs from another capture.
 
     Examples
     --------

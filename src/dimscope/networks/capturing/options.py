@@ -2,7 +2,7 @@
 
 An option is added here and nowhere else: as a field of :class:`CaptureOptions`, with its
 documentation and its check, and as a key of :class:`CaptureKeywords`, its type for callers. The
-verbs take it from there. This file loads no torch, so that measuring activations needs none.
+verbs take it from there. This file does not load torch, so measuring activations does not need it.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class CaptureOptions:
         ``model(inputs)`` (or ``model(**inputs)`` for a dict).
     n_points, per_class : int, optional
         How many stimuli to use, in all or of each class. They are drawn with the seed from
-        data that can be indexed; of data that can only be iterated the first ones are used.
+        data that can be indexed; from data that can only be iterated, the first ones are taken.
     seed : int
         Seed of the draw, and of the network if it uses random numbers.
     batch_size : int
@@ -82,14 +82,14 @@ class CaptureOptions:
     out : path or URL, optional
         Write the layers to this store, batch by batch, whether they fit in memory or not.
         An interrupted capture, even one ended by ``kill -9``, resumes after its last complete
-        batch; no batch that is written runs through the network again. A complete store of
+        batch; batches already written are not run through the network again. A complete store of
         the same capture is returned as it is. Under ``torchrun``, or in a process group, all
         ranks write to it, each its share of the batches.
 
     Raises
     ------
     BadSource
-        If ``layers`` or ``readout`` is not one of these.
+        If ``layers`` or ``readout`` is not one of the values listed above.
     BadPoints
         If a number is too small, or ``n_points`` and ``per_class`` are both given.
     ValueError
@@ -188,7 +188,7 @@ def takes_capture_options(
 ) -> Callable[_Arguments, _Result]:
     """Decorate a verb whose ``**options`` are those of a capture.
 
-    Its signature and its documentation then list every option, and a keyword that is none
+    Its signature and its documentation then list every option, and an unknown keyword
     raises a TypeError with the closest names.
 
     Examples

@@ -8,8 +8,8 @@ run of whole batches, so that the store equals that of a single process row for 
 rank works as if it resumed a capture after the batches of the ranks before it. It keeps its
 journal and labels in ``ranks/NUMBER`` of the store until all ranks are done; then rank 0 merges
 them and completes the store. Ranks write to the same chunks, but never to the same bytes, and
-none reads a chunk before writing. This is safe for files on one machine, and only these are
-accepted.
+none reads a chunk before writing. This is safe only for files on one machine, so no other stores
+are accepted.
 """
 
 from __future__ import annotations
@@ -155,7 +155,8 @@ def joined(out: str | os.PathLike[str] | None) -> Iterator[Ranks]:
     Raises
     ------
     BadSource
-        If a rank does not call in time, or the ranks differ in machine or ``out``.
+        If a rank does not join in time, or the ranks are on different machines or use a different
+        ``out``.
     """
     size = 1
     if out is not None and distributed.is_available():

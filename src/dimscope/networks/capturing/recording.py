@@ -44,7 +44,7 @@ class Chosen:
 
 @dataclass
 class Sighting:
-    """A name of a value; ``module`` if a module has that name, ``maker`` if it made the value."""
+    """One name of a value, whether a module has it, and whether that module made the value."""
 
     name: str
     module: bool
@@ -106,7 +106,7 @@ class Recorder:
             self.columns["input"].append(tensor, self.n_rows)
 
     def also(self, node: Node) -> None:
-        """Note a further input, such as a mask: no layer, but a start of paths in the graph."""
+        """Register an additional input, such as a mask: not a layer, but a start of paths."""
         if self.n_batches == 0:
             self._inputs.append(node)
 

@@ -1,4 +1,4 @@
-"""Session: run a network batch by batch, in eval mode, watched, with its own random numbers."""
+"""Session: run a network batch by batch in eval mode, watched, with its own random state."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class PrivateRandom:
         self._fork.__exit__(None, None, None)
 
     def branch(self, number: int) -> None:
-        """Start stream ``number`` (from 1), whose seed is derived from the first one."""
+        """Start random stream ``number``, from 1, with a seed derived from that of the first."""
         seeds = torch.Generator().manual_seed(self._seed)
         self._seed = int(torch.randint(1 << 62, (number,), generator=seeds)[-1])
         self._states = None
@@ -329,7 +329,7 @@ class Session:
     def plan(
         self, budget: int, n_rows: int, seconds: float | None = None, *, to_store: bool = False
     ) -> Plan:
-        """Plan the rest after the first batch, of ``n_rows``, which took ``seconds``."""
+        """Plan the remaining batches; the first had ``n_rows`` rows and took ``seconds``."""
         total = self.stream.n_points
         if seconds is not None:
             seconds = None if total is None else seconds * -(-total // n_rows)
@@ -350,7 +350,7 @@ class Session:
         return Provenance("capture", parameters, versions("torch", "torchvision"))
 
     def identity(self) -> dict[str, Any]:
-        """Identify the capture, in values that JSON holds: the same capture may resume a store.
+        """Describe the capture in plain values; only a capture described alike resumes a store.
 
         Arrays are hashed whole; other data by the rows drawn and the first and last batch.
         """

@@ -49,7 +49,7 @@ def add_labels(
     ----------
     folder : Folder
     coding : dict or None
-        The value returned for the rows before; empty for the first rows.
+        The value that the previous call returned; empty on the first call.
     labels : array of shape (n_rows,) or None
     start : int
         Number of the first of these rows.
