@@ -39,7 +39,7 @@ def test_scale_prints_tables_and_verdict_and_draws_a_figure(run, points, tmp_pat
     [
         (["--plot", "no/scale.png"], "no file or folder"),
         (["--plot", "scale.gif"], "cannot write"),
-        (["--estimator", "pca"], "estimator of neighbours"),
+        (["--estimator", "pca"], "neighbour-based estimator"),
         (["--estimator", "nothing"], "gride"),
         (["--estimator", "Gride(n1=9, n2=4)"], "n1 < n2"),
         (["--estimator", "Gride(n3=9)"], "n3"),

@@ -55,7 +55,7 @@ def test_beside_our_own_in_one_call():
 
 
 def test_what_is_not_there():
-    with pytest.raises(BadSource, match=r"has no 'Nothing'; it has .*DANCo"):
+    with pytest.raises(BadSource, match=r"has no estimator 'Nothing'; use one of .*DANCo"):
         SkDim("Nothing")(POINTS)
     with pytest.raises(BadPoints, match="needs the points themselves"):
         SkDim("MOM")(nearest_neighbors(POINTS))

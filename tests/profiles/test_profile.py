@@ -89,7 +89,7 @@ def test_to_frame_keeps_the_order_of_the_layers(activations):
     [
         (None, "there is no file"),
         ("[1, 2", "is not a profile"),
-        ("[1, 2]", "no schema_version"),
+        ("[1, 2]", "schema_version or layers is missing"),
         ('{"schema_version": 99, "layers": []}', "schema_version 99"),
     ],
 )

@@ -40,7 +40,7 @@ def test_estimate_refuses_points_that_are_all_the_same(good):
 
 @WHERE
 @pytest.mark.parametrize(
-    ("rows", "message"), [(0, "empty"), (1, "1 points have no two"), (2, "2 points have no two")]
+    ("rows", "message"), [(0, "empty"), (1, "1 points are too few"), (2, "2 points are too few")]
 )
 def test_estimate_refuses_too_few_points(good, rows, message):
     with pytest.raises((BadPoints, DegeneratePoints), match=message):
