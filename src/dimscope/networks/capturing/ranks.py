@@ -173,9 +173,12 @@ def joined(out: str | os.PathLike[str] | None) -> Iterator[Ranks]:
     try:
         if not begun:
             _begin()
-        # a roll call with a short timeout, before the group with the long one
-        distributed.destroy_process_group(distributed.new_group(backend="gloo", timeout=COME))
+        # A roll call with a short timeout, before the group with the long one. It ends when all
+        # have joined that group: a rank that ended it at once would close connections that a
+        # slower rank is still making.
+        roll_call = distributed.new_group(backend="gloo", timeout=COME)
         group = distributed.new_group(backend="gloo", timeout=_WORK)
+        distributed.destroy_process_group(roll_call)
     except RuntimeError as error:
         raise BadSource(
             f"not all {size} ranks joined this capture within {COME.total_seconds():.0f} s; call "
