@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import threadpoolctl
 
 from dimscope.neighbors.products import add_gram, add_product, mirror, one_thread_each
 
@@ -45,18 +46,25 @@ def test_other_layouts_are_refused():
         add_gram(total, np.zeros((3, 2), "float32").T)
 
 
-def test_threads_are_restored():
-    import threadpoolctl
+def blas_threads():
+    # the libraries that are called here; faiss, if it was loaded, brings another
+    return [
+        library["num_threads"]
+        for library in threadpoolctl.threadpool_info()
+        if library["user_api"] == "blas"
+        and ("numpy" in library["filepath"] or "scipy" in library["filepath"])
+    ]
 
-    before = [one["num_threads"] for one in threadpoolctl.threadpool_info()]
-    with one_thread_each():
-        # the libraries that are called here; faiss, if it was loaded, brings another
-        inside = [
-            one["num_threads"]
-            for one in threadpoolctl.threadpool_info()
-            if one["user_api"] == "blas"
-            and ("numpy" in one["filepath"] or "scipy" in one["filepath"])
-        ]
-    assert len(inside) >= 1
-    assert set(inside) == {1}
-    assert [one["num_threads"] for one in threadpoolctl.threadpool_info()] == before
+
+def test_one_thread_each_restores_the_number_of_threads():
+    with one_thread_each():  # loads the libraries
+        pass
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        assert set(before) == {2}
+        with one_thread_each():
+            assert set(blas_threads()) == {1}
+            with one_thread_each():
+                pass
+            assert set(blas_threads()) == {1}
+        assert blas_threads() == before

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 import dimscope as ds
@@ -139,10 +140,13 @@ def killed(folder, out, after):
     while len(passes(folder)) < after or len({rank for rank, *_ in passes(folder)}) < 2:
         assert child.poll() is None, "the capture ended before it was killed"
         time.sleep(0.01)
+    ranks = [psutil.Process(pid) for pid in {pid for _, pid, _ in passes(folder)}]
     os.killpg(child.pid, signal.SIGKILL)
-    for pid in {pid for _, pid, _ in passes(folder)}:  # torchrun gives them groups of their own
-        os.kill(pid, signal.SIGKILL)
+    for rank in ranks:  # torchrun gives them groups of their own
+        rank.kill()
     assert child.wait() == -signal.SIGKILL
+    while any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in ranks):
+        time.sleep(0.01)  # a process on its way out can still write
     journals = [out / "journal.json", out / "ranks" / "1" / "journal.json"]
     leader, follower = (json.loads(p.read_text()) if p.exists() else None for p in journals)
     rows, written = leader["rows"], leader["batches"]
