@@ -147,7 +147,7 @@ def test_a_value_that_is_not_finite_is_named_by_its_row(value):
         (da.zeros((50, 3)), ds.DegeneratePoints, "all 50 points are the same"),
         (da.zeros((50, 3), dtype=complex), ds.BadPoints, "complex"),
         (da.zeros((50, 3), dtype="U3"), ds.BadPoints, "not numbers"),
-        (da.full((50, 3), 2**60), ds.BadPoints, "cannot be held exactly"),
+        (da.full((50, 3), 2**60), ds.BadPoints, "cannot be represented exactly"),
         (da.full((50, 3), 1e308), ds.BadPoints, "beyond the range"),
         (da.ma.masked_equal(da.zeros((50, 3)), 0), ds.BadPoints, "masked"),
     ],
@@ -330,5 +330,5 @@ def test_a_worker_killed_half_way_changes_nothing(tmp_path):
 def test_nearest_neighbors_refuses_chunks_of_another_size_than_declared():
     array = da.from_array(cloud(100, 6), chunks=(10, -1))
     for shorten in (lambda block: block[:5], lambda block: block[:, :2]):
-        with pytest.raises(ds.BadPoints, match="says that its chunk at row"):
+        with pytest.raises(ds.BadPoints, match="for the chunk at row"):
             ds.nearest_neighbors(array.map_blocks(shorten, dtype=float))

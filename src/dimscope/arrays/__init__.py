@@ -1,14 +1,14 @@
 """Arrays: points enter here, whatever kind of array holds them.
 
-In: an array-like of shape (n_points, n_features). Out: :class:`Points`, checked and handed out
-block by block, without a copy of the whole. All input checks are in :mod:`~dimscope.arrays.checks`.
+In: an array-like of shape (n_points, n_features). Out: :class:`Points`, checked and read block by
+block, without copying the whole array. All input checks are in :mod:`~dimscope.arrays.checks`.
 
-Each kind of array is an :class:`ArrayKind`, registered once: NumPy arrays and memory maps, blocks
-that lie elsewhere (a layer of a store), torch tensors, dask arrays. :func:`register` adds a kind
-from outside. Memory budgets are in :mod:`~dimscope.arrays.memory`, threads in
+Each kind of array has one registered :class:`ArrayKind`: NumPy arrays and memory maps, arrays
+stored outside memory (such as a layer of a store), torch tensors, and dask arrays. :func:`register`
+adds support for another kind. Memory budgets are in :mod:`~dimscope.arrays.memory`, threads in
 :mod:`~dimscope.arrays.threads`.
 
-Begin reading at :mod:`dimscope.arrays.kinds`.
+Start reading at :mod:`dimscope.arrays.kinds`.
 """
 
 from dimscope.arrays.block_points import Blocks, BlocksKind

@@ -1,8 +1,8 @@
-"""Blocks: arrays that lie elsewhere, such as a layer of a store, read a block at a time.
+"""Blocks: arrays stored outside memory, such as a layer of a store, read one block at a time.
 
-:class:`Blocks` is the array, :class:`SelectedRows` a selection of its rows. The search reads runs
-of columns and comes back to the same run again and again, so :class:`Panels` keeps the columns
-read last, within a fixed number of bytes.
+:class:`Blocks` is the array; :class:`SelectedRows` is a selection of its rows. The search reads the
+same ranges of columns repeatedly, so :class:`Panels` caches the most recently read columns, up to a
+fixed number of bytes.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Blocks(ABC):
 
     @abstractmethod
     def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
-        """Read values of some rows and columns into a new array.
+        """Read the given rows and columns into a new array.
 
         Parameters
         ----------
@@ -70,7 +70,7 @@ class Blocks(ABC):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the whole array in memory."""
+        """Bytes that the whole array would take in memory."""
         return self.shape[0] * self.shape[1] * self.dtype.itemsize
 
     def __len__(self) -> int:
@@ -79,7 +79,7 @@ class Blocks(ABC):
     def __getitem__(self, key: Any) -> Any:
         rows, columns = key if isinstance(key, tuple) else (key, slice(None))
         if isinstance(columns, slice) and columns.step not in (None, 1):
-            raise IndexError("columns are read in steps of one")
+            raise IndexError("columns can only be sliced with a step of 1")
         # a single column is rare (a message about one value); its rows are read whole
         part = self.read(_listed(rows), columns if isinstance(columns, slice) else slice(None))
         if not isinstance(columns, slice):
@@ -88,7 +88,7 @@ class Blocks(ABC):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
-            raise ValueError("an array that lies elsewhere cannot be read without a copy")
+            raise ValueError("an array stored outside memory cannot be converted without a copy")
         whole = self.read(slice(None), slice(None))
         return whole if dtype is None else whole.astype(dtype, copy=False)
 
@@ -97,7 +97,7 @@ class Blocks(ABC):
 
 
 class SelectedRows(Blocks):
-    """A selection of the rows of an array, not read yet.
+    """A selection of the rows of an array, read only on demand.
 
     Parameters
     ----------
@@ -110,12 +110,12 @@ class SelectedRows(Blocks):
         self._array, self._rows = array, rows
 
     def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
-        """Read values of some of these rows."""
+        """Read the given rows and columns of the selection."""
         return self._array.read(self._rows[rows], columns)
 
 
 def positions(rows: slice | NDArray[np.intp], n: int) -> NDArray[np.intp]:
-    """Return the numbers of the rows, of n, that a slice or an array selects.
+    """Return the row numbers that a slice or an index array selects from n rows.
 
     Examples
     --------
@@ -144,13 +144,14 @@ _EACH = 2  # panels for every thread
 
 
 class Panels(Blocks):
-    """An array that keeps the columns read last.
+    """An array with a cache of the most recently read columns.
 
     Parameters
     ----------
     array : Blocks
     n_bytes : int
-        Bytes that all panels may take; reads wider than a panel bypass them.
+        Size limit of the cache. The cache consists of panels, each a range of columns; a read wider
+        than a panel bypasses the cache.
 
     Examples
     --------
@@ -171,7 +172,7 @@ class Panels(Blocks):
         self._lock = threading.Lock()
 
     def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
-        """Read values of some rows and columns; a slice of rows may give a view."""
+        """Read the given rows and columns; a slice of rows may return a view."""
         first, last, _ = columns.indices(self.shape[1])
         if last - first > self._width:
             return self._array.read(rows, columns)
@@ -198,17 +199,17 @@ class BlockPoints(Points):
     """Points in an array that is read block by block; see :class:`~dimscope.arrays.Points`."""
 
     def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
-        """Read values; see :meth:`dimscope.arrays.Points.read`."""
+        """Read rows and columns of the array; see :meth:`dimscope.arrays.Points.read`."""
         values: NDArray[Any] = self.array.read(rows, columns)
         return values
 
     def select(self, rows: NDArray[np.intp]) -> Self:
-        """Return the points at these positions, without a copy."""
+        """Return the points at the given positions, without a copy."""
         return type(self)(self.array, self.max_abs, self.rows_at(rows))
 
     @property
     def is_plain(self) -> bool:
-        """Whether blocks are float32 rows that BLAS reads as they come."""
+        """Whether blocks are float32 rows that BLAS can read without conversion."""
         return bool(self.array.dtype == self.dtype == np.float32) and self.rows is None
 
 
@@ -220,7 +221,7 @@ class BlocksKind(ArrayKind):
         return isinstance(array, Blocks)
 
     def open(self, array: Any, memory: int | None = None) -> Points:
-        """Check an array and wrap it; one that fits the memory is read whole."""
+        """Check an array and wrap it; read it whole if it fits in ``memory``."""
         if memory is not None and array.nbytes <= memory:
             return checked(np.asarray(array))
         panels = array
@@ -235,5 +236,5 @@ class BlocksKind(ArrayKind):
         return BlockPoints(panels, max_abs)
 
     def take(self, array: Any, rows: NDArray[np.intp]) -> SelectedRows:
-        """Select some rows, without reading them."""
+        """Select the given rows without reading them."""
         return SelectedRows(array, rows)

@@ -1,4 +1,4 @@
-"""All checks of arrays of points, and their messages."""
+"""Every check on arrays of points, with its error message."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def check_tensor(tensor: Any, strided: object) -> None:
 
 
 def check_dtype(array: NDArray[Any]) -> None:
-    """Refuse arrays whose dtype is not a real number that float64 holds.
+    """Refuse arrays whose dtype is not real, or whose values do not fit in float64.
 
     Examples
     --------
@@ -96,32 +96,32 @@ def _not_numeric(array: NDArray[Any]) -> str:
 
 
 def ragged(points: Any) -> BadPoints:
-    """Return the error for rows of different lengths, naming the first that differs.
+    """Return the error for rows of different lengths, naming the first row that differs.
 
     Examples
     --------
     >>> ragged([[1, 2], [3]])
-    BadPoints('points are ragged, rows differ in length: row 0 has 2 values, row 1 has 1')
+    BadPoints('points are ragged (rows differ in length): row 0 has 2 values, row 1 has 1')
     """
     lengths = [len(row) if hasattr(row, "__len__") else 0 for row in points]
     bad = next((i for i, length in enumerate(lengths) if length != lengths[0]), None)
     where = (
-        "the values of some row are lists or arrays of different lengths themselves"
+        "some row contains nested lists or arrays of different lengths"
         if bad is None
         else f"row 0 has {lengths[0]} values, row {bad} has {lengths[bad]}"
     )
-    return BadPoints(f"points are ragged, rows differ in length: {where}")
+    return BadPoints(f"points are ragged (rows differ in length): {where}")
 
 
 def check_whole_numbers(points: Any, array: NDArray[Any]) -> None:
-    """Reject whole numbers, in lists or mixed columns, that float64 cannot represent exactly.
+    """Refuse integers, in lists or mixed columns, that float64 cannot represent exactly.
 
     Parameters
     ----------
     points : object
-        As the user gave them.
+        The points as the user passed them.
     array : array of float
-        As NumPy converted them.
+        The same points, converted by NumPy.
 
     Examples
     --------
@@ -145,7 +145,7 @@ float64 does not hold; subtract a constant
 
 
 def check_shape(shape: tuple[int, ...]) -> None:
-    """Refuse anything but at least three points with at least one feature.
+    """Refuse shapes other than (n_points, n_features) with at least 3 points and 1 feature.
 
     Examples
     --------
@@ -161,7 +161,7 @@ def check_shape(shape: tuple[int, ...]) -> None:
             1: "for n points on a line use points.reshape(-1, 1)",
         }.get(len(shape), "flatten each point with points.reshape(len(points), -1)")
         raise BadPoints(
-            f"points must have shape (n_points, n_features), but the shape is {shape}; {hint}"
+            f"points must have shape (n_points, n_features), but have shape {shape}; {hint}"
         )
     if shape[0] == 0 or shape[1] == 0:
         raise BadPoints(f"points are empty: the shape is {shape}")
@@ -172,7 +172,7 @@ def check_shape(shape: tuple[int, ...]) -> None:
 
 
 def check_range(max_abs: float, n_features: int, long_integers: bool) -> None:
-    """Refuse values whose distances float64 cannot hold.
+    """Refuse values so large that float64 cannot represent their distances.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def check_range(max_abs: float, n_features: int, long_integers: bool) -> None:
         Largest absolute value.
     n_features : int
     long_integers : bool
-        Whether the values are integers of 64 bits.
+        Whether the values are 64-bit integers.
 
     Examples
     --------
@@ -194,7 +194,7 @@ def check_range(max_abs: float, n_features: int, long_integers: bool) -> None:
     # 2^53 + 1 becomes 2^53 as a float, so the limit itself cannot be told from it
     if long_integers and max_abs >= EXACT_INTEGER:
         raise BadPoints(
-            f"integers up to {max_abs:.3g} cannot be held exactly in float64; "
+            f"integers up to {max_abs:.3g} cannot be represented exactly in float64; "
             "subtract an offset first, for example points - points.min(axis=0)"
         )
 
@@ -206,12 +206,12 @@ def largest_absolute(array: Any, first_row: int = 0) -> float:
     ----------
     array : array or Blocks of shape (n, n_features)
     first_row : int
-        Number of the first row in the user's array, for messages.
+        Index of the first row in the user's array, for error messages.
 
     Raises
     ------
     BadPoints
-        At the first value that is not finite; the message names its row and column.
+        If a value is not finite; the message names the row and column of the first one.
 
     Examples
     --------

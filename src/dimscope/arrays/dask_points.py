@@ -1,8 +1,8 @@
-"""Dask arrays: checked, hashed and compared chunk by chunk, where the chunks lie.
+"""Dask arrays: checked, hashed and compared chunk by chunk, on the workers that hold the chunks.
 
-A user who has a dask array has loaded dask, so dask is looked up, never imported here. All work
-is done in pure tasks for the scheduler in force: the client of ``distributed`` if there is one,
-threads otherwise. A task that is lost with its worker runs again elsewhere and gives the same bits.
+This module never imports dask: a user who passes a dask array has already imported it. All work
+runs as pure tasks on the active scheduler: the client of ``distributed`` if there is one, threads
+otherwise. If a worker dies, its tasks run again on another worker and give identical results.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ _TASKS = 8  # pairs of chunks for each thread, so that none waits long for the l
 
 
 class DaskKind(ArrayKind):
-    """Dask arrays, of chunks of any shape; they are cut and joined to suit the search."""
+    """Dask arrays with chunks of any shape; they are rechunked to suit the search."""
 
     def accepts(self, array: Any) -> bool:
-        """Accept dask arrays, if dask is loaded."""
+        """Accept dask arrays, if dask has been imported."""
         dask_array = sys.modules.get("dask.array")
         return dask_array is not None and isinstance(array, dask_array.Array)
 
     def open(self, array: Any, memory: int | None = None) -> DaskPoints:
-        """Check an array by tasks, and wrap it."""
+        """Check an array chunk by chunk, and wrap it."""
         return dask_points(array)
 
     def home(self, array: Any) -> Home:
@@ -51,11 +51,11 @@ class DaskKind(ArrayKind):
 
 
 class Chunk:
-    """Rows that a task reads when it needs them and does not keep.
+    """Rows that a task computes when it needs them and does not keep in memory.
 
     Parameters
     ----------
-    block : dask array of one block
+    block : dask array with a single block
     """
 
     def __init__(self, block: Any) -> None:
@@ -67,16 +67,16 @@ class Chunk:
 
 
 class DaskPoints(Points):
-    """Checked points in a dask array, whole rows in each chunk.
+    """Checked points in a dask array whose chunks hold whole rows.
 
     Parameters
     ----------
     array : dask array of shape (n, n_features)
     max_abs : float
     rows : array of shape (n_points,), optional
-        The rows that count, ascending.
+        The rows that are points of this set, ascending; all by default.
     hashes : array of shape (n,), uint64, optional
-        Of every row of the array, by :meth:`~dimscope.arrays.Points.row_hashes`.
+        Hash of every row of the array, from :meth:`~dimscope.arrays.Points.row_hashes`.
     """
 
     home: ClassVar[Home] = "dask"
@@ -92,24 +92,24 @@ class DaskPoints(Points):
         self._hashes = hashes
 
     def select(self, rows: NDArray[np.intp]) -> Self:
-        """Return the points at these positions, without a copy."""
+        """Return the points at the given positions, without a copy."""
         return type(self)(self.array, self.max_abs, self.rows_at(rows), self._hashes)
 
     def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
-        """Read values, brought to this process."""
+        """Read rows and columns into this process."""
         return np.asarray(self.array[rows, columns].compute())
 
     def in_memory(self) -> Points:
-        """Return the points, computed and held in this process."""
+        """Compute the points into the memory of this process."""
         return NumpyPoints(as_numpy(self.array), self.max_abs, self.rows)
 
     @property
     def edges(self) -> NDArray[np.intp]:
-        """First row of every chunk, and the number of rows."""
+        """Index of the first row of every chunk, followed by the number of rows."""
         return np.cumsum((0, *self.array.chunks[0]))
 
     def chunks(self) -> list[Any]:
-        """Return one task argument for each chunk: its values, or a :class:`Chunk` to read."""
+        """Return one task argument per chunk: delayed values, or a :class:`Chunk` to read later."""
         delayed = list(self.array.to_delayed().ravel())
         if _is_held(self.array) or 2 * self.array.nbytes <= _memory():
             return delayed
@@ -117,13 +117,13 @@ class DaskPoints(Points):
         return [Chunk(optimize(self.array.blocks[i])[0]) for i in range(len(delayed))]
 
     def suspected_duplicates(self) -> tuple[NDArray[np.intp], NDArray[np.uint64]]:
-        """Find the points whose hash equals that of another, from the hashes of all chunks."""
-        assert self._hashes is not None, "hashes come with the check of the array"
+        """Find the points whose hash equals that of another point, across all chunks."""
+        assert self._hashes is not None, "the check of the array computes the hashes"
         positions = repeated(self._hashes)
         return positions, self._hashes[positions]
 
     def are_equal(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Compare pairs of points value by value, in one task for each pair of chunks."""
+        """Compare pairs of points value by value, with one task per pair of chunks."""
         edges, chunks, dask = self.edges, self.chunks(), sys.modules["dask"]
         a, b = (np.searchsorted(edges, rows, side="right") - 1 for rows in (i, j))
         places, tasks = [], []
@@ -143,7 +143,7 @@ class DaskPoints(Points):
 
 
 def dask_points(array: Any) -> DaskPoints:
-    """Check a dask array of points, with the errors of :func:`dimscope.arrays.as_points`.
+    """Check a dask array of points and wrap it, as :func:`dimscope.arrays.as_points` does.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def dask_points(array: Any) -> DaskPoints:
     Raises
     ------
     BadPoints
-        If the array does not hold finite numbers, or the sizes of its chunks are unknown.
+        If a value is not a finite number, or the chunk sizes are unknown.
 
     Examples
     --------
@@ -164,8 +164,7 @@ def dask_points(array: Any) -> DaskPoints:
     as_numpy(array._meta)
     if any(np.isnan(size) for size in array.shape):
         raise BadPoints(
-            "the chunks of the dask array have unknown sizes; call "
-            "points.compute_chunk_sizes() first"
+            "the dask array has chunks of unknown size; call points.compute_chunk_sizes() first"
         )
     check_shape(array.shape)
     dask = sys.modules["dask"]
@@ -188,15 +187,15 @@ def dask_points(array: Any) -> DaskPoints:
 
 
 def chunk_points(chunk: Any, max_abs: float, rows: NDArray[np.intp] | None = None) -> NumpyPoints:
-    """Wrap the points of a chunk within a task.
+    """Wrap the points of one chunk, inside a task.
 
     Parameters
     ----------
     chunk : array or Chunk
     max_abs : float
-        Of all chunks, so that all have the same dtype.
+        Largest absolute value over all chunks, so that every chunk gets the same dtype.
     rows : array of int, optional
-        The rows of the chunk that count.
+        The rows of the chunk to use; all by default.
 
     Examples
     --------
@@ -210,14 +209,14 @@ def chunk_points(chunk: Any, max_abs: float, rows: NDArray[np.intp] | None = Non
 def _survey(
     chunk: Any, start: int, shape: tuple[int, int]
 ) -> tuple[str | None, float, NDArray[np.uint64]]:
-    """Return what is wrong with a chunk, its largest absolute value, and a hash of each row."""
+    """Return a chunk's error message (or None), its largest absolute value and its row hashes."""
     with alone():
         # zero, not the chunk's own largest value: equal rows need the same dtype everywhere
         points = chunk_points(chunk, 0.0)
         if points.array.shape != shape:
             message = (
-                f"the dask array says that its chunk at row {start} has shape {shape}, but it has "
-                f"{points.array.shape}; call points.compute_chunk_sizes() first"
+                f"the dask array declares shape {shape} for the chunk at row {start}, but the "
+                f"chunk has {points.array.shape}; call points.compute_chunk_sizes() first"
             )
             return message, 0.0, np.empty(0, np.uint64)
         try:
@@ -240,7 +239,7 @@ def _equal_rows(
 
 
 def _n_rows(array: Any) -> int:
-    """Return the rows of a chunk: as many as fit, but enough chunks to keep every thread busy."""
+    """Return the rows per chunk: what fits in memory, but few enough to keep all threads busy."""
     n, width = map(int, array.shape)
     # n_chunks^2 / 2 pairs
     n_chunks = max(1, round(math.sqrt(2 * _TASKS * _n_threads())))
@@ -250,7 +249,7 @@ def _n_rows(array: Any) -> int:
 
 
 def client_in_force() -> Any:
-    """Return the client of ``distributed`` that tasks go to, or None where dask is local.
+    """Return the ``distributed`` client that receives tasks, or None if dask runs locally.
 
     Examples
     --------
@@ -270,7 +269,7 @@ def _n_threads() -> int:
 
 
 def _memory() -> float:
-    """Return the bytes that all chunks together may fill."""
+    """Return the memory in bytes that all chunks together may take."""
     client = client_in_force()
     machine = total_memory()
     members = client.scheduler_info(n_workers=-1)["workers"].values() if client else ()
@@ -278,7 +277,7 @@ def _memory() -> float:
 
 
 def _is_held(array: Any) -> bool:
-    """Tell whether the values are in memory already, so that reading again saves nothing."""
+    """Tell whether the values are already in memory, so that reading later saves nothing."""
     distributed = sys.modules.get("distributed")
     kinds = (np.ndarray,) if distributed is None else (np.ndarray, distributed.Future)
     return any(isinstance(value, kinds) for value in dict(array.dask).values())

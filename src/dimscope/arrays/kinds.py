@@ -1,4 +1,4 @@
-"""The kinds of array, and the one function through which every array enters."""
+"""The kinds of array, and :func:`as_points`, which checks and wraps every array."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["ArrayKind", "as_points", "home_of", "register", "unregister"]
 class ArrayKind(ABC):
     """One kind of array: how to recognise it, check it and wrap it.
 
-    A subclass writes :meth:`accepts` and :meth:`open`, and is made known by :func:`register`.
+    A subclass defines :meth:`accepts` and :meth:`open`; :func:`register` makes it available.
 
     Examples
     --------
-    Rows that are computed when they are read:
+    An array whose rows are computed when they are read:
 
     >>> import numpy as np
     >>> from dimscope.arrays import Blocks
@@ -58,18 +58,18 @@ class ArrayKind(ABC):
         Parameters
         ----------
         array : object
-            One that this kind accepts.
+            An array that this kind accepts.
         memory : int, optional
-            Bytes that values of the array may take in memory, for kinds that lie elsewhere.
+            Memory limit in bytes, for kinds whose values are stored outside memory.
 
         Raises
         ------
         BadPoints, DegeneratePoints
-            If the array does not hold at least three points of finite numbers.
+            If the array does not hold at least three points with finite coordinates.
         """
 
     def take(self, array: Any, rows: NDArray[np.intp]) -> Any:
-        """Select some rows of an array, which stays of a registered kind.
+        """Select rows of an array; the result is again an array of a registered kind.
 
         Parameters
         ----------
@@ -79,7 +79,7 @@ class ArrayKind(ABC):
         return array[rows]
 
     def home(self, array: Any) -> Home:
-        """Name the place where the array is searched; see :class:`~dimscope.arrays.Points`."""
+        """Return where the array is searched; see ``home`` of :class:`~dimscope.arrays.Points`."""
         return "memory"
 
 
@@ -87,12 +87,12 @@ _kinds: list[ArrayKind] = []
 
 
 def register(kind: ArrayKind) -> None:
-    """Make a kind of array known to every function that takes points.
+    """Let every function that takes points accept another kind of array.
 
     Parameters
     ----------
     kind : ArrayKind
-        Asked before all kinds registered earlier. A kind of the same class is replaced.
+        Tried before all kinds registered earlier. It replaces a registered kind of the same class.
 
     Examples
     --------
@@ -106,12 +106,12 @@ def register(kind: ArrayKind) -> None:
 
 
 def unregister(kind: type[ArrayKind]) -> None:
-    """Forget a kind of array that was registered.
+    """Remove a registered kind of array.
 
     Parameters
     ----------
     kind : type
-        Its class.
+        Class of the registered kind.
 
     Examples
     --------
@@ -132,12 +132,13 @@ def as_points(
     Parameters
     ----------
     array : array-like of shape (n_points, n_features), or Points
-        NumPy array, memory map, torch tensor, dask array, a layer of a store, nested lists, or
-        an array of a kind added by :func:`register`; any integer, boolean or real floating dtype.
+        NumPy array, memory map, torch tensor, dask array, layer of a store, nested lists, or an
+        array of a kind added by :func:`register`. The dtype may be any integer, boolean or real
+        floating dtype.
     rows : array of int, optional
-        Take these rows only; the other rows are not checked.
+        Use only these rows; the other rows are not checked.
     memory : int, optional
-        Memory limit in bytes for the values of an array that is not in memory.
+        Memory limit in bytes, for an array whose values are stored outside memory.
 
     Returns
     -------
@@ -146,8 +147,8 @@ def as_points(
     Raises
     ------
     BadPoints
-        If the array is not two-dimensional, not numeric, empty or ragged, or holds a NaN or an
-        infinite value (the message names the first row and column).
+        If the array is not two-dimensional, not numeric, empty or ragged, or contains NaN or
+        infinity (the message names the row and column of the first such value).
     DegeneratePoints
         If there are fewer than three points.
 
@@ -157,7 +158,7 @@ def as_points(
     5.0
     >>> as_points([1.0, 2.0])
     Traceback (most recent call last):
-    dimscope.errors.BadPoints: points must have shape (n_points, n_features), but the shape is \
+    dimscope.errors.BadPoints: points must have shape (n_points, n_features), but have shape \
 (2,); for n points on a line use points.reshape(-1, 1)
     """
     if isinstance(array, Points):
@@ -167,7 +168,7 @@ def as_points(
 
 
 def home_of(array: Any) -> Home:
-    """Name the place where an array is searched, before it is checked.
+    """Return where an array will be searched, without checking it.
 
     Parameters
     ----------

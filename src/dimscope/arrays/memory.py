@@ -1,8 +1,8 @@
-"""Memory: the budget, and large arrays whose memory can be returned to the system.
+"""Memory: the memory budget, and large arrays whose memory goes back to the system when freed.
 
-A budget is a number of bytes, by default half of the free memory. Large arrays get pages outside
-the heap; these can grow without a copy and are returned to the system when the array is freed.
-Pages of a mapped file count as memory in use until they are released.
+A budget is a number of bytes, by default half of the free memory. Large arrays are allocated
+outside the heap, in pages that can grow without a copy and go back to the system when the array is
+freed. Pages of a memory-mapped file count as memory in use until they are released.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _PRIVATE: dict[str, int] = (
 
 
 def own_pages(n_bytes: int) -> mmap.mmap:
-    """Return pages of zeros, which take no memory until they are written.
+    """Allocate zero-filled pages, which take no memory until they are written.
 
     Examples
     --------
@@ -53,13 +53,13 @@ def own_pages(n_bytes: int) -> mmap.mmap:
 
 
 def advise_huge(pages: mmap.mmap) -> None:
-    """Ask for huge pages if the array is large; call again after it has grown."""
+    """Ask for huge pages if the allocation is large; call again after it has grown."""
     if len(pages) >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
         pages.madvise(mmap.MADV_HUGEPAGE)
 
 
 def empty_array(shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return an array as ``numpy.empty``; a large one has pages outside the heap.
+    """Allocate an array as ``numpy.empty`` does, but outside the heap if it is large.
 
     Examples
     --------
@@ -73,9 +73,10 @@ def empty_array(shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def release(array: Any) -> None:
-    """Release the pages of a memory map that were read; do nothing with other arrays.
+    """Release the pages of a memory map that were read; do nothing for other arrays.
 
-    The file keeps what was written to it; pages that are read again come from the system's cache.
+    The file keeps what was written to it. Pages that are read again usually come from the system's
+    file cache.
 
     Parameters
     ----------
@@ -125,7 +126,7 @@ def as_bytes(memory: int | str) -> int:
     Raises
     ------
     ValueError
-        If it is not a size, or less than one byte.
+        If it is not a valid size, or is less than one byte.
 
     Examples
     --------
@@ -142,7 +143,7 @@ def as_bytes(memory: int | str) -> int:
 
 
 def budget_from(memory: int | str | None) -> int:
-    """Return the budget in bytes; half of the free memory for None.
+    """Return the memory budget in bytes: half of the free memory if ``memory`` is None.
 
     Examples
     --------
@@ -153,7 +154,7 @@ def budget_from(memory: int | str | None) -> int:
 
 
 def free_memory() -> int:
-    """Return the bytes of memory that this process can still take, within its container.
+    """Return the bytes that this process can still allocate, within the limit of its container.
 
     Examples
     --------
@@ -164,7 +165,7 @@ def free_memory() -> int:
 
 
 def total_memory() -> int:
-    """Return the bytes of memory of this machine.
+    """Return the total memory of this machine in bytes.
 
     Examples
     --------
@@ -175,7 +176,7 @@ def total_memory() -> int:
 
 
 def _left_by_groups(root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
-    """Yield the bytes left by the limits of control groups, of version 2 and 1."""
+    """Yield the bytes left under the limits of control groups (versions 2 and 1)."""
     for folder, limit, used in (
         (root, "memory.max", "memory.current"),
         (root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),

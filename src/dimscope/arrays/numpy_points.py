@@ -1,4 +1,4 @@
-"""NumPy arrays, memory maps, and everything that NumPy converts."""
+"""NumPy arrays, memory maps, and everything that NumPy can convert to an array."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ class NumpyPoints(Points):
     """Points in a NumPy array or a memory map; see :class:`~dimscope.arrays.Points`."""
 
     def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
-        """Read values; see :meth:`dimscope.arrays.Points.read`."""
+        """Read rows and columns of the array; see :meth:`dimscope.arrays.Points.read`."""
         # columns first: a view, so that only the wanted values are gathered
         values: NDArray[Any] = self.array[:, columns][rows]
         return values
 
     def select(self, rows: NDArray[np.intp]) -> Self:
-        """Return the points at these positions, without a copy."""
+        """Return the points at the given positions, without a copy."""
         return type(self)(self.array, self.max_abs, self.rows_at(rows))
 
     @property
     def is_plain(self) -> bool:
-        """Whether blocks are float32 rows that BLAS reads where they lie."""
+        """Whether blocks are float32 rows that BLAS can read in place."""
         array = self.array
         return bool(
             array.dtype == self.dtype == np.float32
@@ -53,12 +53,12 @@ class NumpyPoints(Points):
         )
 
     def release(self) -> None:
-        """Let go of the pages of a memory map that were read."""
+        """Release the pages of a memory map that were read."""
         release(self.array)
 
 
 class NumpyKind(ArrayKind):
-    """NumPy arrays, memory maps, frames, nested lists: everything that NumPy converts."""
+    """NumPy arrays, memory maps, data frames, nested lists: whatever NumPy can convert."""
 
     def accepts(self, array: Any) -> bool:
         """Accept everything; :meth:`open` explains what cannot be converted."""
@@ -69,7 +69,7 @@ class NumpyKind(ArrayKind):
         return checked(as_numpy(array))
 
     def take(self, array: Any, rows: NDArray[np.intp]) -> Any:
-        """Select some rows."""
+        """Select the given rows."""
         return as_numpy(array)[rows]
 
 
@@ -83,7 +83,7 @@ def checked(array: NDArray[Any]) -> NumpyPoints:
     Raises
     ------
     BadPoints, DegeneratePoints
-        As :func:`dimscope.arrays.as_points`.
+        As for :func:`dimscope.arrays.as_points`.
 
     Examples
     --------
@@ -97,7 +97,7 @@ def checked(array: NDArray[Any]) -> NumpyPoints:
 
 
 def as_numpy(points: Any) -> NDArray[Any]:
-    """Convert array-likes to NumPy, or explain why not; the values are not looked at.
+    """Convert array-likes to NumPy, or explain why not; the values are not checked.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Points: checked points, handed out block by block, whatever array holds them."""
+"""Points: checked points, read block by block from any kind of array."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _BATCH = 1 << 22  # values hashed or compared at a time
 
 
 class Points(ABC):
-    """Checked points: what an array of any kind becomes.
+    """Checked points, with the same interface for every kind of array.
 
-    A subclass defines :meth:`read` and :meth:`select`. The place where the points are searched
-    depends on ``home``: ``"memory"`` for all points whose blocks this process reads, ``"device"``
-    for a tensor on a CUDA device, ``"dask"`` for chunks that tasks read.
+    A subclass defines :meth:`read` and :meth:`select`. ``home`` says where the points are searched:
+    ``"memory"`` if this process reads their blocks, ``"device"`` for a tensor on a CUDA device,
+    ``"dask"`` for chunks that dask tasks read.
 
     Parameters
     ----------
     array : object of shape (n, n_features)
-        The user's array, untouched: any real dtype, order and strides.
+        The user's array, unchanged: any real dtype, memory order and strides.
     max_abs : float
         Largest absolute value.
     rows : array of int, shape (n_points,), optional
-        The rows that count (distinct ones, or a subset); all by default.
+        The rows that are points of this set (the distinct rows, or a subset); all by default.
     """
 
     home: ClassVar[Home] = "memory"
@@ -43,12 +43,12 @@ class Points(ABC):
 
     @abstractmethod
     def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
-        """Read values of the array, in its own dtype or one that holds it.
+        """Read rows and columns of the array, in its dtype or a wider one.
 
         Parameters
         ----------
         rows : slice or array of int
-            Rows of the array. A slice may return a view, an array of rows returns a copy.
+            Rows of the array. A slice may return a view; an index array returns a copy.
         columns : slice
 
         Returns
@@ -58,7 +58,7 @@ class Points(ABC):
 
     @abstractmethod
     def select(self, rows: NDArray[np.intp]) -> Self:
-        """Return the points at these positions, without a copy.
+        """Return the points at the given positions, without a copy.
 
         Parameters
         ----------
@@ -73,7 +73,7 @@ class Points(ABC):
 
     @property
     def n_features(self) -> int:
-        """Number of coordinates of a point."""
+        """Number of features (coordinates) of each point."""
         return int(self.array.shape[1])
 
     @property
@@ -83,14 +83,14 @@ class Points(ABC):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Smallest floating dtype, float32 or float64, that holds every value exactly."""
+        """float32 if it holds all values exactly and no difference overflows; otherwise float64."""
         is_small = self.source_dtype in ("float16", "float32")
         # Differences of two float32 numbers overflow near the end of the range.
         return np.dtype(np.float32 if is_small and self.max_abs < 1e38 else np.float64)
 
     @property
     def scale(self) -> float:
-        """Power of two that brings the largest absolute value between 1/2 and 1."""
+        """Power of two by which to multiply so that the largest absolute value is in [1/2, 1)."""
         if not self.max_abs:
             return 1.0
         # values near the small end would need a factor that their dtype does not hold
@@ -99,11 +99,11 @@ class Points(ABC):
 
     @property
     def is_plain(self) -> bool:
-        """Whether blocks are float32 rows that BLAS reads where they lie."""
+        """Whether blocks are float32 rows that BLAS can read in place."""
         return False
 
     def rows_at(self, positions: Any) -> Any:
-        """Rows of the array at some positions among these points.
+        """Return the rows of the array at the given positions among these points.
 
         Parameters
         ----------
@@ -117,9 +117,9 @@ class Points(ABC):
         columns: slice = slice(None),
         dtype: np.dtype[Any] | None = None,
     ) -> NDArray[Any]:
-        """Return values of some points and columns as floats.
+        """Return the given points and columns as floats.
 
-        A slice of rows may give a view: do not write to it. An array of rows gives a copy.
+        A slice of rows may return a view: do not write to it. An index array returns a copy.
 
         Parameters
         ----------
@@ -132,10 +132,10 @@ class Points(ABC):
         return self.read(self.rows_at(rows), columns).astype(dtype or self.dtype, copy=False)
 
     def release(self) -> None:  # noqa: B027  (most kinds have nothing to let go of)
-        """Let go of memory that reading took, such as pages of a mapped file."""
+        """Release memory taken by reading, such as pages of a memory-mapped file."""
 
     def in_memory(self) -> Points:
-        """Return the same points where blocks are cheap to read again and again."""
+        """Return the same points in a form whose blocks are cheap to read repeatedly."""
         return self
 
     # -- rows that repeat another row ------------------------------------------------------
@@ -148,7 +148,7 @@ class Points(ABC):
         positions : array of int
             Positions grouped by hash, ascending within each group.
         hashes : array of uint64
-            Of those points.
+            Hashes of those points.
         """
         positions = np.arange(self.n_points)
         if self.n_features > _RUN * _RUNS:
@@ -162,12 +162,12 @@ class Points(ABC):
     def row_hashes(
         self, rows: NDArray[np.intp] | None = None, columns: slice | None = None
     ) -> NDArray[np.uint64]:
-        """Hash points, so that points of equal values have equal hashes.
+        """Hash points so that equal points have equal hashes.
 
         Parameters
         ----------
         rows : array of int, optional
-            Positions; all by default.
+            Positions among these points; all by default.
         columns : slice, optional
             All by default.
 
@@ -177,7 +177,7 @@ class Points(ABC):
 
         Notes
         -----
-        The hash is the sum of the bit patterns times random odd numbers, modulo 2^64.
+        The hash is the sum, modulo 2^64, of each value's bit pattern times a random odd number.
 
         Examples
         --------
@@ -225,7 +225,7 @@ class Points(ABC):
 
 
 def repeated(values: NDArray[Any]) -> NDArray[np.intp]:
-    """Find the positions whose value occurs more than once.
+    """Find the positions of values that occur more than once.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Torch tensors: converted to NumPy on the CPU, searched where they lie on CUDA.
+"""Torch tensors: CUDA tensors are searched on their device, all others are converted to NumPy.
 
-A user who has a tensor has loaded torch, so torch is looked up, never imported here.
+This module never imports torch: a user who passes a tensor has already imported it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class TensorKind(ArrayKind):
     """Torch tensors."""
 
     def accepts(self, array: Any) -> bool:
-        """Accept tensors, if torch is loaded."""
+        """Accept tensors, if torch has been imported."""
         torch = sys.modules.get("torch")
         return torch is not None and isinstance(array, torch.Tensor)
 
@@ -35,7 +35,7 @@ class TensorKind(ArrayKind):
         return on_device(array.detach()) if is_on_device(array) else checked(_as_numpy(array))
 
     def take(self, array: Any, rows: NDArray[np.intp]) -> Any:
-        """Select some rows."""
+        """Select the given rows."""
         return array[sys.modules["torch"].from_numpy(rows).to(array.device)]
 
     def home(self, array: Any) -> Home:
@@ -44,9 +44,9 @@ class TensorKind(ArrayKind):
 
 
 def is_on_device(tensor: Any) -> bool:
-    """Tell whether a tensor is searched where it lies: on CUDA. Others are copied to the CPU.
+    """Tell whether a tensor is searched on its device (CUDA) rather than copied to the CPU.
 
-    The certificate needs float64, which not every kind of device offers.
+    Only CUDA qualifies because the certified search needs float64, which other devices may lack.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def _as_numpy(tensor: Any) -> NDArray[Any]:
         array: NDArray[Any] = tensor.cpu().resolve_conj().resolve_neg().numpy()
     except (TypeError, RuntimeError) as error:
         raise BadPoints(
-            f"a {tensor.dtype} tensor on {tensor.device} has no values that can be read: {error}"
+            f"a {tensor.dtype} tensor on {tensor.device} has no readable values: {error}"
         ) from error
     check_dtype(array)
     return array
@@ -94,22 +94,22 @@ class DevicePoints(Points):
 
     @property
     def tensor_dtype(self) -> Any:
-        """The torch dtype, float32 or float64, that holds every value."""
+        """Torch dtype of the values on the device: float32 or float64."""
         torch = sys.modules["torch"]
         is_small = self.array.dtype in (torch.float32, torch.float16, torch.bfloat16)
         return torch.float32 if is_small and self.max_abs < 1e38 else torch.float64
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The NumPy dtype, float32 or float64, that holds every value."""
+        """NumPy dtype of the values: float32 or float64."""
         return np.dtype(str(self.tensor_dtype).removeprefix("torch."))
 
     def select(self, rows: NDArray[np.intp]) -> Self:
-        """Return the points at these positions, without a copy."""
+        """Return the points at the given positions, without a copy."""
         return type(self)(self.array, self.max_abs, self.rows_at(rows))
 
     def tensor_block(self, rows: Any, columns: slice = slice(None)) -> Any:
-        """Return values of some points and columns as a floating tensor on the device.
+        """Return the given points and columns as a floating-point tensor on the device.
 
         Parameters
         ----------
@@ -120,7 +120,7 @@ class DevicePoints(Points):
         return self._gather(self.rows_at(rows), columns)
 
     def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
-        """Read values, brought to the CPU."""
+        """Read rows and columns, and copy them to the CPU."""
         values: NDArray[Any] = self._gather(rows, columns).cpu().numpy()
         return values
 
@@ -130,12 +130,12 @@ class DevicePoints(Points):
         return self.array[:, columns][rows].to(self.tensor_dtype)
 
     def in_memory(self) -> Points:
-        """Return the points, copied to the CPU."""
+        """Copy the points to the CPU."""
         return NumpyPoints(_as_numpy(self.array), self.max_abs, self.rows)
 
 
 def on_device(tensor: Any) -> DevicePoints:
-    """Check a tensor where it lies, and wrap it.
+    """Check a tensor on its device, and wrap it.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def on_device(tensor: Any) -> DevicePoints:
     Raises
     ------
     BadPoints, DegeneratePoints
-        As :func:`dimscope.arrays.as_points`.
+        As for :func:`dimscope.arrays.as_points`.
     """
     torch = sys.modules["torch"]
     check_shape(tuple(tensor.shape))
@@ -159,7 +159,7 @@ def on_device(tensor: Any) -> DevicePoints:
 
 
 def _comparable(tensor: Any, torch: Any) -> Any:
-    """Convert to a dtype of the same values that torch can compare and subtract."""
+    """Convert to a dtype that preserves the values and that torch can compare and subtract."""
     if tensor.dtype in (torch.bool, torch.uint16, torch.uint32):
         return tensor.to(torch.int64)
     if tensor.dtype == torch.uint64:

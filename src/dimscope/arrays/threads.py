@@ -1,4 +1,4 @@
-"""Threads: work shared out among them, and progress reported in the caller's."""
+"""Threads: split work among threads, and report progress in the caller's thread."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 __all__ = ["Progress", "alone", "parallel", "spans", "workers"]
 
 Progress = Callable[[str, float, float | None], object]
-"""``progress(step, done, total)``: what is being done, how much of it, and of how much in all.
+"""``progress(step, done, total)``: the name of the step, the amount done and the total amount.
 
 Called in the caller's thread. ``total`` is None where it is unknown.
 """
@@ -26,7 +26,7 @@ _thread = threading.local()
 
 
 def workers() -> int:
-    """Return the number of threads to use: the processors this process may run on, or 1 if alone.
+    """Return the number of threads to use: the available processors, or 1 within :func:`alone`.
 
     Examples
     --------
@@ -55,9 +55,9 @@ def spans(n: int, size: int) -> list[slice]:
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Within this context, do not share the work of the current thread with other threads.
+    """Keep the work of the current thread on that thread, within this context.
 
-    Use this in a task that is one of many, each running in its own thread.
+    Use it in a task that already runs beside others, each in its own thread.
 
     Examples
     --------
@@ -78,10 +78,10 @@ def parallel(
     items: Sequence[Any],
     on_done: Callable[[int], object] | None = None,
 ) -> list[Any]:
-    """Return ``[function(item) for item in items]``, worked out on threads.
+    """Return ``[function(item) for item in items]``, computed on several threads.
 
-    NumPy releases the interpreter lock, so the threads run in parallel. These threads start no
-    others: a nested call runs in the thread that makes it.
+    NumPy releases the interpreter lock, so the threads run in parallel. A nested call starts no
+    further threads: it runs in the thread that makes it.
 
     Parameters
     ----------
@@ -93,8 +93,8 @@ def parallel(
     Raises
     ------
     Exception
-        That of the first item, in the order of items, whose call failed; calls that have not
-        begun by then are dropped.
+        The exception of the first failing item, in the order of ``items``; calls that have not
+        started by then are cancelled.
 
     Examples
     --------
