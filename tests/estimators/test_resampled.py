@@ -53,7 +53,7 @@ def test_wished_grows_as_less_is_kept():
 
 
 def test_resampled_refuses_too_few_points_or_neighbours():
-    with pytest.raises(DegeneratePoints, match="do not have 2 neighbours each"):
+    with pytest.raises(DegeneratePoints, match="too few for 2 neighbours each"):
         Resampled()(POINTS[:3])
     searched = nearest_neighbors(POINTS)
     by_hand = Neighbors(searched.distances, searched.indices)

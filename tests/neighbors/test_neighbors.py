@@ -156,12 +156,12 @@ GOOD = ([[1.0, 2.0], [1.0, 3.0], [2.0, 3.0]], [[1, 2], [0, 2], [0, 1]])
         ([[1.0], [1.0], [2.0]], [[1], [0], [0]], BadPoints, "k >= 2"),
         (GOOD[0], GOOD[1][:2], BadPoints, "both have shape"),
         (GOOD[0][:2], GOOD[1][:2], DegeneratePoints, "only 2 distinct"),
-        ([*GOOD[0][:2], [3.0, 2.0]], GOOD[1], BadPoints, "row 2 do not ascend"),
+        ([*GOOD[0][:2], [3.0, 2.0]], GOOD[1], BadPoints, "row 2 are not in ascending order"),
         ([*GOOD[0][:2], [2.0, np.nan]], GOOD[1], BadPoints, "row 2 is negative or not finite"),
         ([*GOOD[0][:2], [-2.0, 2.0]], GOOD[1], BadPoints, "row 2 is negative or not finite"),
         ([[1.0, 2.0], [0.0, 3.0], [2.0, 3.0]], GOOD[1], DegeneratePoints, "row 1 has a neighbour"),
         (GOOD[0], [[1, 2], [0, 2], [0, 3]], BadPoints, "positions among"),
-        (GOOD[0], [[1, 2], [0, 1], [0, 1]], BadPoints, "row 1 names the point itself"),
+        (GOOD[0], [[1, 2], [0, 1], [0, 1]], BadPoints, "row 1 lists the point as its own"),
     ],
 )
 def test_neighbors_by_hand_are_checked(distances, indices, error, message):
@@ -188,7 +188,7 @@ def test_no_groups_are_no_neighbours():
 @pytest.mark.parametrize(
     ("message", "change"),
     [
-        ("names a neighbour twice", {"indices": [[1, 1], [0, 2], [0, 1], [0, 1]]}),
+        ("lists a neighbour twice", {"indices": [[1, 1], [0, 2], [0, 1], [0, 1]]}),
         ("rows must name every", {"rows": [0, 1, 1, 2]}),
         ("queries must be", {"queries": [0, 1], "n_distinct": 5}),
         ("queries must be", {"queries": [0, 1, 2, 2], "n_distinct": 5}),

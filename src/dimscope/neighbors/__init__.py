@@ -1,13 +1,13 @@
-"""Neighbors: the nearest points, found as an engine promises.
+"""Neighbors: the nearest neighbours of points, as accurate as the engine guarantees.
 
 In: points, from :mod:`dimscope.arrays`, and an :class:`Engine`. Out: :class:`Neighbors`, the
 distances to the nearest other points with a stated :class:`Guarantee`.
 
 :func:`nearest_neighbors` checks the points, collapses duplicates and hands the distinct points to
-the engine's searcher. The exact searchers rest on a certificate: candidates by fast products,
-decisions by direct differences.
+the engine's searcher. The exact searchers use a certificate: fast matrix products propose
+candidates, and direct differences decide between them.
 
-Begin reading at :mod:`dimscope.neighbors.search`, then :mod:`~dimscope.neighbors.certificate`.
+Start reading at :mod:`dimscope.neighbors.search`, then :mod:`~dimscope.neighbors.certificate`.
 """
 
 from dimscope.neighbors.duplicates import distinct_rows

@@ -1,4 +1,4 @@
-"""Approximate neighbours: a library's lists, exact distances, and a measured recall."""
+"""Approximate neighbours: candidates from a library, exact distances, and a measured recall."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ _CELL = 39  # points in a cell below which faiss doubts its centre
 def pynndescent_lists(
     vectors: NDArray[np.float32], width: int, seed: int, parameters: Mapping[str, Any]
 ) -> Lists:
-    """List likely neighbours by descent on their graph.
+    """List likely neighbours with pynndescent (nearest-neighbour descent).
 
     Parameters
     ----------
     vectors : array of shape (n, n_features), float32
     width : int
-        Length of the lists, the point itself included.
+        Number of neighbours to list per point, counting the point itself.
     seed : int
     parameters : Mapping
-        Of ``pynndescent.NNDescent``.
+        Keyword parameters of ``pynndescent.NNDescent``.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def faiss_lists(
     seed: int,
     parameters: Mapping[str, Any],
 ) -> Lists:
-    """List likely neighbours by cells or by a navigable graph.
+    """List likely neighbours with faiss, by an inverted file (IVF) or an HNSW graph.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def faiss_lists(
     vectors, width, seed
         As in :func:`pynndescent_lists`.
     parameters : Mapping
-        ``nlist`` and ``nprobe``, or ``M``, ``efConstruction`` and ``efSearch``.
+        ``nlist`` and ``nprobe`` for IVF; ``M``, ``efConstruction`` and ``efSearch`` for HNSW.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def faiss_lists(
     BadSource
         If faiss is not installed.
     ValueError
-        If a parameter is unknown, or the library refuses its value.
+        If a parameter is unknown, or the library rejects its value.
 
     Examples
     --------
@@ -171,16 +171,14 @@ def _graph(
 
 @contextlib.contextmanager
 def _blamed_on_parameters(library: str, parameters: Mapping[str, Any]) -> Iterator[None]:
-    """Name the user's parameters in the error where a library fails on them."""
+    """Turn a library's failure into an error that names the user's parameters."""
     try:
         yield
     except (TypeError, ValueError, RuntimeError) as error:
         if not parameters:
             raise
         reason = str(error).strip().splitlines()[0]
-        raise ValueError(
-            f"{library} does not take parameters={dict(parameters)}: {reason}"
-        ) from error
+        raise ValueError(f"{library} rejects parameters={dict(parameters)}: {reason}") from error
 
 
 @contextlib.contextmanager
@@ -198,14 +196,14 @@ def _missing(package: str) -> str:
 
 
 class ApproximateSearcher(KernelSearcher):
-    """Search by a library's lists of likely neighbours, with exact distances and a measured recall.
+    """Search with a library for approximate neighbours, and measure the recall.
 
     Parameters
     ----------
     points : Points of shape (n_points, n_features)
         Distinct.
     method, seed, sample, parameters
-        Of :class:`dimscope.Approximate`.
+        As in :class:`dimscope.Approximate`.
     progress : callable, optional
 
     Examples
@@ -232,8 +230,10 @@ class ApproximateSearcher(KernelSearcher):
         self._parameters, self._progress = parameters or {}, progress
 
     def nearest(self, k: int, rows: NDArray[np.intp] | None = None) -> SearchResult:
-        """Find most of the k nearest others of every point."""
-        assert rows is None, "a library lists the neighbours of all points"
+        """Find most of the k nearest neighbours of every point."""
+        assert rows is None, (
+            "an approximate search finds the neighbours of all points, never of a subset"
+        )
         kernel = self._tiles
         squares, indices = self._lists(k)
         self._listed = Listed(squares, indices)
@@ -272,7 +272,7 @@ class ApproximateSearcher(KernelSearcher):
             self._progress("searching", part, 1.0)
 
     def _lists(self, k: int) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-        """Return full lists of at least k others; exact ones where the library falls short."""
+        """Return at least k neighbours per point; search exactly where the library finds fewer."""
         points, kernel = self._points, self._tiles
         n = points.n_points
         width = min(max(_WIDTH, k + kernel.extra), n - 1)
@@ -297,24 +297,22 @@ class ApproximateSearcher(KernelSearcher):
 
 
 def recall(distances: NDArray[np.float64], exact: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the fraction of the nearest neighbours that were found, and its standard error.
+    """Return the fraction of true nearest neighbours that were found, and its standard error.
 
     Parameters
     ----------
     distances, exact : arrays of shape (m, k)
-        Distances of the same rows, ascending: those found, and the true ones.
+        Ascending distances, for the same rows, to the neighbours found and to the true neighbours.
 
     Returns
     -------
     fraction, error : float
 
-    Notes
-    -----
-    A neighbour counts as found if it is no farther than the k-th true neighbour, so that it does
-    not matter which of several at the same distance was taken. Rows are independent draws whose
-    fractions lie between 0 and 1, so their variance is at most p(1 - p). The error is that of a
-    proportion after adding two successes and two failures: it is not zero where no neighbour was
-    missed.
+    Notes ----- A neighbour counts as found if it is no farther than the k-th true neighbour, so the
+    choice among equidistant neighbours does not matter. Rows are drawn independently and their
+    fractions lie between 0 and 1, so the variance of a row's fraction is at most p(1 - p). The
+    standard error is that of a proportion after adding two successes and two failures (Agresti and
+    Coull), so it is not zero even if no neighbour was missed.
 
     References
     ----------
@@ -333,7 +331,7 @@ def recall(distances: NDArray[np.float64], exact: NDArray[np.float64]) -> tuple[
 
 
 def _vectors(points: Points, unit: float) -> NDArray[np.float32]:
-    """Return the points in float32, moved near the origin where they are far from it."""
+    """Return the points in float32, shifted to the origin if they are far from it."""
     vectors = np.empty((points.n_points, points.n_features), dtype=np.float32)
     centred = Centred(points, unit)
     for rows in spans(points.n_points, _ROWS):

@@ -1,14 +1,14 @@
-"""The certificate: candidates by products, decisions by differences.
+"""The certificate: matrix products propose neighbours, direct differences confirm them.
 
-A kernel gives, for each point, a few candidates and a lower bound ``b`` of the squared distance
-to every other point. The candidates' distances are computed by direct differences; let ``e`` be
-the k-th smallest. If ``b >= e^2``, no point outside the candidates can be nearer, and the row is
-accepted. If not, more candidates are measured. For rows that are still open, a float64 product
-lists every point that could be nearer, and all of those are measured. So the result never rests
-on a product.
+For each point, a kernel gives a few candidates and a lower bound ``b`` on the squared distance to
+every point that is not a candidate. The candidates' distances are computed by direct differences;
+let ``e`` be the k-th smallest. If ``b >= e^2``, no other point can be nearer, and the candidates
+are accepted. If not, more candidates are measured. For rows that are still undecided, a float64
+product finds every point that could be nearer, and the distances to all of those are measured. So
+every result is decided by direct differences, never by a product.
 
-:func:`certified_neighbors` searches within one set of points, :func:`certified_across` between
-two groups, where each point already knows a distance that a new neighbour must beat.
+:func:`certified_neighbors` searches within one set of points. :func:`certified_across` searches
+between two groups; there, each point can have a limit that new neighbours must be nearer than.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _BATCH_BYTES = 1 << 26
 
 
 class Kernel(Protocol):
-    """Lower bounds and exact distances of pairs, wherever the points lie."""
+    """Lower bounds and exact distances of pairs of points, on any device."""
 
     n_points: int
     unit: float
@@ -62,12 +62,12 @@ class Kernel(Protocol):
 
     @property
     def finer(self) -> Kernel | None:
-        """The kernel for rows that this one leaves open; None for the finest."""
+        """The kernel for rows that this one cannot decide; None if there is no finer kernel."""
 
     def candidates(
         self, m: int, rows: NDArray[np.intp] | None = None
     ) -> tuple[NDArray[np.floating[Any]], NDArray[np.intp]]:
-        """Return the m others with the smallest lower bounds, ascending, for all or some points."""
+        """Return, for all or the given points, the m others with the smallest lower bounds."""
 
     def pair_squares(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64]:
         """Compute squared distances by direct differences."""
@@ -75,18 +75,18 @@ class Kernel(Protocol):
     def row_bounds(
         self, rows: NDArray[np.intp], among: NDArray[np.intp] | None = None
     ) -> NDArray[np.float64]:
-        """Compute float64 lower bounds from some points to others, by default to all."""
+        """Compute float64 lower bounds from the given points to others (by default, to all)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Listed:
-    """The candidates of every point, kept for later searches among some of the points.
+    """The candidates of every point, kept for later searches among subsets of the points.
 
     Parameters
     ----------
     bounds : array of shape (n_points, m)
-        Lower bounds of squared distances, ascending; for any point not listed, the bound is at
-        least the last.
+        Lower bounds of squared distances, ascending. The bound of any point that is not listed is
+        at least the last one.
     indices : array of shape (n_points, m)
     """
 
@@ -97,12 +97,12 @@ class Listed:
 def certified_neighbors(
     kernel: Kernel, k: int, rows: NDArray[np.intp] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.intp], dict[str, int], Listed]:
-    """Find the k nearest others of every point, or of some, certified.
+    """Find the certified k nearest neighbours of all points, or of the given ones.
 
     Parameters
     ----------
     kernel : Kernel
-        Over n_points distinct points.
+        Kernel of n_points distinct points.
     k : int
         Less than n_points.
     rows : array of int, optional
@@ -111,7 +111,7 @@ def certified_neighbors(
     Returns
     -------
     distances : array of shape (n_points, k)
-        Ascending, relative error at most 1e-6.
+        Ascending, with a relative error of at most 1e-6.
     indices : array of shape (n_points, k)
     effort : dict
         How many pairs were measured, and how many rows needed the float64 product.
@@ -172,7 +172,8 @@ def certified_among(
         Ascending.
     indices : array of shape (m, k)
     cleared : array of bool, shape (m,)
-        Whether the candidates sufficed; the other rows are meaningless.
+        Whether the candidates were enough to decide a row. The values of undecided rows are
+        meaningless.
     """
     candidates, width = listed.indices[rows], listed.indices.shape[1]
     inside = labels[candidates] == labels[rows][:, None]
@@ -197,7 +198,7 @@ def certified_among(
 def certified_rows(
     kernel: Kernel, rows: NDArray[np.intp], k: int, among: NDArray[np.intp] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.intp], int]:
-    """Find the k nearest of some points by measuring all that a float64 product does not rule out.
+    """Find the k nearest by measuring every point that a float64 product does not rule out.
 
     Parameters
     ----------
@@ -242,7 +243,7 @@ def certified_rows(
 
 
 def measure(kernel: Kernel, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Compute the squared distances of pairs, each unordered pair once: nearness is often mutual.
+    """Compute the squared distances of pairs, measuring (i, j) and (j, i) only once.
 
     Examples
     --------
@@ -261,7 +262,7 @@ def measure(kernel: Kernel, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray
 
 
 class CrossTiles(Tiles):
-    """Kernel over two groups: lower bounds between the first points and the others.
+    """Kernel of two groups of points, with lower bounds between the groups only.
 
     Parameters
     ----------
@@ -278,19 +279,20 @@ class CrossTiles(Tiles):
     def candidates_below(
         self, m: int, ceilings: NDArray[np.float64]
     ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-        """Return the m points of the other group of smallest lower bound for every point.
+        """Return, for every point, the m points of the other group with the smallest lower bounds.
 
         Parameters
         ----------
         m : int
         ceilings : array of shape (n_points,)
-            Squared distances above which neighbours do not matter; infinite for no limit.
+            Squared distance for each point above which neighbours are ignored; infinite for no
+            limit.
 
         Returns
         -------
         bounds : array of shape (n_points, m)
-            Ascending. The bound of any point not listed is at least the last one, or the
-            ceiling. Infinite where fewer than m points are below the ceiling.
+            Ascending. The bound of any point that is not listed is at least the last one, or the
+            ceiling. Entries are infinite where fewer than m points are below the ceiling.
         indices : array of shape (n_points, m)
             Meaningless where the bound is infinite.
         """
@@ -312,23 +314,23 @@ class CrossTiles(Tiles):
 def certified_across(
     points: Points, n_first: int, k: int, limits: NDArray[np.float64] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Find the k nearest of every point in the other of two groups, certified.
+    """Find the certified k nearest neighbours of every point in the other of two groups.
 
     Parameters
     ----------
     points : Points of shape (n_points, n_features)
         Distinct rows.
     n_first : int
-        Size of the first group; the rest is the other. Neither is empty.
+        Size of the first group; the remaining points are the second. Neither group may be empty.
     k : int
     limits : array of shape (n_points,), optional
-        Distances; neighbours at or beyond them may be left out.
+        Distance limit for each point; neighbours at or beyond it may be left out.
 
     Returns
     -------
     distances : array of shape (n_points, k)
-        Ascending, relative error at most 1e-6; infinite where no more neighbours are nearer than
-        the limit.
+        Ascending, with a relative error of at most 1e-6; infinite where fewer than k neighbours are
+        within the limit.
     indices : array of shape (n_points, k)
         Positions among all points; -1 where the distance is infinite.
 
@@ -370,7 +372,7 @@ def certified_across(
 def _measured(
     kernel: CrossTiles, chosen: NDArray[np.bool_], indices: NDArray[np.intp]
 ) -> NDArray[np.float64]:
-    """Compute squared distances to the chosen neighbours; infinite to the others."""
+    """Compute squared distances to the chosen neighbours; leave the others infinite."""
     squares = np.full(chosen.shape, np.inf)
     rows, columns = np.nonzero(chosen)
     squares[rows, columns] = measure(kernel, rows, indices[rows, columns])

@@ -1,8 +1,8 @@
-"""CUDA: the certified search of a torch tensor on the device where it lies.
+"""CUDA: the certified search of a torch tensor on its own device.
 
-The rule is that of the CPU (:mod:`dimscope.neighbors.certificate`), the kernel is written with
-tensor operations. A user who has a tensor has loaded torch, so torch is looked up, never imported
-here.
+The algorithm is the same as on the CPU (:mod:`dimscope.neighbors.certificate`); only the kernel is
+written with tensor operations. This module never imports torch: a user who passes a tensor has
+already imported it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SAMPLE = 16
 
 
 class DeviceTiles:
-    """Kernel of lower bounds of squared distances, on the device of the points.
+    """Kernel that computes lower bounds of squared distances on the device of the points.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class DeviceTiles:
     def candidates(
         self, m: int, rows: NDArray[np.intp] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-        """Return the m others with the smallest lower bounds, ascending, for all or some points."""
+        """Return, for all or the given points, the m others with the smallest lower bounds."""
         queries = np.arange(self.n_points) if rows is None else rows
         step = max(1, _VALUES // self.n_points)
         bounds, indices = [], []
@@ -73,7 +73,7 @@ class DeviceTiles:
     def row_bounds(
         self, rows: NDArray[np.intp], among: NDArray[np.intp] | None = None
     ) -> NDArray[np.float64]:
-        """Compute lower bounds of squared distances from some points to others, in float64."""
+        """Compute float64 lower bounds of squared distances from the given points to others."""
         with _full_precision(self._torch):
             block: NDArray[np.float64] = (
                 self._bounds(rows, self._torch.float64, 2.0**-53, among).cpu().numpy()
@@ -109,7 +109,7 @@ class DeviceTiles:
     def _bounds(
         self, rows: Any, dtype: Any, unit_roundoff: float, among: NDArray[np.intp] | None = None
     ) -> Any:
-        """Compute lower bounds from some rows to others; infinite from a point to itself."""
+        """Compute lower bounds between two sets of rows; infinite from a point to itself."""
         torch, width, device = self._torch, self.points.n_features, self.points.array.device
         numbers = np.arange(self.n_points)[rows]
         others = np.arange(self.n_points) if among is None else among
@@ -131,7 +131,7 @@ class DeviceTiles:
 
 @contextlib.contextmanager
 def _full_precision(torch: Any) -> Iterator[None]:
-    """Turn TF32 off: its products keep 10 bits, far fewer than the bounds allow for."""
+    """Turn TF32 off: its 10-bit products are far less precise than the bounds assume."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

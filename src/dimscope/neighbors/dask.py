@@ -1,10 +1,11 @@
-"""Dask: the exact search of a dask array, by tasks over pairs of chunks.
+"""Dask: the exact search of a dask array, with one task per pair of chunks.
 
-The rows are cut into chunks. A task for each chunk finds the nearest neighbours within it. A task
-for each pair of chunks finds, for the rows of one, the rows of the other that are nearer
-(:func:`~dimscope.neighbors.certificate.certified_across`). So every pair of rows is seen once, and
-no task holds more than two chunks. The tables of a chunk are merged in a tree that keeps the k
-smallest. Every task is pure: its result follows from its arguments alone.
+The rows are cut into chunks. One task per chunk finds the nearest neighbours within the chunk. One
+task per pair of chunks then finds, for the rows of each chunk, the rows of the other that are
+nearer still (:func:`~dimscope.neighbors.certificate.certified_across`). So every pair of rows is
+compared once, and no task holds more than two chunks. The neighbour tables of a chunk are merged
+pairwise, in a tree, keeping the k smallest distances. Every task is pure: its result depends on its
+arguments only.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _QUERIES = 1 << 26  # bytes of points sent to every chunk
 
 
 def dask_neighbors(points: DaskPoints, k: int, progress: Progress | None = None) -> Table:
-    """Find the k nearest others of every point.
+    """Find the k nearest neighbours of every point.
 
     Parameters
     ----------
@@ -83,7 +84,7 @@ def dask_neighbors(points: DaskPoints, k: int, progress: Progress | None = None)
 def dask_among(
     points: DaskPoints, queries: NDArray[np.intp], labels: NDArray[np.intp], k: int
 ) -> Table:
-    """Find the k nearest others of some points with the same label.
+    """Find the k nearest neighbours with the same label, for the given points.
 
     Parameters
     ----------
@@ -138,7 +139,7 @@ def _search_batch(
 
 
 def _computed(tasks: list[Any], progress: Progress | None) -> Any:
-    """Compute tasks by the scheduler in force."""
+    """Compute tasks on the active scheduler."""
     dask, client = sys.modules["dask"], client_in_force()
     if progress is None:
         return dask.compute(*tasks)
@@ -165,7 +166,7 @@ def _tree(tables: list[Any], merged: Any, k: int) -> Any:
 
 
 def _within(group: Any, max_abs: float, k: int) -> Table:
-    """Find the k nearest of a chunk's rows within the chunk; infinite where there are fewer."""
+    """Find the k nearest rows within a chunk; infinite where there are fewer than k."""
     chunk, kept, start = group
     with alone():
         points = chunk_points(chunk, max_abs, kept)
@@ -181,7 +182,7 @@ def _within(group: Any, max_abs: float, k: int) -> Table:
 def _across(
     first: Any, second: Any, first_table: Table, second_table: Table, max_abs: float, k: int
 ) -> tuple[Table, Table]:
-    """For the rows of two chunks, find the k nearest in the other that beat their tables."""
+    """Find up to k rows of the other chunk that improve each row's table, for two chunks."""
     with alone():
         a, b = (chunk_points(chunk, max_abs, kept) for chunk, kept, _ in (first, second))
         both = NumpyPoints(
@@ -204,7 +205,7 @@ def _beyond(
     max_abs: float,
     k: int,
 ) -> Table:
-    """Find the k nearest of some points among rows of a chunk, which are at ``positions``."""
+    """Find the k nearest of the query points among the rows of a chunk, given by ``positions``."""
     with alone():
         rows = chunk_points(chunk, max_abs, kept).block(slice(None))
         both, n = NumpyPoints(np.concatenate([values, rows]), max_abs), len(values)
@@ -217,7 +218,7 @@ def _beyond(
 
 
 def _merged(tables: list[Table], k: int) -> Table:
-    """Merge tables of the same rows into the k smallest; equal distances in the order of rows."""
+    """Merge tables of the same rows, keeping the k smallest; ties are ordered by row."""
     distances, indices = (np.concatenate(parts, axis=1) for parts in zip(*tables, strict=True))
     order = np.lexsort((indices, distances), axis=1)[:, :k]
     return np.take_along_axis(distances, order, axis=1), np.take_along_axis(indices, order, axis=1)

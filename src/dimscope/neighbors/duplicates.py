@@ -26,10 +26,8 @@ def distinct_rows(points: Points) -> NDArray[np.intp]:
     array of int, shape (n_distinct,)
         Positions, ascending.
 
-    Notes
-    -----
-    Rows are hashed. Rows of equal hash are compared with the first of them, value by value; those
-    that differ after all are compared among themselves.
+    Notes ----- Rows are hashed, and rows with equal hashes are compared with the first of them,
+    value by value. Rows that turn out to differ from the first are then compared with each other.
 
     Examples
     --------

@@ -1,11 +1,11 @@
-"""Engines: frozen values that say what is promised about the distances.
+"""Engines: frozen values that say how accurate the distances are guaranteed to be.
 
-Where a search runs (a tree, tiles, a CUDA device) follows from the points and stays within the
-promise. An approximate search is never used unless you ask for it.
+The points determine how the search runs (k-d tree, tiles, CUDA device); the guarantee holds for all
+of these. An approximate search is used only if you ask for it.
 
 Examples
 --------
-An engine of one's own writes one method:
+A custom engine defines one method:
 
 >>> from dataclasses import dataclass
 >>> import numpy as np
@@ -62,7 +62,7 @@ _FEWEST = 100  # points of a sample: fewer say little of their own error
 
 @dataclass(frozen=True)
 class Engine:
-    """Base class of the engines: a subclass is a frozen dataclass that defines :meth:`search`.
+    """Base class of the engines; a subclass is a frozen dataclass that defines :meth:`search`.
 
     Engines that keep state between searches define :meth:`searcher` instead.
     """
@@ -72,11 +72,11 @@ class Engine:
 
     @property
     def sampling(self) -> Sampled | None:
-        """The engine itself if it searches for a sample of the points only."""
+        """The engine itself if it searches the neighbours of a sample only; otherwise None."""
         return None
 
     def search(self, points: Points, k: int) -> SearchResult:
-        """Find the k nearest others of every point.
+        """Find the k nearest neighbours of every point.
 
         Parameters
         ----------
@@ -112,20 +112,20 @@ class _Searches:
         self._engine, self._points = engine, points
 
     def nearest(self, k: int, rows: NDArray[np.intp] | None = None) -> SearchResult:
-        """Find the k nearest others of every point."""
-        assert rows is None, "an engine that samples writes its own searcher"
+        """Find the k nearest neighbours of every point."""
+        assert rows is None, "an engine that samples must define searcher"
         return self._engine.search(self._points, k)
 
     def nearest_with_label(
         self, queries: NDArray[np.intp], labels: NDArray[np.intp], k: int
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """Find the k nearest others of some points with the same label, exactly."""
+        """Find the exact k nearest neighbours with the same label, for the given points."""
         return exact_searcher(self._points).nearest_with_label(queries, labels, k)
 
 
 @dataclass(frozen=True)
 class Exact(Engine):
-    """Distances that agree with float64 direct differences to a relative 1e-6, certified.
+    """Certified exact distances, within a relative 1e-6 of direct float64 differences.
 
     Examples
     --------
@@ -142,19 +142,19 @@ class Exact(Engine):
 
 @dataclass(frozen=True)
 class Sketched(Engine):
-    """As :class:`Exact`, but with a stated probability that any distance is wrong.
+    """Exact distances, as from :class:`Exact`, except with a small probability that you choose.
 
-    Sketches of the points, a few numbers for each, find the points that could be near; direct
-    differences in float64 decide. This is many times faster for many features, and no slower for
-    data that fill their space, where it does what :class:`Exact` does.
+    Sketches (a few numbers per point) rule out points that are too far away; direct differences in
+    float64 decide among the rest. With many features this is many times faster. For data that fill
+    their space, where sketches rule out little, it falls back to :class:`Exact` and is no slower.
 
     Parameters
     ----------
     failure : float
-        Largest probability, over the random signs of the sketches, that any distance of any
-        point is wrong.
+        Upper bound on the probability, over the random signs of the sketches, that at least one
+        distance is wrong.
     seed : int
-        Seed of the signs. The promise does not hold for data made to fit a seed.
+        Seed of the random signs. The guarantee does not hold for data constructed to fit a seed.
 
     Examples
     --------
@@ -174,26 +174,27 @@ class Sketched(Engine):
         _check_fraction("failure", self.failure)
 
     def searcher(self, points: Points, progress: Progress | None = None) -> Searcher:
-        """Prepare points for a search by sketches, or an exact search if that is as fast."""
+        """Prepare points for a sketched search, or for an exact one if that is as fast."""
         return _sketched_or_exact(points, self.failure, self.seed, progress)
 
 
 @dataclass(frozen=True)
 class Sampled(Engine):
-    """The neighbours of a random sample of the points, among all points.
+    """The neighbours of a random sample of the points, searched among all points.
 
-    The scale is that of all points; the cost grows with their number, not with its square. The
-    sample grows until the standard error of every estimate is at most ``rtol`` times the
-    dimension. Each distance is as good as those of :class:`Sketched`.
+    The dimension is measured at the scale of all points, but the cost grows linearly with their
+    number, not quadratically. The sample grows until the standard error of every estimate is at
+    most ``rtol`` times the dimension. The distances have the same guarantee as those of
+    :class:`Sketched`.
 
     Parameters
     ----------
     rtol : float
         Largest standard error, relative to the dimension.
     seed : int
-        Seed of the sample and of the signs of sketches.
+        Seed of the sample and of the random signs of the sketches.
     failure : float
-        Largest probability that any distance is wrong.
+        Upper bound on the probability that at least one distance is wrong.
 
     Examples
     --------
@@ -221,41 +222,39 @@ class Sampled(Engine):
 
     @property
     def first(self) -> int:
-        """Size of the first sample: enough for independent points of which none is censored."""
+        """Size of the first sample: enough if points are independent and none is censored."""
         return max(_FEWEST, math.ceil(self.rtol**-2))
 
     def searcher(self, points: Points, progress: Progress | None = None) -> Searcher:
-        """Prepare points for a search by sketches, or an exact search if that is as fast."""
+        """Prepare points for a sketched search, or for an exact one if that is as fast."""
         return _sketched_or_exact(points, self.failure, self.seed, progress)
 
 
 @dataclass(frozen=True)
 class Approximate(Engine):
-    """Neighbours found by a library, for a million points and more; their recall is measured.
+    """Approximate neighbours from a library, for a million points or more, with measured recall.
 
     Parameters
     ----------
     method : {"pynndescent", "faiss-ivf", "faiss-hnsw"}
-        Descent on the graph of neighbours; lists of the nearest cells; a navigable graph.
+        Nearest-neighbour descent; an inverted file over cells (IVF); or an HNSW graph.
     seed : int
-        Seed of the library's draws, and of the rows on which the recall is measured.
+        Seed of the library, and of the choice of rows on which the recall is measured.
     sample : int
-        Number of those rows.
+        Number of rows on which the recall is measured.
     parameters : dict
-        Parameters of the library: of ``pynndescent.NNDescent``; ``nlist`` and ``nprobe``; or
-        ``M``, ``efConstruction`` and ``efSearch``.
+        Parameters of the library, by method: those of ``pynndescent.NNDescent``; ``nlist`` and
+        ``nprobe``; or ``M``, ``efConstruction`` and ``efSearch``.
 
     Raises
     ------
     ValueError
-        If there is no such method, or the sample is empty.
+        If the method is unknown, or ``sample`` is less than 1.
 
-    Notes
-    -----
-    The distances to the neighbours that were found are exact: they are computed again by direct
-    differences in float64. A neighbour that was missed makes a distance too large. The recall is
-    the fraction of the true nearest neighbours that were found. It is measured against an exact
-    search for the sampled rows, and stated in the guarantee of every result.
+    Notes ----- The distances to the neighbours that were found are exact: they are recomputed by
+    direct differences in float64. A missed neighbour makes a distance too large. The recall is the
+    fraction of the true nearest neighbours that were found. It is measured against an exact search
+    on the sampled rows, and reported in the guarantee of every result.
 
     Examples
     --------
@@ -271,10 +270,10 @@ class Approximate(Engine):
     def __post_init__(self) -> None:
         check_word("method", self.method, ApproximateMethod)
         if self.sample < 1:
-            raise ValueError(f"sample is {self.sample}, but the recall needs at least one row")
+            raise ValueError(f"sample is {self.sample}; measuring the recall needs at least 1 row")
 
     def searcher(self, points: Points, progress: Progress | None = None) -> Searcher:
-        """Prepare points for a search by the library."""
+        """Prepare points for a search with the library."""
         return ApproximateSearcher(
             points, self.method, self.seed, self.sample, self.parameters, progress
         )

@@ -1,4 +1,4 @@
-"""Guarantee: what an engine promises of the distances, as a value with its numbers."""
+"""Guarantee: how accurate the distances from an engine are."""
 
 from __future__ import annotations
 
@@ -17,32 +17,33 @@ GuaranteeKind = Literal["as given", "stated", "exact", "recall"]
 @by_value
 @dataclass(frozen=True, eq=False)
 class Guarantee:
-    """What is promised of the distances to neighbours.
+    """The guaranteed accuracy of the distances to neighbours.
 
-    The default promises nothing: the distances are taken as they were given.
+    The default guarantees nothing: the distances are used as given.
 
     Parameters
     ----------
     kind : {"as given", "stated", "exact", "recall"}
-        Nothing is promised; an engine of the user's own states its promise; every distance is
-        exact to ``rtol``, unless an event of probability ``failure`` happened; or distances are
-        exact but some of the nearest neighbours were missed, and the ``recall`` was measured.
+        ``"as given"``: no guarantee. ``"stated"``: a custom engine describes its guarantee in
+        ``statement``. ``"exact"``: every distance is exact to ``rtol``, except with probability
+        ``failure``. ``"recall"``: distances are exact, but some nearest neighbours may be missing;
+        ``recall`` is the measured fraction found.
     rtol : float, optional
         Relative accuracy of every distance.
     failure : float
-        Probability that any distance is wrong; 0 for certified distances.
+        Probability that at least one distance is wrong; 0 for certified distances.
     recall, recall_error : float, optional
         Fraction of the nearest neighbours that were found, and its standard error.
     recall_rows : int, optional
         Number of rows on which the recall was measured.
     method : str
-        Method of the library that was searched.
+        Method of the approximate search.
     statement : str
-        What an engine of the user's own promises, in words.
+        The guarantee of a custom engine, in words.
     n_queries, n_distinct : int, optional
-        Size of the sample whose neighbours these are, and number of points searched; for samples.
+        For a sample: its size, and the number of points that were searched.
     note : str
-        Added to the text.
+        Note to append to the text.
 
     Examples
     --------
@@ -68,12 +69,12 @@ class Guarantee:
 
     @classmethod
     def exact(cls, failure: float = 0.0) -> Guarantee:
-        """Promise exact distances, except with probability ``failure``."""
+        """Guarantee exact distances, except with probability ``failure``."""
         return cls("exact", rtol=RTOL, failure=failure)
 
     @classmethod
     def measured(cls, method: str, recall: float, error: float, n_rows: int) -> Guarantee:
-        """State a recall that was measured on ``n_rows`` rows."""
+        """Report a recall that was measured on ``n_rows`` rows."""
         return cls(
             "recall", rtol=RTOL, recall=recall, recall_error=error, recall_rows=n_rows,
             method=method,
@@ -81,7 +82,7 @@ class Guarantee:
 
     @classmethod
     def stated(cls, statement: str) -> Guarantee:
-        """State a promise in words, as an engine from outside this package does.
+        """State a guarantee in words, for custom engines.
 
         Examples
         --------
@@ -91,13 +92,13 @@ class Guarantee:
         return cls("stated", statement=statement)
 
     def of_sample(self, n_queries: int, n_distinct: int) -> Guarantee:
-        """Return this guarantee for the neighbours of a sample of the points."""
+        """Return this guarantee with the size of the sample that it applies to."""
         return replace(self, n_queries=n_queries, n_distinct=n_distinct)
 
     def among_some(self) -> Guarantee:
-        """Return this guarantee for neighbours among some of the points only.
+        """Return this guarantee for neighbours within a subset of the points.
 
-        A recall was measured among all points; it is unknown among fewer.
+        A recall measured among all points says nothing about a subset.
 
         Examples
         --------

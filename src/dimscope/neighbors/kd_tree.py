@@ -1,4 +1,4 @@
-"""Few features: SciPy's k-d tree, which is exact and near linear in the points."""
+"""SciPy's k-d tree, for few features: exact, in time nearly linear in the number of points."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def tree_neighbors(
     progress: Progress | None = None,
     rows: NDArray[np.intp] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Find the k nearest others of every point, or of some, in float64.
+    """Find the k nearest neighbours of all points, or of the given ones, in float64.
 
     Parameters
     ----------
     points : Points of shape (n_points, n_features)
-        Distinct rows, few features.
+        Distinct rows with few features.
     k : int
         Less than n_points.
     progress : callable, optional

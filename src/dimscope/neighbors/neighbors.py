@@ -1,4 +1,4 @@
-"""Neighbors: the distances to the nearest other points, with a stated accuracy."""
+"""Neighbors: the distances to the nearest other points, with their guaranteed accuracy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_lists(
     queries: NDArray[np.intp],
     n_distinct: int,
 ) -> None:
-    """Refuse lists of neighbours that cannot be right.
+    """Refuse distances and indices that cannot be those of nearest neighbours.
 
     Parameters
     ----------
@@ -42,15 +42,15 @@ def check_lists(
     Raises
     ------
     BadPoints, DegeneratePoints
-        If a distance is not finite, negative, zero or smaller than the one before it, a point is
-        its own neighbour, or a neighbour is named twice.
+        If a distance is not finite, is negative or zero, or is smaller than the one before it; if a
+        point is listed as its own neighbour; or if a neighbour is listed twice.
     """
     bad = ~np.isfinite(distances).all(axis=1) | (distances < 0).any(axis=1)
     if bad.any():
         raise BadPoints(f"a distance of row {int(bad.argmax())} is negative or not finite")
     bad = (np.diff(distances, axis=1) < 0).any(axis=1)
     if bad.any():
-        raise BadPoints(f"the distances of row {int(bad.argmax())} do not ascend")
+        raise BadPoints(f"the distances of row {int(bad.argmax())} are not in ascending order")
     bad = distances[:, 0] == 0
     if bad.any():
         raise DegeneratePoints(
@@ -61,16 +61,16 @@ def check_lists(
     twice = np.sort(indices, axis=1)
     bad = (twice[:, 1:] == twice[:, :-1]).any(axis=1)
     if bad.any():
-        raise BadPoints(f"row {int(bad.argmax())} names a neighbour twice")
+        raise BadPoints(f"row {int(bad.argmax())} lists a neighbour twice")
     bad = (indices == queries[:, None]).any(axis=1)
     if bad.any():
         raise BadPoints(
-            f"row {int(bad.argmax())} names the point itself as its neighbour; leave it out"
+            f"row {int(bad.argmax())} lists the point as its own neighbour; leave it out"
         )
 
 
 def numbers(values: Any, kinds: str, dtype: type[Any], what: str) -> NDArray[Any]:
-    """Convert to an array of whole or of real numbers, or say what the values are instead."""
+    """Convert to an array of integers or reals, or raise an error that says what the values are."""
     try:
         array = np.asarray(values)
     except ValueError:
@@ -82,7 +82,7 @@ def numbers(values: Any, kinds: str, dtype: type[Any], what: str) -> NDArray[Any
 
 
 def positions(rows: Any) -> NDArray[np.intp]:
-    """Convert to a flat array of positions.
+    """Convert to a one-dimensional array of positions.
 
     >>> positions([2, 0]).tolist()
     [2, 0]
@@ -98,32 +98,33 @@ def positions(rows: Any) -> NDArray[np.intp]:
 class Neighbors:
     """Distances to the k nearest other points, and which points those are.
 
-    Made by :func:`dimscope.nearest_neighbors`, or by hand from any metric or search:
-    ``Neighbors(distances, indices)``.
+    Returned by :func:`dimscope.nearest_neighbors`. You can also construct it from the results of
+    any other metric or search: ``Neighbors(distances, indices)``.
 
     Parameters
     ----------
     distances : array of shape (n_distinct, k)
-        Ascending in each row, without the point itself; float64.
+        Ascending in each row, excluding the point itself; float64.
     indices : array of shape (n_distinct, k)
         The neighbours, as positions among the distinct points.
     rows : array of shape (n_distinct,), optional
-        Row of each distinct point in the user's array. Without it, all rows are distinct.
+        Row of each distinct point in the user's array; by default, all rows are distinct.
     n_points : int, optional
         Number of rows of the user's array, duplicates included.
     guarantee : Guarantee
-        What is promised of the distances; nothing by default. Words are taken as a stated promise.
+        Guaranteed accuracy of the distances; nothing is guaranteed by default. A string is taken as
+        a guarantee stated in words.
     queries : array of shape (n_queries,), optional
-        Positions, among the distinct points, of the points whose neighbours these are. Without
-        it, they are the neighbours of all.
+        Positions, among the distinct points, of the points whose neighbours these are; all points
+        by default.
     n_distinct : int, optional
         Number of distinct points searched; the number of rows by default.
 
     Raises
     ------
     BadPoints
-        If the shapes differ, k < 2, a distance is not finite or negative, a row is not
-        ascending, or a point is its own neighbour.
+        If the shapes differ, k < 2, a distance is negative or not finite, a row is not ascending,
+        or a point is listed as its own neighbour.
     DegeneratePoints
         If there are fewer than three distinct points, or a distance is zero
         (duplicates must be collapsed first).
@@ -177,11 +178,11 @@ class Neighbors:
             )
             if not inside or len(np.unique(queries)) < len(queries):
                 raise BadPoints(
-                    f"queries must be one position for each of the {len(distances)} rows, among "
+                    f"queries must hold one position for each of the {len(distances)} rows, among "
                     f"{self.n_distinct} distinct points and none twice"
                 )
         if len(np.unique(rows)) < len(rows):
-            raise BadPoints("rows must name every distinct point once, but some come twice")
+            raise BadPoints("rows must contain every distinct point once, but some appear twice")
         if not self.n_points:
             object.__setattr__(self, "n_points", self.n_distinct)
         if self.n_points < self.n_distinct:
@@ -190,20 +191,20 @@ class Neighbors:
             )
         if self.queries is None and self.n_distinct != len(distances):
             raise BadPoints(
-                f"there are {len(distances)} rows for {self.n_distinct} distinct points; give "
-                "queries, which say whose they are"
+                f"there are {len(distances)} rows for {self.n_distinct} distinct points; pass "
+                "queries to say which points the rows belong to"
             )
         queries = np.arange(len(indices)) if self.queries is None else self.queries
         check_lists(distances, indices, queries, self.n_distinct)
 
     @property
     def n_queries(self) -> int | None:
-        """Number of points whose neighbours are held; None if all points have theirs."""
+        """Number of points whose neighbours were searched; None if that is all points."""
         return None if self.queries is None else len(self.queries)
 
     @property
     def places(self) -> NDArray[np.intp]:
-        """Row of each neighbour in :attr:`distances`; -1 where it has none."""
+        """Row of :attr:`distances` that belongs to each neighbour; -1 if it has no row."""
         if self.queries is None:
             return self.indices
         place = np.full(self.n_distinct, -1, dtype=np.intp)
@@ -229,7 +230,7 @@ class Neighbors:
         Parameters
         ----------
         what : str
-            What needs the neighbours of all points, for the message.
+            Name of the operation that needs the neighbours of all points, for the message.
         """
         if self.queries is not None:
             raise SampleRefused(
@@ -238,29 +239,29 @@ class Neighbors:
             )
 
     def within(self, rows: NDArray[Any], k: int = 2) -> Neighbors:
-        """Return the k nearest neighbours among some of the distinct points.
+        """Return the k nearest neighbours within a subset of the distinct points.
 
-        One search thus serves resamples, blocks and decimation: neighbours outside ``rows`` are
-        struck from the lists, and the few points whose list runs out are searched again among
-        ``rows``.
+        Resamples, blocks and decimation can therefore share one search. Neighbours outside ``rows``
+        are removed from the lists, and the few points left with fewer than k neighbours are
+        searched again among ``rows``.
 
         Parameters
         ----------
         rows : array of int, shape (m,)
-            Positions among the distinct points, no repeats.
+            Positions among the distinct points, without repeats.
         k : int
             Number of neighbours.
 
         Returns
         -------
         Neighbors
-            Of the m points, in the order of ``rows``.
+            Neighbours of the m points, in the order of ``rows``.
 
         Raises
         ------
         DegeneratePoints
-            If a list runs out and this value was made by hand, so that it cannot be searched
-            again.
+            If a list has fewer than k neighbours left and the points cannot be searched again,
+            because this object was constructed directly.
 
         Examples
         --------
@@ -272,7 +273,7 @@ class Neighbors:
         return self.split([rows], k)[0]
 
     def split(self, groups: Iterable[Any], k: int = 2) -> list[Neighbors]:
-        """Return :meth:`within` for several groups of points, which share no point.
+        """Apply :meth:`within` to several disjoint groups of points.
 
         Parameters
         ----------
@@ -349,7 +350,7 @@ class Neighbors:
 
 
 def _among(again: SearchAgain | None, rows: NDArray[np.intp], n: int) -> SearchAgain | None:
-    """Restrict a search to some of n points, which are numbered anew."""
+    """Restrict a search to a subset of n points, numbering the subset from 0."""
     if again is None:
         return None
 

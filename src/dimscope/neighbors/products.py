@@ -1,13 +1,13 @@
-"""Products of points: BLAS in place, and points moved near the origin.
+"""Matrix products of points: in-place BLAS calls, and points shifted to the origin.
 
-``X @ X.T`` in NumPy allocates its result and mirrors one triangle, again for every run of
-columns, and SciPy's Python wrappers hold the interpreter lock. The functions that SciPy exports
-for Cython do neither: called through :mod:`ctypes`, they release the lock, so that each thread
-multiplies its own tile.
+For every range of columns, ``X @ X.T`` in NumPy allocates a new result and mirrors one triangle;
+SciPy's Python wrappers hold the interpreter lock. The BLAS functions that SciPy exports for Cython
+avoid both: they add to an existing array and, called through :mod:`ctypes`, release the lock, so
+that each thread multiplies its own tile.
 
-The rounding of |x|^2 + |y|^2 - 2 x.y grows with the distance from the origin, so
-:class:`Centred` moves points that lie far away. Points near the origin are multiplied where they
-are, which saves a copy.
+The rounding error of |x|^2 + |y|^2 - 2 x.y grows with the distance from the origin, so
+:class:`Centred` shifts points that are far away. Points near the origin are multiplied in place,
+which saves a copy.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _limit: Any = None
 
 @contextlib.contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Keep every BLAS call on the thread that makes it, within a context.
+    """Make every BLAS call single-threaded, within a context.
 
     The limit holds for the whole process. It is lifted when the last thread leaves the context.
 
@@ -96,7 +96,7 @@ def _float(value: float) -> Any:
 
 
 def _stride(array: NDArray[np.float32]) -> Any:
-    """Return the distance between rows, in values; the values of a row must be contiguous."""
+    """Return the row stride, in values; the values of a row must be contiguous."""
     assert array.dtype == "float32"
     assert array.strides[1] == 4, "the values of a row must be contiguous"
     return _int(array.strides[0] // 4)
@@ -186,13 +186,13 @@ _NEARLY = 4  # mean square distance from the origin over that from the centre
 
 
 class Centred:
-    """Blocks of points, shifted by a centre and multiplied by a unit.
+    """Blocks of points, shifted by a centre and multiplied by a scale factor.
 
     Parameters
     ----------
     points : Points of shape (n_points, n_features)
     unit : float
-        Factor of every value.
+        Factor by which every value is multiplied.
     """
 
     def __init__(self, points: Points, unit: float) -> None:
@@ -201,10 +201,10 @@ class Centred:
 
     @cached_property
     def centre(self) -> NDArray[Any] | None:
-        """A point in the middle of most of the data, or None if the origin does nearly as well.
+        """A point in the middle of most of the data; None if the origin is nearly as central.
 
-        It is the mean of the half of a sample whose median distance to the others is smallest,
-        so that a few far points do not drag it away.
+        The centre is the mean over half of a sample: those points whose median distance to the
+        others is smallest. Thus a few outliers do not shift it.
         """
         n_points = self._points.n_points
         sample = np.unique(np.linspace(0, n_points - 1, _SAMPLE).astype(int))
@@ -226,21 +226,20 @@ class Centred:
         return np.concatenate([(self._points.block(amid, c) / len(amid)).sum(0) for c in runs])
 
     def of(self, points: Points) -> Centred:
-        """Return other points, shifted by the same centre."""
+        """Shift other points by the same centre."""
         other = Centred(points, self._unit)
         other.centre = self.centre
         return other
 
     @property
     def _as_is(self) -> bool:
-        """Whether BLAS can read the points where they lie: float32, row after row."""
+        """Whether BLAS can read the points in place: float32, in row-major order."""
         return self._unit == 1.0 and self._points.is_plain
 
     def block(self, rows: Any, columns: slice, out: NDArray[Any]) -> NDArray[Any]:
-        """Return values of some rows and columns, in the dtype of ``out``.
+        """Return the given rows and columns, in the dtype of ``out``.
 
-        They are written into the front of ``out``, or are a view of the points: do not write to
-        them.
+        The result is either the beginning of ``out`` or a view of the points: do not write to it.
         """
         block = self._points.block(rows, columns)
         if self.centre is None:

@@ -1,4 +1,4 @@
-"""The verb points -> Neighbors: check, collapse duplicates, search as the engine promises."""
+"""From points to Neighbors: check the points, collapse duplicates, and search with an engine."""
 
 from __future__ import annotations
 
@@ -35,41 +35,40 @@ def nearest_neighbors(
     at_most: bool = False,
     progress: Progress | None = None,
 ) -> Neighbors:
-    """Find the k nearest others of each distinct point.
+    """Find the k nearest neighbours of each distinct point.
 
     Parameters
     ----------
     points : array-like of shape (n_points, n_features)
-        NumPy array, memory map, torch tensor (searched where it lies), a layer of a store, nested
-        lists, or a dask array (searched by the scheduler in force, chunk by chunk).
+        NumPy array, memory map, torch tensor (searched on its device if that is CUDA), layer of a
+        store, nested lists, or dask array (searched chunk by chunk on the active scheduler).
     k : int
         Number of neighbours; at least 2, and less than the number of distinct points.
     engine : Engine, optional
-        What to promise; :class:`Exact` by default.
+        How to search, and with what guarantee; :class:`Exact` by default.
     at_most : bool
-        Take all other points where there are fewer than k, instead of raising an error.
+        If there are fewer than k other points, use all of them instead of raising an error.
     progress : callable, optional
         ``progress(step, done, total)``, called in this thread.
 
     Returns
     -------
     Neighbors
-        ``distances`` in float64, with a relative error of at most 1e-6 or what the ``guarantee``
-        of another engine says; ``indices`` into the distinct points; ``rows`` leads back to the
-        rows of ``points``. If the engine is :class:`Sampled`, the neighbours of its first sample
-        of 1 / rtol^2 points.
+        ``distances`` are float64, with a relative error of at most 1e-6 unless the ``guarantee``
+        says otherwise. ``indices`` refer to the distinct points, and ``rows`` maps these to the
+        rows of ``points``. With :class:`Sampled`, the result holds the neighbours of the first
+        sample of 1 / rtol^2 points only.
 
     Raises
     ------
     BadPoints
         If the points are not a two-dimensional array of finite numbers.
     DegeneratePoints
-        If there are fewer than three distinct points, or at most k.
+        If there are fewer than three distinct points, or no more than k.
 
-    Notes
-    -----
-    Up to 16 features a k-d tree is used, above that certified tiles
-    (:mod:`dimscope.neighbors.certificate`). Equal rows are collapsed first.
+    Notes ----- Equal rows are collapsed first. Points with up to 16 features are searched with a
+    k-d tree, points with more features with certified tiles
+    (:mod:`dimscope.neighbors.certificate`).
 
     Examples
     --------
@@ -89,18 +88,18 @@ def neighbors_of(
     at_most: bool = False,
     progress: Progress | None = None,
 ) -> Neighbors:
-    """Return Neighbors as they are, or find the neighbours of points.
+    """Return Neighbors unchanged, or find the neighbours of points.
 
     Parameters
     ----------
     points : array-like of shape (n_points, n_features), or Neighbors
     k, engine, at_most, progress
-        Of :func:`nearest_neighbors`.
+        As in :func:`nearest_neighbors`.
 
     Raises
     ------
     ValueError
-        If an engine is given for Neighbors, which are not searched again.
+        If an engine is given together with Neighbors, which are not searched again.
 
     Examples
     --------
@@ -121,7 +120,7 @@ def neighbors_of(
 
 
 class Search:
-    """Points that are checked, free of duplicates, and ready to be searched.
+    """Checked points, without duplicates, ready to be searched.
 
     Parameters
     ----------
@@ -129,15 +128,15 @@ class Search:
     k : int
         Number of neighbours.
     engine : Engine, optional
-        What to promise; :class:`Exact` by default.
+        How to search, and with what guarantee; :class:`Exact` by default.
     at_most : bool
-        Take all other points where there are fewer than k, instead of raising an error.
+        If there are fewer than k other points, use all of them instead of raising an error.
     progress : callable, optional
 
     Raises
     ------
     BadPoints, DegeneratePoints
-        As :func:`dimscope.nearest_neighbors`.
+        As for :func:`dimscope.nearest_neighbors`.
 
     Examples
     --------
@@ -160,7 +159,7 @@ class Search:
         if not isinstance(self.engine, Engine):
             raise TypeError(f"engine must be an Engine such as Exact(), not {engine!r}")
         if k < 2:
-            raise ValueError(f"k is {k}, but at least 2 neighbours are needed")
+            raise ValueError(f"k is {k}; at least 2 neighbours are needed")
         if home_of(points) not in self.engine.homes:
             raise BadPoints(
                 f"{type(self.engine).__name__} searches in the memory of this machine; give "
@@ -187,19 +186,20 @@ class Search:
         return self._neighbors(result, search_again=self._searcher.nearest_with_label)
 
     def sample(self, n: int) -> Neighbors:
-        """Find the neighbours of n points drawn at random, among all points.
+        """Find the neighbours, among all points, of n randomly drawn points.
 
-        Points drawn before are kept.
+        A larger sample contains every smaller one drawn before; only the new points are searched.
 
         Parameters
         ----------
         n : int
-            If it is half of the points or more, all are searched, which costs no more.
+            Sample size. If it is at least half of the points, all points are searched, since that
+            costs no more.
         """
         if 2 * n >= self.n_distinct:
             return self.all_points()
         if self._order is None:
-            assert self.engine.sampling is not None, "only engines that sample ask for a sample"
+            assert self.engine.sampling is not None, "only engines that sample can draw a sample"
             rng = np.random.default_rng(self.engine.sampling.seed)
             self._order = rng.permutation(self.n_distinct)
         n_before = 0 if self._sample is None else len(self._sample.distances)
@@ -247,14 +247,14 @@ class Search:
         bad = nearest * self._points.scale < _NEAREST
         if bad.any():
             raise DegeneratePoints(
-                f"row {rows[bad.argmax()]} has a neighbour nearer than 1e-144 of the largest "
-                f"absolute value, {self._points.max_abs:.3g}, which float64 cannot square; remove "
-                "the far points"
+                f"row {rows[bad.argmax()]} has a neighbour nearer than 1e-144 times the largest "
+                f"absolute value, {self._points.max_abs:.3g}; float64 cannot square so small a "
+                "distance; remove the far points"
             )
 
 
 def _joined(before: SearchResult | None, result: SearchResult) -> SearchResult:
-    """Append the neighbours of further points; the details are those of the last search."""
+    """Append the neighbours of further points; keep the details of the last search."""
     if before is None:
         return result
     return SearchResult(
@@ -274,6 +274,5 @@ def _check_distinct(n_points: int, n_distinct: int, k: int) -> None:
         )
     if k >= n_distinct:
         raise DegeneratePoints(
-            f"{k} neighbours were asked for, but there are only {n_distinct} distinct points; "
-            f"give k < {n_distinct}"
+            f"k is {k}, but there are only {n_distinct} distinct points; give k < {n_distinct}"
         )

@@ -1,8 +1,8 @@
-"""Searchers: what finds neighbours among points, wherever the points lie.
+"""Searchers: the objects that find neighbours, one for each home of the points.
 
-An engine says what is promised; its searcher does the work. :func:`exact_searcher` chooses by the
-points' home: a k-d tree for few features, certified tiles for many, tiles of tensors on a CUDA
-device, or tasks for a dask array.
+An engine states the guarantee; its searcher does the work. :func:`exact_searcher` chooses the
+searcher by the home of the points: in memory, a k-d tree for few features and certified tiles for
+many; tensor tiles on a CUDA device; tasks for a dask array.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _FEW = 4  # one side of a float64 product costs as much as this many of a symmet
 @by_value
 @dataclass(frozen=True, eq=False)
 class SearchResult:
-    """The neighbours that a search found, and what it promises of them.
+    """The neighbours that a search found, with their guarantee.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class SearchResult:
         Positions among the points.
     guarantee : Guarantee
     details : Mapping
-        What else the provenance should record; only values that JSON holds.
+        Further details to record in the provenance; values must be JSON-compatible.
     """
 
     distances: NDArray[np.float64]
@@ -64,21 +64,21 @@ class SearchResult:
 
 
 class Searcher(Protocol):
-    """Points that are ready to be searched."""
+    """Points prepared for searching."""
 
     def nearest(self, k: int, rows: NDArray[np.intp] | None = None) -> SearchResult:
-        """Find the k nearest others of every point, or of some."""
+        """Find the k nearest neighbours of all points, or of the given ones."""
 
     def nearest_with_label(
         self, queries: NDArray[np.intp], labels: NDArray[np.intp], k: int
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """Find the k nearest others of some points that have the same label.
+        """Find the k nearest neighbours with the same label, for the given points.
 
         Parameters
         ----------
         queries : array of int, shape (m,)
         labels : array of int, shape (n_points,)
-            -1 for points that are not searched.
+            Label of every point; points with label -1 are not searched.
         k : int
 
         Returns
@@ -88,12 +88,12 @@ class Searcher(Protocol):
 
 
 class TreeSearcher:
-    """Search by a k-d tree: exact, and near linear in the points where features are few.
+    """Search with a k-d tree: exact, and fast if there are few features.
 
     Parameters
     ----------
     points : Points
-        Distinct.
+        Distinct points.
     progress : callable, optional
     """
 
@@ -101,27 +101,27 @@ class TreeSearcher:
         self._points, self._progress = points, progress
 
     def nearest(self, k: int, rows: NDArray[np.intp] | None = None) -> SearchResult:
-        """Find the k nearest others of every point, or of some."""
+        """Find the k nearest neighbours of all points, or of the given ones."""
         distances, indices = tree_neighbors(self._points, k, self._progress, rows)
         return SearchResult(distances, indices, Guarantee.exact(), {"where": "tree"})
 
     def nearest_with_label(
         self, queries: NDArray[np.intp], labels: NDArray[np.intp], k: int
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """Find the k nearest others of some points that have the same label."""
+        """Find the k nearest neighbours with the same label, for the given points."""
         _check_group_sizes(queries, labels, k)
         return _search_groups(self._points, None, None, queries, labels, k)
 
 
 class KernelSearcher:
-    """Search by a kernel of lower bounds, certified.
+    """Certified search with a kernel of lower bounds.
 
     Parameters
     ----------
     points : Points
-        Distinct.
+        Distinct points.
     kernel : Kernel
-        Over the same points.
+        Kernel of the same points.
     """
 
     def __init__(self, points: Points, kernel: Kernel) -> None:
@@ -129,7 +129,7 @@ class KernelSearcher:
         self._listed: Listed | None = None
 
     def nearest(self, k: int, rows: NDArray[np.intp] | None = None) -> SearchResult:
-        """Find the k nearest others of every point, or of some."""
+        """Find the k nearest neighbours of all points, or of the given ones."""
         distances, indices, effort, listed = certified_neighbors(self._kernel, k, rows)
         if rows is None:
             self._listed = listed
@@ -139,18 +139,18 @@ class KernelSearcher:
     def nearest_with_label(
         self, queries: NDArray[np.intp], labels: NDArray[np.intp], k: int
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """Find the k nearest others of some points that have the same label."""
+        """Find the k nearest neighbours with the same label, for the given points."""
         _check_group_sizes(queries, labels, k)
         return _search_groups(self._points, self._kernel, self._listed, queries, labels, k)
 
 
 class DaskSearcher:
-    """Search a dask array by tasks over pairs of chunks.
+    """Search a dask array with one task per pair of chunks.
 
     Parameters
     ----------
     points : DaskPoints
-        Distinct.
+        Distinct points.
     progress : callable, optional
     """
 
@@ -158,15 +158,15 @@ class DaskSearcher:
         self._points, self._progress = points, progress
 
     def nearest(self, k: int, rows: NDArray[np.intp] | None = None) -> SearchResult:
-        """Find the k nearest others of every point; samples are not drawn from dask arrays."""
-        assert rows is None, "engines that sample refuse dask arrays"
+        """Find the k nearest neighbours of every point; sampling a dask array is not supported."""
+        assert rows is None, "engines that sample do not accept dask arrays"
         distances, indices = dask_neighbors(self._points, k, self._progress)
         return SearchResult(distances, indices, Guarantee.exact(), {"where": "dask"})
 
     def nearest_with_label(
         self, queries: NDArray[np.intp], labels: NDArray[np.intp], k: int
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """Find the k nearest others of some points that have the same label."""
+        """Find the k nearest neighbours with the same label, for the given points."""
         _check_group_sizes(queries, labels, k)
         return dask_among(self._points, queries, labels, k)
 
@@ -189,12 +189,12 @@ _EXACT: dict[str, Callable[[Any, Progress | None], Searcher]] = {
 
 
 def exact_searcher(points: Points, progress: Progress | None = None) -> Searcher:
-    """Return the exact searcher for points, by where they lie and how many features they have.
+    """Return the exact searcher that suits the home and the number of features of the points.
 
     Parameters
     ----------
     points : Points
-        Distinct.
+        Distinct points.
     progress : callable, optional
 
     Examples
@@ -210,7 +210,7 @@ def _check_group_sizes(queries: NDArray[np.intp], labels: NDArray[np.intp], k: i
     too_few = np.bincount(labels[labels >= 0])[labels[queries]] <= k
     if too_few.any():
         size = int((labels == labels[queries[too_few.argmax()]]).sum())
-        raise DegeneratePoints(f"{size} chosen points do not have {k} neighbours each")
+        raise DegeneratePoints(f"{size} chosen points are too few for {k} neighbours each")
 
 
 def _search_groups(
@@ -221,7 +221,7 @@ def _search_groups(
     labels: NDArray[np.intp],
     k: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Take the k nearest with the same label from the lists of all, or search each group."""
+    """Find the k nearest with the same label, from full candidate lists if these suffice."""
     distances, indices = np.empty((len(queries), k)), np.empty((len(queries), k), dtype=np.intp)
     open_queries = np.arange(len(queries))
     if kernel is not None and listed is not None:

@@ -1,23 +1,21 @@
-"""Sketches: a few numbers for each point that bound distances from below.
+"""Sketches: a few numbers per point that give lower bounds of distances.
 
-Let v be the difference of two points, Q orthonormal directions taken from a sample of the points,
-and S an m x n_features matrix of random signs. Then
+Let v be the difference of two points, let the rows of Q be orthonormal directions taken from a
+sample of the points, and let S be an m x n_features matrix of random signs. Then
 
     |Q v|^2 + |S (v - Q'Q v)|^2 / (m t)  >  |v|^2
 
-has a probability of at most (t e^(1 - t))^(m/2). The first term is the part of |v|^2 that lies in
-the directions, the second an estimate of the rest, divided by t. The directions make the bound
-tight where the points lie along few of them. The signs hold for any points, because they are
-drawn without looking at them.
+has a probability of at most (t e^(1 - t))^(m/2). The first term is the part of |v|^2 within the
+span of the directions; the second estimates the rest, divided by t. The directions make the bound
+tight if the points vary mainly along a few of them. The bound holds for any points, because the
+signs are drawn independently of them.
 
-Rows that sketches cannot settle go on to a product of the points themselves. Where sketches
-settle little, as for noise that fills its space, they are not used at all.
+Rows that sketches cannot decide are searched with products of the points themselves. If sketches
+would decide few rows, as for noise that fills its space, they are not used at all.
 
-References
-----------
-D. Achlioptas, "Database-friendly random projections: Johnson-Lindenstrauss with binary coins",
-Journal of Computer and System Sciences 66 (2003): the moments of sums of signs do not exceed those
-of a Gaussian, whose squares have the tail above.
+References ---------- D. Achlioptas, "Database-friendly random projections: Johnson-Lindenstrauss
+with binary coins", Journal of Computer and System Sciences 66 (2003): sums of random signs have
+moments at most those of a Gaussian, whose squares satisfy the tail bound above.
 """
 
 from __future__ import annotations
@@ -57,19 +55,19 @@ _UNIT = 2.0**-24  # roundoff of float32
 
 @dataclass(frozen=True, eq=False)
 class Sketch:
-    """A few numbers for every point; their distances bound those of the points from below.
+    """A few numbers per point, from which lower bounds of the points' distances follow.
 
     Parameters
     ----------
     numbers : array of shape (n_points, width), float32
     lengths : array of shape (n_points,)
-        Upper bounds of the lengths of the points, from their centre.
+        Upper bound of each point's distance from the centre.
     rounding : float
-        Error of a sketch by rounding, relative to the length of its point.
+        Rounding error of a sketch, relative to the length of its point.
     stretch : float
-        Largest ratio of the length of a sketch to that of its point, rounding aside.
+        Largest ratio of a sketch's length to its point's length, apart from rounding.
     underflow : float
-        Absolute error of a sketch by underflow.
+        Absolute error of a sketch caused by underflow.
     """
 
     numbers: NDArray[np.float32]
@@ -79,17 +77,17 @@ class Sketch:
     underflow: float
 
     def lower(self, squares: NDArray[np.floating], rows: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Compute lower bounds of squared distances between points, from those of their sketches.
+        """Turn squared distances between sketches into lower bounds of those between points.
 
         Parameters
         ----------
         squares : array of shape (len(rows), n)
-            Squared distances from the sketches of some points, or lower bounds of these.
+            Squared distances between sketches, or lower bounds of these.
         rows : array of int
 
         Notes
         -----
-        With a the distance of the sketches and d that of the points,
+        If a is the distance between the sketches of x and y, and d = |x - y|, then
         a <= stretch d + rounding (|x| + |y|) and |y| <= |x| + d.
         """
         apart = np.sqrt(np.maximum(squares, 0, dtype=np.float64))
@@ -99,7 +97,7 @@ class Sketch:
 
 
 def slack(n_signs: int, failure: float) -> float:
-    """Return the t > 1 for which (t e^(1 - t))^(n_signs / 2) is the given probability.
+    """Return the t > 1 at which (t e^(1 - t))^(n_signs / 2) equals the given probability.
 
     Examples
     --------
@@ -116,7 +114,7 @@ def slack(n_signs: int, failure: float) -> float:
 
 
 def sketch_widths(n_points: int, n_features: int) -> tuple[int, int]:
-    """Return how many directions and signs are worth using; zeros if none are.
+    """Return how many directions and signs to use; zeros if sketching is not worthwhile.
 
     Examples
     --------
@@ -129,19 +127,19 @@ def sketch_widths(n_points: int, n_features: int) -> tuple[int, int]:
 
 
 class Sketcher:
-    """The matrix that sketches points: directions of a sample, and signs orthogonal to them.
+    """The sketching matrix: directions from a sample, and random signs orthogonal to them.
 
     Parameters
     ----------
     points : Points of shape (n_points, n_features)
     unit : float
-        Factor of every value, so that float32 holds its square.
+        Factor by which every value is multiplied, so that its square fits in float32.
     widths : (int, int)
-        Number of directions, and of signs.
+        Number of directions and number of signs.
     failure : float
-        Probability that the bound of any pair of the points is wrong.
+        Probability that the bound of at least one pair of points is wrong.
     seed : int
-        Seed of the sample and of the signs.
+        Seed of the sample and of the random signs.
     """
 
     def __init__(
@@ -208,14 +206,14 @@ class Sketcher:
         return matrix
 
     def _signs(self, columns: slice) -> NDArray[np.float64]:
-        """Return the random signs of some features, the same at each call."""
+        """Return the random signs of the given features, identical on every call."""
         shape = columns.stop - columns.start, self._n_signs
         rng = np.random.default_rng([self._seed, 1, columns.start])
         bits = np.frombuffer(rng.bytes(-(-shape[0] * shape[1] // 8)), np.uint8)
         return np.unpackbits(bits)[: shape[0] * shape[1]].reshape(shape) * 2.0 - 1
 
     def sketch(self, points: Points) -> Sketch:
-        """Sketch the points that this was made for, or some of them.
+        """Sketch the points passed to the constructor, or a subset of them.
 
         Parameters
         ----------
@@ -266,16 +264,16 @@ _PAIRS = 200  # one pair measured by differences costs as much as this many prod
 
 
 class SketchedTiles:
-    """Kernel of a sketched search: candidates by sketches, decisions by differences.
+    """Kernel of a sketched search: sketches propose candidates, direct differences decide.
 
     Parameters
     ----------
     exact : Tiles
         Kernel of the points themselves.
     sketch : Sketch
-        Of the same points.
+        Sketch of the same points.
     failure : float
-        Probability that any bound is wrong.
+        Probability that at least one bound is wrong.
     progress : callable, optional
     """
 
@@ -297,7 +295,7 @@ class SketchedTiles:
     def candidates(
         self, m: int, rows: NDArray[np.intp] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """Return the m others with the smallest lower bounds, ascending, for all or some points."""
+        """Return, for all or the given points, the m others with the smallest lower bounds."""
         squares, indices = self._tiles.candidates(m, rows)
         queries = np.arange(self.n_points) if rows is None else rows
         return self._sketch.lower(squares / self._tiles.unit**2, queries), indices
@@ -309,7 +307,7 @@ class SketchedTiles:
     def row_bounds(
         self, rows: NDArray[np.intp], among: NDArray[np.intp] | None = None
     ) -> NDArray[np.float64]:
-        """Compute float64 lower bounds from some points to others, from the points themselves."""
+        """Compute float64 lower bounds from the points themselves, without sketches."""
         return self.finer.row_bounds(rows, among)
 
 
@@ -326,7 +324,7 @@ def sketched_or_exact_tiles(
     points : Points of shape (n_points, n_features)
         Distinct rows.
     failure : float
-        Probability that any bound is wrong.
+        Probability that at least one bound is wrong.
     seed : int
     progress : callable, optional
 

@@ -1,13 +1,13 @@
-"""Tiles: lower bounds of all distances by matrix products.
+"""Tiles: lower bounds of all distances, from matrix products.
 
-A product X X' in float32 is the fastest way to all squared distances, but its last digits are
-wrong: |x|^2 + |y|^2 - 2 x.y cancels. So tiles do not give distances. For every pair they give a
-*lower bound* of the squared distance that holds whatever the order of summation, and
+A float32 product X X' is the fastest way to compute all squared distances, but |x|^2 + |y|^2 - 2
+x.y loses digits to cancellation. So tiles do not give distances. For every pair, they give a *lower
+bound* of the squared distance that holds for any order of summation, and
 :mod:`dimscope.neighbors.certificate` decides by direct differences.
 
-One thread multiplies each tile with a single-threaded BLAS, in short runs of columns. A run stays
-in the cache, and it keeps the bound tight: rounding grows with the length of a sum.
-:class:`Candidates` gathers the smallest bounds of every row from tiles in any order.
+Each tile is computed by one thread with a single-threaded BLAS, over short ranges of columns. Short
+ranges stay in the cache and keep the bound tight, since rounding errors grow with the length of a
+sum. :class:`Candidates` collects the smallest bounds of every row; tiles may finish in any order.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SIGN, _ALL, _HALF = np.uint32(1 << 31), np.uint32(2**32 - 1), np.uint64(32)
 
 
 class Candidates:
-    """For each of n points, the m others of smallest bound among all that were offered.
+    """For each of n points, the m candidates with the smallest bounds offered so far.
 
     Parameters
     ----------
@@ -41,7 +41,8 @@ class Candidates:
         Less than 2^32.
     m : int
     limits : array of shape (n_points,), float32, optional
-        Bounds at or above these are not taken; a list that is not full ends in infinite bounds.
+        Bounds at or above the limit of a point are ignored. A list with fewer than m candidates
+        ends with infinite bounds.
 
     Examples
     --------
@@ -60,14 +61,14 @@ class Candidates:
         self._locks: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)
 
     def offer(self, rows: slice, columns: slice, bounds: NDArray[np.float32]) -> None:
-        """Offer the points of some columns as candidates for some rows.
+        """Offer points (``columns``) as candidates for other points (``rows``).
 
         Parameters
         ----------
         rows, columns : slice
-            Points whose lists may change, and points that may enter them.
+            The points whose lists are updated, and the points offered to them.
         bounds : array of shape (rows, columns), float32
-            Infinite bounds are never taken.
+            Lower bounds; infinite ones are ignored.
         """
         limits = self._limits[rows, None]
         inside = bounds < limits
@@ -83,7 +84,7 @@ class Candidates:
             self._merge(rows, row, keys)
 
     def offer_turned(self, rows: slice, columns: slice, bounds: NDArray[np.float32]) -> None:
-        """Offer the points of some rows to some columns; ``bounds`` as in :meth:`offer`."""
+        """Offer ``rows`` as candidates for ``columns``; ``bounds`` as in :meth:`offer`."""
         limits = self._limits[columns]
         inside = bounds < limits
         if np.count_nonzero(inside) > _CROWDED * self._m * len(limits):
@@ -97,12 +98,12 @@ class Candidates:
             self._merge(columns, column[order], keys[order])
 
     def ascending(self) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-        """Return the bounds and points of every list, smallest bound first."""
+        """Return the bounds and indices of every list, smallest bound first."""
         self._keys.sort(axis=1)
         return _bounds(self._keys), (self._keys & np.uint64(_ALL)).astype(np.intp)
 
     def _merge(self, rows: slice, row: NDArray[np.intp], keys: NDArray[np.uint64]) -> None:
-        """Merge keys into the lists of their rows, which count from ``rows.start`` and ascend."""
+        """Merge keys into the lists of their rows, which are ascending offsets from ``rows.start``."""
         touched, starts, counts = np.unique(row, return_index=True, return_counts=True)
         # each row of the table is a list: its new keys, then the old ones
         table = np.full((len(touched), counts.max() + self._m), np.uint64(2**64 - 1))
@@ -128,7 +129,7 @@ def _packed(bounds: NDArray[np.float32], points: NDArray[np.intp]) -> NDArray[np
 
 
 def _bounds(keys: NDArray[np.uint64]) -> NDArray[np.float32]:
-    """Return the bounds of packed keys; infinite for empty places."""
+    """Return the bounds of packed keys; infinite for empty entries."""
     upper = (keys >> _HALF).astype(np.uint32)
     bounds = np.where(upper & _SIGN, upper ^ _SIGN, upper ^ _ALL).view(np.float32)
     return np.where(upper == _ALL, np.float32(np.inf), bounds)
@@ -149,13 +150,13 @@ def pair_squares(
     points : Points of shape (n_points, n_features)
     i, j : arrays of int, shape (n_pairs,)
     unit : float
-        Factor of every difference, so that squares stay in range.
+        Factor by which every difference is multiplied, so that squares stay in range.
 
     Returns
     -------
     array of shape (n_pairs,), float64
-        (unit |x_i - x_j|)^2. Differences of float32 values are taken in float32, a
-        relative error of 6e-8 at most; they are squared and summed in float64.
+        (unit |x_i - x_j|)^2. Differences of float32 values are computed in float32, with a relative
+        error of at most 6e-8, then squared and summed in float64.
 
     Examples
     --------
@@ -201,8 +202,8 @@ RUN = 1024  # features in one product
 def rounding_bound(n_features: int, unit_roundoff: float) -> float:
     """Bound the error of |x|^2 + |y|^2 - 2 x.y, relative to (|x| + |y|)^2.
 
-    It counts one unit roundoff for each term in a run of columns (in any order of summation),
-    for each run added, and for the few operations around them.
+    The bound counts one unit roundoff for each term in a range of columns (for any order of
+    summation), one for each range added, and one for each of the few remaining operations.
 
     Examples
     --------
@@ -214,7 +215,7 @@ def rounding_bound(n_features: int, unit_roundoff: float) -> float:
 
 
 class Tiles:
-    """Kernel of lower bounds of squared distances, by tiles of matrix products.
+    """Kernel that computes lower bounds of squared distances from tiled matrix products.
 
     Parameters
     ----------
@@ -243,7 +244,7 @@ class Tiles:
     def candidates(
         self, m: int, rows: NDArray[np.intp] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-        """Return the m others with the smallest lower bounds, ascending, for all or some points.
+        """Return, for all or the given points, the m others with the smallest lower bounds.
 
         Parameters
         ----------
@@ -255,8 +256,8 @@ class Tiles:
         Returns
         -------
         bounds : array of shape (n_points or len(rows), m)
-            Lower bounds of squared distances; for any point not listed, the bound is at least the
-            last one.
+            Lower bounds of squared distances, ascending. The bound of any point that is not listed
+            is at least the last one.
         indices : array of the same shape
         """
         n = self.n_points
@@ -284,11 +285,11 @@ class Tiles:
             self._norms[b] += np.vecdot(block, block)
 
     def _is_square(self, a: slice, b: slice) -> bool:
-        """Tell whether a tile lies on the diagonal, so that half of it is enough."""
+        """Tell whether a tile is on the diagonal, so that half of it is enough."""
         return self._rows is None and a == b
 
     def _multiply(self, pairs: list[tuple[slice, slice]]) -> None:
-        """Form every tile, its columns split over threads where tiles are few."""
+        """Compute every tile; if there are few tiles, split their columns over threads."""
         if not pairs:
             return
         width = self.points.n_features
@@ -346,7 +347,7 @@ class Tiles:
         return total
 
     def _norm_sums(self, a: slice, b: slice) -> NDArray[np.float32]:
-        """Return |x|^2 + |y|^2, less the bound of the error of the product."""
+        """Return |x|^2 + |y|^2 minus the error bound of the product."""
         row_norms = self._norms[a if self._rows is None else self._rows[a]]
         # (|x| + |y|)^2 <= 2 |x|^2 + 2 |y|^2: the bound is a smaller weight of the norms
         weight = np.float32(1 - 2 * rounding_bound(self.points.n_features, 2.0**-24))
@@ -381,7 +382,7 @@ class Tiles:
     def row_bounds(
         self, rows: NDArray[np.intp], among: NDArray[np.intp] | None = None
     ) -> NDArray[np.float64]:
-        """Compute lower bounds of the squared distances from some points to others, in float64.
+        """Compute float64 lower bounds of squared distances from the given points to others.
 
         Parameters
         ----------
