@@ -103,7 +103,7 @@ class Candidates:
         return _bounds(self._keys), (self._keys & np.uint64(_ALL)).astype(np.intp)
 
     def _merge(self, rows: slice, row: NDArray[np.intp], keys: NDArray[np.uint64]) -> None:
-        """Merge keys into the lists of their rows, which are ascending offsets from ``rows.start``."""
+        """Merge keys into the lists of their rows (ascending offsets from ``rows.start``)."""
         touched, starts, counts = np.unique(row, return_index=True, return_counts=True)
         # each row of the table is a list: its new keys, then the old ones
         table = np.full((len(touched), counts.max() + self._m), np.uint64(2**64 - 1))
