@@ -1,14 +1,15 @@
-"""Estimators: neighbours or a spectrum in, an Estimate of the dimension out.
+"""Estimators: from neighbours or a spectrum to an Estimate of the dimension.
 
-In: :class:`~dimscope.Neighbors`, a :class:`~dimscope.estimators.spectra.Spectrum`, or points, from
-which :class:`~dimscope.estimators.inputs.Inputs` makes what several estimators share. Out:
-:class:`~dimscope.Estimate`, the dimension with its standard error, interval and diagnostics.
+In: :class:`~dimscope.Neighbors`, a :class:`~dimscope.estimators.spectra.Spectrum`, or points.
+:class:`~dimscope.estimators.inputs.Inputs` computes neighbours and spectra once for all estimators
+that need them. Out: :class:`~dimscope.Estimate`, the dimension with its standard error, interval
+and diagnostics.
 
 Each estimator is a frozen dataclass of parameters with one method, ``evaluate``. Its base class
-turns the result into an Estimate, and :func:`dimscope.estimate` runs several estimators on one
-search.
+turns the result into an Estimate, and :func:`dimscope.estimate` runs several estimators on the
+result of one search.
 
-Begin reading at :mod:`dimscope.estimators.base`, then :mod:`~dimscope.estimators.two_nn`;
+Start reading at :mod:`dimscope.estimators.base`, then :mod:`~dimscope.estimators.two_nn`;
 :mod:`~dimscope.estimators.uncertainty` holds the standard errors.
 """
 

@@ -1,8 +1,8 @@
 """The base classes of estimators: frozen parameters and one method, ``evaluate``.
 
 To write an estimator, subclass :class:`NeighborEstimator`, :class:`SpectralEstimator` or
-:class:`PointsEstimator` as a frozen dataclass and define ``evaluate``. The base class adds errors,
-intervals, flags and provenance.
+:class:`PointsEstimator` as a frozen dataclass and define ``evaluate``. The base class adds standard
+errors, intervals, diagnostics and provenance.
 
 Examples
 --------
@@ -19,7 +19,7 @@ A custom estimator, from the median of the ratios (the median of mu is 2^(1/d)):
 >>> abs(float(Median()(torus(2000, 2))) - 2) < 0.2
 True
 
-Another, from the spectrum:
+A custom estimator that reads the spectrum:
 
 >>> from dimscope.manifolds import embed, gaussian
 >>> @dataclass(frozen=True)
@@ -74,21 +74,21 @@ class Estimator(ABC):
 
     @property
     def ranks(self) -> int:
-        """Number of neighbours needed for each point; 0 if the estimator reads none."""
+        """Number of neighbours needed per point; 0 if the estimator does not use neighbours."""
         return 0
 
     @property
     def wished(self) -> int:
-        """Number of neighbours to search for if the points allow; at least :attr:`ranks`."""
+        """Number of neighbours to search for if there are enough points; at least :attr:`ranks`."""
         return self.ranks
 
     def relative_error(self, neighbors: Neighbors) -> float:
-        """Return the standard error over the dimension; 0 if no neighbours are read."""
+        """Return the standard error divided by the dimension; 0 if no neighbours are used."""
         return 0.0
 
     @abstractmethod
     def measure(self, inputs: Inputs) -> Estimate:
-        """Measure the dimension from inputs shared by several estimators."""
+        """Measure the dimension from inputs that several estimators share."""
 
     def __call__(self, points: Any, engine: Engine | None = None) -> Estimate:
         """Measure the dimension of points, or of existing Neighbors.
@@ -124,13 +124,14 @@ class Fit:
     n_used : int
         Number of points used in the fit.
     reach : int
-        The scores of two points depend on each other if one is among the first
-        ``reach`` neighbours of the other; 0 for independent scores.
+        Number of neighbours whose scores are dependent: the scores of two points are treated as
+        dependent if one point is among the first ``reach`` neighbours of the other. 0 means
+        independent scores.
     goodness_of_fit : float
-        p-value, if the fit itself yields one. A test that costs time belongs in
-        :meth:`NeighborEstimator.goodness_of_fit`.
+        p-value, if the fit itself yields one. Put a slow test in
+        :meth:`NeighborEstimator.goodness_of_fit` instead.
     resamples : tuple of float
-        Dimension of each resample, if any.
+        Dimension measured on each resample, if any.
     """
 
     dimension: float
@@ -143,16 +144,16 @@ class Fit:
 
 @dataclass(frozen=True)
 class NeighborEstimator(Estimator):
-    """Base class of the estimators that read distances to neighbours."""
+    """Base class of estimators that use distances to neighbours."""
 
     @property
     def ranks(self) -> int:
-        """Number of neighbours that :meth:`evaluate` needs for each point."""
+        """Number of neighbours per point that :meth:`evaluate` needs."""
         return 2
 
     @property
     def compared(self) -> tuple[int, int]:
-        """The two ranks whose distances are compared; equal distances count as a tie."""
+        """Ranks of the two neighbours whose distances are compared; equal distances are a tie."""
         return 1, 2
 
     @abstractmethod
@@ -162,7 +163,7 @@ class NeighborEstimator(Estimator):
         Parameters
         ----------
         neighbors : Neighbors
-            At least :attr:`ranks` neighbours of each point.
+            Neighbours, at least :attr:`ranks` for each point.
 
         Returns
         -------
@@ -170,9 +171,10 @@ class NeighborEstimator(Estimator):
         """
 
     def goodness_of_fit(self, neighbors: Neighbors, fit: Fit) -> float:
-        """Test whether the neighbours follow the fitted law.
+        """Test whether the neighbours follow the fitted distribution.
 
-        Called only for an Estimate to be shown, not for scale curves, resamples or surrogates.
+        It is called only for estimates that are returned to the user, not for the intermediate ones
+        of scale curves, resamples or surrogates.
 
         Parameters
         ----------
@@ -188,16 +190,16 @@ class NeighborEstimator(Estimator):
         return math.nan
 
     def corrected(self, fit: Fit, std_error: float, n_points: int) -> Corrected | None:
-        """Correct the dimension for the number of points; None if there is no correction."""
+        """Correct the dimension for the finite number of points; None if there is no correction."""
         return None
 
     def relative_error(self, neighbors: Neighbors) -> float:
-        """Return the standard error over the dimension; NaN without a standard error."""
+        """Return the standard error divided by the dimension; NaN if there is no standard error."""
         estimate = self.from_neighbors(neighbors, test_fit=False)
         return estimate.std_error / estimate.dimension
 
     def measure(self, inputs: Inputs) -> Estimate:
-        """Measure the dimension from shared inputs."""
+        """Measure the dimension from inputs that several estimators share."""
         return self.from_neighbors(inputs.neighbors)
 
     def from_neighbors(self, neighbors: Neighbors, *, test_fit: bool = True) -> Estimate:
@@ -259,7 +261,7 @@ class NeighborEstimator(Estimator):
 
 @dataclass(frozen=True)
 class SpectralEstimator(Estimator):
-    """Base class of the estimators that read the spectrum of the covariance."""
+    """Base class of estimators that use the spectrum of the covariance matrix."""
 
     normalized: bool = False
 
@@ -277,7 +279,7 @@ class SpectralEstimator(Estimator):
         """
 
     def measure(self, inputs: Inputs) -> Estimate:
-        """Measure the dimension from shared inputs."""
+        """Measure the dimension from inputs that several estimators share."""
         return self.from_spectrum(inputs.spectrum(self.normalized))
 
     def from_spectrum(self, spectrum: Spectrum) -> Estimate:
@@ -303,7 +305,7 @@ class SpectralEstimator(Estimator):
 
 @dataclass(frozen=True)
 class PointsEstimator(Estimator):
-    """Base class of the estimators that read the points, in float64 without duplicates."""
+    """Base class of estimators that use the points, in float64 and without duplicates."""
 
     @abstractmethod
     def evaluate(self, points: NDArray[np.float64]) -> float:
@@ -333,7 +335,7 @@ class PointsEstimator(Estimator):
 
 
 def _tie_fraction(neighbors: Neighbors, near: int, far: int) -> float:
-    """Return the fraction of points with tied neighbours; warn if it is large, raise if it is 1."""
+    """Return the fraction of tied points; warn if it is large, raise an error if it is 1."""
     inner, outer = neighbors.distances[:, near - 1], neighbors.distances[:, far - 1]
     fraction = float(np.mean(outer <= inner * (1 + TIE)))
     if fraction == 1:

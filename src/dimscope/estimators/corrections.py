@@ -1,14 +1,14 @@
-"""Corrections: the dimension that would give the observed value at this number of points.
+"""Corrections: the true dimension that explains the value measured on a finite sample.
 
-In many dimensions neighbours are far away and TwoNN falls short: from 2000 points of a
-50-dimensional cube it measures about 32. The shortfall is nearly the same for cubes, balls,
-spheres, Gaussians and independent logistic coordinates, whose tails are heavier. A table of what
-TwoNN measures for each of them (made by ``python -m benchmarks.finite_size``) is inverted to
-correct it.
+In many dimensions neighbours are far away, and TwoNN underestimates: from 2000 points of a
+50-dimensional cube it measures about 32. The bias is nearly the same for cubes, balls, spheres,
+Gaussians and independent logistic coordinates (whose tails are heavier). To correct it, this module
+inverts a table of the values that TwoNN measures for these families (computed by
+``python -m benchmarks.finite_size``).
 
-The correction assumes that the data are locally like one of these families: independent
-directions of similar extent. A flat torus and a multivariate Student cloud are not, and are
-corrected wrongly. The measured value remains the main result.
+The correction assumes that the data locally resemble one of these families, with independent
+directions of similar extent. A flat torus or a multivariate Student's t cloud does not, so its
+correction is wrong. Treat the measured value as the main result.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ class Corrected:
     Parameters
     ----------
     dimension : float
-        Geometric mean over the reference families.
+        Corrected dimension: geometric mean over the reference families.
     interval : tuple of float
-        (lower, upper) at 95 %, over the families and the sampling error.
+        95 % interval (lower, upper) that covers the differences between families and the sampling
+        error.
     """
 
     dimension: float
@@ -51,7 +52,7 @@ class Corrected:
 def correct(
     dimension: float, std_error: float, n_points: int, fit: str, discard: float
 ) -> Corrected | None:
-    """Invert the shortfall of TwoNN.
+    """Correct the finite-sample bias of TwoNN.
 
     Parameters
     ----------
@@ -60,20 +61,20 @@ def correct(
     n_points : int
         Number of distinct points.
     fit : str
-        Method of :class:`~dimscope.TwoNN`.
+        The ``fit`` of :class:`~dimscope.TwoNN`.
     discard : float
-        Fraction that :class:`~dimscope.TwoNN` discarded.
+        The ``discard`` of :class:`~dimscope.TwoNN`.
 
     Returns
     -------
     Corrected or None
-        None where the table has no answer: a ``discard`` other than 0.1, fewer than 100 or more
-        than 10,000 points, no standard error, or a value that no family reaches.
+        None if the table does not apply: ``discard`` is not 0.1, there are fewer than 100 or more
+        than 10,000 points, there is no standard error, or no family reaches the measured value.
 
     Notes
     -----
-    In each family the logarithm of the observed value is linear between the entries of
-    the table, in the logarithms of the number of points and of the dimension.
+    For each family, the logarithm of the measured value is interpolated linearly between the
+    entries of the table, in the logarithms of the number of points and of the dimension.
 
     Examples
     --------
@@ -103,7 +104,7 @@ def correct(
 
 @lru_cache(maxsize=256)
 def _observed(n_points: int, fit: str, family: int) -> NDArray[np.float64]:
-    """Interpolate the log of the value that a family gives at each dimension of the table."""
+    """Interpolate the log of a family's measured value, at each dimension of the table."""
     table = _table()
     rows = np.log(table["observed"][fit][family])
     sizes = np.log(table["n_points"])
@@ -111,7 +112,7 @@ def _observed(n_points: int, fit: str, family: int) -> NDArray[np.float64]:
 
 
 def _invert(value: float, observed: NDArray[np.float64], true: NDArray[np.float64]) -> float:
-    """Find the log of the dimension at which a family gives a value; NaN outside the table."""
+    """Find the log of the dimension at which a family has this value; NaN outside the table."""
     # the table holds means, which may decrease by chance where it is nearly flat
     ascending = np.maximum.accumulate(observed)
     return float(np.interp(math.log(value), ascending, true, left=math.nan, right=math.nan))

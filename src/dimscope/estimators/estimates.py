@@ -1,4 +1,4 @@
-"""Estimate: a measured dimension with its error and diagnostics."""
+"""Estimate: a measured dimension with its standard error and diagnostics."""
 
 from __future__ import annotations
 
@@ -28,40 +28,40 @@ class Estimate:
     Parameters
     ----------
     dimension : float
-        The estimate; NaN if it could not be measured.
+        The measured dimension; NaN if it could not be measured.
     std_error : float
-        Standard error; NaN, never 0, if there is none.
+        Standard error; NaN (never 0) if there is none.
     n_points : int
         Number of rows, duplicates included.
     n_used : int
-        Number of points that enter the fit uncensored.
+        Number of points used in the fit without censoring.
     n_queries : int or None
-        Number of points whose neighbours were searched for, if not all
+        Number of points whose neighbours were searched, if only a sample was
         (:class:`dimscope.Sampled`).
     n_duplicates : int
         Number of rows that repeat another row and were collapsed.
     tie_fraction : float
-        Fraction of points whose two distances are equal to a relative 1e-6.
+        Fraction of points whose two compared distances are equal to within a relative 1e-6.
     is_lower_bound : bool
-        Whether the dimension is above 20, where a neighbour estimate falls short.
+        Whether the dimension is above 20, where estimates from neighbours are too low.
     goodness_of_fit : float
-        p-value of the hypothesis that the ratios follow the fitted law; NaN if not tested.
+        p-value of the hypothesis that the ratios follow the fitted distribution; NaN if not tested.
     corrected : Corrected or None
-        The dimension that would give this value at this number of points, with an interval
-        (:mod:`dimscope.estimators.corrections`). It rests on more assumptions than the estimate.
+        The dimension corrected for the finite number of points, with an interval
+        (:mod:`dimscope.estimators.corrections`). It relies on more assumptions than the estimate.
     resample_std : float or None
-        Standard deviation over resamples, if there are any.
+        Standard deviation of the dimension over the resamples, if there are any.
     resamples : tuple of float
-        Dimension of each resample.
+        Dimension measured on each resample.
     reason : str
-        Why there is no dimension; empty if there is one.
+        Why the dimension could not be measured; empty if it was.
     provenance : Provenance
         How the estimate was made.
     degrees_of_freedom : float
-        Degrees of freedom of the standard error; infinite except for means over a few classes.
+        Degrees of freedom of the standard error; finite only for means over a few classes.
     influence : Influence or None
-        What each point adds to the estimate, for :func:`dimscope.difference`. It is not written
-        to files.
+        Influence of each point on the estimate, used by :func:`dimscope.difference`. It is not
+        saved to files.
 
     Examples
     --------
@@ -93,11 +93,11 @@ class Estimate:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Interval (lower, upper) at 95 %."""
+        """95 % confidence interval (lower, upper)."""
         return self.interval_at(0.95)
 
     def interval_at(self, p: float) -> tuple[float, float]:
-        """Compute the interval (lower, upper) at level p.
+        """Compute the confidence interval (lower, upper) at level p.
 
         Examples
         --------
@@ -124,7 +124,7 @@ class Estimate:
         return f"{bound}{self.dimension:.{digits}f} ± {self.std_error:.{digits}f}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Convert to what JSON can hold: NaN becomes None, the influence is left out."""
+        """Convert to a JSON-compatible dict: NaN becomes None, the influence is left out."""
         plain: dict[str, Any] = to_plain(self)
         provenance = plain.pop("provenance")
         plain["interval"] = to_plain(self.interval)
@@ -134,5 +134,5 @@ class Estimate:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Estimate:
-        """Convert back what :meth:`to_dict` made."""
+        """Create an estimate from the output of :meth:`to_dict`."""
         return from_plain(cls, data)

@@ -1,4 +1,4 @@
-"""Gride: the dimension from the ratio of the distances to two farther neighbours."""
+"""Gride: the dimension from the ratio of the distances to two neighbours of higher rank."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Gride"]
 
 @dataclass(frozen=True)
 class Gride(NeighborEstimator):
-    """The intrinsic dimension from mu = r_n2 / r_n1 (Denti et al. 2022), a generalised TwoNN.
+    """Estimate the dimension from mu = r_n2 / r_n1, a generalised TwoNN (Denti et al. 2022).
 
     Parameters
     ----------
@@ -29,17 +29,17 @@ class Gride(NeighborEstimator):
 
     Notes
     -----
-    Where the density is constant up to neighbour n2, u = mu^-d follows a Beta law with
+    If the density is constant up to neighbour n2, u = mu^-d follows a beta distribution with
     parameters n1 and n2 - n1, so
 
     p(mu) = d (mu^d - 1)^(n2-n1-1) / (B(n2-n1, n1) mu^((n2-1) d + 1)).
 
-    The estimate is the root of the derivative of the log-likelihood, in which (N - 1) / d
-    replaces N / d to remove the bias of order 1/N:
+    The estimate is the root of the derivative of the log-likelihood, with (N - 1) / d instead of
+    N / d to remove the bias of order 1/N:
 
     (N - 1) / d - n1 sum L + (n2-n1-1) sum L / (mu^d - 1) = 0, L = ln mu.
 
-    The left side decreases with d, so the root is unique; for n2 = n1 + 1 it is
+    The left-hand side decreases with d, so the root is unique. For n2 = n1 + 1 it is
     d = (N - 1) / (n1 sum L).
 
     The influence of a point is its term of the sum divided by the Fisher information
@@ -72,16 +72,16 @@ class Gride(NeighborEstimator):
 
     @property
     def ranks(self) -> int:
-        """Number of neighbours needed for each point: n2."""
+        """Number of neighbours needed per point: n2."""
         return max(2, self.n2)
 
     @property
     def compared(self) -> tuple[int, int]:
-        """The two ranks whose distances are compared."""
+        """The ranks of the two neighbours whose distances are compared."""
         return self.n1, self.n2
 
     def evaluate(self, neighbors: Neighbors) -> Fit:
-        """Fit the exponent of the law that the ratios follow."""
+        """Fit the exponent of the distribution of the ratios."""
         far, near = neighbors.distances[:, self.n2 - 1], neighbors.distances[:, self.n1 - 1]
         ratio = np.log(far / near)
         n, between = len(ratio), self.n2 - self.n1 - 1
@@ -100,7 +100,7 @@ class Gride(NeighborEstimator):
 
 
 def fisher_information(n1: int, n2: int) -> float:
-    """Return d^2 times the Fisher information of d in one ratio.
+    """Return d^2 times the Fisher information about d in one ratio.
 
     Parameters
     ----------
@@ -108,8 +108,8 @@ def fisher_information(n1: int, n2: int) -> float:
 
     Notes
     -----
-    1 + (n2-n1-1) E[ln(u)^2 u / (1-u)^2], where u follows the Beta law. With m = n2 - n1,
-    derivatives of the Beta function give the expectation as
+    1 + (n2-n1-1) E[ln(u)^2 u / (1-u)^2], where u follows the beta distribution. With m = n2 - n1,
+    derivatives of the beta function give the expectation as
 
     B(n1+1, m-2) / B(n1, m) ((psi(n1+1) - psi(n1+m-1))^2 + psi'(n1+1) - psi'(n1+m-1)),
 
@@ -136,7 +136,7 @@ def fisher_information(n1: int, n2: int) -> float:
 
 
 def _terms(ratio: NDArray[np.float64], d: float, n1: int, between: int) -> NDArray[np.float64]:
-    """Return the derivative of the log-likelihood of each ratio."""
+    """Return, for each ratio, the derivative of its log-likelihood."""
     # L / (mu^d - 1) tends to 1/d as mu tends to 1.
     grown = np.expm1(np.minimum(d * ratio, 700))
     inner = np.divide(ratio, grown, out=np.full_like(ratio, 1 / d), where=grown > 0)

@@ -1,4 +1,4 @@
-"""I3D: the dimension of counts, tokens and other discrete data, whose distances tie."""
+"""I3D: the dimension of counts, tokens and other discrete data, where distances are often tied."""
 
 from __future__ import annotations
 
@@ -34,18 +34,19 @@ _VALUES = 1 << 22  # Distances that each thread holds at a time.
 
 @dataclass(frozen=True)
 class I3D(Estimator):
-    """The dimension from the number of points within two radii on a lattice (Macocco et al. 2023).
+    """Estimate the dimension of discrete data from counts within two radii (Macocco et al. 2023).
 
     Parameters
     ----------
     far : int, optional
-        Outer radius; by default the smallest that holds ten other points on average.
+        Outer radius; by default, the smallest radius that contains ten other points on average.
     near : int, optional
-        Inner radius, 0 <= near < far; by default the one that holds closest to a fifth of
-        those points, where the likelihood is most informative.
+        Inner radius, 0 <= near < far. By default, the radius that contains as close as possible to
+        a fifth of the points within ``far``, where the likelihood is most informative.
     metric : {"cityblock", "hamming"}
-        Sum of absolute differences, for counts; or the number of features that differ, for
-        tokens and other categories (see the notes: use the result for comparisons only).
+        ``"cityblock"``: sum of absolute differences, for counts. ``"hamming"``: number of features
+        that differ, for tokens and other categories (use the result for comparisons only; see
+        Notes).
 
     Notes
     -----
@@ -54,22 +55,22 @@ class I3D(Estimator):
 
     (t + 1) V(t+1) = (2 d + 1) V(t) + t V(t-1), V(0) = 1.
 
-    Let k_i other points lie within ``far`` of point i, and n_i of them within ``near``. Where the
-    density is constant up to ``far``, n_i is binomial with k_i trials and
-    p = V(near, d) / V(far, d). The likelihood is largest where p = sum n_i / sum k_i. Equal rows
-    are at distance 0 and are kept: in discrete data they are not an artefact.
+    Let k_i be the number of other points within ``far`` of point i, and n_i the number within
+    ``near``. If the density is constant up to ``far``, n_i is binomial with k_i trials and success
+    probability p = V(near, d) / V(far, d). The likelihood is maximal where p = sum n_i / sum k_i.
+    Duplicate rows (at distance 0) are kept: in discrete data they are not an artefact.
 
-    The standard error accounts for every two pairs that share a point. With
-    r_i = n_i - p k_i and S = sum n_i (1-p)^2 + (k_i - n_i) p^2,
-    var(sum r_i) = 4 sum r_i^2 - 2 S, but at least 2 S. The result depends on the radii as
-    other estimates depend on scale, so compare several radii. Above a dimension of about 20 it
-    is a lower bound.
+    The standard error accounts for the dependence between pairs of points that share a point. With
+    r_i = n_i - p k_i and S = sum n_i (1-p)^2 + (k_i - n_i) p^2, the variance of sum r_i is
+    4 sum r_i^2 - 2 S, or 2 S if that is larger. The result depends on the radii, as other estimates
+    depend on the scale, so compare several radii. Above a dimension of about 20 the result is a
+    lower bound.
 
-    The law assumes unbounded integers, so the range of the counts must be large compared with
-    ``far``: 16 independent bits measure 7.3. With ``hamming`` the result is right if features take
-    about three values each: 8 independent features of 2, 3 or 4 values measure 4.0, 7.2 or 9.2.
-    Compare results only between data with the same alphabet, and do not read them as a number of
-    features.
+    The formula assumes unbounded integers, so the range of the counts must be large compared with
+    ``far``; for example, the result for 16 independent bits is 7.3. With ``hamming`` the result is
+    about right only if each feature takes about three values: for 8 independent features with 2, 3
+    or 4 values it is 4.0, 7.2 or 9.2. Therefore compare results only between data with the same
+    alphabet, and do not interpret them as a number of features.
 
     References
     ----------
@@ -108,9 +109,9 @@ class I3D(Estimator):
         Raises
         ------
         BadPoints
-            If values are not integers, or Neighbors were given instead of points.
+            If values are not integers, or Neighbors are given instead of points.
         DegeneratePoints
-            If no two points are within ``near`` of each other, or every pair within ``far`` is also
+            If no two points are within ``near`` of each other, or all pairs within ``far`` are also
             within ``near``.
         """
         points = inputs.all_points
@@ -143,7 +144,7 @@ class I3D(Estimator):
         return np.rint(distances * values.shape[1]) if self.metric == "hamming" else distances
 
     def _radii(self, values: NDArray[np.float64]) -> tuple[int, int]:
-        """Return the radii that were given, or choose them from a sample of the points."""
+        """Return the radii that the user gave, or choose radii from a sample of the points."""
         if self.far is not None and self.near is not None:
             return self.near, self.far
         sample = np.unique(np.linspace(0, len(values) - 1, _SAMPLE).astype(int))
@@ -181,7 +182,7 @@ class I3D(Estimator):
 def fit_lattice(
     n: NDArray[np.int64], k: NDArray[np.int64], near: int, far: int
 ) -> tuple[float, float]:
-    """Fit the dimension to the number of other points within two radii of each point.
+    """Fit the dimension to the numbers of other points within two radii of each point.
 
     Parameters
     ----------
@@ -196,7 +197,7 @@ def fit_lattice(
     Raises
     ------
     DegeneratePoints
-        If no two points are within ``near`` of each other, or every pair within ``far`` is also
+        If no two points are within ``near`` of each other, or all pairs within ``far`` are also
         within ``near``.
 
     Notes
@@ -237,7 +238,7 @@ def log_share(near: int, far: int, d: float) -> tuple[float, float]:
     near, far : int
         0 <= near < far.
     d : float
-        Dimension of the lattice; need not be an integer.
+        Dimension of the lattice, not necessarily an integer.
 
     Returns
     -------

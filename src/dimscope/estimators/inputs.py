@@ -1,4 +1,4 @@
-"""Inputs: what estimators are fitted to, computed once and shared by several estimators."""
+"""Inputs: the neighbours and spectra that estimators need, computed once and shared."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ __all__ = ["Inputs", "Needs", "check_engine"]
 
 
 class Needs(Protocol):
-    """What an estimator needs of its inputs."""
+    """What an estimator needs from its inputs."""
 
     @property
     def ranks(self) -> int:
-        """Number of neighbours of each point that are needed; 0 for none."""
+        """Number of neighbours that are needed per point; 0 for none."""
 
     @property
     def wished(self) -> int:
-        """Number of neighbours that would be better still, if there are that many points."""
+        """Number of neighbours to search for if there are enough points; at least :attr:`ranks`."""
 
     def relative_error(self, neighbors: Neighbors) -> float:
-        """Return the standard error over the dimension; NaN without one."""
+        """Return the standard error divided by the dimension; NaN if there is no standard error."""
 
 
 def check_engine(engine: Engine | None, estimators: Iterable[Needs]) -> None:
-    """Reject an engine that is not an Engine, or that no estimator would use.
+    """Refuse an engine that is not an Engine, or that no estimator would use.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def check_engine(engine: Engine | None, estimators: Iterable[Needs]) -> None:
     TypeError
         If it is not an Engine.
     ValueError
-        If no estimator reads neighbours.
+        If no estimator uses neighbours.
 
     Examples
     --------
@@ -78,7 +78,7 @@ neighbours; leave it out
 
 
 class Inputs:
-    """Points, and the quantities computed from them when an estimator asks.
+    """Points, and the neighbours and spectra computed from them on demand.
 
     Parameters
     ----------
@@ -86,8 +86,8 @@ class Inputs:
     engine : Engine, optional
         How to search; exact by default.
     estimators : sequence of Estimator
-        The estimators to serve: they say how many neighbours they need, and when a sample is
-        large enough.
+        The estimators that will use these inputs. They determine how many neighbours are needed,
+        and when a sample is large enough.
     progress : callable, optional
         ``progress(step, done, total)`` of the search.
 
@@ -135,7 +135,7 @@ class Inputs:
         return search.all_points() if sampling is None else self._grown(search, sampling)
 
     def _grown(self, search: Search, engine: Sampled) -> Neighbors:
-        """Find the neighbours of as many points as the error of every estimate takes."""
+        """Enlarge the sample until the error of every estimate is small enough."""
         n = engine.first
         while True:
             neighbors = search.sample(n)
@@ -165,14 +165,14 @@ class Inputs:
         Raises
         ------
         BadPoints
-            If only neighbours were given.
+            If Neighbors were given instead of points.
         """
         self._refuse_neighbors("this estimator")
         return as_points(self.points).in_memory()
 
     @cached_property
     def distinct(self) -> tuple[NDArray[np.float64], int]:
-        """The distinct points in float64, and the number of points with duplicates."""
+        """The distinct points in float64, and the number of points including duplicates."""
         points = self.all_points
         rows = distinct_rows(points)
         return points.block(rows, dtype=np.dtype(np.float64)), points.n_points
@@ -190,7 +190,7 @@ class Inputs:
         Raises
         ------
         BadPoints
-            If only neighbours were given.
+            If Neighbors were given instead of points.
         """
         self._refuse_neighbors("a spectrum")
         if normalized not in self._spectra:

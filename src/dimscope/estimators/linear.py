@@ -15,21 +15,21 @@ __all__ = ["PCA", "ParticipationRatio"]
 
 @dataclass(frozen=True)
 class PCA(SpectralEstimator):
-    """The number of principal components that hold a fraction of the variance (PC-ID).
+    """Count the principal components that explain a given fraction of the variance (PC-ID).
 
     Parameters
     ----------
     normalized : bool
         Divide every feature by its standard deviation first, as the paper does.
     variance : float
-        Fraction of the variance to hold, 0 < variance < 1.
+        Fraction of the variance to explain, 0 < variance < 1.
 
     Notes
     -----
-    The smallest k with sum_(i <= k) lambda_i >= variance sum lambda. It is at most
-    n_points - 1. For a curved manifold it counts the dimensions of the space around the manifold,
-    not those of the manifold. There is no standard error. The scripts of the authors print a
-    0-based index, which is one less.
+    The result is the smallest k with sum_(i <= k) lambda_i >= variance * sum lambda; it is at most
+    n_points - 1. For a curved manifold it counts the dimensions of the surrounding linear space,
+    not those of the manifold itself. There is no standard error. The scripts of Ansuini et al.
+    print a 0-based index, which is one less.
 
     References
     ----------
@@ -50,13 +50,13 @@ class PCA(SpectralEstimator):
             raise ValueError(f"variance is {self.variance}; it must be between 0 and 1")
 
     def evaluate(self, spectrum: Spectrum) -> float:
-        """Count the components that hold the fraction of the variance."""
+        """Count the components that explain the fraction ``variance`` of the variance."""
         return float(spectrum.components(self.variance))
 
 
 @dataclass(frozen=True)
 class ParticipationRatio(SpectralEstimator):
-    """The participation ratio of the spectrum, (sum lambda)^2 / sum lambda^2.
+    """Compute the participation ratio of the spectrum, (sum lambda)^2 / sum lambda^2.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The verb points -> Estimates: several estimators from one search."""
+"""From points to Estimates: run several estimators on the result of one search."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Estimators = Estimator | Iterable[Estimator] | Mapping[str, Estimator]
 
 
 def named_estimators(estimators: Estimators | None) -> dict[str, Estimator]:
-    """Name every estimator: its own name, numbered where two are the same.
+    """Name every estimator, numbering repeated names.
 
     Examples
     --------
@@ -103,7 +103,7 @@ def estimate(
     Raises
     ------
     BadPoints, DegeneratePoints
-        If the points have no dimension; the message says why and where.
+        If the dimension cannot be measured; the message says why and where.
 
     Examples
     --------

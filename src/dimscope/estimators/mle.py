@@ -24,22 +24,22 @@ Average = Literal["inverse", "dimension"]
 
 @dataclass(frozen=True)
 class MLE(NeighborEstimator):
-    """The maximum-likelihood dimension from k neighbours (Levina and Bickel 2004).
+    """Estimate the dimension by maximum likelihood from k neighbours (Levina and Bickel 2004).
 
     Parameters
     ----------
     k : int
         Number of neighbours of each point; at least 3. A larger k measures at a larger scale.
     average : {"inverse", "dimension"}
-        Quantity to average over the points: the inverse of the local dimension, which maximises
-        the likelihood of all points together (MacKay and Ghahramani 2005), or the local
-        dimension itself, as Levina and Bickel did, which gives more weight to a few crowded
-        points.
+        Quantity to average over the points. ``"inverse"`` averages the inverse of the local
+        dimension, which maximises the joint likelihood of all points (MacKay and Ghahramani 2005).
+        ``"dimension"`` averages the local dimension itself, as Levina and Bickel did; a few points
+        with a large local dimension can then dominate.
 
     Notes
     -----
-    Let y_i be the mean over j < k of ln(r_k / r_j) at point i. Where the density is constant, its
-    expectation is 1/d.
+    Let y_i be the mean of ln(r_k / r_j) over j < k at point i. If the density is constant, the
+    expectation of y_i is 1/d.
 
     - ``inverse``: d = (N (k-1) - 1) / ((k-1) sum y), from (k-1) N exponential variables;
     - ``dimension``: d = mean of (k-2) / ((k-1) y_i), unbiased for each point. At k = 3 the
@@ -76,12 +76,12 @@ class MLE(NeighborEstimator):
 
     @property
     def ranks(self) -> int:
-        """Number of neighbours needed for each point: k."""
+        """Number of neighbours needed per point: k."""
         return self.k
 
     @property
     def compared(self) -> tuple[int, int]:
-        """The first and the last rank."""
+        """The first and the last rank: 1 and k."""
         return 1, self.k
 
     def evaluate(self, neighbors: Neighbors) -> Fit:
@@ -114,7 +114,7 @@ def local_dimension(points: Any, k: int = 20, engine: Engine | None = None) -> N
     k : int
         Number of neighbours; at least 3. The relative error of each value is about 1 / sqrt(k).
     engine : Engine, optional
-        Engine that searches for neighbours; exact by default.
+        How to search for neighbours; exact by default.
 
     Returns
     -------
@@ -131,7 +131,8 @@ def local_dimension(points: Any, k: int = 20, engine: Engine | None = None) -> N
 
     Notes
     -----
-    (k - 2) / sum over j < k of ln(r_k / r_j), unbiased where the density is constant.
+    The value at each point is (k - 2) divided by the sum of ln(r_k / r_j) over j < k. It is
+    unbiased if the density is constant.
 
     References
     ----------

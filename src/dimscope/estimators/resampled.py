@@ -1,4 +1,4 @@
-"""Resampled: the spread of an estimate over random subsets, from one search."""
+"""Resampled: the standard deviation of an estimate over random subsets, from one search."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SEARCHED_AGAIN = 1e-4
 
 @dataclass(frozen=True)
 class Resampled(NeighborEstimator):
-    """Another estimator, plus its standard deviation over random subsets.
+    """Apply an estimator to all points, and report its standard deviation over random subsets.
 
     Parameters
     ----------
@@ -44,12 +44,13 @@ class Resampled(NeighborEstimator):
 
     Notes
     -----
-    The error bars of the paper are ``Resampled(TwoNN(fit="regression"), n=5, keep=0.9)``. They
-    show stability, not the standard error: subsets of 90 % share most points, so their
-    spread is about a third of the error. ``std_error`` remains that of the estimator.
+    The error bars of the paper are ``Resampled(TwoNN(fit="regression"), n=5, keep=0.9)``. They show
+    stability, not the standard error: subsets of 90 % share most of their points, so their standard
+    deviation is only about a third of the standard error. ``std_error`` is still that of the
+    wrapped estimator.
 
-    One search for a few extra neighbours serves all subsets: a point loses a neighbour with
-    probability 1 - keep, so two of its first few neighbours usually survive.
+    All subsets share one search, which finds a few extra neighbours per point: each neighbour is
+    missing from a subset with probability 1 - keep, so enough of them usually remain.
 
     Examples
     --------
@@ -87,7 +88,7 @@ class Resampled(NeighborEstimator):
 
     @property
     def wished(self) -> int:
-        """Number of neighbours to search for so that enough nearly always remain in a subset."""
+        """Number of neighbours to search for, so that subsets nearly always keep enough of them."""
         needed = self.estimator.ranks
         k = needed
         while self.n * _tail(k, needed, self.keep) > _SEARCHED_AGAIN and k < 8 * needed:
@@ -108,7 +109,7 @@ class Resampled(NeighborEstimator):
         return self.estimator.goodness_of_fit(neighbors, fit)
 
     def subsets(self, n_distinct: int) -> Iterator[NDArray[np.intp]]:
-        """Draw the subsets, as ascending positions of points.
+        """Draw the subsets, each as an ascending array of positions.
 
         Parameters
         ----------

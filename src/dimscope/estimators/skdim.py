@@ -1,4 +1,4 @@
-"""SkDim: any estimator of scikit-dimension, applied to the distinct points.
+"""SkDim: the estimators of scikit-dimension, applied to the distinct points.
 
 Examples
 --------
@@ -26,7 +26,7 @@ __all__ = ["SkDim"]
 
 @dataclass(frozen=True)
 class SkDim(PointsEstimator):
-    """An estimator of scikit-dimension, by its class name.
+    """Apply an estimator of scikit-dimension, given its class name.
 
     Parameters
     ----------
@@ -37,8 +37,8 @@ class SkDim(PointsEstimator):
 
     Notes
     -----
-    The value is returned unchanged; the documentation of scikit-dimension says what it means and
-    how accurate it is. There is no standard error.
+    The value is returned unchanged; see the documentation of scikit-dimension for its meaning and
+    accuracy. There is no standard error.
 
     References
     ----------
@@ -51,7 +51,7 @@ class SkDim(PointsEstimator):
 
     @property
     def name(self) -> str:
-        """The method in lower case."""
+        """Name in tables: the method in lower case."""
         return self.method.lower()
 
     def evaluate(self, points: NDArray[np.float64]) -> float:

@@ -29,16 +29,17 @@ _ROUNDING = 1e-14  # A standard deviation below this fraction of the values is r
 @by_value
 @dataclass(frozen=True, eq=False)
 class Gap:
-    """The widest gap of a spectrum, and a test of it.
+    """The widest gap in a spectrum, with its p-value.
 
     Parameters
     ----------
     after : int
         Number of eigenvalues before the gap.
     ratio : float
-        The last eigenvalue before the gap over the first after it; infinite if that is zero.
+        Ratio of the last eigenvalue before the gap to the first one after it; infinite if the
+        latter is zero.
     p_value : float
-        Small if a smooth spectrum is unlikely to have such a gap.
+        p-value; small if a smooth spectrum is unlikely to have such a gap.
     """
 
     after: int
@@ -93,7 +94,7 @@ class Spectrum:
 
     @property
     def participation_ratio(self) -> float:
-        """(sum lambda)^2 / sum lambda^2: the effective number of equal eigenvalues.
+        """Participation ratio, (sum lambda)^2 / sum lambda^2: the effective number of eigenvalues.
 
         Examples
         --------
@@ -118,11 +119,12 @@ class Spectrum:
         Notes
         -----
         For the largest values of a power law, the terms k ln(lambda_k / lambda_(k+1)) are
-        independent and exponential (Renyi 1953). Fisher's test asks whether the largest of m such
-        terms holds too large a share g of their sum: p = min(1, m (1 - g)^(m-1)), which is exact
-        for g > 1/2 and otherwise an upper bound. Eigenvalues repel each other, so a smooth
-        spectrum is more even than a power law, and the test finds a gap in it less often than p
-        says. Eigenvalues that are zero up to rounding end the spectrum: a gap with p = 0.
+        independent and exponential (Renyi 1953). Fisher's test checks whether the share g of the
+        largest of m such terms in their sum is too large: p = min(1, m (1 - g)^(m-1)), which is
+        exact for g > 1/2 and otherwise an upper bound. Eigenvalues repel each other, so a smooth
+        spectrum is more evenly spaced than this model, and false positives are rarer than p
+        suggests. If the remaining eigenvalues are zero up to rounding, there is a gap before them
+        with p = 0.
 
         References
         ----------
@@ -163,7 +165,7 @@ def spectrum(points: Any, *, normalized: bool = False) -> Spectrum:
     Parameters
     ----------
     points : array-like of shape (n_points, n_features)
-        Every copy of a repeated row counts.
+        Duplicate rows are kept.
     normalized : bool
         Divide every feature by its standard deviation first, which gives the spectrum of the
         correlation matrix, as in the paper; features that do not vary are left out.
@@ -180,7 +182,7 @@ def spectrum(points: Any, *, normalized: bool = False) -> Spectrum:
     Notes
     -----
     Let X be the centred points divided by sqrt(n_points - 1). The smaller of X'X and XX' is
-    computed in float64, block by block; no larger matrix is formed.
+    computed in float64, block by block; no larger matrix is allocated.
 
     Examples
     --------
@@ -269,7 +271,7 @@ def _out_of_range(size: float) -> BadPoints:
 def _moments(
     shifted: _Shifted, normalized: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | float]:
-    """Return the mean and the factor of every feature, in two passes to lose no digits."""
+    """Return the mean and scale factor of every feature, in two passes for accuracy."""
     n, width = shifted.points.n_points, shifted.points.n_features
     row_spans = spans(n, max(1, _VALUES // width))
     mean = sum(shifted.block(rows, slice(None)).sum(axis=0) for rows in row_spans) / n
@@ -282,6 +284,6 @@ def _moments(
 
 
 def _inverse(spread: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return 1 / spread; 0 for features that vary only by the rounding of their values."""
+    """Return 1 / spread; 0 for features that vary only by rounding errors."""
     varies = spread > _ROUNDING * sizes
     return np.where(varies, 1 / np.where(varies, spread, 1), 0)

@@ -1,8 +1,8 @@
-"""TwoNN: the dimension from the ratio of the two nearest neighbour distances.
+"""TwoNN: the dimension from the ratio of the distances to the two nearest neighbours.
 
-The ratios mu follow a Pareto law with exponent d, so L = ln mu is exponential with rate d. Each fit
-takes L and the number of values to keep, and returns the rate, the influence of each point on it,
-and the number of points used.
+The ratios mu follow a Pareto distribution with exponent d, so L = ln mu is exponential with rate d.
+Each fitting function takes L and the number of values to keep, and returns the rate, the influence
+of each point on the rate, and the number of points used.
 """
 
 from __future__ import annotations
@@ -44,23 +44,25 @@ _SIMULATED_POINTS = 400  # Values in each of them, at most.
 
 @dataclass(frozen=True)
 class TwoNN(NeighborEstimator):
-    """The intrinsic dimension from mu = r2 / r1 (Facco et al. 2017).
+    """Estimate the intrinsic dimension from mu = r2 / r1 (Facco et al. 2017).
 
     Parameters
     ----------
     fit : {"mle", "regression", "triplets"}
-        Maximum likelihood; least squares through the origin of -ln(1 - F) on ln mu, as
-        in the authors' scripts; or maximum likelihood on triplets that share no point.
+        ``"mle"``: maximum likelihood. ``"regression"``: least-squares regression through the origin
+        of -ln(1 - F) on ln mu, where F is the empirical distribution function, as in the authors'
+        scripts. ``"triplets"``: maximum likelihood on triplets (a point and its two neighbours)
+        that share no point.
     discard : float
-        Fraction of the largest ratios to leave out, 0 <= discard < 1. The likelihood censors
-        them instead of dropping them. Triplets use all ratios.
+        Fraction of the largest ratios to discard, 0 <= discard < 1. ``"mle"`` censors these ratios
+        instead of dropping them; ``"triplets"`` uses all ratios.
     seed : int
         Seed for the choice of triplets.
 
     Notes
     -----
-    Where the density is constant up to the second neighbour, L = ln mu is exponential
-    with rate d. With N distinct points, R = floor((1 - discard) N) and L ascending:
+    If the density is constant up to the second neighbour, L = ln mu is exponential with rate d.
+    With N distinct points, R = floor((1 - discard) N) and L in ascending order:
 
     - ``mle``: d = (R - 1) / T, T = sum of the R smallest L + (N - R) L_R, type-II
       censoring; for ``discard=0`` this is (N - 1) / sum L;
@@ -107,7 +109,7 @@ class TwoNN(NeighborEstimator):
         n, n_distinct, kept = len(ratio), len(neighbors.distances), self._n_kept(len(ratio))
         if kept < 2 and self.fit == "triplets":
             raise DegeneratePoints(
-                f"{n_distinct} distinct points hold only {n} triplet that shares no point with "
+                f"{n_distinct} distinct points contain only {n} triplet that shares no point with "
                 "another; give more points"
             )
         if kept < 2:
@@ -146,7 +148,7 @@ class TwoNN(NeighborEstimator):
         return n if self.fit == "triplets" else math.floor((1 - self.discard) * n + 1e-9)
 
     def _ratios(self, neighbors: Neighbors) -> tuple[NDArray[np.float64], NDArray[np.intp] | None]:
-        """Return L of the points to fit, and their positions if they are not all points."""
+        """Return L of the points to fit, and their positions unless all points are used."""
         ratio = np.log(neighbors.distances[:, 1] / neighbors.distances[:, 0])
         if self.fit != "triplets":
             return ratio, None
@@ -192,7 +194,7 @@ def censored_likelihood(ratio: NDArray[np.float64], kept: int) -> Fitted:
 
 
 def regression(ratio: NDArray[np.float64], kept: int) -> Fitted:
-    """Fit the rate by least squares through the origin of -ln(1 - F) on the smallest L.
+    """Fit the rate by least-squares regression of -ln(1 - F) on the smallest L, without intercept.
 
     Parameters
     ----------
@@ -207,10 +209,10 @@ def regression(ratio: NDArray[np.float64], kept: int) -> Fitted:
 
     Notes
     -----
-    With x_i ascending, F_i = i / n and y_i = -ln(1 - F_i), d = sum x y / sum x^2. A
-    point at x_j moves the empirical law at every x >= x_j; linearising y in F gives its
-    influence, sum over i >= j of x_i / (1 - F_i), less the mean of that over all points,
-    divided by sum x^2. The residuals y_i - d x_i add the influence of the abscissa.
+    With x_i ascending, F_i = i / n and y_i = -ln(1 - F_i), d = sum x y / sum x^2. A point at x_j
+    changes the empirical distribution at every x >= x_j. Linearising y in F gives its influence:
+    the sum of x_i / (1 - F_i) over i >= j, minus the mean of that sum over all points, divided by
+    sum x^2. The residuals y_i - d x_i add the influence of x itself.
 
     Examples
     --------
@@ -257,7 +259,8 @@ def triplets(indices: NDArray[np.intp], seed: int) -> NDArray[np.intp]:
     Returns
     -------
     array of int
-        A maximal set: the triplet of any other point overlaps one of these.
+        Positions of the chosen points, a maximal set: the triplet of any other point overlaps one
+        of theirs.
 
     Examples
     --------
@@ -295,14 +298,14 @@ def goodness_of_fit(
     -------
     float
         p-value between 1/401 and 1. A small value means that no single dimension explains the
-        ratios: there are several manifolds, a changing density, or noise.
+        ratios, for example because there are several manifolds, a varying density, or noise.
 
     Notes
     -----
-    Kolmogorov-Smirnov distance between u = mu^-d and the uniform law over the kept
-    ratios, compared with 400 simulated samples of at most 400 values, rescaled by the
-    square root of their number (Lilliefors' test, with Stephens' small-sample factor).
-    The test treats the ratios as independent.
+    The statistic is the Kolmogorov-Smirnov distance between the distribution of u = mu^-d and the
+    uniform distribution, over the kept ratios. It is rescaled by the square root of the number of
+    values and compared with 400 simulated samples of at most 400 values (Lilliefors' test, with
+    Stephens' small-sample factor). The test assumes independent ratios.
 
     Examples
     --------
@@ -327,7 +330,7 @@ def _distance(x: NDArray[np.float64], rate: float, n: int) -> float:
 
 @lru_cache(maxsize=256)
 def _null(fitter: Fitter, share: float, n: int) -> NDArray[np.float64]:
-    """Return the distances of simulated samples of n values, of which a share is kept."""
+    """Return the distances of simulated samples of n values, keeping a share of each sample."""
     rng = np.random.default_rng(0)
     kept = max(2, math.floor(share * n + 1e-9))
     samples = rng.exponential(size=(_N_SIMULATIONS, n))

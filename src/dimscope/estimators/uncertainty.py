@@ -1,10 +1,10 @@
 """Standard errors and intervals that account for dependence between neighbours.
 
-The ratios mu of neighbouring points share a distance, so they are not independent:
-``d / sqrt(N)`` is too small. An estimator supplies *scores*, the influence of each
-point on the dimension. The variance sums the products of scores over each point with itself and
-over all pairs of neighbouring points (a sandwich estimator whose dependence structure is the
-neighbour graph).
+Neighbouring points share distances, so their ratios mu are not independent, and a standard error of
+``d / sqrt(N)`` would be too small. An estimator supplies *scores*: the influence of each point on
+the dimension. The variance is 1/N^2 times the sum of the squared scores plus twice the sum of the
+products of scores over all pairs of neighbouring points (a sandwich estimator whose dependence
+structure is the neighbour graph).
 """
 
 from __future__ import annotations
@@ -65,14 +65,14 @@ class Influence:
 
 
 def dependent_pairs(indices: NDArray[np.intp], reach: int) -> NDArray[np.intp]:
-    """List the pairs of points of which one is among the first neighbours of the other.
+    """List the pairs of points where one is among the first neighbours of the other.
 
     Parameters
     ----------
     indices : array of int, shape (n, k)
         Neighbours of each point, nearest first; -1 for a neighbour without a score.
     reach : int
-        Number of neighbours to take, at most k; 0 for none.
+        Number of neighbours to consider, at most k; 0 for none.
 
     Returns
     -------
@@ -105,8 +105,8 @@ def covariance(a: Influence, b: Influence) -> float:
     Returns
     -------
     float
-        The sum of psi_a(i) psi_b(j) / (n_a n_b) over i = j and over the pairs i, j that are
-        dependent in either representation.
+        The sum of psi_a(i) psi_b(j) / (n_a n_b) over i = j and over the pairs (i, j) that are
+        dependent in either representation, where psi are the scores.
 
     Examples
     --------
@@ -137,7 +137,8 @@ def interval(
     p : float
         Level, between 0 and 1.
     degrees_of_freedom : float
-        Degrees of freedom of the standard error, for Student's t; infinite for the normal law.
+        Degrees of freedom of the standard error, for Student's t; infinite for the normal
+        distribution.
 
     Returns
     -------
@@ -161,7 +162,7 @@ def interval(
 
 
 def quantile(p: float, degrees_of_freedom: float = math.inf) -> float:
-    """Compute a quantile of Student's t, or of the normal law if the degrees are infinite.
+    """Compute a quantile of Student's t, or of the normal distribution if df is infinite.
 
     Examples
     --------
