@@ -71,5 +71,5 @@ def test_curvature_test_skips_the_goodness_of_fit(monkeypatch):
 def test_curvature_test_refuses_bad_parameters():
     with pytest.raises(ValueError, match="at least 1"):
         curvature_test(gaussian(100, 3), n=0)
-    with pytest.raises(TypeError, match="give one that reads neighbours"):
+    with pytest.raises(TypeError, match="give one that uses neighbours"):
         curvature_test(gaussian(100, 3), PCA())

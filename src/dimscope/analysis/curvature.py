@@ -1,8 +1,8 @@
 """Curvature: whether points have fewer dimensions than their covariance implies.
 
 A surrogate is a Gaussian cloud with the mean and the covariance of the data: it keeps their linear
-structure and nothing else. If the data have fewer dimensions than their surrogates, they are curved
-or clustered in a way that no linear map can unfold.
+structure and nothing else. If the data have a lower dimension than their surrogates, they are
+curved or clustered in a way that a linear map cannot undo.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ class CurvatureTest:
 
     @property
     def ratio(self) -> float:
-        """Mean dimension of the surrogates over that of the points; 1 for Gaussian data."""
+        """Mean dimension of the surrogates over that of the points; about 1 for Gaussian data."""
         return float(np.mean(self.surrogates) / self.dimension)
 
     @property
     def p_value(self) -> float:
-        """One-sided p-value: (1 + surrogates not above the data) / (1 + all surrogates)."""
+        """One-sided p-value: (1 + surrogates at or below the data) / (1 + number of surrogates)."""
         n_not_higher = sum(dimension <= self.dimension for dimension in self.surrogates)
         return (1 + n_not_higher) / (1 + len(self.surrogates))
 
@@ -81,11 +81,12 @@ def curvature_test(
     estimator : NeighborEstimator
         :class:`~dimscope.TwoNN` by default.
     n : int
-        Number of surrogates, each with as many points; 19 give p-values down to 0.05.
+        Number of surrogates, each with as many points as the data. With 19, the smallest possible
+        p-value is 0.05.
     seed : int
         Seed for the surrogates.
     engine : Engine, optional
-        Engine that searches for neighbours; exact by default.
+        How to search for neighbours; exact by default.
     progress : callable, optional
         ``progress(step, done, total)``, called in this thread after each of the n + 1 clouds.
 
@@ -114,7 +115,7 @@ def curvature_test(
     estimator = TwoNN() if estimator is None else estimator
     if not isinstance(estimator, NeighborEstimator):
         raise TypeError(
-            f"estimator is {estimator!r}; give one that reads neighbours, such as TwoNN(): a "
+            f"estimator is {estimator!r}; give one that uses neighbours, such as TwoNN(): a "
             "linear estimator cannot distinguish points from their surrogates"
         )
     checked = as_points(points).in_memory()
@@ -146,8 +147,8 @@ def surrogate(points: Any, n_points: int | None = None, *, seed: int = 0) -> NDA
     Raises
     ------
     BadPoints
-        If the points are not an array of finite numbers, or so large that a cloud around them
-        exceeds the range of float64.
+        If the points are not an array of finite numbers, or are so large that a surrogate would
+        exceed the range of float64.
 
     Notes
     -----

@@ -1,8 +1,9 @@
 """Differences: whether the dimension changed between two layers or two networks.
 
 Two estimates on the same stimuli are not independent: a stimulus that is unusual in one layer is
-often unusual in the next. The error of their difference may therefore be smaller or larger than
-their separate errors suggest. It is computed from the influence of each stimulus on both estimates.
+often unusual in the next. The standard error of their difference may therefore be smaller or larger
+than their separate errors suggest. It is computed from the influence of each stimulus on both
+estimates.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Difference:
 
     @property
     def p_value(self) -> float:
-        """Two-sided p-value, normal or Student's t; NaN without a standard error."""
+        """Two-sided p-value, from the normal or Student's t distribution; NaN without an error."""
         if self.difference == 0:
             return 1.0
         t = abs(self.difference) / self.std_error
@@ -60,11 +61,11 @@ class Difference:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """(lower, upper) at 95 %."""
+        """95 % confidence interval (lower, upper)."""
         return self.interval_at(0.95)
 
     def interval_at(self, p: float) -> tuple[float, float]:
-        """Compute (lower, upper) at level p.
+        """Compute the confidence interval (lower, upper) at level p.
 
         Examples
         --------
@@ -89,14 +90,14 @@ def difference(a: Estimate, b: Estimate) -> Difference:
     Parameters
     ----------
     a, b : Estimate
-        Estimates for two layers of a network, or for one layer of two networks that saw the
-        same data, by any estimators that have a standard error. Means over classes are
-        compared class by class, with a paired t test.
+        Estimates for two layers of a network, or for one layer of two networks that processed the
+        same data. Any estimators with a standard error can be used. Means over classes are compared
+        class by class, with a paired t test.
 
     Returns
     -------
     Difference
-        a - b, with its paired error.
+        a - b, with its paired standard error.
 
     Raises
     ------

@@ -1,9 +1,10 @@
 """Scale curves: the dimension with fewer points, or with farther neighbours.
 
-A dimension belongs to a scale. At small scales noise fills every dimension; at large scales a
-curved sheet looks thicker. To measure at larger scales, take fewer points, whose neighbours are
-farther away (blocks of N/2, N/3, ... points: the block analysis of the paper), or neighbours of
-higher rank (Gride). The dimension is well defined where it stays the same over a range of scales.
+The measured dimension depends on the scale. At small scales, noise fills every dimension; at large
+scales, a curved sheet looks thicker. To measure at larger scales, either use fewer points, whose
+neighbours are farther away (blocks of N/2, N/3, ... points: the block analysis of the paper), or
+use neighbours of higher rank (Gride). The dimension is well defined where it stays the same over a
+range of scales.
 """
 
 from __future__ import annotations
@@ -57,9 +58,9 @@ class ScalePoint:
     distance : float
         Mean distance to the farther neighbour.
     dimension : float
-        Mean over the blocks.
+        Mean dimension over the blocks.
     std : float
-        Standard deviation over the blocks; NaN for a single block.
+        Standard deviation of the dimension over the blocks; NaN for a single block.
     std_error : float
         Standard error of the dimension.
     """
@@ -81,7 +82,7 @@ class Plateau:
     Parameters
     ----------
     first, last : ScalePoint
-        Ends of the range, smallest scale first.
+        The ends of the range, with the smaller scale first.
     dimension : float
         Mean of the dimensions in the range, weighted by their errors.
     spread : float
@@ -128,13 +129,14 @@ class ScaleCurve:
         Returns
         -------
         Plateau or None
-            None if no range spans a factor of 4 in points or ranks with a spread within the
-            tolerance, or if the errors are too large to decide.
+            None if the dimension varies by more than the tolerance over every range that spans a
+            factor of 4 in points or ranks, or if the errors are too large to decide.
 
         Notes
         -----
-        Within the range every standard error is at most the tolerance times the mean, and
-        the dimensions differ by at most that, or by at most 2 errors of their difference.
+        Within the range, every standard error is at most the tolerance times the mean. The
+        dimensions differ by at most the same amount, or by at most 2 standard errors of their
+        difference.
         """
         best: tuple[float, float, Plateau] | None = None
         for i, first in enumerate(self.points):
@@ -150,7 +152,7 @@ class ScaleCurve:
 
     @property
     def verdict(self) -> str:
-        """A sentence on whether the dimension is well defined, and at which scales."""
+        """A sentence that says whether the dimension is well defined, and at which scales."""
         plateau = self.plateau()
         if plateau is None:
             low, high = (f(point.dimension for point in self.points) for f in (min, max))
@@ -198,7 +200,7 @@ class ScaleCurve:
         return plot_scale(self, ax, **style)
 
     def to_dict(self) -> dict[str, Any]:
-        """Convert to what JSON can hold; NaN becomes None."""
+        """Convert to a JSON-compatible dict; NaN becomes None."""
         plateau = self.plateau()
         return {
             "schema_version": 1,
@@ -226,13 +228,13 @@ def scale_curve(
     estimator : NeighborEstimator
         :class:`~dimscope.TwoNN` by default.
     blocks : iterable of int
-        Numbers of blocks into which to split the shuffled points, one number per scale. A
-        number is skipped if its blocks would have fewer than 20 points, or no more points than the
-        estimator needs neighbours.
+        Numbers of blocks into which to split the shuffled points, one number per scale. A number is
+        skipped if its blocks would have fewer than 20 points, or too few for the neighbours that
+        the estimator needs.
     seed : int
         Seed for the shuffle.
     engine : Engine, optional
-        Engine that searches for neighbours; exact by default.
+        How to search for neighbours; exact by default.
     progress : callable, optional
         ``progress(step, done, total)`` of the search, then of the blocks, called in this thread.
 
@@ -249,8 +251,8 @@ def scale_curve(
 
     Notes
     -----
-    One search serves all blocks: the neighbours within a block are taken from the lists of all
-    points (:meth:`dimscope.Neighbors.within`).
+    All blocks share one search: the neighbours within a block are taken from the neighbours among
+    all points (:meth:`dimscope.Neighbors.within`).
 
     Examples
     --------
@@ -265,7 +267,7 @@ def scale_curve(
     estimator = TwoNN() if estimator is None else estimator
     if not isinstance(estimator, NeighborEstimator):
         raise TypeError(
-            f"estimator is {estimator!r}; give one that reads neighbours, such as TwoNN(), Gride() "
+            f"estimator is {estimator!r}; give one that uses neighbours, such as TwoNN(), Gride() "
             "or MLE()"
         )
     block_counts = sorted({index(count) for count in blocks})
@@ -317,7 +319,7 @@ def rank_curve(
     most : int
         Highest rank; with few points, it is capped at the number of other points.
     engine : Engine, optional
-        Engine that searches for neighbours; exact by default.
+        How to search for neighbours; exact by default.
     progress : callable, optional
         ``progress(step, done, total)`` of the search, called in this thread.
 
@@ -383,7 +385,7 @@ def _width(first: ScalePoint, last: ScalePoint) -> float:
 
 
 def _mean_and_spread(points: tuple[ScalePoint, ...], tolerance: float) -> tuple[float, float]:
-    """Return the weighted mean and the relative spread; infinite if the dimensions differ."""
+    """Return the weighted mean and relative spread; the spread is infinite if dimensions differ."""
     dimension = np.array([point.dimension for point in points])
     error = np.array([point.std_error for point in points])
     weight = 1 / error**2
