@@ -1,7 +1,7 @@
 """The errors and warnings that dimscope raises.
 
 Every message says *what* is wrong, *where* (the first bad row, the file, the layer) and *what to
-do*. Every error is a ``ValueError``, so existing code that guards a numerical call keeps working.
+do*. Every error is a ``ValueError``, so code that already catches ``ValueError`` keeps working.
 """
 
 from typing import get_args
@@ -27,7 +27,7 @@ class BadPoints(DimscopeError):
 
 
 class DegeneratePoints(DimscopeError):
-    """The points are valid but have no dimension: too few are distinct, or all are tied."""
+    """The points are valid, but their dimension is undefined: too few are distinct, or all tie."""
 
 
 class SampleRefused(DegeneratePoints):
@@ -47,7 +47,7 @@ class PoorRecall(UserWarning):
 
 
 def check_word(name: str, value: object, words: object) -> None:
-    """Refuse an option that is not one of the words of its ``Literal`` type.
+    """Refuse a value that is not among the words of the option's ``Literal`` type.
 
     Parameters
     ----------

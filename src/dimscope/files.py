@@ -1,4 +1,4 @@
-"""Files: read arrays safely, write files whole, and run a user's own Python files on request."""
+"""Files: read arrays safely, write files atomically, and run a user's Python files on request."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ _LEFTOVER = re.compile(r"\..+\.([0-9a-f]{16}|\d+)\.part(\.\w+)?")
 
 
 def is_leftover(name: str) -> bool:
-    """Whether a file name is that of an unfinished file, left by a killed process.
+    """Tell whether a file name belongs to an unfinished file, left by a killed process.
 
     Examples
     --------
@@ -124,7 +124,7 @@ def is_leftover(name: str) -> bool:
 
 
 def write_beside(path: str | os.PathLike[str], write: Callable[[Path], Any]) -> None:
-    """Write a file under another name, then rename it: it is either complete or absent.
+    """Write a file under a temporary name, then rename it, so that it is never incomplete.
 
     Threads and processes may write the same file at once; the last one to finish wins.
 
@@ -160,12 +160,12 @@ def write_beside(path: str | os.PathLike[str], write: Callable[[Path], Any]) -> 
 
 
 class TemporaryFolder:
-    """A folder that is deleted with the last reference to this object, or at exit.
+    """A temporary folder, deleted when this object is garbage-collected, or at exit.
 
     Parameters
     ----------
     suffix : str
-        End of its name.
+        End of the folder's name.
 
     Examples
     --------
@@ -184,7 +184,7 @@ class TemporaryFolder:
 
 
 def free_disk() -> int:
-    """Return the bytes that are free for temporary files; 0 if there is no folder for them."""
+    """Return the free disk space for temporary files, in bytes; 0 if they have no folder."""
     try:
         return shutil.disk_usage(tempfile.gettempdir()).free
     except OSError:
@@ -232,7 +232,7 @@ def _run(path: Path) -> ModuleType:
 
 
 def near(name: str, names: Iterable[str]) -> str:
-    """Return a question that suggests the names closest to a wrong one; empty if none is close.
+    """Return a "Did you mean" question for a misspelt name; empty if no name is close.
 
     Examples
     --------

@@ -116,7 +116,7 @@ def torus(n_points: int, d: int, seed: int = 0) -> NDArray[np.float64]:
 
 
 def swiss_roll(n_points: int, d: int, seed: int = 0) -> NDArray[np.float64]:
-    """Draw points uniformly from a spiral times a (d - 1)-cube, in d + 1 coordinates.
+    """Draw points uniformly from the product of a spiral and a (d - 1)-cube, in d + 1 coordinates.
 
     Points on the Archimedean spiral are uniform in arc length, so the density on the rolled-up
     sheet is constant.
@@ -139,7 +139,7 @@ def swiss_roll(n_points: int, d: int, seed: int = 0) -> NDArray[np.float64]:
 
 
 def paraboloid(n_points: int, d: int, seed: int = 0) -> NDArray[np.float64]:
-    """Draw points (y, |y|^2) with exponential y: curved, and far from uniform.
+    """Draw points (y, |y|^2) with exponentially distributed y: curved, and far from uniform.
 
     Examples
     --------

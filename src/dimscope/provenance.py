@@ -29,7 +29,7 @@ def _version(distribution: str) -> str | None:
 def versions(*distributions: str) -> dict[str, str]:
     """Look up the versions of Python, dimscope, NumPy and the named distributions.
 
-    Distributions that are not installed are left out.
+    Distributions that are not installed are omitted.
 
     Examples
     --------
@@ -52,9 +52,9 @@ class Provenance:
     Parameters
     ----------
     step : str
-        The verb: ``"capture"``, ``"nearest_neighbors"``, ``"estimate"``, ``"profile"``.
+        Name of the step: ``"capture"``, ``"nearest_neighbors"``, ``"estimate"``, ``"profile"``.
     parameters : Mapping
-        Parameters of the step; only values that JSON can hold.
+        Parameters of the step; values must be JSON-compatible.
     versions : Mapping
         Distribution name -> version.
     inputs : tuple of Provenance
@@ -73,11 +73,11 @@ class Provenance:
     inputs: tuple[Provenance, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Convert to dictionaries and lists that JSON can hold."""
+        """Convert to JSON-compatible dictionaries and lists."""
         plain: dict[str, Any] = to_plain(self)
         return plain
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Provenance:
-        """Convert back what :meth:`to_dict` made."""
+        """Create a provenance from the output of :meth:`to_dict`."""
         return from_plain(cls, data)

@@ -1,4 +1,4 @@
-"""A scikit-learn estimator that wraps any estimator of dimscope."""
+"""A scikit-learn estimator that wraps any dimscope estimator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["IntrinsicDimension"]
 
 
 class IntrinsicDimension(BaseEstimator):  # type: ignore[misc]
-    """The intrinsic dimension as a fitted attribute, for scikit-learn pipelines.
+    """Measure the intrinsic dimension in a scikit-learn pipeline, as a fitted attribute.
 
     Parameters
     ----------

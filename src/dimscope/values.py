@@ -1,8 +1,8 @@
-"""Frozen values: equality, hash, and plain values for JSON.
+"""Frozen values: equality, hashing, and conversion to and from JSON-compatible data.
 
-Every value between two steps is a frozen dataclass, which may hold arrays, mappings and NaN. The
-decorator :func:`by_value` makes such values comparable and hashable; :func:`to_plain` and
-:func:`from_plain` convert them to what JSON can hold, and back.
+Every value passed from one step to the next is a frozen dataclass that may hold arrays, mappings
+and NaN. The decorator :func:`by_value` makes such values comparable and hashable; :func:`to_plain`
+and :func:`from_plain` convert them to JSON-compatible data and back.
 """
 
 from __future__ import annotations
@@ -34,15 +34,16 @@ _SAMPLED = 8  # entries of an array that enter its hash
 def by_value(cls: type[_T]) -> type[_T]:
     """Make a frozen dataclass that holds arrays, mappings or NaN comparable and hashable.
 
-    Two values are equal if they have the same class and equal fields. NaN equals NaN. Arrays
-    are equal if dtype, shape and entries are; array-likes other than NumPy arrays are equal only
-    to themselves, so that a comparison never reads a store. Fields with ``compare=False`` are
-    left out; a class attribute ``_compared``, a tuple of attribute names, replaces the fields.
+    Two values are equal if they have the same class and equal fields. NaN equals NaN. Arrays are
+    equal if dtype, shape and entries are; array-likes other than NumPy arrays are equal only to
+    themselves, so that a comparison never reads a store. Fields with ``compare=False`` are ignored.
+    If the class has an attribute ``_compared``, a tuple of attribute names, those attributes are
+    compared instead of the fields.
 
     Parameters
     ----------
     cls : class
-        Decorated with ``@dataclass(frozen=True, eq=False)``.
+        Class decorated with ``@dataclass(frozen=True, eq=False)``.
 
     Examples
     --------
@@ -96,7 +97,7 @@ def _equal(a: Any, b: Any) -> bool:
 
 
 def _key(item: Any) -> Any:
-    """Convert to something hashable; equal entries give equal keys."""
+    """Convert to a hashable key; equal values give equal keys."""
     if isinstance(item, np.ndarray):
         places = np.linspace(0, item.size - 1, min(item.size, _SAMPLED)).astype(np.intp)
         return item.shape, item.dtype, tuple(_key(item.item(place)) for place in places)
@@ -125,7 +126,7 @@ NOT_WRITTEN = {"written": False}
 
 
 def null_is(number: float) -> dict[str, float]:
-    """Return field metadata that makes ``null`` mean ``number`` instead of NaN.
+    """Return field metadata with which JSON ``null`` is read as ``number`` instead of NaN.
 
     Examples
     --------
@@ -136,7 +137,7 @@ def null_is(number: float) -> dict[str, float]:
 
 
 def to_plain(item: Any) -> Any:
-    """Convert to what JSON can hold: dictionaries, lists, words and finite numbers.
+    """Convert to JSON-compatible data: dictionaries, lists, strings and finite numbers.
 
     NaN and infinity become None. Fields with the metadata :data:`NOT_WRITTEN` are left out.
 
@@ -149,15 +150,15 @@ def to_plain(item: Any) -> Any:
 
 
 def from_plain(cls: type[_T], data: Any) -> _T:
-    """Convert back what :func:`to_plain` made of a dataclass.
+    """Create a value of the given type from the output of :func:`to_plain`.
 
-    Unknown keys are ignored, and missing ones take their default. None in place of a number
-    becomes NaN, or the number that :func:`null_is` states.
+    Unknown keys are ignored, and missing fields take their default. Where a number is expected,
+    None becomes NaN, or the number given by :func:`null_is`.
 
     Raises
     ------
     KeyError, TypeError, AttributeError, ValueError
-        If the data do not fit the class.
+        If the data do not match the type.
 
     Examples
     --------
