@@ -6,6 +6,6 @@ which answers one question. :class:`~dimscope.ScaleCurve`: is the dimension the 
 :class:`~dimscope.CurvatureTest`: do the points have fewer dimensions than their covariance implies?
 :class:`~dimscope.Difference`: did the dimension change between two layers?
 
-Start reading at :mod:`dimscope.analysis.scale`; :mod:`~dimscope.analysis.curvature` and
+Begin reading at :mod:`dimscope.analysis.scale`; :mod:`~dimscope.analysis.curvature` and
 :mod:`~dimscope.analysis.difference` stand alone.
 """

@@ -8,7 +8,7 @@ stored outside memory (such as a layer of a store), torch tensors, and dask arra
 adds support for another kind. Memory budgets are in :mod:`~dimscope.arrays.memory`, threads in
 :mod:`~dimscope.arrays.threads`.
 
-Start reading at :mod:`dimscope.arrays.kinds`.
+Begin reading at :mod:`dimscope.arrays.kinds`.
 """
 
 from dimscope.arrays.block_points import Blocks, BlocksKind

@@ -9,7 +9,7 @@ Each estimator is a frozen dataclass of parameters with one method, ``evaluate``
 turns the result into an Estimate, and :func:`dimscope.estimate` runs several estimators on the
 result of one search.
 
-Start reading at :mod:`dimscope.estimators.base`, then :mod:`~dimscope.estimators.two_nn`;
+Begin reading at :mod:`dimscope.estimators.base`, then :mod:`~dimscope.estimators.two_nn`;
 :mod:`~dimscope.estimators.uncertainty` holds the standard errors.
 """
 

@@ -7,7 +7,7 @@ distances to the nearest other points with a stated :class:`Guarantee`.
 the engine's searcher. The exact searchers use a certificate: fast matrix products propose
 candidates, and direct differences decide between them.
 
-Start reading at :mod:`dimscope.neighbors.search`, then :mod:`~dimscope.neighbors.certificate`.
+Begin reading at :mod:`dimscope.neighbors.search`, then :mod:`~dimscope.neighbors.certificate`.
 """
 
 from dimscope.neighbors.duplicates import distinct_rows
