@@ -1,7 +1,7 @@
 """Activations: one array of points for every layer of a network, with aligned rows.
 
-This is the value between :func:`dimscope.capture` and the estimators. It never loads torch, so
-activations recorded elsewhere (in another framework, in a brain) take the same form.
+:func:`dimscope.capture` returns this class, and the estimators take it. It does not load torch, so
+it can also hold activations recorded elsewhere, for example in another framework or in a brain.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ ROLES: tuple[Role, ...] = get_args(Role)
 @by_value
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """The description of a layer, without its points.
+    """Description of a layer, without its points.
 
     Parameters
     ----------
     name : str
-        ``"input"``, ``"output"``, or the place in the network where the points were taken.
+        ``"input"``, ``"output"``, or the name of the module or operation that produced the points.
     role : {"input", "hidden", "last_hidden", "output"}
         Role of the layer in the network.
     depth : int
-        Length of the longest path from the input, counted in convolutional and
-        linear layers (in blocks for transformers).
+        Number of convolutional and linear layers on the longest path from the input (for
+        transformers, the number of blocks).
     relative_depth : float
         ``depth`` divided by the depth of the output, between 0 and 1.
     n_features : int
@@ -47,7 +47,7 @@ class Layer:
     Raises
     ------
     ValueError
-        If there is no such role.
+        If ``role`` is not one of these.
     """
 
     name: str
@@ -68,28 +68,29 @@ class Layer:
 class Activations(Mapping[str, np.ndarray[Any, Any]]):
     """The points of every captured layer.
 
-    A mapping ``layer name -> points`` of shape (n_points, n_features). Row *i* of
-    every layer belongs to the same stimulus.
+    A mapping ``layer name -> points``, where the points have shape (n_points, n_features). Row *i*
+    of every layer belongs to the same stimulus.
 
     Parameters
     ----------
     points : Mapping of str to array
-        The layers in order of depth.
+        Layer name -> points, in order of depth.
     layers : tuple of Layer
-        A description of each layer in ``points`` and ``failures``, in order.
+        Descriptions of all layers in ``points`` and ``failures``, in order of depth.
     labels : array of shape (n_points,), optional
         Class of each row.
     class_names : tuple of str, optional
         Names of classes 0, 1, ...
     failures : Mapping of str to str
-        Name of each layer that could not be captured -> why.
+        Layer name -> the reason why the layer could not be captured.
     name : str
         Name of the network.
 
     Raises
     ------
     BadPoints
-        If the layers and labels differ in their number of rows, or the labels are not classes.
+        If the layers and labels differ in their number of rows, or the labels are not valid
+        classes.
 
     Examples
     --------
@@ -163,7 +164,7 @@ class Activations(Mapping[str, np.ndarray[Any, Any]]):
 
     @property
     def n_points(self) -> int:
-        """Number of rows of every layer."""
+        """Number of rows in every layer."""
         return next((len(array) for array in self.points.values()), 0)
 
     @property

@@ -1,9 +1,9 @@
-"""Chunks: read and write the points of one layer, a Zarr array, block by block.
+"""Chunks: read and write the points of one layer, stored as a Zarr array, block by block.
 
-A chunk is an uncompressed file of numbers, row after row: activations hardly compress, and a
-plain file can be written and read in part. Rows are therefore written at their place as they
-arrive, whatever the batch size, and any rows and columns are read without the rest. Stores
-outside this machine's file system go through Zarr, one chunk at a time.
+A chunk is an uncompressed file of numbers in row-major order: activations hardly compress, and a
+plain file can be read and written in part. Rows are therefore written in place as they arrive,
+whatever the batch size, and any rows and columns can be read without the rest. Stores that are not
+on a local file system are read and written through Zarr, one chunk at a time.
 """
 
 from __future__ import annotations
@@ -42,10 +42,11 @@ def chunk_shape(
     ----------
     n_features : int
     itemsize : int
-        Bytes of a value.
+        Size of one value in bytes.
     batch : int
-        Number of rows written at a time. A chunk of a wide layer has exactly that many rows, and a
-        subset of the columns, so that no chunk is written twice.
+        Number of rows written at a time. If 8 MB cannot hold that many whole rows, a chunk holds
+        that many rows (at least 16, at most 256) of a subset of the columns, so that a batch fills
+        whole chunks.
     n_points : int, optional
         Number of rows in total.
 
@@ -90,13 +91,13 @@ class Chunked(Blocks):
 
     @abstractmethod
     def write(self, start: int, rows: NDArray[Any]) -> None:
-        """Write whole rows from row ``start`` on; rows beyond the end extend the layer."""
+        """Write whole rows, starting at row ``start``; rows beyond the end extend the layer."""
 
     def check(self, rows: range) -> None:
-        """Raise an error if a chunk of these rows is missing."""
+        """Raise an error if a chunk that holds any of these rows is missing."""
 
     def _columns(self, columns: slice) -> Iterator[tuple[int, slice, slice]]:
-        """Yield for each chunk its number, the columns inside it, and their place outside."""
+        """Yield for each chunk its number, the columns in it, and their place in the result."""
         first, last, _ = columns.indices(self.shape[1])
         width = self.chunks[1]
         for number in range(first // width, -(-last // width)):
@@ -107,7 +108,7 @@ class Chunked(Blocks):
 
 
 class ChunkFiles(Chunked):
-    """Chunks as files in a folder on this machine, as the Zarr specification lays them out.
+    """Chunks as local files, in the layout of the Zarr specification.
 
     Parameters
     ----------
@@ -127,7 +128,7 @@ class ChunkFiles(Chunked):
         self._folder = folder
 
     def write(self, start: int, rows: NDArray[Any]) -> None:
-        """Write whole rows at their place in the files, overwriting older ones."""
+        """Write whole rows in place, overwriting any rows already there."""
         height, width = self.chunks
         self.shape = max(self.shape[0], start + len(rows)), self.shape[1]
         done = 0
@@ -159,7 +160,7 @@ class ChunkFiles(Chunked):
             raise BadSource(f"cannot write {path}: {error.strerror}") from None
 
     def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
-        """Read rows and columns, mapping one chunk at a time."""
+        """Read rows and columns, memory-mapping one chunk at a time."""
         where = positions(rows, len(self))
         low, high, _ = columns.indices(self.shape[1])
         out = empty_array((len(where), max(0, high - low)), self.dtype)
@@ -175,7 +176,7 @@ class ChunkFiles(Chunked):
         return out
 
     def check(self, rows: range) -> None:
-        """Raise an error if a chunk of these rows is missing.
+        """Raise an error if a chunk that holds any of these rows is missing.
 
         Raises
         ------
@@ -222,7 +223,7 @@ class ZarrChunks(Chunked):
         self._array = array
 
     def write(self, start: int, rows: NDArray[Any]) -> None:
-        """Write whole rows; a chunk that they fill in part is read, completed and rewritten."""
+        """Write whole rows; a chunk that is only partly overwritten is read and rewritten."""
         stop = start + len(rows)
         if stop > self.shape[0]:
             self.shape = stop, self.shape[1]
@@ -233,7 +234,7 @@ class ZarrChunks(Chunked):
             self._array[low:high] = rows[low - start : high - start]
 
     def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
-        """Read rows and columns, one row of chunks at a time."""
+        """Read rows and columns, one chunk at a time."""
         where = positions(rows, len(self))
         low, high, _ = columns.indices(self.shape[1])
         out = empty_array((len(where), max(0, high - low)), self.dtype)

@@ -1,9 +1,10 @@
-"""Store: activations in a Zarr group on disk, read one layer, or part of one, at a time.
+"""Store: activations in a Zarr group on disk, read one layer, or part of a layer, at a time.
 
-The group holds one array per layer under ``layers/``, named by the position and the plain letters
-of the layer, and ``labels`` if there are any. The attribute ``dimscope`` holds everything else: the
-full names and descriptions of the layers, failures, class names, provenance and ``schema_version``.
-It is written last: a group without it is incomplete and is not opened.
+The group holds one array per layer under ``layers/`` and, if there are labels, an array ``labels``.
+An array is named by the position of its layer and the layer's name, with special characters
+replaced by hyphens. The attribute ``dimscope`` holds everything else: the full names and
+descriptions of the layers, failures, class names, provenance and ``schema_version``. It is written
+last, so a group without it is incomplete and cannot be opened.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ class Folder:
     Parameters
     ----------
     path : path or URL
-        A path, also as ``file://``, or any URL that fsspec opens, such as ``memory://``.
+        A local path or ``file://`` URL, or any other URL that fsspec can open, such as
+        ``memory://``.
 
     Examples
     --------
@@ -118,7 +120,7 @@ class Folder:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the folder does not exist or holds only unfinished files."""
+        """Whether the folder is missing or holds only unfinished files."""
         if self.path is not None:
             if self.path.exists() and not self.path.is_dir():
                 return False
@@ -127,12 +129,12 @@ class Folder:
         return not self._files.exists(self._root) or not self._files.ls(self._root)
 
     def read_json(self, name: str) -> dict[str, Any] | None:
-        """Return the content of a JSON file; None if it is missing or holds no object.
+        """Return the content of a JSON file, or None if it is missing or is not a JSON object.
 
         Raises
         ------
         BadSource
-            If it is not JSON.
+            If the file cannot be read or is not valid JSON.
         """
         try:
             if self.path is not None:
@@ -147,7 +149,7 @@ class Folder:
         return content if isinstance(content, dict) else None
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
-        """Write a JSON file atomically: by renaming it on disk, or as one object at a URL."""
+        """Write a JSON file atomically: by a rename on disk, or as a single object at a URL."""
         text = json.dumps(content, allow_nan=False)
         if self.path is None:
             self._files.pipe_file(f"{self._root}/{name}", text.encode())
@@ -159,7 +161,7 @@ class Folder:
         write_beside(self.path / name, lambda beside: beside.write_text(text, encoding="utf-8"))
 
     def remove(self, name: str) -> None:
-        """Remove a file or folder inside, if it exists."""
+        """Remove a file or folder from this folder, if it exists."""
         if self.path is None:
             if self._files.exists(f"{self._root}/{name}"):
                 self._files.rm(f"{self._root}/{name}", recursive=True)
@@ -169,7 +171,7 @@ class Folder:
             (self.path / name).unlink(missing_ok=True)
 
     def tidy(self) -> None:
-        """Remove the unfinished files of killed processes."""
+        """Remove the unfinished files that killed processes left behind."""
         if self.path is None or not self.path.is_dir():
             return
         for path in self.path.rglob("*.part*"):
@@ -203,9 +205,9 @@ _PLAIN = {
 class StoredActivations(Activations):
     """Activations on disk, whose layers are read on access.
 
-    A mapping ``layer name -> points``, as :class:`~dimscope.Activations`.
-    ``activations[layer]`` reads the whole layer each time; :meth:`stored` returns an object that
-    reads parts of it. Made by :func:`dimscope.open_store` and :func:`dimscope.capture`.
+    A mapping ``layer name -> points``, like :class:`~dimscope.Activations`. ``activations[layer]``
+    reads the whole layer each time; :meth:`stored` returns an object that reads parts of it.
+    Returned by :func:`dimscope.open_store` and :func:`dimscope.capture`.
 
     Parameters
     ----------
@@ -229,8 +231,8 @@ class StoredActivations(Activations):
         Returns
         -------
         Blocks
-            With ``shape``, ``dtype`` and ``nbytes``; ``[rows]`` and ``[rows, columns]`` hold no
-            more in memory than their result and one chunk.
+            It has ``shape``, ``dtype`` and ``nbytes``. Indexing it with ``[rows]`` or ``[rows,
+            columns]`` needs memory only for the result and one chunk.
 
         Raises
         ------
@@ -254,7 +256,7 @@ def open_store(path: str | os.PathLike[str]) -> StoredActivations:
     Parameters
     ----------
     path : path or URL
-        A folder, or any URL that fsspec opens, such as ``s3://bucket/store.zarr``.
+        A folder, or any URL that fsspec can open, such as ``s3://bucket/store.zarr``.
 
     Returns
     -------
@@ -298,7 +300,7 @@ def is_store(path: str | os.PathLike[str]) -> bool:
 
 
 def completed(folder: Folder) -> dict[str, Any] | None:
-    """Return the description of a complete store; None if it is incomplete or missing."""
+    """Return the description of a store, or None if the store is incomplete or missing."""
     attributes = (folder.read_json("zarr.json") or {}).get("attributes", {})
     about = attributes.get(ATTRIBUTE) if isinstance(attributes, dict) else None
     if not isinstance(about, dict):
@@ -316,7 +318,7 @@ def _incomplete(folder: Folder) -> BadSource:
     if journal is None:
         if folder.is_empty:
             return BadSource(f"there is no store {folder}")
-        return BadSource(f"{folder} is not a store of dimscope; give one that capture wrote")
+        return BadSource(f"{folder} is not a dimscope store; give one that capture wrote")
     total, rows = journal.get("n_points"), journal.get("rows", 0)
     shares = journal.get("shares", [])
     for rank in range(1, len(shares) - 1):
@@ -331,12 +333,12 @@ def _incomplete(folder: Folder) -> BadSource:
 
 
 def home_of(folder: Folder, rank: int) -> Folder:
-    """Return the folder in which a rank other than 0 keeps its journal and labels."""
+    """Return the folder where a rank other than 0 keeps its journal and labels."""
     return Folder(f"{folder}/ranks/{rank}")
 
 
 def opened(folder: Folder, about: Mapping[str, Any], owner: object = None) -> StoredActivations:
-    """Open the activations of a store with the description ``about``."""
+    """Open the activations in a store, given its description ``about``."""
     try:
         described = about["layers"]
         layers = tuple(
@@ -376,15 +378,15 @@ def opened(folder: Folder, about: Mapping[str, Any], owner: object = None) -> St
 
 
 def open_array_of(folder: Folder, name: str, owner: object = None) -> Chunked:
-    """Open an array of a store, as plain files if possible, else through Zarr.
+    """Open an array in a store: as plain files if possible, otherwise through Zarr.
 
     Parameters
     ----------
     folder : Folder
     name : str
-        Its key in the group.
+        Key of the array in the group.
     owner : object, optional
-        Kept alive as long as the array is.
+        An object to keep alive as long as the array.
     """
     zarr = need_zarr()
     if folder.path is not None:
@@ -416,13 +418,14 @@ def open_array_of(folder: Folder, name: str, owner: object = None) -> Chunked:
 
 
 def read_labels(folder: Folder, coding: Mapping[str, Any] | None) -> NDArray[Any] | None:
-    """Read the labels in a folder; None if some rows have none.
+    """Return the labels in a folder, or None if some rows have no label.
 
     Parameters
     ----------
     folder : Folder
     coding : Mapping or None
-        How to decode them: their dtype, and the words that numbers stand for.
+        How to decode the labels: their dtype and, for labels that are words, the word that each
+        number stands for. None if some rows have no label.
     """
     if coding is None:
         return None
