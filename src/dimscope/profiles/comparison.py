@@ -1,4 +1,4 @@
-"""Comparison: the dimension of the last hidden layer of networks against their scores."""
+"""Comparison: relate the dimension of each network's last hidden layer to its score."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Correlation:
     n : int
         Number of networks.
     p_value : float
-        Two-sided p-value of no correlation.
+        Two-sided p-value for the hypothesis of no correlation.
     spread : float
-        Standard deviation of arctanh(r) times sqrt(n - 3): 1 for Pearson's, 1.03 for Spearman's.
+        sqrt(n - 3) times the standard deviation of arctanh(r): 1 for Pearson, 1.03 for Spearman.
 
     Examples
     --------
@@ -55,7 +55,7 @@ class Correlation:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """(lower, upper) at 95 %, by Fisher's transformation; NaN for fewer than four networks."""
+        """95 % interval (lower, upper), by Fisher's transformation; NaN below four networks."""
         if self.n < 4 or not math.isfinite(self.r):
             return math.nan, math.nan
         if abs(self.r) >= 1:
@@ -74,7 +74,7 @@ class Correlation:
 @by_value
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """The dimensions of the last hidden layers of networks, and the scores of these networks.
+    """The dimension of each network's last hidden layer, and the network's score.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class Comparison:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Convert to what JSON can hold; NaN becomes None."""
+        """Convert to JSON-compatible values; NaN becomes None."""
         plain: dict[str, Any] = to_plain(
             {
                 "networks": self.to_frame().to_dict("records"),
@@ -122,21 +122,21 @@ class Comparison:
         return plain
 
     def plot(self, ax: Axes | None = None, **style: Any) -> Axes:
-        """Draw the scores against the dimensions; see :func:`dimscope.plotting.plot_comparison`."""
+        """Plot the scores against the dimensions; see :func:`dimscope.plotting.plot_comparison`."""
         from dimscope.plotting.comparison_plots import plot_comparison
 
         return plot_comparison(self, ax, **style)
 
 
 def compare(profiles: Iterable[Profile], scores: Mapping[str, float]) -> Comparison:
-    """Correlate the dimension of the last hidden layer with a score of each network.
+    """Correlate the dimension of each network's last hidden layer with the network's score.
 
     Parameters
     ----------
     profiles : iterable of Profile
         Profiles with different names, each with a layer whose role is ``last_hidden``.
     scores : Mapping of str to float
-        Name of the network -> accuracy or error.
+        Network name -> accuracy or error.
 
     Returns
     -------
@@ -145,8 +145,8 @@ def compare(profiles: Iterable[Profile], scores: Mapping[str, float]) -> Compari
     Raises
     ------
     BadPoints
-        If a network has no score or no last hidden layer, two have the same name, or there are
-        fewer than three.
+        If a network has no score or no last hidden layer, two networks have the same name, or there
+        are fewer than three networks.
 
     References
     ----------
@@ -173,13 +173,13 @@ def compare(profiles: Iterable[Profile], scores: Mapping[str, float]) -> Compari
         raise BadPoints(f"two networks have the same name: {', '.join(sorted(names))}")
     missing = [name for name in names if name not in scores]
     if missing:
-        raise BadPoints(f"there is no score for {missing[0]!r}; give one for every network")
+        raise BadPoints(f"there is no score for {missing[0]!r}; give a score for every network")
     estimates = [_last_hidden(profile) for profile in profiles]
     dimensions = np.array([estimate.dimension for estimate in estimates])
     for name, dimension in zip(names, dimensions, strict=True):
         if not math.isfinite(dimension):
             raise BadPoints(
-                f"the last hidden layer of {name!r} has no dimension; leave this network out"
+                f"the last hidden layer of {name!r} could not be measured; leave this network out"
             )
         score = scores[name]
         if not isinstance(score, float | int | np.number) or not math.isfinite(score):

@@ -1,4 +1,4 @@
-"""Activations -> Profile: the estimators applied to every layer, with one search per layer."""
+"""Activations -> Profile: apply all estimators to every layer, with one search per layer."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ def measure_layers(
     estimators : estimator, list of estimators, or dict of name -> estimator
         :class:`~dimscope.TwoNN` by default.
     by_class : bool
-        Measure the points of each class on their own (object manifolds). The profile then holds
-        the mean and standard deviation over classes, and the profile of each class in ``classes``.
+        Measure each class separately (object manifolds). The profile then holds the mean and
+        standard deviation over classes, and the profile of each class in ``classes``.
     engine : Engine, optional
     name : str, optional
-        Name of the profile; that of the activations by default.
+        Name of the profile; the name of the activations by default.
     memory : int or str, optional
-        Bytes that a layer on disk may take in memory; a larger layer is read block by block. Half
-        of the free memory by default.
+        How many bytes a layer on disk may take in memory; a larger layer is read block by block.
+        Half of the free memory by default.
     progress : callable, optional
-        ``progress(step, done, total)``, called in this thread.
+        ``progress(step, done, total)``, called in the thread of the caller.
 
     Returns
     -------
@@ -67,9 +67,9 @@ def measure_layers(
     Raises
     ------
     BadPoints
-        If the activations have no labels and ``by_class`` is true.
+        If ``by_class`` is true but the activations have no labels.
     TypeError, ValueError
-        If no estimator would use the engine.
+        If an engine is given that no estimator would use.
 
     Examples
     --------
@@ -112,7 +112,7 @@ def measure_layers(
 
 
 class _Steps:
-    """Report progress in layers, each a step that passes its own parts on."""
+    """Report progress in layers, including fractions of the current layer."""
 
     def __init__(self, progress: Progress | None, total: int) -> None:
         self._progress, self._total = progress, total
@@ -124,7 +124,7 @@ class _Steps:
         self.part("", 0.0, 1.0)
 
     def part(self, _step: str, done: float, total: float | None) -> None:
-        """Report progress within the current layer, as a step of its own."""
+        """Report progress within the current layer."""
         if self._progress is not None:
             part = done / total if total else 0.0
             self._progress(f"measuring {self._layer}", self._done + part, self._total)
@@ -155,7 +155,7 @@ def _measure(
     budget: int,
     steps: _Steps,
 ) -> dict[str, dict[str, Estimate]]:
-    """Return estimator name -> layer name -> Estimate, of some rows or of all."""
+    """Return estimator name -> layer name -> Estimate, for the given rows or for all."""
     estimates: dict[str, dict[str, Estimate]] = {key: {} for key in named}
     n_points = activations.n_points if rows is None else len(rows)
     for layer in activations.layers:

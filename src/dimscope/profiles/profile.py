@@ -1,7 +1,7 @@
 """Profile: the dimension of every layer of a network.
 
 A profile holds the estimates of every layer. It can be saved, loaded, tabulated, drawn, and
-compared with others by its ``name``, and never loads torch.
+compared with others by its ``name``. Torch is never loaded.
 """
 
 from __future__ import annotations
@@ -42,22 +42,22 @@ _ENDS = {"input": -1, "output": 1}
 class Profile(Mapping[str, Estimate]):
     """The estimates of every layer, in order of depth.
 
-    A mapping ``layer name -> Estimate`` for the first estimator; ``profile.of(name)`` returns
-    that of another.
+    A mapping ``layer name -> Estimate`` for the first estimator; ``profile.of(name)`` returns the
+    mapping for another estimator.
 
     Parameters
     ----------
     layers : tuple of Layer
     estimates : Mapping of str to Mapping of str to Estimate
-        Estimator name -> layer name -> Estimate. A layer that could not be measured
-        has the dimension NaN and a ``reason``.
+        Estimator name -> layer name -> Estimate. A layer that could not be measured has dimension
+        NaN and a ``reason``.
     name : str
         Name of the network.
     classes : Mapping of str to Profile
-        A profile for each class, where it was measured by class; ``estimates`` then holds the
-        means over the classes and ``spread`` their standard deviations.
+        The profile of each class, if measured by class; ``estimates`` then holds the means over the
+        classes, and ``spread`` the standard deviations.
     spread : Mapping of str to Mapping of str to float
-        Estimator name -> layer name -> standard deviation over classes.
+        Estimator name -> layer name -> standard deviation over the classes.
 
     Examples
     --------
@@ -115,7 +115,7 @@ class Profile(Mapping[str, Estimate]):
         return tuple(self.estimates)
 
     def of(self, estimator: str) -> Mapping[str, Estimate]:
-        """Return the estimates of an estimator: layer name -> Estimate."""
+        """Return layer name -> Estimate for one estimator."""
         if estimator not in self.estimates:
             raise KeyError(
                 f"no estimator {estimator!r}; the profile has {', '.join(self.estimators)}"
@@ -146,19 +146,19 @@ class Profile(Mapping[str, Estimate]):
         Parameters
         ----------
         p : float
-            Probability that every dimension lies in its interval.
+            Probability that all dimensions lie in their intervals at once.
         estimator : str, optional
             Name of the estimator; the first by default.
 
         Returns
         -------
         dict of layer name -> (lower, upper)
-            For the layers that have a standard error.
+            Only the layers that have a standard error.
 
         Notes
         -----
-        Each of m layers gets an interval at level p^(1/m) (Sidak). For normal errors all of
-        them hold with probability at least p, however the layers depend on each other.
+        Each of m layers gets an interval at level p^(1/m) (Sidak). If the errors are normal, all
+        intervals hold at once with probability at least p, whatever the dependence between layers.
 
         Examples
         --------
@@ -179,7 +179,7 @@ class Profile(Mapping[str, Estimate]):
         }
 
     def to_frame(self) -> pd.DataFrame:
-        """Convert to a tidy table: one row for each layer and estimator (and class).
+        """Convert to a tidy table: one row per layer and estimator (and class, if by class).
 
         Returns
         -------
@@ -219,7 +219,7 @@ class Profile(Mapping[str, Estimate]):
         return rows
 
     def plot(self, ax: Axes | None = None, **style: Any) -> Axes:
-        """Draw the dimension against relative depth; see :func:`dimscope.plotting.plot_profile`."""
+        """Plot the dimension against relative depth; see :func:`dimscope.plotting.plot_profile`."""
         from dimscope.plotting.profile_plots import plot_profile
 
         return plot_profile(self, ax, **style)
@@ -227,7 +227,7 @@ class Profile(Mapping[str, Estimate]):
     # -- files ------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
-        """Convert to what JSON can hold; NaN becomes None."""
+        """Convert to JSON-compatible values; NaN becomes None."""
         layers = []
         for layer in self.layers:
             row: dict[str, Any] = to_plain(layer)
@@ -247,18 +247,18 @@ class Profile(Mapping[str, Estimate]):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Profile:
-        """Convert back what :meth:`to_dict` made.
+        """Rebuild a profile from the result of :meth:`to_dict`.
 
         Raises
         ------
         BadSource
-            If it has another schema version.
+            If the schema version is not the one this dimscope reads.
         """
         version = data.get("schema_version")
         if version != SCHEMA_VERSION:
             raise BadSource(
-                f"the profile has schema_version {version}, this dimscope reads {SCHEMA_VERSION}; "
-                "make it again or use a matching version"
+                f"the profile has schema_version {version}, but this version of dimscope reads "
+                f"{SCHEMA_VERSION}; make the profile again or use a matching version"
             )
         rows, estimators = data["layers"], data["estimators"]
         classes = {label: cls.from_dict(profile) for label, profile in data["classes"].items()}
@@ -279,7 +279,7 @@ class Profile(Mapping[str, Estimate]):
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the profile as JSON, whole or not at all."""
+        """Write the profile as JSON; a failed write leaves no partial file."""
         text = json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
         write_beside(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
