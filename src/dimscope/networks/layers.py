@@ -1,8 +1,9 @@
 """Layers: decide which values of a network are selected, and which are checkpoints.
 
-Checkpoints are the layers chosen in the paper: the input, poolings, fully connected layers after
-their activation, the blocks or stages of a residual network, and the output. In a network with none
-of these between input and output, the convolutions after their activation are checkpoints.
+Checkpoints are the layers chosen in the paper: the input, the outputs of pooling layers, fully
+connected layers (after their activation), the blocks or stages of a residual network, and the
+output. If a network has none of these between input and output, its convolutions (after their
+activation) are checkpoints.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _KINDS: tuple[LayerKind, ...] = get_args(LayerKind)
 
 
 class Selection:
-    """The option ``layers``, parsed into kinds, names and patterns, or a function.
+    """The option ``layers``, parsed into keywords, names and patterns, or a function.
 
     Parameters
     ----------
@@ -51,12 +52,12 @@ class Selection:
 
     @property
     def everything(self) -> bool:
-        """Whether every value of the first batch must be recorded."""
+        """Whether every value in the first batch must be recorded."""
         return self.accept is not None or "all" in self.kinds
 
     @property
     def checkpoints(self) -> bool:
-        """Whether every checkpoint of the first batch must be recorded."""
+        """Whether every checkpoint in the first batch must be recorded."""
         return "checkpoints" in self.kinds or "last_hidden" in self.kinds
 
     def names(self, name: str) -> bool:
@@ -64,16 +65,16 @@ class Selection:
         return any(matches(name, pattern) for pattern in self.patterns)
 
     def wants_output(self) -> bool:
-        """Whether the output of the first batch must be recorded."""
+        """Whether the output must be recorded in the first batch."""
         return self.everything or "checkpoints" in self.kinds or self.names("output")
 
     def wants_input(self) -> bool:
-        """Whether the input of the first batch must be recorded."""
+        """Whether the input must be recorded in the first batch."""
         return self.everything or "checkpoints" in self.kinds or self.names("input")
 
 
 def is_glob(pattern: str) -> bool:
-    """Whether a pattern can match several names."""
+    """Whether a pattern has wildcards, so that it can match several names."""
     return bool(re.search(r"[*?]", pattern))
 
 
@@ -94,7 +95,7 @@ def unknown_layer(pattern: str, seen: Sequence[str], idle: Sequence[str]) -> Bad
     pattern : str
         The name or pattern.
     seen : sequence of str
-        Names of the executed layers.
+        Names of the layers that were executed.
     idle : sequence of str
         Names of all modules.
     """
@@ -120,8 +121,8 @@ CheckpointKind = Literal["block", "pooling", "linear", "convolution"]
 class Checkpoint:
     """A value that is a checkpoint.
 
-    ``label`` is the name shown. ``raw`` is the value of a linear layer or a convolution before
-    its activation.
+    ``label`` is the name that users see. ``raw`` is the value before the activation, for a linear
+    layer or a convolution.
     """
 
     label: str
@@ -136,7 +137,7 @@ class Checkpoints:
     Parameters
     ----------
     structure : Structure
-        Anatomy of the network.
+        Names and kinds of the network's modules.
     """
 
     def __init__(self, structure: Structure) -> None:
@@ -147,7 +148,7 @@ class Checkpoints:
         self._pending: dict[Node, Checkpoint] = {}
 
     def offer(self, event: Event) -> bool:
-        """Consider a value; return whether it is a checkpoint, as far as can be told now."""
+        """Register a value; return whether it becomes a checkpoint, judging by the pass so far."""
         node = event.node
         checkpoint = self._at.get(node)
         if checkpoint is not None:
@@ -197,7 +198,7 @@ class Checkpoints:
         return False
 
     def between(self, inputs: list[Node], output: Node) -> list[Checkpoint]:
-        """Return the checkpoints on paths from the inputs to the output, excluding both."""
+        """Return the checkpoints on the paths from the inputs to the output, without both ends."""
         on_the_way = output.ancestors()
         followed = any(node in on_the_way for node in inputs)
         between = [
@@ -212,7 +213,7 @@ class Checkpoints:
 
 
 def _pools(node: Node) -> bool:
-    """Whether a function pools: by its name, or as a mean over the positions of a feature map."""
+    """Whether a function pools: by its name, or because it averages over feature map positions."""
     if node.op in vocabulary.POOLINGS:
         return True
     before = node.parents[0].shape

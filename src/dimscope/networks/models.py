@@ -1,4 +1,4 @@
-"""Models: build networks by name, and load weights from files without running code in them."""
+"""Models: build networks by name, and load weights without running code from their files."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     model : torch.nn.Module
         The network, changed in place.
     path : str or Path
-        A ``.safetensors`` file, or a state dict saved with ``torch.save``, alone or in a
-        training checkpoint under ``"state_dict"`` or ``"model"``. The prefixes of
-        ``torch.compile`` and DataParallel are removed.
+        A ``.safetensors`` file, or a file saved with ``torch.save`` that holds a state dict, either
+        directly or under ``"state_dict"`` or ``"model"`` as in a training checkpoint. Key prefixes
+        added by ``torch.compile`` and DataParallel are removed.
 
     Raises
     ------
@@ -148,9 +148,10 @@ def load_model(spec: str, weights: str | Path | None = None, seed: int = 0) -> n
         where NAME is a ``torch.nn.Module`` or a function without arguments that returns one.
     weights : str or Path, optional
         A file with a state dict, or ``"random"`` or ``"none"`` for an untrained network. By
-        default the published weights; for a ``.py`` file, those that the network has.
+        default, the pretrained weights; for a ``.py`` file, the weights that its network already
+        has.
     seed : int
-        Seed of the weights of an untrained network.
+        Seed for the weights of an untrained network.
 
     Returns
     -------
@@ -160,7 +161,7 @@ def load_model(spec: str, weights: str | Path | None = None, seed: int = 0) -> n
     Raises
     ------
     BadSource
-        If the name is unknown, a package is missing, or weights cannot be downloaded or read.
+        If the name is unknown, a package is missing, or the weights cannot be downloaded or read.
 
     Examples
     --------

@@ -152,7 +152,7 @@ def is_linear_module(module: nn.Module) -> bool:
 
 
 def counted_layers(module: nn.Module) -> int:
-    """Return the depth that a module itself adds, not counting its children."""
+    """Return the number of layers that a module itself adds to the depth, without its children."""
     if isinstance(module, nn.MultiheadAttention):
         return 1  # its output projection is a child
     return int(
@@ -166,7 +166,7 @@ def is_attention_module(module: nn.Module) -> bool:
 
 
 def is_activation_module(module: nn.Module) -> bool:
-    """Whether a module is an activation: it has no weights, and its class is named like one."""
+    """Whether a module is an activation: it has no weights, and its class name says so."""
     return (
         not isinstance(module, nn.MultiheadAttention)
         and next(module.parameters(), None) is None
@@ -178,7 +178,7 @@ def is_activation_module(module: nn.Module) -> bool:
 
 
 def is_pooling_module(module: nn.Module) -> bool:
-    """Whether a module is a pooling: its class is named like one, and it contains no counted layer.
+    """Whether a module pools: its class name says so, and no module in it adds depth.
 
     >>> is_pooling_module(nn.AdaptiveAvgPool2d(1)), is_pooling_module(nn.Linear(2, 2))
     (True, False)
@@ -190,7 +190,7 @@ def is_pooling_module(module: nn.Module) -> bool:
 
 
 def is_leaf(module: nn.Module) -> bool:
-    """Tell whether a module is a layer of ``torch.nn``, whose inner operations do not count."""
+    """Whether a module is a layer of ``torch.nn``, whose inner operations are not layers."""
     if isinstance(module, nn.MultiheadAttention | _ConvNd | nn.Linear | _NormBase | nn.RNNBase):
         return True
     return type(module).__module__.startswith("torch.nn.") and next(module.children(), None) is None

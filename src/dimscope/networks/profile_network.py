@@ -1,4 +1,4 @@
-"""The verb ``profile``: from a network, activations or a store to a Profile.
+"""The function ``profile``: from a network, activations or a store to a Profile.
 
 Torch is loaded only if the source is a network.
 """
@@ -45,13 +45,13 @@ def profile(
     Parameters
     ----------
     source : torch.nn.Module, Activations, or path of a store
-        A network, or activations that are already captured.
+        A network, or activations that have already been captured.
     batches : tensor, Dataset, DataLoader, iterable of batches, or path
         The stimuli, as for :func:`dimscope.capture`; omit them with activations.
     estimators : estimator, list of estimators, or dict of name -> estimator
         :class:`~dimscope.TwoNN` by default.
     by_class : bool
-        Measure each class separately; return the mean and standard deviation over classes.
+        Measure each class separately, and return the mean and standard deviation over the classes.
     engine : Engine, optional
         How to search for neighbours; exact by default.
     progress : callable, optional
@@ -70,17 +70,17 @@ def profile(
     BadSource, BadPoints
         If the data cannot be read, or a requested layer does not exist.
     TypeError
-        If activations come with batches or with options of a capture.
+        If ``source`` holds activations, but batches or capture options are given too.
 
     Notes
     -----
-    The network runs once over the data, in evaluation mode, whatever the number of layers.
-    Layers that exceed the budget ``memory`` are written to disk, and measured layer by layer
-    or, where a layer does not fit, block by block. If the disk has no room for them either, the
-    network runs several times, each time for as many layers as fit.
+    The network runs once over the data, in eval mode, however many layers there are. If the layers
+    exceed the budget ``memory``, they are written to disk and measured one at a time; a layer that
+    does not fit into memory is read block by block. If they do not fit on the disk either, the
+    network runs several times, each time for as many layers as fit into memory.
 
-    For activations, only the options ``name`` and ``memory`` apply; the others are for capturing a
-    network.
+    If ``source`` holds activations, only the options ``name`` and ``memory`` apply; the others are
+    for capturing a network.
 
     Examples
     --------
@@ -96,7 +96,9 @@ def profile(
     name = options.get("name")
     if isinstance(source, Activations):
         if batches is not None or set(options) - {"name", "memory"}:
-            raise TypeError("activations are captured already; omit batches and capture options")
+            raise TypeError(
+                "activations have already been captured; omit batches and capture options"
+            )
         groups: Iterable[Activations] = [source]
         memory = options.get("memory")
     else:

@@ -1,9 +1,9 @@
 """Structure: the names, kinds and blocks of a network's modules, found before it runs.
 
-A *block* is a composite part of a network that is repeated: an item of a
-``Sequential`` or ``ModuleList``, or one of several siblings of the same class
-(the Inception modules of GoogLeNet, the stages of a ResNet, the double
-convolutions of a U-Net). Blocks are checkpoints; what is inside them is not.
+A *block* is a composite part of a network that is repeated: an item of a ``Sequential`` or
+``ModuleList``, or one of several siblings of the same class (the Inception modules of GoogLeNet,
+the stages of a ResNet, the double convolutions of a U-Net). The output of a block is a checkpoint;
+the values computed inside it are not.
 """
 
 from __future__ import annotations
@@ -38,19 +38,20 @@ class Site:
     Parameters
     ----------
     name : str
-        Qualified name without the prefixes of wrappers; empty for the root.
+        Qualified name, without prefixes added by wrappers; empty for the root.
     leaf : bool
-        Whether the operations inside do not count as layers of their own.
+        Whether the operations inside are not counted as separate layers.
     simple : bool
-        Whether it has no children, so that its name stands for the operations inside.
+        Whether it has no children, so that its name also stands for the operations inside it.
     block : bool
         Whether it is a block, and so a checkpoint.
     repeated, attends : bool
-        Whether it is one of several equal items of a container; whether it contains attention.
+        Whether it is one of several items of the same class in a container; whether it contains
+        attention.
     pooling, linear, activation : bool
         Its kind.
     counted : int
-        Depth that it adds if the operations inside cannot be followed.
+        Depth that it adds if the operations inside it cannot be traced.
     """
 
     name: str
@@ -79,8 +80,8 @@ def unwrap(model: nn.Module) -> nn.Module:
 def clean_name(name: str, parallel: Container[str] = ()) -> str:
     """Remove the prefixes that wrappers add to a qualified name.
 
-    ``parallel`` holds the uncleaned names of the DataParallel modules, whose ``module.`` is
-    removed too.
+    ``parallel`` holds the original names of the DataParallel modules; the ``module.`` that they add
+    is removed too.
 
     >>> clean_name("_orig_mod.layer1._orig_mod.0"), clean_name("features.module.0", ["features"])
     ('layer1.0', 'features.0')
@@ -104,9 +105,9 @@ class Structure:
     Attributes
     ----------
     sites : dict of Module to Site
-        Every module but the wrappers.
+        Every module except the wrappers.
     plain : bool
-        Whether no module is a checkpoint, as in a network written with functions only.
+        Whether no module is a checkpoint, as in a network that only calls functions.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -202,7 +203,7 @@ class Structure:
 
 
 def _kind(module: nn.Module) -> tuple[type, type | None]:
-    """Return the class of a block and, for a Sequential, the most common class inside."""
+    """Return the class of a block and, for a Sequential, the most common class inside it."""
     if type(module) is not nn.Sequential:
         return type(module), None
     classes = Counter(
@@ -212,7 +213,7 @@ def _kind(module: nn.Module) -> tuple[type, type | None]:
 
 
 def _repeated(model: nn.Module) -> set[nn.Module]:
-    """Return the items of containers that hold several of their class, or no other item."""
+    """Return the items of containers that are the only item, or one of several of their class."""
     items_of_containers: set[nn.Module] = set()
     for parent in model.modules():
         if isinstance(parent, _CONTAINERS):

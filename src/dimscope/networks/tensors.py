@@ -1,4 +1,4 @@
-"""Tensors: find and map the tensors in nested tuples, lists and mappings."""
+"""Tensors: find and transform the tensors in nested tuples, lists and mappings."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def describe_tensors(values: Any) -> str:
 
 
 def named_tensors(values: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of an output, each with its path, such as ``[1]`` or ``[key]``."""
+    """Yield each tensor of an output together with its path, such as ``[1]`` or ``[key]``."""
     if isinstance(values, Tensor):
         yield path, values
     elif isinstance(values, Mapping):
@@ -63,10 +63,10 @@ def named_tensors(values: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
 def main_tensor(
     output: Any, n_rows: int | None = None
 ) -> tuple[Tensor | None, list[tuple[str, Tensor]]]:
-    """Split an output into its main tensor and the other tensors with their paths.
+    """Split an output into its main tensor and the other tensors, each with its path.
 
-    The main tensor is the first floating-point one with a row for each stimulus, else the first
-    floating-point one, else the first.
+    The main tensor is the first floating-point tensor with one row for each stimulus. If there is
+    none, it is the first floating-point tensor, or else the first tensor.
     """
     tensors = list(named_tensors(output))
     ranks = [

@@ -1,8 +1,8 @@
 """Tracing: record one forward pass as a graph of named values with their depths.
 
-A torch function mode intercepts every operation on a tensor that depends on the input; a pair of
-hooks intercepts every module. A :class:`Node` stands for one value. A reshaped tensor keeps the
-node of the original. Nodes hold no tensors, so tracing keeps none alive.
+A torch function mode intercepts every operation on a tensor that depends on the input, and a pair
+of hooks intercepts every module call. A :class:`Node` stands for one value. A reshaped tensor keeps
+the node of the original. Nodes do not hold tensors, so tracing keeps no tensor in memory.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Node:
     Parameters
     ----------
     name : str
-        Name of the module that made it, followed by the function if one was applied.
+        Name of the module that computed it, followed by the name of the function if one did.
     op : str
-        Plain name of the operation that made it.
+        Plain name of the operation that computed it.
     parents : tuple of Node
         The values from which it was computed.
     depth, blocks : int
-        Longest path from the input, counted in layers and in attention blocks.
+        Length of the longest path from the input, in layers and in attention blocks.
     order : int
         Position in the order of execution.
     shape : tuple of int
@@ -66,7 +66,7 @@ class Node:
 
 @dataclass(slots=True)
 class Frame:
-    """One call of a module that has not returned yet."""
+    """A call of a module that has not returned yet."""
 
     site: Site
     name: str
@@ -79,7 +79,7 @@ class Frame:
 
     @property
     def covers(self) -> bool:
-        """Whether the values computed inside this call are excluded as checkpoints."""
+        """Whether the values computed inside this call cannot be checkpoints."""
         return self.inside or self.site.block or self.site.pooling
 
 
@@ -98,10 +98,10 @@ class Event:
     inputs : tuple of Node
         The arguments of the call.
     inside : bool
-        Whether the call is inside a block or a pooling module, so that its value is not a
+        Whether the call happened inside a block or a pooling module, so that its value is not a
         checkpoint.
     block, attends : bool
-        Whether the module is a block; whether it is a block with attention.
+        Whether the module is a block; whether the block contains attention.
     fresh : bool
         Whether this call computed the value, rather than passing it through.
     """
@@ -119,7 +119,7 @@ class Event:
 
 @dataclass
 class Counts:
-    """Number of layers executed, and of linear layers executed in attention blocks."""
+    """Numbers of layers executed, and of linear layers executed inside attention blocks."""
 
     layers: int = 0
     in_blocks: int = 0
@@ -145,7 +145,7 @@ class Tracer(TorchFunctionMode):
         self.begin()
 
     def begin(self, n_rows: int | None = None) -> None:
-        """Discard the last pass and prepare for a batch of ``n_rows`` stimuli."""
+        """Discard the previous pass and prepare for a batch of ``n_rows`` stimuli."""
         self._n_rows = n_rows
         # tensor -> its node and its version; a later version means that it was overwritten
         self._nodes: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
@@ -161,7 +161,7 @@ class Tracer(TorchFunctionMode):
         return self._make(tensor, name, "input", ())
 
     def node(self, tensor: Tensor) -> Node | None:
-        """Return the value that a tensor holds; None if it does not depend on the input."""
+        """Return the node of a tensor, or None if the tensor does not depend on the input."""
         held = self._held(tensor)
         if held is None:
             return None
@@ -172,7 +172,7 @@ class Tracer(TorchFunctionMode):
         return node
 
     def output(self, tensor: Tensor) -> Node:
-        """Return the value of the network's output, registering it if it was not traced."""
+        """Return the node of an output of the network; create one if it was not traced."""
         node = self.node(tensor)
         if node is None:
             node = self._make(tensor, "output", "unknown", ())
@@ -180,7 +180,7 @@ class Tracer(TorchFunctionMode):
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
-        """Hook the modules until the context ends; the hooks are removed even after an error."""
+        """Hook the modules until the context ends; remove the hooks even after an error."""
         with ExitStack() as stack:
             for module, site in self.structure.sites.items():
                 before = module.register_forward_pre_hook(self._before(site), with_kwargs=True)
