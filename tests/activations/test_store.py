@@ -253,7 +253,7 @@ def test_open_store_refuses_another_schema_version(store):
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda path: (path / "zarr.json").unlink(), "not a store of dimscope"),
+        (lambda path: (path / "zarr.json").unlink(), "not a dimscope store"),
         (lambda path: (path / "zarr.json").write_text("{"), "cannot be read"),
         (lambda path: next(path.glob("layers/000*/zarr.json")).unlink(), "damaged"),
     ],

@@ -75,7 +75,7 @@ def test_verbs_hint_at_parameters_of_their_own():
 
 @pytest.mark.parametrize("option", [{"layers": "all"}, {"seed": 0}, {"out": "s.zarr"}])
 def test_profile_refuses_capture_options_with_activations(option):
-    with pytest.raises(TypeError, match="captured already"):
+    with pytest.raises(TypeError, match="already been captured"):
         ds.profile(ds.Activations({"input": np.ones((5, 2))}), **option)
 
 

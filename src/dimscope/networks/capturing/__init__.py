@@ -3,10 +3,10 @@
 In: a network, batches of stimuli and :class:`~dimscope.networks.capturing.options.CaptureOptions`.
 Out: :class:`~dimscope.Activations`, in memory or in a store on disk.
 
-Begin reading at ``capture.py``, the verbs. ``data`` and ``batches`` turn what the caller has into a
-stream of batches; ``session`` runs the network on them, batch by batch; ``recording`` selects
-layers in the first batch and collects their points, which ``readouts`` takes from their tensors.
-``plan`` decides between memory, a store and several passes; ``store_writer`` writes the store so
-that an interrupted capture resumes, if its ``identity`` is the same; ``ranks`` shares the work
-among processes.
+Begin reading at ``capture.py``, which defines ``capture`` and ``plan``. ``data`` and ``batches``
+turn the caller's data into a stream of batches; ``session`` runs the network on each batch;
+``recording`` selects layers in the first batch and collects their points, which ``readouts``
+extracts from the tensors. ``plan`` decides between memory, a store and several passes;
+``store_writer`` writes the store so that an interrupted capture can resume; ``identity`` checks
+that it is the same capture; ``ranks`` shares the work among processes.
 """

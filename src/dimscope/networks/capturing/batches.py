@@ -1,4 +1,4 @@
-"""Batches: split what an iterable yields into inputs for a network and labels of the rows."""
+"""Batches: split the items of an iterable into inputs for the network and labels of the rows."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def as_batch(batch: Any) -> Batch:
     Raises
     ------
     BadSource
-        If it holds no tensor of stimuli.
+        If the batch holds no tensor of stimuli.
     """
     inputs, labels = batch, None
     if isinstance(batch, Mapping):
@@ -79,7 +79,7 @@ def as_tensor(value: Any) -> Any:
 
 
 def as_labels(labels: Any, n_rows: int) -> np.ndarray[Any, Any] | None:
-    """Return labels as an array if there is one integer or word for each row, else None."""
+    """Return labels as an array if they are one integer or string for each row, else None."""
     if labels is None:
         return None
     values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
@@ -87,7 +87,7 @@ def as_labels(labels: Any, n_rows: int) -> np.ndarray[Any, Any] | None:
 
 
 def _is_target(inputs: Any, second: Any) -> bool:
-    """Whether the second of two items is a target of training rather than an input."""
+    """Whether the second of two items is a training target rather than an input."""
     if isinstance(second, np.ndarray):
         second = torch.from_numpy(second) if second.dtype.kind in "iubf" else second.tolist()
     if not isinstance(second, Tensor):

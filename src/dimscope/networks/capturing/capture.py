@@ -1,4 +1,4 @@
-"""The verbs ``capture`` and ``plan``: run a network over the data and keep its layers."""
+"""The functions ``capture`` and ``plan``: run a network over the data and keep its layers."""
 
 from __future__ import annotations
 
@@ -48,48 +48,52 @@ def capture(
     Parameters
     ----------
     model : torch.nn.Module
-        The network. It runs in eval mode; its own mode is restored at the end.
+        The network. It runs in eval mode; its previous mode is restored at the end.
     batches : tensor, array, (array, labels), Dataset, DataLoader, iterable of batches, or path
         The stimuli. A batch is a tensor, (inputs, labels) or a dict of tensors. A path is an
         image folder with one folder for each class, or a ``.npy`` file.
     **options
         The fields of CaptureOptions.
     progress : callable, optional
-        ``progress(step, done, total)``, called after every batch with the number of rows;
-        ``total`` may be None. With several ranks, both count only the rows of this rank's share.
+        ``progress(step, done, total)``, called after every batch. ``done`` and ``total`` count
+        rows; ``total`` may be None. With several ranks, both count only the rows in this rank's
+        share.
     on_plan : callable, optional
-        Called after the first batch with the :class:`~dimscope.Plan`, on rank 0.
+        Called with the :class:`~dimscope.Plan` after the first batch; with several ranks, only on
+        rank 0.
 
     Returns
     -------
     Activations
-        In float16, float32 or float64 as the network computed them; bfloat16 is converted,
-        exactly, to float32. Layers on disk come as :class:`~dimscope.StoredActivations`.
+        The points keep the precision of the network (float16, float32 or float64); bfloat16 is
+        converted to float32 without loss. If the layers are on disk, the result is a
+        :class:`~dimscope.StoredActivations`.
 
     Raises
     ------
     BadSource
-        If the model, the data or an option is invalid, or ``out`` holds another capture.
+        If the model, the data or an option is invalid, or ``out`` holds a different capture.
     BadPoints
         If there are too few rows, or no layer has points.
 
     Notes
     -----
     The layers are selected during the first batch. Every candidate is copied as soon as it is
-    computed, so later in-place operations do not change it; candidates that are not selected
-    are then dropped.
+    computed, so that later in-place operations do not change it. At the end of the batch,
+    candidates that are not selected are dropped.
 
-    A store is resumed only by the same capture: the same modules, weights, layers, readout,
-    forward function, numbers of stimuli, seed, batch size, rows drawn, and data. Functions are
-    compared by their code. Arrays are compared by all their values, data sets by their first and
-    last batch, iterators by their first batch; the batches in between must come in the same order
-    again.
+    Only the same capture can resume a store: the modules, weights, layers, readout, forward
+    function, numbers of stimuli, seed, batch size, rows drawn and data must all be the same.
+    Functions are compared by their code. Arrays are compared by all their values, data sets by
+    their first and last batch, and iterators by their first batch; the caller must make sure that
+    the other batches are the same and in the same order.
 
-    To share the work, several ranks on one machine call this function with the same arguments,
-    each with the network on its own device. The store then has the same bytes as one written by
-    a single process with the same device and number of threads, unless the network draws random
-    numbers: each rank draws its own. The budget holds for each rank. Without ``out`` the ranks
-    do not cooperate: each captures all rows for itself.
+    Several ranks on one machine can share the work: each calls this function with the same
+    arguments, including ``out``, and with the network on its own device. The store is then byte for
+    byte the one that a single process would write with the same kind of device and number of
+    threads, unless the network draws random numbers, because each rank draws its own. The budget
+    ``memory`` applies to each rank. Without ``out``, the ranks do not cooperate: each captures all
+    rows for itself.
 
     Examples
     --------
@@ -132,11 +136,11 @@ def _capture(
 
 
 class Keeper:
-    """Keep the points in memory or in a store, as decided after the first batch.
+    """Keep the points in memory or in a store, whichever is decided after the first batch.
 
-    If the number of points is unknown, they stay in memory as long as they fit. With ``in_passes``,
-    of the layers that fit in neither place, only the first group is kept; without it, such layers
-    must go to the store.
+    If the number of points is unknown, they stay in memory as long as they fit. If the layers fit
+    neither in memory nor on disk, ``in_passes`` keeps only the first group of them; without it, an
+    error is raised.
     """
 
     def __init__(
@@ -158,7 +162,7 @@ class Keeper:
         self._labels: list[np.ndarray[Any, Any] | None] = []
 
     def open(self, writer: Writer) -> None:
-        """Write to a store from the start; resume after the batches that it holds."""
+        """Write to a store from the start, resuming after the batches that it already holds."""
         self.writer, self.complete = writer, writer.complete()
         if self.complete is None and writer.n_batches:
             self._session.resume(writer)
@@ -186,7 +190,7 @@ class Keeper:
                     break
 
     def _keep(self, batch: Batch, seconds: float, size: int) -> None:
-        """Record a complete batch; move to the store if planned, and update it if in use."""
+        """Keep the points of a batch that has run; switch to a store if the plan says so."""
         self.done += batch.n_rows
         self._labels.append(batch.labels)
         if self._recorder.n_batches == 1:
@@ -227,7 +231,7 @@ class Keeper:
             except BadSource as error:
                 raise BadSource(
                     f"the layers take {n_bytes / 1e9:.3g} GB, more than the budget of "
-                    f"{self._budget / 1e9:.3g} GB, and {error}; or raise the budget, memory"
+                    f"{self._budget / 1e9:.3g} GB, and {error}; or raise the budget with memory"
                 ) from error
             temporary = TemporaryFolder(".zarr")
             free = free_disk()
@@ -281,7 +285,7 @@ def capture_groups(
     progress: Progress | None = None,
     on_plan: Callable[[Plan], object] | None = None,
 ) -> Iterator[Activations]:
-    """Yield all layers at once or, if they fit neither in memory nor on disk, one group at a time.
+    """Yield all layers at once or, if they fit neither in memory nor on disk, in several groups.
 
     Parameters
     ----------
@@ -289,14 +293,13 @@ def capture_groups(
         As for :func:`dimscope.capture`.
     options : CaptureOptions
     progress : callable, optional
-        As for :func:`dimscope.capture`; counts the rows of all passes together.
+        As for :func:`dimscope.capture`, but counting the rows of all passes together.
 
     Yields
     ------
     Activations
-        The activations of one group of layers at a time, until all groups are captured. The rows
-        are the same in every group, and a network that draws random numbers draws the same ones
-        again.
+        The activations of one group of layers at a time. Every group has the same rows, and a
+        network that draws random numbers draws the same numbers for every group.
 
     Examples
     --------
@@ -343,10 +346,10 @@ def plan(
     layers: Layers = "checkpoints",
     **options: Unpack[CaptureKeywords],
 ) -> Plan:
-    """Predict the bytes and the time that :func:`dimscope.capture` would take.
+    """Predict how many bytes and how much time :func:`dimscope.capture` would take.
 
-    The first batch runs, and nothing is written. An iterator that can be read only once will have
-    lost its first batch afterwards.
+    The network runs on the first batch only, and nothing is written. If the data are an iterator
+    that can be read only once, this consumes its first batch.
 
     Parameters
     ----------
@@ -358,8 +361,8 @@ def plan(
     Returns
     -------
     Plan
-        ``bytes``, ``passes``, ``seconds``, and ``how``: ``"memory"``, ``"store"``, or
-        ``"passes"`` if the disk has no room: :func:`dimscope.profile` then runs the network
+        With ``bytes``, ``passes``, ``seconds``, and ``how``: ``"memory"``, ``"store"``, or, if the
+        disk has no room, ``"passes"``. In the last case, :func:`dimscope.profile` runs the network
         several times.
 
     Raises

@@ -1,7 +1,8 @@
 """Data: open arrays, data sets, folders and iterables of stimuli as one stream of batches.
 
-A sample is drawn with the seed from data that can be indexed (arrays, data sets, folders). From
-data that can only be iterated (a DataLoader, a generator) the first rows are taken.
+If fewer rows are asked for than the data hold, they are drawn at random, with the seed, from data
+that can be indexed (arrays, data sets, folders). Of data that can only be iterated (a DataLoader, a
+generator), the first rows are used.
 """
 
 from __future__ import annotations
@@ -40,22 +41,22 @@ def draw(
     seed: int,
     find_labels: Callable[[], np.ndarray[Any, Any] | None],
 ) -> np.ndarray[Any, Any]:
-    """Draw rows without replacement and return their numbers, ascending.
+    """Draw rows without replacement and return their numbers in ascending order.
 
     Parameters
     ----------
     n : int
         Number of rows in the data.
     n_points, per_class : int, optional
-        How many to draw, in all or of each class; all rows by default.
+        How many rows to draw, in total or from each class; all rows by default.
     seed : int
     find_labels : callable
-        Returns the labels of all rows; called only for ``per_class``.
+        Returns the labels of all rows; called only if ``per_class`` is given.
 
     Raises
     ------
     BadPoints
-        If there are too few rows, or no labels.
+        If there are too few rows, or ``per_class`` is given but there are no labels.
 
     Examples
     --------
@@ -87,7 +88,7 @@ def draw(
 
 
 def labels_of(data: Any) -> np.ndarray[Any, Any] | None:
-    """Return the labels of a data set, from its attributes if possible, else item by item."""
+    """Return the labels of a data set, from its attributes if possible, else from each item."""
     if isinstance(data, Subset):
         inner = labels_of(data.dataset)
         return None if inner is None else inner[np.asarray(data.indices)]
@@ -136,13 +137,13 @@ def open_data(path: Path) -> Any:
     Parameters
     ----------
     path : Path
-        A folder of images with one folder for each class (resized to 256, centre crop 224,
-        ImageNet mean and standard deviation), or a ``.npy`` file with one row for each stimulus.
+        A folder of images with one folder for each class, or a ``.npy`` file with one row for each
+        stimulus. Images are preprocessed as by :func:`image_folder`.
 
     Returns
     -------
     Dataset or array
-        The array is a read-only memory map.
+        An array is a read-only memory map.
 
     Raises
     ------
@@ -159,7 +160,9 @@ def open_data(path: Path) -> Any:
         )
     array = open_array(path)
     if array.ndim == 0:
-        raise BadSource(f"{path} holds one number; give an array with one row for each stimulus")
+        raise BadSource(
+            f"{path} holds a single number; give an array with one row for each stimulus"
+        )
     return array
 
 
@@ -170,18 +173,19 @@ def image_folder(path: str | os.PathLike[str], size: int = 224) -> Any:
     ----------
     path : path
     size : int
-        Side of the images in pixels. The shorter side is resized to 8 / 7 of it, the central
-        square is cut out, and the values are normalised by ImageNet's mean and standard deviation.
+        Side of the preprocessed images in pixels. An image is resized until its shorter side is 8 /
+        7 of ``size``, the central square is cropped, and the values are normalised by ImageNet's
+        mean and standard deviation.
 
     Returns
     -------
     torchvision.datasets.ImageFolder
-        For any other preprocessing, build this data set yourself.
+        For other preprocessing, build this data set yourself.
 
     Raises
     ------
     BadSource
-        If there are no class folders, or one of them has no images.
+        If there are no class folders, or one of them contains no images.
     """
     path = Path(path)
     from torchvision import transforms
@@ -227,17 +231,17 @@ class Stream:
     batches : iterable of Batch
         Iterated once.
     n_points : int or None
-        Number of rows, if it is known.
+        Number of rows; None if it is unknown.
     drawn : {"all", "sample", "first"}
-        Which rows of the data the batches hold.
+        Which rows of the data the batches hold: all, a random sample, or the first ones.
     class_names : tuple of str or None
         Names of classes 0, 1, ...
     parts : list of array of int
         The row numbers of each batch, for data that can be indexed.
     fetch : callable, optional
-        Reads the batch with the given rows, for data that can be indexed.
+        Returns the batch with the given row numbers, for data that can be indexed.
     is_array : bool
-        Whether the data are one array, which is cheap to read whole.
+        Whether the data are a single array, which is cheap to read completely.
     """
 
     batches: Iterable[Batch]
@@ -249,7 +253,7 @@ class Stream:
     is_array: bool = False
 
     def identifying(self, first: Batch) -> Iterator[Batch]:
-        """Yield the batches whose values identify the data, from the first one on."""
+        """Yield the batches whose values identify the data, starting with ``first``."""
         yield first
         if self.fetch is not None:
             yield from map(self.fetch, self.parts[1:] if self.is_array else self.parts[1:][-1:])
@@ -279,7 +283,7 @@ def open_batches(data: Any, options: CaptureOptions) -> Stream:
     data : tensor, array, (array, labels), Dataset, DataLoader, iterable of batches, or path
         A path is a folder of images with one folder for each class, or a ``.npy`` file.
     options : CaptureOptions
-        Its ``n_points``, ``per_class``, ``seed`` and ``batch_size`` are used.
+        Only ``n_points``, ``per_class``, ``seed`` and ``batch_size`` are used.
 
     Raises
     ------
@@ -340,7 +344,7 @@ def _check_kind(values: Any) -> None:
 
 
 def _check_batch(first: Any) -> None:
-    """Refuse single stimuli in place of batches: each of their values would become a row."""
+    """Refuse single stimuli given as batches: each of their values would become a row."""
     values = first[0] if isinstance(first, tuple | list) and first else first
     if not isinstance(values, Tensor | np.ndarray) or values.ndim != 1:
         return
@@ -368,7 +372,9 @@ def _are_rows(first: Any, second: Any) -> bool:
     if not isinstance(first, np.ndarray | Tensor):
         return False
     if first.ndim == 0:
-        raise BadPoints("the data are one number; give an array with one row for each stimulus")
+        raise BadPoints(
+            "the data are a single number; give an array with one row for each stimulus"
+        )
     if second is None:
         return True
     return (
@@ -408,7 +414,7 @@ def _items_of(data: Any) -> Callable[[_Rows], Batch]:
 def _limit(
     batches: Iterable[Batch], n_points: int | None, per_class: int | None
 ) -> Iterator[Batch]:
-    """Yield the first rows, in all or of each class."""
+    """Yield the first rows, in total or of each class."""
     left = n_points
     taken: dict[Any, int] = {}
     n_rows = 0

@@ -1,4 +1,4 @@
-"""Identity: hash networks, functions and batches, to recognise the same capture again."""
+"""Identity: hash networks, functions and batches, to tell whether two captures are the same."""
 
 from __future__ import annotations
 
@@ -27,11 +27,10 @@ _PLAIN = (bool, float, str)  # no integers: they are often counters that change 
 def weights_sha256(model: nn.Module) -> str:
     """Return the SHA-256 of the names, types, shapes and bytes of all parameters and buffers.
 
-    Buffers outside the state dict are included, and so are the parts of packed parameters, in case
-    quantised layers have them.
+    Buffers outside the state dict are included, as are the packed parameters of quantised layers.
 
-    Each tensor is hashed separately, on two threads (hashing releases the interpreter lock), and
-    the hash of the hashes is returned.
+    Two threads hash the tensors separately (hashing releases the interpreter lock), and the hash of
+    these hashes is returned.
 
     Examples
     --------
@@ -50,7 +49,7 @@ def weights_sha256(model: nn.Module) -> str:
 
 
 def _tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors nested in an entry of a state dict, with their names."""
+    """Yield the tensors nested in a state dict entry, with their names."""
     if isinstance(value, Tensor) and not is_lazy(value):
         yield name, value
     elif isinstance(value, tuple | list):
@@ -97,15 +96,15 @@ def architecture_sha256(model: nn.Module) -> str:
 def function_of(value: Any, inside: tuple[int, ...] = ()) -> Any:
     """Identify a function by its name and its code, in JSON-compatible values.
 
-    Other callable objects are identified by their class and attributes. Addresses in memory are
-    left out.
+    Other callable objects are identified by their class and attributes. Memory addresses are left
+    out.
 
     Parameters
     ----------
     value : object
-        A function, or a value that it refers to.
+        A function, or a value that a function refers to.
     inside : tuple of int
-        The ``id`` of each object that contains the value; used to stop recursion in cycles.
+        The ``id`` of each object that contains the value; stops the recursion in reference cycles.
 
     Examples
     --------
@@ -154,7 +153,7 @@ def _held(cell: Any) -> Any:
 
 
 def differing(stored: Mapping[str, Any], identity: Mapping[str, Any]) -> list[str]:
-    """Return the names of the entries in which the capture in a store differs from another capture.
+    """Return the names of the entries in which a stored capture differs from another capture.
 
     Examples
     --------

@@ -1,8 +1,9 @@
-"""Options of a capture: one value behind ``capture``, ``plan``, ``profile`` and the command line.
+"""Options of a capture, shared by ``capture``, ``plan``, ``profile`` and the command line.
 
-An option is added here and nowhere else: as a field of :class:`CaptureOptions`, with its
-documentation and its check, and as a key of :class:`CaptureKeywords`, its type for callers. The
-verbs take it from there. This file does not load torch, so measuring activations does not need it.
+To add an option, change only this file: add a field to :class:`CaptureOptions`, with its
+documentation and its check, and a key with its type to :class:`CaptureKeywords`. The public
+functions take their options from there. This file does not load torch, because measuring
+activations does not need it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 Layers = str | Sequence[str] | Callable[[Layer], bool]
-"""Which layers to capture: one of the kinds, names, patterns, or a function of a Layer."""
+"""Which layers to capture: a keyword such as "checkpoints", names, patterns, or a function of a Layer."""
 
 ReadoutName = Literal["flatten", "mean", "first", "last"]
 Readout = Callable[["Tensor"], "Tensor"]
@@ -44,56 +45,58 @@ Forward = Callable[["nn.Module", Any], Any]
 
 @dataclass(frozen=True)
 class CaptureOptions:
-    """How a network is captured.
+    """How to capture a network.
 
     Parameters
     ----------
     layers : str, sequence of str, or callable
-        ``"checkpoints"`` (the input, poolings, linear layers after their activation, blocks
-        or stages, the output), ``"all"``, ``"last_hidden"``, names, patterns such as
-        ``"layer*"``, or a function of a :class:`~dimscope.Layer` that returns True or False.
-        A linear layer selected by its name is captured as the module returned it, before any
-        activation; as a checkpoint it is captured after the activation that follows.
+        ``"checkpoints"`` (the input, pooling layers, linear layers after their activation, blocks
+        or stages, and the output), ``"all"``, ``"last_hidden"``, names, patterns such as
+        ``"layer*"``, or a function of a :class:`~dimscope.Layer` that returns True or False. A
+        linear layer that is selected by name is captured as the module returns it, before any
+        activation; as a checkpoint, it is captured after the activation that follows it.
     readout : {"flatten", "mean", "first", "last"} or callable
-        How a tensor becomes points. ``"flatten"`` takes every unit; ``"mean"`` averages over
-        the positions of a feature map or over the tokens of a sequence; ``"first"`` and
-        ``"last"`` take one token. A tensor to which the readout does not apply (a plain
-        vector, a feature map without tokens) is flattened. The number of axes alone decides
-        what they mean: three are (points, tokens, channels), more are
-        (points, channels, positions...). For other tensors, such as the (points, channels,
-        positions) of a one-dimensional convolution, give a callable that takes a tensor and
-        returns one of shape (n_points, n_features): ``lambda t: t.mean(dim=2)``.
+        How a tensor becomes points. ``"flatten"`` takes every unit; ``"mean"`` averages over the
+        positions of a feature map or over the tokens of a sequence; ``"first"`` and ``"last"`` take
+        the first or last token of a sequence. A tensor to which the readout does not apply (such as
+        a plain vector, or for ``"first"`` a feature map) is flattened. The number of axes alone
+        decides how the axes are interpreted: three axes are (points, tokens, channels), and more are
+        (points, channels, positions...). For other layouts, such as the (points, channels,
+        positions) of a one-dimensional convolution, give a callable that takes a tensor and returns
+        one of shape (n_points, n_features): ``lambda t: t.mean(dim=2)``.
     forward : callable, optional
         ``forward(model, inputs) -> output``, for networks that are not called as
         ``model(inputs)`` (or ``model(**inputs)`` for a dict).
     n_points, per_class : int, optional
-        How many stimuli to use, in all or of each class. They are drawn with the seed from
-        data that can be indexed; from data that can only be iterated, the first ones are taken.
+        How many stimuli to use, in total or from each class. They are drawn at random, with the
+        seed, from data that can be indexed; of data that can only be iterated, the first ones are
+        used.
     seed : int
-        Seed of the draw, and of the network if it uses random numbers.
+        Seed for drawing stimuli, and for the network if it uses random numbers.
     batch_size : int
-        Number of stimuli in a batch, for data that do not come in batches.
+        Number of stimuli in a batch, for data that are not already in batches.
     name : str, optional
-        Name of the network; its class by default.
+        Name of the network; the name of its class by default.
     memory : int or str, optional
-        How many bytes the captured layers may take in memory, also as ``"4GB"``; half of
-        the free memory by default. Layers that take more go to a store on disk: ``out``, or a
-        temporary one (in ``TMPDIR``) that is deleted with the activations.
+        How many bytes the captured layers may take in memory, as a number or a text such as
+        ``"4GB"``; half of the free memory by default. If the layers take more, they are written to
+        a store on disk: ``out``, or a temporary one (in ``TMPDIR``) that is deleted together with
+        the activations.
     out : path or URL, optional
-        Write the layers to this store, batch by batch, whether they fit in memory or not.
-        An interrupted capture, even one ended by ``kill -9``, resumes after its last complete
-        batch; batches already written are not run through the network again. A complete store of
-        the same capture is returned as it is. Under ``torchrun``, or in a process group, all
-        ranks write to it, each its share of the batches.
+        Write the layers to this store, batch by batch, whether they fit in memory or not. Repeat
+        the call to resume an interrupted capture (even one ended by ``kill -9``) after its last
+        complete batch; batches already written are not run through the network again. If the store
+        already holds the complete capture, it is returned as it is. Under ``torchrun``, or in a
+        process group, each rank writes its share of the batches to it.
 
     Raises
     ------
     BadSource
         If ``layers`` or ``readout`` is not one of the values listed above.
     BadPoints
-        If a number is too small, or ``n_points`` and ``per_class`` are both given.
+        If a number is less than 1, or ``n_points`` and ``per_class`` are both given.
     ValueError
-        If ``memory`` is not a size.
+        If ``memory`` is not a number of bytes or a text such as ``"4GB"``.
 
     Examples
     --------
@@ -124,7 +127,7 @@ class CaptureOptions:
             if value is not None and (isinstance(value, bool) or value < 1):
                 raise BadPoints(f"{option} is {value!r}; use a number of at least 1")
         if self.n_points is not None and self.per_class is not None:
-            raise BadPoints("n_points and per_class exclude each other; give one of them")
+            raise BadPoints("n_points and per_class exclude each other; give only one of them")
         if self.batch_size < 1:
             raise BadPoints(f"batch_size is {self.batch_size}; use a number of at least 1")
         for option in ("n_points", "per_class", "seed", "batch_size"):
@@ -160,7 +163,7 @@ def _check_layers(layers: Any) -> Any:
 
 
 class CaptureKeywords(TypedDict, total=False):
-    """Keywords of the verbs that take ``layers`` by position: all other options."""
+    """Keywords of the functions that take ``layers`` by position: all other options."""
 
     readout: ReadoutName | Readout
     forward: Forward | None
@@ -174,7 +177,7 @@ class CaptureKeywords(TypedDict, total=False):
 
 
 class ProfileKeywords(CaptureKeywords, total=False):
-    """Keywords of the verbs that take every option by its name."""
+    """Keywords of the functions that take all options by name."""
 
     layers: Layers
 
@@ -186,10 +189,10 @@ _Result = TypeVar("_Result")
 def takes_capture_options(
     verb: Callable[_Arguments, _Result],
 ) -> Callable[_Arguments, _Result]:
-    """Decorate a verb whose ``**options`` are those of a capture.
+    """Decorate a function whose ``**options`` are the options of a capture.
 
-    Its signature and its documentation then list every option, and an unknown keyword
-    raises a TypeError with the closest names.
+    Its signature and documentation then list every option, and an unknown keyword raises a
+    TypeError that suggests the closest names.
 
     Examples
     --------
@@ -240,7 +243,7 @@ def _hint(keyword: str, parameters: Iterable[str]) -> str:
 
 
 def _with_parameters(doc: str) -> str:
-    """Replace the entry ``**options`` of a docstring by the entries of CaptureOptions."""
+    """Replace the entry ``**options`` in a docstring by the entries for CaptureOptions."""
     listed = re.search(
         r"Parameters\n-+\n(.*?)\n\nRaises", inspect.cleandoc(CaptureOptions.__doc__ or ""), re.S
     )

@@ -18,23 +18,23 @@ _PLACES: dict[Destination, str] = {
 
 @dataclass(frozen=True)
 class Plan:
-    """What a capture needs, known after its first batch.
+    """What a capture needs, as estimated after its first batch.
 
     Parameters
     ----------
     how : {"memory", "store", "passes"}
-        Where the points are kept. A store is on disk and is read layer by layer; in several
-        passes one group of layers after the other is held in memory.
+        Where the points are kept: all in memory; in a store on disk, which is read layer by layer;
+        or in memory for one group of layers at a time, with one pass over the data per group.
     row_bytes : int
-        Bytes of one stimulus, summed over the captured layers.
+        Bytes per stimulus, summed over the captured layers.
     n_points : int or None
         Number of stimuli; None for data that can only be iterated.
     budget : int
-        Bytes that captured layers may take in memory.
+        How many bytes the captured layers may take in memory.
     seconds : float or None
-        Time for all batches of all passes, extrapolated from the first batch.
+        Time for all batches in all passes, extrapolated from the first batch.
     groups : tuple of tuple of str
-        The layers of each pass, if there are several.
+        The layers of each pass, if there are several passes.
 
     Examples
     --------
@@ -76,9 +76,9 @@ class Plan:
         out : bool
             Whether to write to disk even if the points fit in memory.
         room : int, optional
-            Bytes that are free on disk; unlimited by default.
+            Number of free bytes on the disk; unlimited by default.
         widths : sequence of ((str, ...), int)
-            Names of the layers that share one array of points, and the bytes of its rows.
+            For each array of points, the names of the layers that share it, and the bytes per row.
 
         Examples
         --------
@@ -110,12 +110,12 @@ class Plan:
 
     @property
     def passes(self) -> int:
-        """Number of times that the network runs over the data."""
+        """How many times the network runs over the data."""
         return max(1, len(self.groups))
 
     @property
     def bytes(self) -> int | None:
-        """Bytes of all points of all captured layers; None if their number is unknown."""
+        """Size of the points of all captured layers in bytes; None if their number is unknown."""
         return None if self.n_points is None else self.n_points * self.row_bytes
 
     def __str__(self) -> str:

@@ -1,15 +1,15 @@
-"""Ranks: capture into one store with several processes, each on a device of its own.
+"""Ranks: capture into one store with several processes, each on its own device.
 
-All ranks meet at the same few points and exchange their errors: an error on one rank is raised on
-all, and no rank waits for one that has ended.
+All ranks synchronise at a few points, where they exchange their errors: an error on one rank is
+raised on all, and no rank waits for one that has ended.
 
-Rank 0 runs the first batch, selects the layers, creates the arrays, and assigns to every rank a
-run of whole batches, so that the store equals that of a single process row for row. Every other
-rank works as if it resumed a capture after the batches of the ranks before it. It keeps its
-journal and labels in ``ranks/NUMBER`` of the store until all ranks are done; then rank 0 merges
-them and completes the store. Ranks write to the same chunks, but never to the same bytes, and
-none reads a chunk before writing. This is safe only for files on one machine, so no other stores
-are accepted.
+Rank 0 runs the first batch, selects the layers, creates the arrays, and assigns each rank a range
+of consecutive batches, so that the store has the same rows in the same order as the store of a
+single process. Every other rank works as if it resumed a capture after the batches of the ranks
+before it. It keeps its journal and labels in the folder ``ranks/NUMBER`` of the store until all
+ranks are done; then rank 0 merges them and completes the store. Ranks may write to the same chunk,
+but never to the same bytes, and no rank reads a chunk before it writes. This is safe only for files
+on one machine, so no other stores are accepted.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # set by torch
 
 
 class Ranks:
-    """The processes of one capture: this one alone, or those of a process group.
+    """The processes that share a capture: only this one, or all those in a process group.
 
     Examples
     --------
@@ -73,14 +73,14 @@ class Ranks:
 
     @property
     def device(self) -> str | None:
-        """The CUDA device of this rank; None for a single process or without CUDA."""
+        """CUDA device of this rank; None for a single process or without CUDA."""
         if self._group is None or not torch.cuda.is_available():
             return None
         return f"cuda:{torch.cuda.current_device()}"
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Wait for all ranks at the end; raise the error of one rank on all of them."""
+        """Wait for all ranks when the context ends; raise an error of any rank on all of them."""
         if self._group is None:
             yield
             return
@@ -107,14 +107,14 @@ class Ranks:
             raise BadSource(failures[0])
 
     def exchange(self, text: str) -> list[str]:
-        """Send a text to all ranks and return the text of each."""
+        """Send a text to all ranks, and return the texts of all ranks."""
         texts = [text] * self.size
         try:
             distributed.all_gather_object(texts, text, group=self._group)
         except RuntimeError as error:
             raise BadSource(
-                "another rank ended before the capture was complete; call it again on all ranks "
-                "to resume it"
+                "another rank ended before the capture was complete; call capture again on "
+                "all ranks to resume it"
             ) from error
         return texts
 
@@ -131,7 +131,7 @@ class Ranks:
 
     @property
     def stopped(self) -> bool:
-        """Whether another rank failed."""
+        """Whether any rank has failed."""
         return self._flag is not None and self._flag.exists()
 
     def check(self, stream: Stream) -> None:
@@ -150,7 +150,7 @@ class Ranks:
 
 @contextmanager
 def joined(out: str | os.PathLike[str] | None) -> Iterator[Ranks]:
-    """Join the ranks that capture into ``out``; without ``out`` this process works alone.
+    """Join the ranks that capture into ``out``; without ``out``, this process works alone.
 
     Raises
     ------
@@ -181,8 +181,8 @@ def joined(out: str | os.PathLike[str] | None) -> Iterator[Ranks]:
         distributed.destroy_process_group(roll_call)
     except RuntimeError as error:
         raise BadSource(
-            f"not all {size} ranks joined this capture within {COME.total_seconds():.0f} s; call "
-            "it on all of them"
+            f"not all {size} ranks called capture within {COME.total_seconds():.0f} s; call it on "
+            "all of them"
         ) from error
     try:
         ranks = Ranks(folder, group)
@@ -199,7 +199,7 @@ def joined(out: str | os.PathLike[str] | None) -> Iterator[Ranks]:
 
 
 def _begin() -> None:
-    """Start the process group of torchrun until the process ends; it cannot start twice."""
+    """Start the process group of torchrun and keep it until exit, as it cannot start twice."""
     backend = "gloo"
     if torch.cuda.is_available():
         backend = "cpu:gloo,cuda:nccl"
@@ -220,9 +220,9 @@ class Leader(Writer):
     ----------
     folder : Folder
     identity : dict
-        Identifies the capture.
+        What identifies the capture; see :meth:`Session.identity`.
     parts : list of array of int
-        The rows of each batch.
+        The row numbers of each batch.
     size : int
         Number of ranks.
     """
@@ -281,7 +281,7 @@ class Leader(Writer):
 
 
 class Follower(Writer):
-    """The writer of any other rank, created after rank 0 has written the first batch.
+    """The writer of any rank other than 0, created after rank 0 has written the first batch.
 
     Parameters
     ----------
@@ -306,8 +306,8 @@ class Follower(Writer):
         differ = differing(journal, identity)
         if differ:
             raise BadSource(
-                f"its capture differs from that of rank 0 in {', '.join(differ)}; call it with "
-                "the same arguments on all ranks"
+                f"its capture differs from that of rank 0 in {', '.join(differ)}; call capture "
+                "with the same arguments on all ranks"
             )
         if self._about is not None:
             return

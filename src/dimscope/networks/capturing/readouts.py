@@ -1,4 +1,4 @@
-"""Readouts: turn the tensors of a layer into points, collected in one growing array, a Column."""
+"""Readouts: turn the tensors of a layer into points, and collect them in a growing array."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ READOUTS: dict[ReadoutName, Readout] = {
 
 
 def as_readout(readout: ReadoutName | Readout) -> Readout:
-    """Return the function that a readout names."""
+    """Return the function for a readout name; return a function unchanged."""
     return readout if callable(readout) else READOUTS[readout]
 
 
@@ -58,7 +58,7 @@ _DTYPES: dict[torch.dtype, type[np.floating[Any]]] = {
 
 
 class UncapturableError(Exception):
-    """A layer has no points; the message says why."""
+    """A layer has no points, for the reason given in the message."""
 
 
 class Column:
@@ -67,11 +67,11 @@ class Column:
     Parameters
     ----------
     name : str
-        Name of the layer, for messages.
+        Name of the layer, for error messages.
     readout : callable
         Turns a tensor into points.
     n_points : int, optional
-        Number of rows to come; the array is then allocated once, at its full size.
+        Expected number of rows; if given, the array is allocated once, at its full size.
     """
 
     def __init__(self, name: str, readout: Readout, n_points: int | None = None) -> None:
@@ -88,12 +88,12 @@ class Column:
 
     @property
     def n_features(self) -> int:
-        """Number of units; 0 before the first points, and for a layer that failed."""
+        """Number of units; 0 before the first batch, and for a layer that failed."""
         return 0 if self.reason else self._width
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one point."""
+        """Number of bytes per point."""
         return self.n_features * self.dtype.itemsize
 
     def append(self, tensor: Tensor, n_rows: int) -> None:
@@ -123,7 +123,7 @@ class Column:
         self._array = self._pages = None
 
     def resume(self, n_features: int, dtype: str, used: int, sink: Sink) -> None:
-        """Continue after ``used`` rows that the sink has already received."""
+        """Continue after the ``used`` rows that the sink has already received."""
         self._width, self.dtype, self.used, self._sink = n_features, np.dtype(dtype), used, sink
 
     def _points(self, tensor: Tensor, n_rows: int) -> Tensor:
@@ -132,7 +132,9 @@ class Column:
                 f"its values are {_word(tensor.dtype)}, not floating-point numbers"
             )
         if tensor.is_sparse or tensor.is_nested:
-            raise UncapturableError("its tensor is sparse or nested, so it has no array of points")
+            raise UncapturableError(
+                "its tensor is sparse or nested, so it cannot become an array of points"
+            )
         if tensor.ndim == 0 or tensor.shape[0] != n_rows:
             raise UncapturableError(
                 f"its shape {tuple(tensor.shape)} does not have one row for each of the "
@@ -219,7 +221,7 @@ class Column:
         )
 
     def finish(self) -> np.ndarray[Any, Any]:
-        """Return the array, cut to the rows that were written."""
+        """Return the array, trimmed to the rows that were written."""
         assert self._array is not None
         if len(self._array) != self.used:
             self._resize(self.used)

@@ -44,7 +44,7 @@ class Chosen:
 
 @dataclass
 class Sighting:
-    """One name of a value, whether a module has it, and whether that module made the value."""
+    """A name of a value, whether a module has this name, and whether the module computed it."""
 
     name: str
     module: bool
@@ -58,14 +58,14 @@ class Recorder:
     Parameters
     ----------
     structure : Structure
-        Anatomy of the network.
+        Names and kinds of the network's modules.
     selection : Selection
     readout : callable
         Turns a tensor into points.
     n_points : int, optional
-        Number of rows to come.
+        Expected number of rows.
     only : collection of str, optional
-        Names of the layers to keep, out of those selected.
+        Names of the selected layers to keep; all by default.
     """
 
     structure: Structure
@@ -89,7 +89,7 @@ class Recorder:
     # While the network runs ----------------------------------------------------------------
 
     def begin(self, n_rows: int) -> None:
-        """Expect a batch of ``n_rows`` stimuli."""
+        """Prepare for a batch of ``n_rows`` stimuli."""
         self.n_rows = n_rows
 
     def enter(self, tensor: Tensor, node: Node) -> None:
@@ -106,7 +106,7 @@ class Recorder:
             self.columns["input"].append(tensor, self.n_rows)
 
     def also(self, node: Node) -> None:
-        """Register an additional input, such as a mask: not a layer, but a start of paths."""
+        """Register an additional input, such as a mask, which is not a layer."""
         if self.n_batches == 0:
             self._inputs.append(node)
 
@@ -127,7 +127,7 @@ class Recorder:
             self._keep(event.name, event.node, event.tensor)
 
     def leave(self, tensor: Tensor, node: Node, tracer: Tracer) -> None:
-        """Record the output; at the end of the first batch select the layers."""
+        """Record the output and, at the end of the first batch, select the layers."""
         self._total += self.n_rows
         if self.n_batches == 0:
             if self.selection.wants_output():
@@ -140,7 +140,7 @@ class Recorder:
         self.n_batches += 1
         for column in self.columns.values():
             if column.reason is None and column.used != self._total:
-                column.fail(f"it was not called in batch {self.n_batches}, as it was in the first")
+                column.fail(f"it was called in the first batch, but not in batch {self.n_batches}")
 
     def _note(self, name: str, node: Node, *, module: bool, maker: bool) -> None:
         self._seen.setdefault(node, []).append(Sighting(name, module, maker))
@@ -197,7 +197,7 @@ class Recorder:
 
     @property
     def widths(self) -> list[tuple[tuple[str, ...], int]]:
-        """For each column the names of its layers, and the bytes of one of its rows."""
+        """For each column, the names of its layers and the number of bytes per row."""
         widths: dict[int, tuple[tuple[str, ...], int]] = {}
         for choice in self.chosen:
             names, _ = widths.get(id(choice.column), ((), 0))
@@ -212,20 +212,20 @@ class Recorder:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row, summed over the columns."""
+        """Number of bytes per row, summed over the columns."""
         return sum(column.row_bytes for column in self.columns.values())
 
     def resume(
         self, chosen: list[Chosen], columns: dict[str, Column], n_rows: int, n_batches: int
     ) -> None:
-        """Continue after ``n_batches``, with the layers that were selected in the first one."""
+        """Continue after ``n_batches`` batches, with the layers selected in the first one."""
         self.chosen, self.columns = chosen, columns
         self._total, self.n_batches = n_rows, n_batches
 
     def _selected(
         self, hidden: list[Checkpoint], last: Checkpoint | None, output: Node
     ) -> dict[str, Node]:
-        """Return the selected values under their labels, in the order of execution."""
+        """Return the selected values and their labels, in the order of execution."""
         values: dict[str, Node] = {}
         chosen: set[Node] = set()
 
@@ -283,7 +283,7 @@ class Recorder:
 
 
 def _best_name(sightings: list[Sighting]) -> str:
-    """Return the name of the outermost module that made a value, else its first name."""
+    """Return the name of the outermost module that computed a value, else its first name."""
     best = sightings[0]
     for other in sightings[1:]:
         if (
@@ -296,7 +296,7 @@ def _best_name(sightings: list[Sighting]) -> str:
 
 
 def failures_of(chosen: list[Chosen]) -> dict[str, str]:
-    """Return the layers that have no points, with the reasons.
+    """Return the layers that have no points, each with the reason.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Session: run a network batch by batch in eval mode, watched, with its own random state."""
+"""Session: run a network batch by batch in eval mode, traced, and with its own random state."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ __all__ = ["PrivateRandom", "Run", "Session", "evaluating", "reused_memory"]
 
 
 class PrivateRandom:
-    """Random numbers for the network alone; those of the caller do not advance."""
+    """Random numbers for the network only; the caller's random state does not advance."""
 
     def __init__(self, seed: int, device: torch.device | None) -> None:
         self._devices = [device] if device is not None and device.type == "cuda" else []
@@ -73,18 +73,18 @@ class PrivateRandom:
         self._fork.__exit__(None, None, None)
 
     def branch(self, number: int) -> None:
-        """Start random stream ``number``, from 1, with a seed derived from that of the first."""
+        """Start the random stream of rank ``number`` (from 1), seeded from the seed of rank 0."""
         seeds = torch.Generator().manual_seed(self._seed)
         self._seed = int(torch.randint(1 << 62, (number,), generator=seeds)[-1])
         self._states = None
 
     def save(self) -> list[str]:
-        """Return the state of the stream as text."""
+        """Return the random state as text."""
         cpu, others = self._states or self._read()
         return [bytes(state.cpu().numpy()).hex() for state in (cpu, *others)]
 
     def load(self, states: list[str]) -> None:
-        """Restore a state that :meth:`save` returned."""
+        """Restore a random state that :meth:`save` returned."""
         cpu, *others = (torch.frombuffer(bytearray.fromhex(s), dtype=torch.uint8) for s in states)
         self._states = cpu, others
 
@@ -108,7 +108,7 @@ _users = 0
 
 @contextmanager
 def reused_memory() -> Iterator[None]:
-    """Reuse freed memory within the context; return it to the system at the end.
+    """Reuse freed memory within the context, and return it to the system at the end.
 
     Examples
     --------
@@ -151,7 +151,7 @@ def _glibc() -> Any:
 
 
 class Run:
-    """Run batches through a network while tracer and recorder watch: ``run(batch)``."""
+    """Run batches through a network with ``run(batch)``, tracing and recording its values."""
 
     def __init__(
         self,
@@ -171,7 +171,7 @@ class Run:
         self.random = PrivateRandom(seed, self.device)
 
     def __call__(self, batch: Batch) -> None:
-        """Run a batch and hand its values to the tracer and the recorder."""
+        """Run a batch, tracing and recording the values that the network computes."""
         inputs = map_tensors(self._prepare, batch.inputs)
         self.tracer.begin(batch.n_rows)
         self.recorder.begin(batch.n_rows)
@@ -220,7 +220,7 @@ class Run:
 
 
 def _call(network: nn.Module, inputs: Any) -> Any:
-    """Call a network with a dict as keywords, with a tuple as arguments."""
+    """Call a network, passing a dict as keyword arguments and a tuple as arguments."""
     if isinstance(inputs, dict):
         return network(**inputs)
     if not isinstance(inputs, tuple | list):
@@ -239,7 +239,7 @@ def _call(network: nn.Module, inputs: Any) -> Any:
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Put all modules in eval mode; restore the mode of each at the end, even after an error."""
+    """Put all modules in eval mode; restore each module's mode at the end, even after an error."""
     flags = [(module, module.training) for module in network.modules()]
     try:
         for module, _ in flags:
@@ -259,7 +259,7 @@ def _eagerly() -> AbstractContextManager[Any]:
 
 
 class Session:
-    """One capture: a network, its data and the options.
+    """A capture: a network, its data and the options.
 
     Parameters
     ----------
@@ -267,7 +267,7 @@ class Session:
     batches : tensor, array, Dataset, iterable of batches, or path
     options : CaptureOptions
     only : collection of str, optional
-        Names of the layers to keep, out of those that the options select.
+        Names of the layers to keep among those that the options select; all by default.
 
     Raises
     ------
@@ -308,7 +308,7 @@ class Session:
             self._functions["layers"] = options.layers
 
     def ready(self) -> ExitStack:
-        """Set eval mode, hooks and reuse of memory until the context ends."""
+        """Return a context with the network in eval mode, hooks attached, and memory reused."""
         with ExitStack() as stack:
             stack.enter_context(evaluating(self.network))
             stack.enter_context(self._tracer.hooked())
@@ -316,7 +316,7 @@ class Session:
             return stack.pop_all()
 
     def resume(self, writer: Writer) -> None:
-        """Continue after the batches in a store."""
+        """Continue after the batches that a store already holds."""
         if any(is_lazy(parameter) for parameter in self.network.parameters()):
             # the first batch initialises the weights, from the seed
             with evaluating(self.network):
@@ -329,7 +329,7 @@ class Session:
     def plan(
         self, budget: int, n_rows: int, seconds: float | None = None, *, to_store: bool = False
     ) -> Plan:
-        """Plan the remaining batches; the first had ``n_rows`` rows and took ``seconds``."""
+        """Plan the capture from its first batch, which had ``n_rows`` rows and took ``seconds``."""
         total = self.stream.n_points
         if seconds is not None:
             seconds = None if total is None else seconds * -(-total // n_rows)
@@ -350,9 +350,10 @@ class Session:
         return Provenance("capture", parameters, versions("torch", "torchvision"))
 
     def identity(self) -> dict[str, Any]:
-        """Describe the capture in plain values; only a capture described alike resumes a store.
+        """Describe the capture in JSON values; only a capture with the same values resumes a store.
 
-        Arrays are hashed whole; other data by the rows drawn and the first and last batch.
+        For arrays, all values are hashed; for other data, the rows drawn and the first and last
+        batch.
         """
         first = self.stream.first()
         hashes = [batch_sha256(batch) for batch in self.stream.identifying(first)]

@@ -1,8 +1,9 @@
 """Store writer: write points to disk batch by batch, so that a killed capture loses one batch.
 
-Rows are written at their place as the network computes them. After each complete batch the journal
-is replaced. Rows that a killed capture wrote beyond its journal are overwritten when it resumes,
-so a resumed store has the same bytes as one that was never interrupted.
+Rows are written in place as the network computes them. After each complete batch, the journal,
+which records how many rows are complete, is replaced. Rows that a killed capture wrote but did not
+record in the journal are overwritten when it resumes, so the store has the same bytes as if the
+capture had never been interrupted.
 """
 
 from __future__ import annotations
@@ -49,16 +50,16 @@ def add_labels(
     ----------
     folder : Folder
     coding : dict or None
-        The value that the previous call returned; empty on the first call.
+        The return value of the previous call; an empty dict on the first call.
     labels : array of shape (n_rows,) or None
     start : int
-        Number of the first of these rows.
+        Row number of the first label.
 
     Returns
     -------
     dict or None
-        How to decode the labels: their dtype, and the words that the numbers stand for. None if
-        some rows have no labels.
+        How to decode the labels: their dtype and, for labels that are words, the word that each
+        number stands for. None if some rows have no label.
 
     Examples
     --------
@@ -100,18 +101,18 @@ def add_labels(
 class Writer:
     """Write a store batch by batch.
 
-    With several ranks each writes a share: the rows from ``first`` up to batch ``stop``. It keeps
+    With several ranks, each rank writes a share: from row ``first`` until batch ``stop``. It keeps
     its journal and labels in ``_home`` and draws random numbers from its own ``stream``.
 
     Parameters
     ----------
     folder : Folder
     identity : dict
-        Identifies the capture, in values that JSON holds.
+        What identifies the capture, as JSON-compatible values.
     n_points : int or None
-        Number of rows, if it is known.
+        Number of rows; None if it is unknown.
     owner : object, optional
-        Kept alive by the arrays read from the store, such as a temporary folder.
+        An object to keep alive as long as the arrays, such as a temporary folder.
     ranks : int
         Number of processes that write to the store.
 
@@ -195,20 +196,20 @@ class Writer:
 
     @property
     def random(self) -> list[str]:
-        """State of the network's random numbers after the last batch."""
+        """The network's random state after the last batch written."""
         return list(self._state["random"])
 
     # -- while the network runs ---------------------------------------------------------------
 
     def start(self, recorder: Recorder, batch: int) -> None:
-        """Create the arrays and let the columns write to them from now on.
+        """Create the arrays, and make the columns write to them from now on.
 
         Parameters
         ----------
         recorder : Recorder
-            After it has selected the layers.
+            A recorder that has already selected the layers.
         batch : int
-            Number of rows in a batch.
+            Number of rows per batch.
         """
         group = self._zarr.open_group(self._folder.url, mode="a")
         described: dict[str, dict[str, Any]] = {}
@@ -256,7 +257,7 @@ class Writer:
     def add(
         self, recorder: Recorder, labels: np.ndarray[Any, Any] | None, n_rows: int, random: Any
     ) -> None:
-        """Record in the journal that more rows are complete, and append their labels.
+        """Append the labels of new rows, and record in the journal that these rows are complete.
 
         Parameters
         ----------
@@ -265,7 +266,7 @@ class Writer:
         n_rows : int
             Number of rows since the last call.
         random : list of str
-            State of the network's random numbers.
+            The network's random state.
         """
         start = self.n_rows - self.first
         before = self._state["labels"] if start else {}
@@ -280,7 +281,7 @@ class Writer:
         self._home.write_json(JOURNAL, self._state)
 
     def resume(self, recorder: Recorder, readout: Readout) -> None:
-        """Let a recorder continue after the rows that are written.
+        """Make a recorder continue after the rows that have been written.
 
         Raises
         ------
@@ -320,7 +321,7 @@ class Writer:
         name: str,
         provenance: Provenance,
     ) -> StoredActivations:
-        """Set the final length of the arrays, describe the layers, and open the store.
+        """Set the final length of the arrays, describe the layers in the store, and open it.
 
         Raises
         ------
