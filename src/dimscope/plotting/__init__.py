@@ -1,13 +1,13 @@
-"""Plots: matplotlib axes in, axes out.
+"""Plots: draw results on matplotlib axes.
 
 In: a :class:`~dimscope.Profile`, a :class:`~dimscope.Comparison` or a
-:class:`~dimscope.ScaleCurve`, and the axes to draw on, by default those of a new figure. Out: these
-axes. The global state of matplotlib is neither used nor changed.
+:class:`~dimscope.ScaleCurve`, and optionally the axes to draw on; by default, a new figure is
+created. Out: the axes. The plots neither use nor change matplotlib's global state.
 
-Curves use the Okabe-Ito palette with distinct markers, so figures stay readable in print and for
+Curves use the Okabe-Ito palette and distinct markers, so figures stay readable in greyscale and for
 colour-blind readers.
 
-Begin reading at :mod:`dimscope.plotting.figures`, which the other modules share.
+Begin reading at :mod:`dimscope.plotting.figures`, which all other modules use.
 """
 
 from dimscope.plotting.comparison_plots import plot_comparison

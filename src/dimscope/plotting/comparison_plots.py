@@ -1,4 +1,4 @@
-"""Comparison plots: the dimension of the last hidden layer against the score of networks."""
+"""Comparison plots: the score of each network against the dimension of its last hidden layer."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ __all__ = ["plot_comparison"]
 
 
 def plot_comparison(comparison: ds.Comparison, ax: Axes | None = None, **style: Any) -> Axes:
-    """Plot the scores of networks against the dimension of their last hidden layer.
+    """Plot the score of each network against the dimension of its last hidden layer.
 
     Parameters
     ----------
     comparison : Comparison
-        Error bars are one standard error.
+        What to plot. Error bars show one standard error.
     ax : matplotlib.axes.Axes, optional
-        Axes to draw on; those of a new figure by default.
+        Axes to draw on; the axes of a new figure by default.
     **style
-        Options for :meth:`matplotlib.axes.Axes.errorbar`.
+        Keyword arguments for :meth:`matplotlib.axes.Axes.errorbar`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Figures: axes, the style of curves, and saving to a file."""
+"""Figures: create axes, style curves, and save figures to files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def axes_or_new(ax: Axes | None) -> Axes:
 
 
 def curve_style(number: int) -> dict[str, Any]:
-    """Return the colour, the marker and the line of the n-th curve."""
+    """Return the colour, marker and line style of the n-th curve."""
     return {
         "color": _COLOURS[number % len(_COLOURS)],
         "marker": _MARKERS[number % len(_MARKERS)],
@@ -46,7 +46,7 @@ def curve_style(number: int) -> dict[str, Any]:
 
 
 def check_figure_path(path: str | os.PathLike[str]) -> Path:
-    """Return the path, or raise if its ending is not a supported format.
+    """Return the path, or raise an error if its ending is not that of a supported format.
 
     Examples
     --------
@@ -72,7 +72,7 @@ def save_figure(ax: Axes, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     BadSource
-        If the ending is not a supported format, or the file cannot be written.
+        If the ending is not that of a supported format, or the file cannot be written.
     """
     path = check_figure_path(path)
     figure: Figure = ax.figure  # type: ignore[assignment]

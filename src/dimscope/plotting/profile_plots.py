@@ -1,4 +1,4 @@
-"""Profile plots: the dimension of every layer against depth."""
+"""Profile plots: the dimension of every layer against its depth."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ __all__ = ["plot_profile", "plot_profiles"]
 def plot_profile(
     profile: ds.Profile, ax: Axes | None = None, *, simultaneous: bool = False, **style: Any
 ) -> Axes:
-    """Plot the dimension of every layer against relative depth.
+    """Plot the dimension of every layer against its relative depth.
 
     Parameters
     ----------
     profile : Profile
-        Error bars are the standard deviation over classes if the profile is by class, otherwise
-        the 95 % interval of each layer.
+        What to plot. Error bars show the standard deviation over classes if the profile is by
+        class, otherwise the 95 % interval of each layer.
     ax : matplotlib.axes.Axes, optional
-        Axes to draw on; those of a new figure by default.
+        Axes to draw on; the axes of a new figure by default.
     simultaneous : bool
-        Draw error bars that hold for all layers at once (:meth:`dimscope.Profile.simultaneous`).
+        Draw intervals that hold for all layers at once (:meth:`dimscope.Profile.simultaneous`).
     **style
-        Options for :meth:`matplotlib.axes.Axes.errorbar`.
+        Keyword arguments for :meth:`matplotlib.axes.Axes.errorbar`.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def plot_profiles(profiles: Iterable[ds.Profile], ax: Axes | None = None) -> Axe
     ----------
     profiles : iterable of Profile
     ax : matplotlib.axes.Axes, optional
-        Axes to draw on; those of a new figure by default.
+        Axes to draw on; the axes of a new figure by default.
 
     Returns
     -------
@@ -128,7 +128,7 @@ def _draw(
 
 
 def _name_layers(profile: ds.Profile, ax: Axes) -> None:
-    """Write the names of layers along the top, as many as fit."""
+    """Write as many layer names along the top as fit."""
     top = ax.secondary_xaxis("top")
     places: dict[float, list[str]] = {}
     for layer in profile.layers:

@@ -1,4 +1,4 @@
-"""Scale plots: the dimension against the number of points or the rank of neighbours."""
+"""Scale plots: the dimension against the number of points or the rank of the neighbours."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def plot_scale(curve: ds.ScaleCurve, ax: Axes | None = None, **style: Any) -> Ax
     Parameters
     ----------
     curve : ScaleCurve
-        Error bars are the standard deviation over the blocks, or one standard error for a
-        single block. The range over which the dimension stays the same is shaded.
+        What to plot. Error bars show the standard deviation over the blocks, or one standard error
+        if there is a single block. The range over which the dimension is constant is shaded.
     ax : matplotlib.axes.Axes, optional
-        Axes to draw on; those of a new figure by default.
+        Axes to draw on; the axes of a new figure by default.
     **style
-        Options for :meth:`matplotlib.axes.Axes.errorbar`.
+        Keyword arguments for :meth:`matplotlib.axes.Axes.errorbar`.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def plot_scale(curve: ds.ScaleCurve, ax: Axes | None = None, **style: Any) -> Ax
 
 
 def plot_scales(by_points: ds.ScaleCurve, by_rank: ds.ScaleCurve) -> Axes:
-    """Plot both curves side by side, with their verdicts as titles.
+    """Plot both scale curves side by side, with their verdicts as titles.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def plot_scales(by_points: ds.ScaleCurve, by_rank: ds.ScaleCurve) -> Axes:
 
 
 def _plain_numbers(ax: Axes, by_rank: bool) -> None:
-    """Label the axis with plain numbers such as 200 and 500 instead of powers."""
+    """Label the axis with plain numbers, such as 200 and 500, instead of powers of ten."""
     from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
     if not by_rank:
