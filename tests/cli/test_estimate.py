@@ -79,7 +79,7 @@ def test_estimate_takes_estimators_by_name(run, points, text, estimator):
 def test_estimate_refuses_resamples_without_neighbours(run, points):
     done = run("estimate", points, "--estimator", "pca", "--resamples", 5)
     assert done.code == 2
-    assert "it uses no neighbours" in " ".join(done.err.split())
+    assert "does not use neighbours" in " ".join(done.err.split())
 
 
 def test_estimate_warns_of_ties_on_standard_error_only(run, tmp_path):
@@ -164,7 +164,10 @@ def test_estimate_ends_with_code_1_for_bad_data(run, tmp_path, make, words):
         (["points.npy", "--estimator", "missing.py:Mine"], "missing.py"),
         (["points.npy", "--resamples", "1"], "2"),
         (["points.npy", "--engine", "steam"], "use exact, sketched, sampled, approximate"),
-        (["points.npy", "--engine", "exact", "--estimator", "pca"], "searches no neighbours"),
+        (
+            ["points.npy", "--engine", "exact", "--estimator", "pca"],
+            "does not search for neighbours",
+        ),
         ([], "points"),
     ],
 )

@@ -48,7 +48,7 @@ def test_the_interval_covers():
         (networks([1, 2]), {}, "at least 3 networks"),
         (networks([1, 2, 3]), {"net0": 1, "net1": 2}, "no score for 'net2'"),
         (networks([1, 2, 3])[:1] * 3, {"net0": 1}, "the same name"),
-        (networks([1, np.nan, 3]), {f"net{i}": i for i in range(3)}, "of 'net1' has no dimension"),
+        (networks([1, np.nan, 3]), {f"net{i}": i for i in range(3)}, "of 'net1' could not be"),
         ([Profile((Layer("a"),), {"t": {"a": Estimate(1.0)}}, str(i)) for i in range(3)],
          {str(i): i for i in range(3)}, "no last hidden layer"),
     ],

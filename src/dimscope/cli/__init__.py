@@ -1,12 +1,13 @@
-"""The command line: every command is one public call.
+"""The command line: every command makes one call to the public API.
 
-In: arguments and files. Out: a table or one JSON object on standard output, files, and errors in
-one sentence on standard error.
+In: arguments and files. Out: files, a table or one JSON object on standard output, and errors as
+one sentence each on standard error.
 
 Begin reading at ``main.py``, which registers the commands and turns errors into exit codes.
-``array_commands`` holds ``estimate`` and ``scale``; ``network_commands`` ``profile``, ``capture``
-and ``compare``; ``experiment_commands`` ``demo`` and ``reproduce``. ``arguments`` defines the
-options that commands share, ``tables`` what they print, ``progress_bar`` what they show meanwhile.
+``array_commands`` holds ``estimate`` and ``scale``; ``network_commands`` holds ``profile``,
+``capture`` and ``compare``; ``experiment_commands`` holds ``demo`` and ``reproduce``. ``arguments``
+defines the options that commands share, ``tables`` prints their results, and ``progress_bar`` shows
+their progress.
 """
 
 from dimscope.cli.main import app, main

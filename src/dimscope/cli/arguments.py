@@ -1,4 +1,4 @@
-"""Arguments: the options that commands share, and the conversion of their values."""
+"""Arguments: define the options that commands share, and convert their values."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ EstimatorOption = Annotated[
     str,
     typer.Option(
         "--estimator",
-        help="twonn, gride, mle, i3d, pca, participationratio; with parameters as in "
-        "'Gride(n1=2, n2=4)'; or FILE.py:NAME for one of your own",
+        help="twonn, gride, mle, i3d, pca or participationratio; with parameters, 'Gride(n1=2, "
+        "n2=4)'; your own estimator, FILE.py:NAME",
     ),
 ]
 
@@ -60,84 +60,106 @@ EstimatorOption = Annotated[
 DiscardOption = Annotated[
     float | None,
     typer.Option(
-        min=0, max=0.99, help="of twonn: fraction of the largest ratios that is censored; 0.1"
+        min=0,
+        max=0.99,
+        help="for twonn: fraction of the ratios, the largest ones, to censor; 0.1 by default",
     ),
 ]
 
 
-FitOption = Annotated[str | None, typer.Option(help="of twonn: mle, regression or triplets; mle")]
-
-
-ResamplesOption = Annotated[
-    int, typer.Option(min=0, help="subsets for the spread over resamples; 0 for none, else >= 2")
+FitOption = Annotated[
+    str | None, typer.Option(help="for twonn: mle (the default), regression or triplets")
 ]
 
 
-KeepOption = Annotated[float, typer.Option(help="fraction of the points in each subset")]
+ResamplesOption = Annotated[
+    int,
+    typer.Option(
+        min=0, help="number of random subsets for the std over resamples: 0 (none), or at least 2"
+    ),
+]
 
 
-SeedOption = Annotated[int, typer.Option(min=0, help="for every random choice")]
+KeepOption = Annotated[
+    float, typer.Option(help="fraction of the points in each subset of --resamples")
+]
 
 
-JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]
+SeedOption = Annotated[int, typer.Option(min=0, help="seed for all random numbers")]
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="print only one JSON object")]
 
 
 MemoryOption = Annotated[
     str | None,
-    typer.Option(help="for captured layers, such as 4GB; half of what is free by default"),
+    typer.Option(
+        help="memory for the captured layers, such as 4GB; half of the free memory by default"
+    ),
 ]
 
 
 EngineOption = Annotated[
     str | None,
     typer.Option(
-        help="exact, the default; sketched, with a stated probability of error; sampled, as many "
-        "points as --rtol needs; or approximate, with a measured recall"
+        help="neighbour search: exact (the default); sketched (stated probability of error); "
+        "sampled (only as many points as --rtol needs); or approximate (measured recall)"
     ),
 ]
 
 
 RtolOption = Annotated[
     float | None,
-    typer.Option(min=1e-6, max=0.9, help="of sampled: standard error over dimension; 0.01"),
+    typer.Option(
+        min=1e-6,
+        max=0.9,
+        help="for --engine sampled: standard error divided by dimension; 0.01 by default",
+    ),
 ]
 
 
 ImageSizeOption = Annotated[
-    int, typer.Option(min=1, help="of an image folder: images are cut to so many pixels a side")
+    int, typer.Option(min=1, help="for an image folder: side of the cropped images in pixels")
 ]
 
 
 WeightsOption = Annotated[
-    str | None, typer.Option(help="a file of weights, or 'random' for an untrained network")
+    str | None,
+    typer.Option(
+        help="file with weights, or 'random' for an untrained network; pretrained by default"
+    ),
 ]
 
 
 LayersOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="checkpoints, all, last_hidden, a name or a pattern such as 'layer?'; for several "
-        "repeat the option"
+        help="checkpoints (the default), all, last_hidden, a name, or a pattern such as 'layer?'; "
+        "repeat the option to give several names or patterns"
     ),
 ]
 
 
-NPointsOption = Annotated[int | None, typer.Option(min=3, help="points drawn from the data")]
+NPointsOption = Annotated[
+    int | None, typer.Option(min=3, help="number of points to draw from the data")
+]
 
 
-PerClassOption = Annotated[int | None, typer.Option(min=3, help="points drawn of each class")]
+PerClassOption = Annotated[
+    int | None, typer.Option(min=3, help="number of points to draw from each class")
+]
 
 
 ReadoutOption = Annotated[str, typer.Option(help=", ".join(get_args(ReadoutName)))]
 
 
-BatchSizeOption = Annotated[int, typer.Option(min=1, help="points run at a time")]
+BatchSizeOption = Annotated[int, typer.Option(min=1, help="number of points per batch")]
 
 
 LabelsOption = Annotated[
     Path | None,
     typer.Option(
-        "--labels", help="with a .npy file as --data: a .npy file of the class of each row"
+        "--labels", help="if --data is a .npy file: a .npy file with the class of each row"
     ),
 ]
 
@@ -148,7 +170,7 @@ def existing(path: Path, option: str) -> Path:
     Raises
     ------
     typer.BadParameter
-        If it does not exist.
+        If the path does not exist.
     """
     if not path.exists():
         raise typer.BadParameter(f"there is no file or folder {path}", param_hint=option)
@@ -156,7 +178,7 @@ def existing(path: Path, option: str) -> Path:
 
 
 def points_from(text: str) -> Any:
-    """Open the array in a ``.npy`` file or at STORE::LAYER; a small layer is read at once."""
+    """Open a ``.npy`` file, or the layer at STORE::LAYER, read at once if it fits in memory."""
     import numpy as np
 
     from dimscope.activations.store import is_store, open_store
@@ -182,7 +204,7 @@ def points_from(text: str) -> Any:
 
 
 def data_from(data: Path, labels: Path | None, image_size: int) -> Any:
-    """Open the data for a network: a folder of images, or an array with or without labels."""
+    """Open the data for a network: an image folder, or an array with or without labels."""
     from dimscope.files import open_array
     from dimscope.networks.capturing.data import image_folder
 
@@ -190,7 +212,8 @@ def data_from(data: Path, labels: Path | None, image_size: int) -> Any:
     if data.is_dir():
         if labels is not None:
             raise typer.BadParameter(
-                "the images of a folder have the class of their own folder", param_hint="--labels"
+                "in an image folder, the folder of each image is its class; omit this option",
+                param_hint="--labels",
             )
         return image_folder(data, image_size)
     if labels is None:
@@ -199,7 +222,7 @@ def data_from(data: Path, labels: Path | None, image_size: int) -> Any:
 
 
 def bytes_from(memory: str | None) -> int | None:
-    """Return the bytes of ``--memory``; None without it."""
+    """Return ``--memory`` in bytes; None if it is not given."""
     from dimscope.arrays.memory import as_bytes
 
     try:
@@ -209,7 +232,7 @@ def bytes_from(memory: str | None) -> int | None:
 
 
 def engine_from(name: str | None, rtol: float | None, seed: int) -> Engine | None:
-    """Return the engine that ``--engine`` and ``--rtol`` name; None without ``--engine``."""
+    """Return the engine for ``--engine`` and ``--rtol``; None if ``--engine`` is not given."""
     from dimscope import Approximate, Exact, Sampled, Sketched
 
     engines: dict[str, Callable[[], Engine]] = {
@@ -224,20 +247,20 @@ def engine_from(name: str | None, rtol: float | None, seed: int) -> Engine | Non
         )
     if rtol is not None and name != "sampled":
         raise typer.BadParameter(
-            f"engine {name or 'exact'} does not take it; use --engine sampled",
+            f"engine {name or 'exact'} does not take this option; use --engine sampled",
             param_hint="--rtol",
         )
     return None if name is None else engines[name]()
 
 
 def refuse_unused_engine(engine: Engine | None, estimator: Estimator) -> None:
-    """Refuse ``--engine`` with an estimator that searches no neighbours."""
+    """Refuse ``--engine`` for an estimator that does not search for neighbours."""
     from dimscope import NeighborEstimator
 
     if engine is not None and not isinstance(estimator, NeighborEstimator):
         raise typer.BadParameter(
-            f"{estimator!r} searches no neighbours; leave this out, or use an estimator of "
-            "neighbours such as twonn",
+            f"{estimator!r} does not search for neighbours; omit this option, or use a "
+            "neighbour-based estimator such as twonn",
             param_hint="--engine",
         )
 
@@ -245,7 +268,7 @@ def refuse_unused_engine(engine: Engine | None, estimator: Estimator) -> None:
 def estimator_from(
     name: str, fit: str | None, discard: float | None, resamples: int, keep: float, seed: int
 ) -> Estimator:
-    """Build the estimator that the options describe."""
+    """Build the estimator from the command's options."""
     import dimscope as ds
 
     try:
@@ -265,7 +288,7 @@ def estimator_from(
         if resamples:
             if not isinstance(chosen, ds.NeighborEstimator):
                 raise ValueError(
-                    f"{name} takes no resamples, because it uses no neighbours; omit --resamples"
+                    f"{name} does not use neighbours, so it cannot be resampled; omit --resamples"
                 )
             chosen = ds.Resampled(chosen, n=resamples, keep=keep, seed=seed)
     except ValueError as error:
@@ -295,8 +318,8 @@ def _estimator_by_name(text: str) -> Estimator:
         raise ValueError(f"{text!r} is not an estimator such as Gride(n1=2, n2=4)") from error
     if name not in kinds:
         raise ValueError(
-            f"there is no estimator {text!r}; use one of {', '.join(sorted(kinds))}, perhaps with "
-            "parameters, as in 'Gride(n1=2, n2=4)', or FILE.py:NAME"
+            f"there is no estimator {text!r}; use one of {', '.join(sorted(kinds))}, with or "
+            "without parameters, as in 'Gride(n1=2, n2=4)', or FILE.py:NAME"
         )
     try:
         return kinds[name](*values, **named)

@@ -64,10 +64,10 @@ def scale(
         str, typer.Argument(help="a .npy file of shape (n_points, n_features), or STORE::LAYER")
     ],
     blocks: Annotated[
-        int, typer.Option(min=1, help="into up to how many blocks the points are split")
+        int, typer.Option(min=1, help="largest number of blocks to split the points into")
     ] = 20,
     ranks: Annotated[
-        int, typer.Option(min=2, help="highest rank of a neighbour, for Gride at doubling ranks")
+        int, typer.Option(min=2, help="highest neighbour rank, for Gride at ranks that double")
     ] = 64,
     estimator: EstimatorOption = "twonn",
     fit: FitOption = None,
@@ -75,11 +75,11 @@ def scale(
     engine: EngineOption = None,
     seed: SeedOption = 0,
     plot: Annotated[
-        Path | None, typer.Option(help="draw both curves to this .png, .svg or .pdf")
+        Path | None, typer.Option(help="save a plot of both curves to this .png, .svg or .pdf file")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure the dimension of an array at many scales, to see whether it has one value."""
+    """Measure the dimension of an array at many scales, to see whether it depends on the scale."""
     import dimscope as ds
     from dimscope.plotting.figures import check_figure_path, save_figure
     from dimscope.plotting.scale_plots import plot_scales
@@ -117,9 +117,9 @@ def scale(
         both = {"points": by_points.to_dict(), "ranks": by_rank.to_dict()}
         typer.echo(json.dumps(both, allow_nan=False))
         return
-    say(scale_table(by_points, f"{points}: fewer and fewer points"))
+    say(scale_table(by_points, f"{points}: decreasing number of points"))
     say(by_points.verdict)
-    say(scale_table(by_rank, "Gride: neighbours further and further away"))
+    say(scale_table(by_rank, "Gride: increasing neighbour rank"))
     say(by_rank.verdict)
     if plot is not None:
         say(f"written: {plot}")

@@ -1,4 +1,4 @@
-"""The commands that run experiments: ``demo`` and ``reproduce``."""
+"""The commands for experiments: ``demo`` and ``reproduce``."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def _make(folder: Path) -> None:
 
 
 def describe(profiles: dict[str, ds.Profile], scores: dict[str, float]) -> str:
-    """Summarise three profiles in three sentences.
+    """Summarise the three profiles of the demo in three sentences.
 
     Parameters
     ----------
     profiles : dict of str to Profile
-        Under the keys ``trained``, ``shuffled labels`` and ``untrained``.
+        The keys are ``trained``, ``shuffled labels`` and ``untrained``.
     scores : dict of str to float
         Accuracy of each network on images that it was not trained on.
     """
@@ -44,15 +44,16 @@ def describe(profiles: dict[str, ds.Profile], scores: dict[str, float]) -> str:
     (last,) = (layer.name for layer in trained.layers if layer.role == "last_hidden")
     return "\n".join(
         [
-            f"1. The trained network ({scores['trained']:.0%} of new digits right) "
+            f"1. The trained network ({scores['trained']:.0%} test accuracy) "
             f"{_course(trained)}: from {trained['input']} in the input to "
             f"{trained['output']} in the output, with "
             f"{trained.layers[0].n_features} pixels and at most "
-            f"{max(layer.n_features for layer in trained.layers)} units a layer.",
-            f"2. The same network trained on shuffled labels ({scores['shuffled labels']:.0%}, "
-            f"chance is 10%) has {shuffled[last]} dimensions in its last hidden layer, "
+            f"{max(layer.n_features for layer in trained.layers)} units per layer.",
+            f"2. The same network trained on shuffled labels (test accuracy "
+            f"{scores['shuffled labels']:.0%}, chance level 10%) has "
+            f"{shuffled[last]} dimensions in its last hidden layer, "
             f"{_compare(shuffled[last], trained[last])} the {trained[last]} of the "
-            "network that learned.",
+            "network trained on the true labels.",
             f"3. The untrained network stays between {_extreme(untrained, min)} and "
             f"{_extreme(untrained, max)} in its hidden layers, the trained one between "
             f"{_extreme(trained, min)} and {_extreme(trained, max)}.",
@@ -97,7 +98,7 @@ def demo(
     ),
     seed: SeedOption = 0,
 ) -> None:
-    """Train a small network on handwritten digits and show what its layers do."""
+    """Train a small network on handwritten digits and measure the dimension of its layers."""
     from dimscope.plotting.figures import save_figure
     from dimscope.plotting.profile_plots import plot_profiles
     from dimscope_experiments.digits import DigitsNet, accuracy, split_digits, train
@@ -144,12 +145,12 @@ def reproduce(
     cache: Annotated[
         Path | None,
         typer.Option(
-            help="folder for trained networks, from which a run goes on; "
-            "by default .cache/dimscope in your home"
+            help="folder for trained networks, so that an interrupted run can resume; "
+            "by default .cache/dimscope in your home folder"
         ),
     ] = None,
 ) -> None:
-    """Reproduce the figures of the paper; figures that are complete are kept."""
+    """Reproduce the figures of the paper; figures that are already complete are not run again."""
     from dimscope_experiments.ansuini2019 import FIGURES, Study
     from dimscope_experiments.ansuini2019 import reproduce as run
     from dimscope_experiments.ansuini2019.page import write_page

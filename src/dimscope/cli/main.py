@@ -1,7 +1,7 @@
-"""Main: register the commands and turn errors into one sentence and an exit code.
+"""Main: register the commands, and turn each error into one sentence and an exit code.
 
 The exit code is 2 for a wrong call (a wrong option, a missing file, an unknown model) and 1 for
-data that cannot be measured. Standard output holds results only.
+data that cannot be measured. Only results go to standard output.
 """
 
 from __future__ import annotations

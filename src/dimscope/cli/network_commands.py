@@ -57,14 +57,16 @@ def profile(
     ],
     data: Annotated[
         Path | None,
-        typer.Option(help="an image folder (one folder a class) or a .npy file; not for a STORE"),
+        typer.Option(
+            help="an image folder (one folder per class) or a .npy file; omit for a STORE"
+        ),
     ] = None,
     weights: WeightsOption = None,
     labels: LabelsOption = None,
     image_size: ImageSizeOption = 224,
     layers: LayersOption = None,
     by_class: Annotated[
-        bool, typer.Option(help="one profile for each class, and their mean")
+        bool, typer.Option(help="measure each class separately, and the mean over classes")
     ] = False,
     n_points: NPointsOption = None,
     per_class: PerClassOption = None,
@@ -81,7 +83,9 @@ def profile(
     seed: SeedOption = 0,
     name: Annotated[str | None, typer.Option(help="name of the profile")] = None,
     out: Annotated[Path | None, typer.Option(help="write the profile to this .json file")] = None,
-    plot: Annotated[Path | None, typer.Option(help="draw it to this .png, .svg or .pdf")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="save a plot to this .png, .svg or .pdf file")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure the intrinsic dimension of every layer of a network."""
@@ -133,14 +137,16 @@ def profile(
 
 
 def compare(
-    profiles: Annotated[list[Path], typer.Argument(help="profiles that were saved, at least 3")],
+    profiles: Annotated[list[Path], typer.Argument(help="at least 3 saved profiles")],
     accuracy: Annotated[
         Path, typer.Option(help="a .csv file with a header and two columns: network, accuracy")
     ],
-    plot: Annotated[Path | None, typer.Option(help="draw it to this .png, .svg or .pdf")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="save a plot to this .png, .svg or .pdf file")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the dimension of the last hidden layer of networks with their accuracy."""
+    """Compare the dimension of each network's last hidden layer with the network's accuracy."""
     import dimscope as ds
     from dimscope.cli.tables import comparison_table
     from dimscope.plotting.figures import check_figure_path, save_figure
@@ -169,7 +175,9 @@ def capture(
     model: Annotated[
         str, typer.Argument(help="torchvision/NAME, timm/NAME, hf/NAME or FILE.py:FUNCTION")
     ],
-    data: Annotated[Path, typer.Option(help="an image folder (one folder a class) or a .npy file")],
+    data: Annotated[
+        Path, typer.Option(help="an image folder (one folder per class) or a .npy file")
+    ],
     out: Annotated[str, typer.Option(help="the store: a folder, or a URL that fsspec opens")],
     weights: WeightsOption = None,
     labels: LabelsOption = None,
@@ -185,7 +193,7 @@ def capture(
 ) -> None:
     """Write the points of every layer of a network to a store; run it again to resume.
 
-    Under torchrun every rank captures its share.
+    Under torchrun, each rank captures its share of the batches.
     """
     import dimscope as ds
 
@@ -234,7 +242,7 @@ def capture(
 
 @contextmanager
 def _rank_0_prints() -> Iterator[None]:
-    """Let rank 0 print for all ranks that torchrun started; they fail together or not at all."""
+    """Let only rank 0 print, under torchrun; all ranks fail together or not at all."""
     if os.environ.get("RANK", "0") == "0" or "MASTER_ADDR" not in os.environ:
         yield
         return
@@ -248,10 +256,10 @@ def _rank_0_prints() -> Iterator[None]:
 
 
 def existing_data(data: Path | None, model: str) -> Path:
-    """Return ``data``; refuse a network without data."""
+    """Return ``data``, or raise an error if it is missing."""
     if data is None:
         raise typer.BadParameter(
-            f"give the data for the network, or a store as MODEL ({model} is not a store)",
+            f"give the data for the network, or give a store as MODEL ({model} is not a store)",
             param_hint="--data",
         )
     return data
@@ -262,7 +270,7 @@ def refuse_for_a_store(options: dict[str, Any]) -> None:
     for option, value in options.items():
         if value:
             raise typer.BadParameter(
-                "MODEL is a store, which is already captured; omit this option",
+                "MODEL is a store, so its layers have already been captured; omit this option",
                 param_hint=f"--{option.replace('_', '-')}",
             )
 
@@ -278,13 +286,13 @@ def network_from(model: str, weights: str | None, seed: int) -> Any:
 
 
 def layers_from(layers: list[str] | None) -> Any:
-    """Return ``layers`` as :func:`dimscope.capture` takes it, from ``--layers``."""
+    """Convert ``--layers`` to the argument ``layers`` of :func:`dimscope.capture`."""
     if not layers:
         return CaptureOptions.layers
     return layers[0] if len(layers) == 1 else layers
 
 
 def tell_plan(plan: Plan) -> None:
-    """Print a plan to standard error if points go to disk."""
+    """Print the plan to standard error if the points do not stay in memory."""
     if plan.how != "memory":
         typer.echo(f"plan: {plan}", err=True)

@@ -1,4 +1,4 @@
-"""Progress bar: show the time left of a step, once a command has taken two seconds."""
+"""Progress bar: show the time left for a step, once a command has run for two seconds."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _LINE_EVERY = 10.0  # seconds between lines where there is no terminal
 
 
 class Bar:
-    """A progress callable ``bar(step, done, total)`` that draws on standard error.
+    """A progress callable ``bar(step, done, total)`` that draws a bar on standard error.
 
-    Each step has a bar of its own, and the time left is that of the step. Without a terminal it
-    prints a line every ten seconds instead.
+    Each step has its own bar, which shows the time left for that step. If standard error is not a
+    terminal, a line is printed every ten seconds instead.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Bar:
             self._shown.stop()
 
     def __call__(self, step: str, done: float, total: float | None = None) -> None:
-        """Show that ``done`` of ``total`` of a step is complete."""
+        """Show that ``done`` out of ``total`` of a step is complete."""
         now = time.monotonic()
         phase = step.split()[0]
         if phase != self._phase:

@@ -22,7 +22,7 @@ _BAR_WIDTH = 24
 
 
 def say(thing: Any) -> None:
-    """Print text or a table to standard output; outside a terminal it is 110 columns wide."""
+    """Print text or a table to standard output, 110 columns wide if that is not a terminal."""
     console = Console(highlight=False, soft_wrap=isinstance(thing, str))
     if not console.is_terminal:
         console = Console(highlight=False, soft_wrap=isinstance(thing, str), width=110)
@@ -30,7 +30,7 @@ def say(thing: Any) -> None:
 
 
 def estimate_table(estimate: Estimate, title: str, shape: tuple[int, ...]) -> Table:
-    """Build a table of one estimate, with one quantity in each line."""
+    """Build a table of one estimate, with one quantity per line."""
     table = Table(title=title, show_header=False, title_justify="left", title_style="bold")
     table.add_column(style="dim")
     table.add_column()
@@ -52,20 +52,20 @@ def estimate_table(estimate: Estimate, title: str, shape: tuple[int, ...]) -> Ta
     if not math.isnan(estimate.goodness_of_fit):
         table.add_row("goodness of fit", f"p = {estimate.goodness_of_fit:.2g}")
     if estimate.is_lower_bound:
-        table.add_row("note", "above 20 a neighbour estimate is a lower bound")
+        table.add_row("note", "above 20, a neighbour-based estimate is a lower bound")
         if estimate.corrected is not None:
             low, high = estimate.corrected.interval
             table.add_row(
                 "corrected",
-                f"{estimate.corrected.dimension:.3g} ({low:.3g} to {high:.3g}), if the data are "
-                "locally like a cube, a ball, a sphere or a cloud of independent coordinates",
+                f"{estimate.corrected.dimension:.3g} ({low:.3g} to {high:.3g}), if the data "
+                "locally resemble a cube, a ball, a sphere or a cloud of independent coordinates",
             )
     table.add_row("estimator", str(estimate.provenance.parameters.get("estimator", "")))
     return table
 
 
 def scale_table(curve: ScaleCurve, title: str) -> Table:
-    """Build a table of a scale curve, with one scale in each line and a bar for each."""
+    """Build a table of a scale curve, with one scale per line and a bar for each."""
     table = Table(title=title, title_justify="left", title_style="bold")
     for heading in ("points", "blocks", "neighbours", "distance", "dimension", "std"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -128,7 +128,7 @@ def profile_table(profile: Profile) -> Table:
 
 
 def _caption(profile: Profile, estimator: str) -> str:
-    """Describe what was measured and how, and explain the signs in the table."""
+    """Describe what was measured and how, and explain the symbols in the table."""
     measured = [
         estimate
         for estimate in profile.of(estimator).values()
@@ -154,7 +154,7 @@ def _caption(profile: Profile, estimator: str) -> str:
     if any(not math.isnan(estimate.std_error) for estimate in profile.of(estimator).values()):
         parts.append("± is one standard error")
     if any(estimate.is_lower_bound for estimate in profile.of(estimator).values()):
-        parts.append("≥ marks a lower bound: above 20, points are too few to say more")
+        parts.append("≥ marks a lower bound: above 20, there are too few points to say more")
     return "; ".join(parts)
 
 

@@ -150,7 +150,7 @@ def test_capture_uses_the_forward_function():
         ([], {}, BadSource, "batches is empty"),
         (iter(()), {}, BadSource, "batches is empty"),
         (X[:0], {}, BadPoints, "hold no rows"),
-        (torch.tensor(1.0), {}, BadPoints, "one number"),
+        (torch.tensor(1.0), {}, BadPoints, "a single number"),
         (3, {}, BadSource, "batches is a int"),
         ({"x": X}, {}, BadSource, "batches is a dict"),
         (["text"], {}, BadSource, "a batch is a str"),

@@ -48,7 +48,7 @@ def test_help_documents_every_parameter(verb):
     entries = [line.split(" :")[0].split(", ") for line in section.splitlines() if line[0] != " "]
     documented = [name for names in entries for name in names]
     assert sorted(documented) == sorted(inspect.signature(verb).parameters)
-    assert "resumes after its last complete" in section
+    assert "resume an interrupted capture" in section
 
 
 @pytest.mark.parametrize("verb", VERBS)

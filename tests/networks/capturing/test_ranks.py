@@ -292,4 +292,4 @@ def test_ranks_resume_after_an_interrupt(called):
 
 
 def test_ranks_do_not_wait_for_an_absent_rank(called):
-    assert "not all 2 ranks joined this capture within 2 s" in called[0][0]["absent"]
+    assert "not all 2 ranks called capture within 2 s" in called[0][0]["absent"]

@@ -214,7 +214,7 @@ def test_uncapturable_layers_have_reasons_and_others_go_on():
     assert "(4, 3)" in found.failures["swap"]
     assert "int64" in found.failures["where"]
     assert "from 3 to 2" in found.failures["ragged"]
-    assert "not called in batch 2" in found.failures["sometimes"]
+    assert "but not in batch 2" in found.failures["sometimes"]
     assert {layer.n_features for layer in found.layers if layer.name != "fc"} == {0}
     with pytest.raises(KeyError, match="was not captured"):
         found["swap"]

@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 Layers = str | Sequence[str] | Callable[[Layer], bool]
-"""Which layers to capture: a keyword such as "checkpoints", names, patterns, or a function of a Layer."""
+"""Which layers to capture: a keyword such as "all", names, patterns, or a function of a Layer."""
 
 ReadoutName = Literal["flatten", "mean", "first", "last"]
 Readout = Callable[["Tensor"], "Tensor"]
@@ -59,11 +59,11 @@ class CaptureOptions:
         How a tensor becomes points. ``"flatten"`` takes every unit; ``"mean"`` averages over the
         positions of a feature map or over the tokens of a sequence; ``"first"`` and ``"last"`` take
         the first or last token of a sequence. A tensor to which the readout does not apply (such as
-        a plain vector, or for ``"first"`` a feature map) is flattened. The number of axes alone
-        decides how the axes are interpreted: three axes are (points, tokens, channels), and more are
-        (points, channels, positions...). For other layouts, such as the (points, channels,
-        positions) of a one-dimensional convolution, give a callable that takes a tensor and returns
-        one of shape (n_points, n_features): ``lambda t: t.mean(dim=2)``.
+        a plain vector, or for ``"first"`` a feature map) is flattened. The axes are interpreted by
+        their number alone: three axes are (points, tokens, channels), and more are (points,
+        channels, positions...). For other layouts, such as the (points, channels, positions) of a
+        one-dimensional convolution, give a callable that takes a tensor and returns one of shape
+        (n_points, n_features): ``lambda t: t.mean(dim=2)``.
     forward : callable, optional
         ``forward(model, inputs) -> output``, for networks that are not called as
         ``model(inputs)`` (or ``model(**inputs)`` for a dict).
