@@ -1,1 +1,1 @@
-"""Experiments of papers, made again with the public API of dimscope."""
+"""Reproduce the experiments of papers with the public API of dimscope."""

@@ -1,4 +1,4 @@
-"""A small experiment that needs no download: handwritten digits and a network for them."""
+"""Digits: handwritten digits and a network for them, for experiments without downloads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["DigitsNet", "DigitsSplit", "accuracy", "load_digit_images", "split_d
 
 
 def load_digit_images() -> tuple[torch.Tensor, torch.Tensor]:
-    """The 1797 digits that ship with scikit-learn.
+    """Load the 1797 digits that ship with scikit-learn.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def load_digit_images() -> tuple[torch.Tensor, torch.Tensor]:
 
 @dataclass(frozen=True)
 class DigitsSplit:
-    """Digits to train on, with true and with shuffled labels, and digits held out."""
+    """Training digits with true and with shuffled labels, and test digits."""
 
     images: torch.Tensor
     labels: torch.Tensor
@@ -56,7 +56,7 @@ class DigitsSplit:
 
 
 def split_digits(seed: int = 0, held_out: int = 500) -> DigitsSplit:
-    """Hold some digits out at random, and shuffle the labels of the others.
+    """Split the digits at random into test and training digits, and shuffle the training labels.
 
     Examples
     --------
@@ -76,14 +76,14 @@ def split_digits(seed: int = 0, held_out: int = 500) -> DigitsSplit:
 
 
 class DigitsNet(nn.Module):
-    """Two convolutions with pooling, one hidden fully connected layer, ten outputs.
+    """A network of two convolutions with pooling, a hidden fully connected layer and ten outputs.
 
-    The order of layers of the paper's network for MNIST, at the size of 8 x 8 images.
+    It has the layers of the paper's MNIST network in the same order, for images of 8 x 8.
 
     Parameters
     ----------
     seed : int
-        For the initial weights.
+        Seed for the initial weights.
 
     Examples
     --------
@@ -103,7 +103,7 @@ class DigitsNet(nn.Module):
             self.fc2 = nn.Linear(128, 10)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits of shape (n, 10) for images of shape (n, 1, 8, 8)."""
+        """Return logits of shape (n, 10) for images of shape (n, 1, 8, 8)."""
         x = self.pool1(torch.relu(self.conv1(x)))
         x = self.pool2(torch.relu(self.conv2(x)))
         x = torch.relu(self.fc1(x.flatten(1)))
@@ -120,7 +120,7 @@ def train(
     batch_size: int = 64,
     progress: Callable[[str, float, float | None], object] | None = None,
 ) -> int:
-    """Train until every image is classified as its label, or for so many epochs.
+    """Train until all images are classified correctly, but for at most ``epochs`` epochs.
 
     Parameters
     ----------
@@ -128,9 +128,9 @@ def train(
     images : tensor of shape (n, ...)
     labels : tensor of shape (n,), int64
     epochs : int
-        At most.
+        Largest number of epochs.
     seed : int
-        For the order of the images.
+        Seed for the order of the images.
     batch_size : int
     progress : callable, optional
         ``progress("training", done, total)``, called after every epoch.
@@ -138,7 +138,7 @@ def train(
     Returns
     -------
     int
-        Epochs trained.
+        Number of epochs trained.
     """
     shuffling = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
@@ -160,7 +160,7 @@ def train(
 
 
 def accuracy(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
-    """Fraction of images whose largest output is their label.
+    """Return the fraction of images that are classified correctly.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""Ansuini, Laio, Macke and Zoccolan (NeurIPS 2019), figure by figure.
+"""Reproduce Ansuini, Laio, Macke and Zoccolan (NeurIPS 2019), figure by figure.
 
 Each module ``fig1`` ... ``fig9``, ``headline`` and ``statements`` has a function ``run(study)``
-that measures, draws, and returns what it says of the paper's claims.
+that measures, plots, and returns its verdicts on the paper's claims.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ FIGURES = (
 
 
 def reproduce(study: Study, figures: Iterable[str] = FIGURES) -> None:
-    """Run figures, one after the other; those that are done with the same settings are kept.
+    """Run figures one after another, skipping those already complete with the same settings.
 
     Parameters
     ----------
     study : Study
     figures : iterable of str
-        Of :data:`FIGURES`.
+        Names from :data:`FIGURES`.
     """
     for name in figures:
         if not study.is_done(name):

@@ -1,4 +1,4 @@
-"""Fig. 1: how the estimator works, drawn from digits: the ratios mu and the line through them."""
+"""Fig. 1: how the estimator works, shown on digits: the ratios mu and the line through them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["run"]
 
 
 def run(study: Study) -> dict[str, Any]:
-    """Ratios of the pixels of digits, their empirical law, and the line of its slope."""
+    """Plot the ratios mu of digit images, their empirical distribution, and the fitted line."""
     settings = study.of("fig1")
     images, _ = digits(study)
     points = images[: settings["n_points"]].flatten(1)
@@ -51,7 +51,7 @@ def run(study: Study) -> dict[str, Any]:
 
 
 def _draw_neighbours(ax: Any) -> None:
-    """A few points of a sheet, and the two circles around each of three."""
+    """Plot a few points of a sheet, and the two circles around each of three points."""
     points = np.random.default_rng(3).random((40, 2))
     neighbors = ds.nearest_neighbors(points)
     ax.plot(*points.T, "o", color="0.6", markersize=4)

@@ -1,4 +1,4 @@
-"""Fig. 2: a network fine-tuned on renderings of objects; and renderings of known dimension."""
+"""Fig. 2: a network fine-tuned on rendered objects, and renderings of known dimension."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def run(study: Study) -> dict[str, Any]:
-    """Render, fine-tune, profile, scales of the last layers; then the known poses."""
+    """Fine-tune on renderings; measure the profile, last layers by scale, and known poses."""
     settings = study.of("fig2")
     pictures, names = objects(study, settings["objects"], settings["views"])
     side = settings["side"]

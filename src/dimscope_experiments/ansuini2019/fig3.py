@@ -1,4 +1,4 @@
-"""Fig. 3: object manifolds over relative depth, in many networks."""
+"""Fig. 3: the dimension of object manifolds against relative depth, in many networks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 
 
 def run(study: Study) -> dict[str, Any]:
-    """Profiles by class of the networks trained here and of those with published weights."""
+    """Measure profiles by class of the networks trained here and those with published weights."""
     settings = study.of("fig3")
     by_class: dict[str, ds.Profile] = {}
     if settings["zoo"]:
@@ -54,7 +54,7 @@ def _hashes(study: Study, settings: dict[str, Any]) -> dict[str, str]:
 
 
 def class_profile(study: Study, member: Member, pictures: Pictures) -> ds.Profile:
-    """Profile by class of a network of the zoo, on its training images."""
+    """Measure the profile by class of a network in the zoo, on its training images."""
     zoo = study.of("zoo")
     key = {"member": member.name, "data": pictures.hash, "per_class": zoo["per_class"], "zoo": zoo}
 
@@ -74,7 +74,7 @@ def class_profile(study: Study, member: Member, pictures: Pictures) -> ds.Profil
 
 
 def _published_by_class(study: Study, name: str, settings: dict[str, Any]) -> ds.Profile:
-    """Profile by class of a network with published weights."""
+    """Measure the profile by class of a network with published weights."""
     key = {"network": name, "by_class": True, "scale": study.scale, "settings": settings}
 
     def measure() -> ds.Profile:
@@ -118,7 +118,7 @@ class _Enlarged(torch.utils.data.Dataset[Any]):
 
 
 def published_profile(study: Study, name: str) -> ds.Profile:
-    """Profile, over images of all classes, of a network with published weights."""
+    """Measure the profile of a network with published weights, on images of all classes."""
     settings = study.of("fig3")
     key = {"network": name, "by_class": False, "scale": study.scale, "settings": settings}
     return kept_profile(

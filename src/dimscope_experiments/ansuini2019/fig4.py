@@ -20,7 +20,7 @@ __all__ = ["run"]
 
 
 def run(study: Study) -> dict[str, Any]:
-    """Last hidden layer of every network of the zoo, several draws of training images."""
+    """Measure the last hidden layer of every network in the zoo, on several random samples."""
     settings, zoo = study.of("fig4"), study.of("zoo")
     pictures = cifar(study)
     rows, profiles, errors = [], [], {}

@@ -17,7 +17,7 @@ __all__ = ["run"]
 
 
 def run(study: Study) -> dict[str, Any]:
-    """Activations once; spectra and surrogates of the last hidden layer; linear dimensions."""
+    """Measure spectra and surrogates of the last hidden layer, and linear dimensions."""
     settings = study.of("fig5")
     data = imagenet(study, settings["n_points"])
     estimators = {
@@ -77,14 +77,14 @@ _FLAT = 1.5  # largest over smallest ID of layers that count as flat
 
 
 def _relative_spread(points: np.ndarray) -> float:
-    """Root mean square distance from the mean point, over the mean point's own length."""
+    """Return the RMS distance from the mean point, divided by the mean point's norm."""
     mean = points.mean(axis=0, dtype=np.float64)
     away = sum(float(((row - mean) ** 2).sum()) for row in points) / len(points)
     return float(np.sqrt(away / (mean @ mean)))
 
 
 def _growth(study: Study, points: np.ndarray, settings: dict[str, Any]) -> pd.DataFrame:
-    """Dimension of the data and of surrogates of as many points, over several draws."""
+    """Measure the dimension of the data and of equally large surrogates, over several draws."""
     rows = []
     for draw in range(settings["draws"]):
         rng = np.random.default_rng(settings["seed"] + draw)
@@ -226,7 +226,7 @@ def _claims(
 
 
 def _flat_until(found: np.ndarray) -> tuple[float, int | None]:
-    """Largest over smallest ID of the first layers, and the layer at which they end."""
+    """Return the ratio of largest to smallest ID in the first layers, and where these end."""
     for stop in range(1, len(found) + 1):
         ratio = np.nanmax(found[:stop]) / np.nanmin(found[:stop])
         if np.isnan(found[stop - 1]) or ratio > _FLAT:
@@ -236,5 +236,5 @@ def _flat_until(found: np.ndarray) -> tuple[float, int | None]:
 
 
 def _apart(several: dict[str, np.ndarray]) -> float:
-    """Mean absolute logarithm of trained over untrained."""
+    """Return the mean absolute log ratio of trained to untrained."""
     return float(np.nanmean(np.abs(np.log(several["trained"] / several["untrained"]))))

@@ -1,4 +1,4 @@
-"""Fig. 6: digits, digits with random luminance, digits with shuffled labels."""
+"""Fig. 6: digits, digits with random luminance, and digits with shuffled labels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PUBLISHED = {
 
 
 def run(study: Study) -> dict[str, Any]:
-    """Sweep the luminance, train three networks, measure their layers on digits held out."""
+    """Sweep the luminance, train three networks, and measure their layers on test digits."""
     settings = study.of("fig6")
     images, labels = digits(study)
     data = fingerprint(images, labels)
@@ -123,7 +123,7 @@ class _Ramp:
 
 
 def estimator() -> ds.Estimator:
-    """As the authors: regression, spread over five subsets of 90 %."""
+    """Return the authors' estimator: regression, with the spread over five subsets of 90 %."""
     return ds.Resampled(ds.TwoNN(fit="regression"), n=5, keep=0.9, seed=0)
 
 

@@ -1,4 +1,4 @@
-"""Fig. 7: a cartoon of the authors' interpretation; there is nothing to measure."""
+"""Fig. 7: a drawing of the authors' interpretation; there is nothing to measure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ __all__ = ["run"]
 
 
 def run(study: Study) -> dict[str, Any]:
-    """Say so."""
+    """Return a note that there is nothing to measure."""
     study.folder("fig7")
     return {"says": "Fig. 7 is a drawing of how the authors see their results: no data."}

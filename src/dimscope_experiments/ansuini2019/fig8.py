@@ -1,4 +1,4 @@
-"""Fig. 8: one curve a category, in a network of AlexNet's kind."""
+"""Fig. 8: one curve per class, in a network like AlexNet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["run"]
 
 
 def run(study: Study) -> dict[str, Any]:
-    """The classes of the widest AlexNet of the zoo."""
+    """Measure the classes separately in the widest AlexNet in the zoo."""
     zoo = study.of("zoo")
     member = Member("alexnet", max(zoo["widths"]), max(zoo["epochs"]))
     pictures = cifar(study)

@@ -20,7 +20,7 @@ __all__ = ["run"]
 
 
 def run(study: Study) -> dict[str, Any]:
-    """Train; profile before it and after every epoch, the last hidden layer within the first."""
+    """Profile a network during training, and track its last hidden layer in the first epochs."""
     settings = study.of("fig9")
     pictures = cifar(study, settings["n_training"])
     with torch.random.fork_rng(devices=[]):
@@ -56,7 +56,7 @@ def run(study: Study) -> dict[str, Any]:
 
 
 class _Early:
-    """Measures the last hidden layer every few batches of the first epochs."""
+    """Measure the last hidden layer every few batches in the first epochs."""
 
     def __init__(
         self, study: Study, network: Any, shown: torch.Tensor, settings: dict[str, Any], path: Any

@@ -1,4 +1,4 @@
-"""Known manifolds in 100,000 dimensions, and how long 10^4 points of them take."""
+"""Headline: measure known manifolds in 100,000 dimensions, and the time for 10^4 points."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["run"]
 
 
 def run(study: Study) -> dict[str, Any]:
-    """Embed, measure with and without the embedding, and time the largest."""
+    """Measure manifolds with and without the embedding, and time the largest case."""
     settings = study.of("headline")
     rows = []
     cases = [(name, d) for name in settings["manifolds"] for d in settings["dimensions"]]

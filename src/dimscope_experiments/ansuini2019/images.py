@@ -1,4 +1,4 @@
-"""The data sets, from a folder; pictures made here for the smallest scale."""
+"""Images: read data sets from a folder, or make small ones for the smallest scale."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STD = torch.tensor([0.2470, 0.2435, 0.2616])[:, None, None]
 
 
 def digits(study: Study) -> tuple[torch.Tensor, torch.Tensor]:
-    """Handwritten digits: the MNIST test set, or those of scikit-learn at the smallest scale.
+    """Load handwritten digits: the MNIST test set, or scikit-learn's at the smallest scale.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def digits(study: Study) -> tuple[torch.Tensor, torch.Tensor]:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Images to train on and images to test on, normalised, and a hash of all.
+    """Normalised training and test images, with a hash of all of them.
 
     Parameters
     ----------
@@ -63,13 +63,13 @@ class Pictures:
 
 
 def cifar(study: Study, n_training: int | None = None) -> Pictures:
-    """CIFAR-10, as many images of every class; coloured noise at the smallest scale.
+    """Load equally many CIFAR-10 images of each class; coloured noise at the smallest scale.
 
     Parameters
     ----------
     study : Study
     n_training : int, optional
-        Images to train on; by default as in the settings of the zoo.
+        Number of training images; by default, the number in the settings of the zoo.
     """
     zoo = study.of("zoo")
     wanted = zoo["n_training"] if n_training is None else n_training
@@ -89,7 +89,7 @@ def cifar(study: Study, n_training: int | None = None) -> Pictures:
 
 
 def _cifar_part(study: Study, part: str, n: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first n / 10 images of every class, shuffled once."""
+    """Load the first n / 10 images of every class, in a fixed random order."""
     kept = study.kept("cifar_images", {"part": part, "n": n})
     path = kept / "images.npz"
     if not path.exists():
@@ -133,7 +133,7 @@ def _unpacked(study: Study, name: str) -> Path:
 
 
 def imagenet(study: Study, n_points: int) -> Any:
-    """A folder of ImageNet images, or smooth random pictures at the smallest scale."""
+    """Find a folder of ImageNet images, or make smooth random images at the smallest scale."""
     if study.scale == "smoke":
         rng = np.random.default_rng(study.settings["seed"])
         coarse = torch.from_numpy(rng.standard_normal((n_points, 3, 8, 8)).astype(np.float32))
@@ -142,7 +142,7 @@ def imagenet(study: Study, n_points: int) -> Any:
 
 
 def fingerprint(*tensors: torch.Tensor) -> str:
-    """A hash of the values of tensors."""
+    """Return a hash of the values of tensors."""
     digest = hashlib.sha256()
     for one in tensors:
         digest.update(one.contiguous().numpy().tobytes())
@@ -150,7 +150,7 @@ def fingerprint(*tensors: torch.Tensor) -> str:
 
 
 def source_hash(data: Any) -> str:
-    """A hash of a tensor, or of the names and bytes of the files in a folder."""
+    """Return a hash of a tensor, or of the names and bytes of the files in a folder."""
     if isinstance(data, torch.Tensor):
         return fingerprint(data)
     digest = hashlib.sha256()

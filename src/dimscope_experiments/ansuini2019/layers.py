@@ -1,4 +1,4 @@
-"""Profiles that several figures share, kept in the cache, and how they are compared."""
+"""Layers: cache the profiles that several figures share, and compare profiles."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["authors_estimator", "hunchback", "kept_profile", "scatter"]
 
 
 def authors_estimator(n: int = 5) -> ds.Resampled:
-    """As the authors: regression, spread over subsets of 90 %."""
+    """Return the authors' estimator: regression, with the spread over subsets of 90 %."""
     return ds.Resampled(ds.TwoNN(fit="regression"), n=n, keep=0.9, seed=0)
 
 
 def kept_profile(
     study: Study, key: dict[str, Any], measure: Callable[[], ds.Profile]
 ) -> ds.Profile:
-    """The profile from the cache, or measured and put there."""
+    """Return a profile from the cache; measure and cache it if it is missing."""
     path = study.kept("profile", json.loads(json.dumps(key))) / "profile.json"
     if not path.exists():
         measure().save(path)
@@ -30,16 +30,21 @@ def kept_profile(
 
 
 def hunchback(profile: ds.Profile) -> tuple[float, bool]:
-    """Largest dimension over the input's, and whether the output is lowest of the last third."""
+    """Return how far the dimension rises, and whether the output is the lowest.
+
+    The rise is the largest dimension divided by the input's. The output is compared with the
+    layers in the last third of the relative depth.
+    """
     found = np.array([float(one) for one in profile.values()])
     depth = np.array([one.relative_depth for one in profile.layers])
     return float(np.nanmax(found) / found[0]), bool(found[-1] <= np.nanmin(found[depth >= 2 / 3]))
 
 
 def scatter(profiles: Iterable[ds.Profile]) -> float:
-    """How far profiles are from one curve over relative depth, each over its own largest value.
+    """Measure how far profiles, each divided by its largest value, are from a common curve.
 
-    Mean over depths of the standard deviation between profiles, over the mean of all.
+    Returns the standard deviation between profiles, averaged over relative depths and divided by
+    the mean of all values.
     """
     grid = np.linspace(0, 1, 50)
     curves = []

@@ -1,4 +1,4 @@
-"""The networks: the small one for digits, and those with published weights."""
+"""Networks: build the small network for digits, and load those with published weights."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ DIGIT_LAYERS = ("input", "conv1", "pool1", "conv2", "pool2", "d1", "output")
 
 
 def digit_network(seed: int) -> nn.Module:
-    """Two convolutions of 3 x 3 with pooling, 128 hidden units, ten outputs.
+    """Build a network of two 3 x 3 convolutions with pooling, 128 hidden units and ten outputs.
 
-    Every name of :data:`DIGIT_LAYERS` stands for a layer after its activation.
+    Each name in :data:`DIGIT_LAYERS` stands for a layer after its activation.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -38,7 +38,7 @@ def digit_network(seed: int) -> nn.Module:
 
 
 def named(name: str, *, trained: bool, weights: str | None = None, seed: int = 0) -> nn.Module:
-    """A network of the paper by its torchvision name, or ``lite0``, ``lite1``, ``lite2``."""
+    """Load a network by its torchvision name, or as ``lite0``, ``lite1`` or ``lite2``."""
     if name.startswith("lite"):
         return _lite(name, trained, seed)
     return ds.load_model(f"torchvision/{name}", weights if trained else "random", seed)
@@ -65,7 +65,7 @@ def _lite(name: str, trained: bool, seed: int) -> nn.Module:
 
 
 def with_classes(network: nn.Module, n_classes: int, seed: int) -> nn.Module:
-    """The network with a new output layer of so many classes."""
+    """Replace the output layer of a network by a new one with ``n_classes`` outputs."""
     name, last = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Linear)][-1]
     parent, _, own = name.rpartition(".")
     with torch.random.fork_rng(devices=[]):

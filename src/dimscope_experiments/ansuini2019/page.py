@@ -1,4 +1,4 @@
-"""The page of the claims: what was published, what was found, and the figures."""
+"""Page: write a page with the paper's claims, the published values, the results and the figures."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ PUBLISHED = {
 
 
 def write_page(out: Path) -> Path:
-    """Write the page beside the folder of results, from the records that are in it.
+    """Write the page next to the results folder, from the records in that folder.
 
     Parameters
     ----------
     out : Path
-        Folder with one folder a figure.
+        Folder with one subfolder per figure.
 
     Returns
     -------

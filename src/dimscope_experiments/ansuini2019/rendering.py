@@ -1,4 +1,4 @@
-"""Renderings of three-dimensional objects: many shapes from many sides, one in known poses."""
+"""Rendering: render many objects from many sides, and one object in known poses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BLUR, _STEP = 8, 4  # pixels: width of the blur of known poses, and how many ar
 
 
 def objects(study: Study, n_objects: int, n_views: int) -> tuple[np.ndarray, np.ndarray]:
-    """Objects of different shape, each turned about the vertical axis in equal steps.
+    """Render objects of different shapes, each rotated about the vertical axis in equal steps.
 
     Returns
     -------
@@ -43,20 +43,21 @@ def objects(study: Study, n_objects: int, n_views: int) -> tuple[np.ndarray, np.
 
 
 def poses(study: Study, n_images: int, angles: int, seed: int) -> np.ndarray:
-    """One asymmetric, textured object in poses drawn uniformly at random.
+    """Render one asymmetric, textured object in poses drawn uniformly at random.
 
     Parameters
     ----------
     n_images : int
     angles : int
-        1 turns it about the vertical axis; 2 about any horizontal direction of view as
-        well; 3 in every way.
+        Number of free angles: 1 rotates the object about the vertical axis; 2 also tilts it; 3
+        rotates it freely.
 
     Returns
     -------
     array of shape (n_images, 3, 56, 56), float32
-        Blurred: the sharp edges of an object move by more than a pixel from pose to pose, which
-        bends the set of images so much that its dimension would count twice.
+        The images are blurred. Otherwise, the sharp edges of the object would move by more than a
+        pixel between poses, which bends the set of images so much that each angle would count
+        twice.
     """
     settings = {"poses": n_images, "angles": angles, "seed": seed, "side": SIDE, "blur": _BLUR}
     path = study.kept("poses", settings) / "images.npy"
@@ -74,7 +75,7 @@ def poses(study: Study, n_images: int, angles: int, seed: int) -> np.ndarray:
 def _apart(
     study: Study, step: str, shoot: Callable[[Any], np.ndarray], tasks: Sequence[Any]
 ) -> np.ndarray:
-    """Pictures from a process of its own: VTK and torch bring an LLVM each, which clash."""
+    """Render in a separate process, because the LLVM versions in VTK and torch clash."""
     if importlib.util.find_spec("pyvista") is None:
         raise ds.BadSource("renderings need pyvista; run pip install 'dimscope[paper]'")
     found = []
@@ -91,7 +92,7 @@ def _studio() -> _Studio:
 
 
 def _views(task: tuple[int, int]) -> np.ndarray:
-    """All views of one object."""
+    """Render all views of one object."""
     number, n_views = task
     _studio().show(_shape(number), colour=_colour(number))
     turns = (360.0 * view / n_views for view in range(n_views))
@@ -99,7 +100,7 @@ def _views(task: tuple[int, int]) -> np.ndarray:
 
 
 def _posed(rotations: np.ndarray) -> np.ndarray:
-    """The textured object in some poses, blurred."""
+    """Render the textured object in several poses, blurred."""
     from scipy.ndimage import gaussian_filter
 
     _studio().show(_asymmetric(), textured=True)
@@ -117,7 +118,7 @@ def _kept(path: Path, images: np.ndarray) -> np.ndarray:
 
 
 class _Studio:
-    """A camera, a light and a background that stay as they are while objects turn."""
+    """A camera, a light and a background that stay fixed while objects rotate."""
 
     def __init__(self) -> None:
         import pyvista
@@ -135,10 +136,10 @@ class _Studio:
         self._plotter.enable_anti_aliasing("ssaa")
 
     def show(self, mesh: Any, *, colour: str = "", textured: bool = False) -> None:
-        """Put an object on the stage, scaled to fill it, in place of the last.
+        """Show an object in place of the previous one, scaled to fill the view.
 
-        In one colour that is darker on one side, as otherwise an object of a symmetric shape
-        looks the same from several sides, or all over in a pattern of many colours.
+        An object has either a single colour that is darker on one side, as otherwise a symmetric
+        object would look the same from several sides, or a texture of many colours.
         """
         self._plotter.remove_actor("object")
         mesh = mesh.copy()
@@ -163,7 +164,7 @@ class _Studio:
         )  # fmt: skip
 
     def shoot(self, rotation: tuple[float, float, float]) -> np.ndarray:
-        """A picture of the object turned by (tilt, turn, roll) in degrees."""
+        """Render the object rotated by (tilt, turn, roll) in degrees."""
         from scipy.spatial.transform import Rotation
 
         tilt, turn, roll = rotation
@@ -176,7 +177,7 @@ class _Studio:
 
 
 def _colour(number: int) -> str:
-    """One of forty hues of like lightness."""
+    """Return one of forty hues of similar lightness."""
     import colorsys
 
     red, green, blue = colorsys.hls_to_rgb((number * 0.382) % 1, 0.55, 0.45)
@@ -184,7 +185,7 @@ def _colour(number: int) -> str:
 
 
 def _shape(number: int) -> Any:
-    """The number-th shape: a family, and what sets it apart from others of the family."""
+    """Make shape ``number``: a member of a family of shapes, with its own proportions."""
     import pyvista as pv
 
     family, member = number % 8, number // 8
@@ -233,7 +234,7 @@ def _shape(number: int) -> Any:
 
 
 def _asymmetric() -> Any:
-    """An object that looks different from every side: lumps of different size on a sphere."""
+    """Make an object that looks different from every side: a sphere with unequal lumps."""
     import pyvista as pv
 
     mesh = pv.Sphere(radius=1.0, theta_resolution=160, phi_resolution=160)

@@ -1,6 +1,7 @@
 """What the paper says about the estimator itself, measured on clouds of known dimension.
 
-Triplets that share no point, densities far from uniform, many dimensions, and hubs.
+The statements are about triplets that share no point, non-uniform densities, high dimensions
+and hubs.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ __all__ = ["DENSITIES", "density", "high", "hubs", "run", "triplets"]
 
 
 def power_law(n: int, d: int, seed: int) -> np.ndarray:
-    """A direction, and a radius whose density falls by five orders of magnitude."""
+    """Draw random directions, and radii whose density falls by five orders of magnitude."""
     rng = np.random.default_rng(seed)
     direction = rng.standard_normal((n, d))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
@@ -29,7 +30,7 @@ def power_law(n: int, d: int, seed: int) -> np.ndarray:
 
 
 def clumps(n: int, d: int, seed: int) -> np.ndarray:
-    """A third of the points each in Gaussians of width 1, 0.1 and 0.01, a thousand apart."""
+    """Draw points from three Gaussians of widths 1, 0.1 and 0.01, a thousand apart."""
     rng = np.random.default_rng(seed)
     which = rng.integers(0, 3, (n, 1))
     return np.asarray(rng.standard_normal((n, d)) * 0.1**which + 1000 * which)
@@ -46,7 +47,7 @@ DENSITIES: dict[str, Callable[[int, int, int], np.ndarray]] = {
 
 
 def triplets(name: str, d: int, n: int, repeats: int) -> dict[str, Any]:
-    """All points of a manifold against triplets that share none."""
+    """Compare estimates from all points with estimates from triplets that share no point."""
     both, shares, held = [], [], 0
     for seed in range(repeats):
         neighbors = ds.nearest_neighbors(getattr(manifolds, name)(n, d, seed=seed))
@@ -70,13 +71,13 @@ def triplets(name: str, d: int, n: int, repeats: int) -> dict[str, Any]:
 
 
 def density(name: str, d: int, n: int, repeats: int) -> dict[str, Any]:
-    """Mean dimension of points of one density."""
+    """Measure the mean dimension of points with one density."""
     found = [float(ds.estimate(DENSITIES[name](n, d, seed))) for seed in range(repeats)]
     return {"density": name, "d": d, "measured": np.mean(found), "error": np.mean(found) / d - 1}
 
 
 def high(d: int, n: int, repeats: int) -> dict[str, Any]:
-    """Mean dimension of a cube, a Gaussian and an exponential cloud on a paraboloid."""
+    """Measure the mean dimension of a cube, a Gaussian and an exponential cloud on a paraboloid."""
     return {
         "d": d,
         "N": n,
@@ -90,9 +91,9 @@ def high(d: int, n: int, repeats: int) -> dict[str, Any]:
 
 
 def hubs(name: str, d: int, planted: bool, n: int, repeats: int) -> dict[str, Any]:
-    """With all points, without the hubs, without as many others, on halves and quarters.
+    """Measure with all points, without hubs, without as many other points, and on subsets.
 
-    ``planted`` adds the centre of a sphere, which is nearer to every point than any other is.
+    ``planted`` adds the centre of a sphere, which is nearer to every point than any other point.
     """
     rows = []
     for seed in range(repeats):
@@ -117,7 +118,7 @@ def hubs(name: str, d: int, planted: bool, n: int, repeats: int) -> dict[str, An
 
 
 def run(study: Study) -> dict[str, Any]:
-    """Every statement, in the dimensions and repeats of the settings."""
+    """Test every statement, with the dimensions and repeats in the settings."""
     settings = study.of("statements")
     n, repeats, low = settings["n_points"], settings["repeats"], settings["dimensions"]
     hubbed = [("gaussian", d, False) for d in settings["hub_dimensions"]]

@@ -1,4 +1,4 @@
-"""Study: the settings of a run, where its results go, and what it says of the claims."""
+"""Study: the settings of a run, where its results go, and its verdicts on the claims."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ VERDICTS = ("shown", "refuted", "not testable here")
 
 @dataclass(frozen=True)
 class Claim:
-    """What a figure says of one claim of the paper.
+    """The verdict of a figure on one claim of the paper.
 
     Parameters
     ----------
     number : int
-        Of the list of claims.
+        Number in the list of claims.
     says : str
         The claim.
     verdict : {"shown", "refuted", "not testable here"}
     measured : str
-        The number behind the verdict.
+        The measured values behind the verdict.
     """
 
     number: int
@@ -51,7 +51,7 @@ class Claim:
 
 
 def judged(number: int, says: str, holds: bool, measured: str) -> Claim:
-    """A claim that was measured: shown if it holds, else refuted."""
+    """Return a measured claim, with the verdict shown if it holds, else refuted."""
     return Claim(number, says, "shown" if holds else "refuted", measured)
 
 
@@ -63,13 +63,13 @@ class Study:
     ----------
     scale : {"smoke", "small", "paper"}
     out : Path
-        Folder of the results.
+        Folder for the results.
     cache : Path
-        Folder of trained networks and rendered images.
+        Folder for trained networks and rendered images.
     data, weights : Path, optional
-        Folders with data sets and with weights; without them torchvision downloads.
+        Folders with data sets and with weights; by default, torchvision downloads them.
     progress : callable
-        Called with (step, done, total).
+        ``progress(step, done, total)``.
     """
 
     scale: str
@@ -87,19 +87,19 @@ class Study:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All settings of this scale."""
+        """All settings for this scale."""
         text = files(__package__).joinpath("settings.toml").read_text(encoding="utf-8")
         found: dict[str, Any] = tomllib.loads(text)[self.scale]
         return found
 
     def of(self, figure: str) -> dict[str, Any]:
-        """The settings of one figure, with the seed and with those that it uses of others."""
+        """Return the settings of a figure, with the seed and the settings it shares with others."""
         every = self.settings
         own = every.get(figure, {})
         return {"seed": every["seed"], **own, **{name: every[name] for name in own.get("uses", ())}}
 
     def folder(self, figure: str) -> Path:
-        """Where the results of a figure are; made if it is not there."""
+        """Return the folder for the results of a figure, and create it if it is missing."""
         path = self.out / figure
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ class Study:
         return path
 
     def is_done(self, figure: str) -> bool:
-        """Whether there are results with the present settings."""
+        """Whether the figure has results with the current settings."""
         path = self.out / figure / "record.json"
         if not path.exists():
             return False
@@ -144,13 +144,13 @@ class Study:
         )
 
     def picture(self, figure: str, drawn: Figure) -> None:
-        """Write the picture of a figure."""
+        """Write the image file of a figure."""
         write_beside(
             self.folder(figure) / f"{figure}.png", lambda beside: drawn.savefig(beside, dpi=150)
         )
 
     def kept(self, kind: str, settings: Mapping[str, Any]) -> Path:
-        """A folder in the cache for what these settings make."""
+        """Return the cache folder for results of these settings, and create it if it is missing."""
         text = json.dumps(dict(settings), sort_keys=True)
         path = self.cache / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
         path.mkdir(parents=True, exist_ok=True)
@@ -160,12 +160,12 @@ class Study:
         return path
 
     def find(self, what: str, *names: str) -> Path:
-        """The first of several names that is in the data folder.
+        """Return the path of the first of several names that exists in the data folder.
 
         Raises
         ------
         BadSource
-            If there is none.
+            If none of them exists.
         """
         folder = self.data or Path()
         for name in names:

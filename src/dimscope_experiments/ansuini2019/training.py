@@ -1,4 +1,4 @@
-"""Training that can be interrupted: a checkpoint after every epoch."""
+"""Training: train networks with a checkpoint after every epoch, so that a run can resume."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class Course:
     Parameters
     ----------
     epochs : int
-        At most.
+        Largest number of epochs.
     learning_rate : float
-        Of Adam.
+        Learning rate of Adam.
     falls : bool
-        Whether the learning rate falls to zero along half a cosine.
+        Whether the learning rate decays to zero along half a cosine.
     batch_size : int
     seed : int
-        Of the order of the images.
+        Seed for the order of the images.
     to_zero_error : bool
-        Stop as soon as every training image is classified as its label.
+        Whether to stop as soon as all training images are classified correctly.
     """
 
     epochs: int
@@ -44,7 +44,7 @@ class Course:
     falls: bool = False
 
     def rate(self, done: float) -> float:
-        """The learning rate after a fraction of the course.
+        """Return the learning rate after the fraction ``done`` of the training.
 
         Examples
         --------
@@ -65,28 +65,28 @@ def train(
     name: str,
     each_batch: Callable[[int, int], Any] | None = None,
 ) -> int:
-    """Train, or go on from the last checkpoint in the folder.
+    """Train a network, resuming from the last checkpoint in the folder.
 
     Parameters
     ----------
     network : nn.Module
         Its weights are replaced by those of the last checkpoint, if there is one.
     images : tensor of shape (n, ...), or callable
-        A function gives those of an epoch by its number.
+        A function takes the number of an epoch and returns its images.
     labels : tensor of shape (n,), int64
     course : Course
     study : Study
     folder : Path
-        Of the checkpoints, ``epoch_1.pt`` and so on.
+        Folder for the checkpoints, ``epoch_1.pt`` and so on.
     name : str
-        Of the network, for the progress.
+        Name of the network, for progress reports.
     each_batch : callable, optional
         Called with (epoch, batch) before every batch.
 
     Returns
     -------
     int
-        Epochs trained, in all.
+        Total number of epochs trained.
     """
     optimizer = torch.optim.Adam(network.parameters(), lr=course.learning_rate)
     done = last_epoch(folder)
@@ -128,25 +128,25 @@ def train(
 
 
 def at_epoch(network: nn.Module, folder: Path, epoch: int) -> None:
-    """Give a network the weights that it had after an epoch, or the last before it."""
+    """Load the weights after an epoch, or after the last epoch if training stopped earlier."""
     state = torch.load(folder / f"epoch_{min(epoch, last_epoch(folder))}.pt", weights_only=True)
     network.load_state_dict(state["network"])
     network.eval()
 
 
 def last_epoch(folder: Path) -> int:
-    """Number of the last checkpoint; 0 without one."""
+    """Return the epoch of the last checkpoint, or 0 if there is none."""
     return max((int(path.stem.split("_")[1]) for path in folder.glob("epoch_*.pt")), default=0)
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint beside its place and rename it."""
+    """Write a checkpoint to a temporary file, then rename it."""
     write_beside(path, lambda beside: torch.save(state, beside))
 
 
 @torch.inference_mode()
 def error_rate(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
-    """Fraction of images that are not classified as their label, in evaluation mode."""
+    """Return the fraction of images that are misclassified in eval mode."""
     training = network.training
     network.eval()
     wrong = sum(

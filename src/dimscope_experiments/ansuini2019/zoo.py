@@ -1,4 +1,4 @@
-"""The networks trained on CIFAR-10, which several figures share."""
+"""Zoo: the networks trained on CIFAR-10, which several figures share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CLASSES = 10
 
 
 def vgg16_bn(width: float) -> nn.Module:
-    """VGG-16 with batch norm for images of 32 x 32, every layer so many times as wide."""
+    """Build VGG-16 with batch norm for 32 x 32 images, with all widths multiplied by ``width``."""
     plan = [one if one == "M" else max(8, int(one * width)) for one in cfgs["D"]]
     last = int(plan[-2])
     return nn.Sequential(
@@ -33,7 +33,7 @@ def vgg16_bn(width: float) -> nn.Module:
 
 
 class _NarrowResNet(ResNet):  # type: ignore[misc]
-    """ResNet-18 for images of 32 x 32: torchvision's, with another stem and other widths."""
+    """torchvision's ResNet-18 with a different stem and different widths, for 32 x 32 images."""
 
     def __init__(self, width: float) -> None:
         super().__init__(BasicBlock, [2, 2, 2, 2], _CLASSES)
@@ -50,12 +50,12 @@ class _NarrowResNet(ResNet):  # type: ignore[misc]
 
 
 def resnet18(width: float) -> nn.Module:
-    """ResNet-18 for images of 32 x 32, every layer so many times as wide."""
+    """Build ResNet-18 for 32 x 32 images, with all widths multiplied by ``width``."""
     return _NarrowResNet(width)
 
 
 def alexnet(width: float) -> nn.Module:
-    """Five convolutions, three poolings, three fully connected layers, as AlexNet has."""
+    """Build five convolutions, three poolings and three fully connected layers, as in AlexNet."""
     a, b, c, d, e = (max(8, int(one * width)) for one in (64, 192, 384, 256, 256))
     hidden = max(16, int(1024 * width))
     return nn.Sequential(
@@ -76,13 +76,13 @@ _FAMILIES = {"vgg16_bn": vgg16_bn, "resnet18": resnet18, "alexnet": alexnet}
 
 @dataclass(frozen=True)
 class Member:
-    """A network of the zoo after so many epochs.
+    """A network in the zoo after a number of epochs.
 
     Parameters
     ----------
     family : {"vgg16_bn", "resnet18", "alexnet"}
     width : float
-        Of the published network.
+        Factor by which all widths of the published network are multiplied.
     epochs : int
     """
 
@@ -92,11 +92,11 @@ class Member:
 
     @property
     def name(self) -> str:
-        """Such as ``resnet18 x 0.25, 12 epochs``."""
+        """Name, such as ``resnet18 x 0.25, 12 epochs``."""
         return f"{self.family} x {self.width:g}, {self.epochs} epochs"
 
     def network(self, study: Study, pictures: Pictures, settings: dict[str, Any]) -> nn.Module:
-        """Trained now, or taken from the cache."""
+        """Return the network from the cache; train it if it is missing."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings["seed"])
             network = _FAMILIES[self.family](self.width)
@@ -113,7 +113,7 @@ class Member:
 
 
 def members(settings: dict[str, Any]) -> list[Member]:
-    """Every family at every width after every number of epochs."""
+    """Return every combination of family, width and number of epochs."""
     return [
         Member(family, width, epochs)
         for family in settings["families"]
