@@ -182,7 +182,7 @@ def test_stored_activations_read_layers_on_access(store):
     assert isinstance(found["input"], np.ndarray)
     assert "net" in repr(found)
     np.testing.assert_array_equal(found.stored("0")[5:7, 1:3], found["0"][5:7, 1:3])
-    with pytest.raises(KeyError, match="no layer 'x'; the layers are input"):
+    with pytest.raises(KeyError, match="there is no layer 'x'; the layers are input"):
         found["x"]
     for chunk in (store / "layers").rglob("c/0/0"):
         chunk.unlink()

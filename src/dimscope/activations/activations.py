@@ -126,7 +126,7 @@ class Activations(Mapping[str, np.ndarray[Any, Any]]):
         if layer_names != {*self.points, *self.failures}:
             raise ValueError(
                 f"layers describes {sorted(layer_names)}, but points and failures hold "
-                f"{sorted({*self.points, *self.failures})}; describe each of these once"
+                f"{sorted({*self.points, *self.failures})}; describe each of the latter once"
             )
 
     def _check_classes(self) -> None:
@@ -135,7 +135,7 @@ class Activations(Mapping[str, np.ndarray[Any, Any]]):
         labels = np.asarray(self.labels)
         if labels.ndim != 1 or labels.dtype.kind not in "iubU":
             raise BadPoints(
-                "labels must hold one whole number or word for each row, but have dtype "
+                "labels must hold one integer or string for each row, but have dtype "
                 f"{labels.dtype} and shape {labels.shape}"
             )
         object.__setattr__(self, "labels", labels)
@@ -153,7 +153,7 @@ class Activations(Mapping[str, np.ndarray[Any, Any]]):
         if name in self.failures:
             raise KeyError(f"layer {name!r} was not captured: {self.failures[name]}")
         if name not in self.points:
-            raise KeyError(f"no layer {name!r}; the layers are {', '.join(self.points)}")
+            raise KeyError(f"there is no layer {name!r}; the layers are {', '.join(self.points)}")
         return self.points[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -318,7 +318,7 @@ def _incomplete(folder: Folder) -> BadSource:
     if journal is None:
         if folder.is_empty:
             return BadSource(f"there is no store {folder}")
-        return BadSource(f"{folder} is not a dimscope store; give one that capture wrote")
+        return BadSource(f"{folder} is not a dimscope store; give a store that capture wrote")
     total, rows = journal.get("n_points"), journal.get("rows", 0)
     shares = journal.get("shares", [])
     for rank in range(1, len(shares) - 1):

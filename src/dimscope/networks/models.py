@@ -83,7 +83,7 @@ def _read(path: Path) -> Any:
         except (SafetensorError, OSError, ValueError) as error:
             raise BadSource(
                 f"weights file {path} cannot be read as safetensors: {_first_line(error)}; "
-                "it may be truncated, copy it again"
+                "it may be truncated: copy it again"
             ) from error
     try:
         with warnings.catch_warnings():  # torch warns of odd pickles, which are refused anyway

@@ -1,7 +1,7 @@
 """Operations: classify torch functions and module classes (linear, pooling, activation, ...).
 
 Operations are identified by their *plain name*: ``relu_``, ``Tensor.relu`` and
-``torch.nn.functional.relu`` are all ``relu``; ``x + y`` and ``x += y`` are ``add``.
+``torch.nn.functional.relu`` are all called ``relu``; ``x + y`` and ``x += y`` are called ``add``.
 """
 
 from __future__ import annotations

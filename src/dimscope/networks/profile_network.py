@@ -57,7 +57,7 @@ def profile(
     progress : callable, optional
         ``progress(step, done, total)``; ``total`` may be None.
     on_plan : callable, optional
-        Called after the first batch with the :class:`~dimscope.Plan`.
+        Called with the :class:`~dimscope.Plan` after the first batch.
     **options
         The fields of CaptureOptions.
 

@@ -118,14 +118,14 @@ class Profile(Mapping[str, Estimate]):
         """Return layer name -> Estimate for one estimator."""
         if estimator not in self.estimates:
             raise KeyError(
-                f"no estimator {estimator!r}; the profile has {', '.join(self.estimators)}"
+                f"there is no estimator {estimator!r}; the profile has {', '.join(self.estimators)}"
             )
         return self.estimates[estimator]
 
     def __getitem__(self, layer: str) -> Estimate:
         estimates = self.of(self.estimators[0])
         if layer not in estimates:
-            raise KeyError(f"no layer {layer!r}; the profile has {', '.join(estimates)}")
+            raise KeyError(f"there is no layer {layer!r}; the profile has {', '.join(estimates)}")
         return estimates[layer]
 
     def __iter__(self) -> Iterator[str]:
@@ -185,9 +185,9 @@ class Profile(Mapping[str, Estimate]):
         -------
         pandas.DataFrame
             Columns ``layer``, ``role``, ``depth``, ``relative_depth``, ``n_features``,
-            ``estimator``, ``dimension``, ``std_error``, ``lower``, ``upper``. A profile by
-            class also has a column ``label``: the class, or ``mean`` for the means over
-            classes, whose standard deviation is in the column ``class_std``.
+            ``estimator``, ``dimension``, ``std_error``, ``lower``, ``upper``. A profile by class
+            has two more columns: ``label`` holds the class, or ``mean`` for the mean over the
+            classes, and ``class_std`` holds the standard deviation over the classes.
         """
         import pandas as pd
 

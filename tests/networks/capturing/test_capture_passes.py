@@ -103,7 +103,7 @@ def test_profile_uses_one_pass_with_room_on_disk():
 
 
 def test_capture_refuses_what_fits_nowhere(no_room):
-    with pytest.raises(ds.BadSource, match=r"profile measures them in several passes"):
+    with pytest.raises(ds.BadSource, match=r"profile, which measures them in several passes"):
         ds.capture(Network(), X, memory=TWO)
 
 

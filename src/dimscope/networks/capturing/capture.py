@@ -89,11 +89,11 @@ def capture(
     the other batches are the same and in the same order.
 
     Several ranks on one machine can share the work: each calls this function with the same
-    arguments, including ``out``, and with the network on its own device. The store is then byte for
-    byte the one that a single process would write with the same kind of device and number of
-    threads, unless the network draws random numbers, because each rank draws its own. The budget
-    ``memory`` applies to each rank. Without ``out``, the ranks do not cooperate: each captures all
-    rows for itself.
+    arguments, including ``out``, and with the network on its own device. The store then has the
+    same bytes as if a single process had written it, with the same kind of device and the same
+    number of threads. The exception is a network that draws random numbers, because each rank draws
+    its own. The budget ``memory`` applies to each rank. Without ``out``, the ranks do not
+    cooperate: each captures all rows for itself.
 
     Examples
     --------
@@ -136,7 +136,7 @@ def _capture(
 
 
 class Keeper:
-    """Keep the points in memory or in a store, whichever is decided after the first batch.
+    """Keep the points in memory or in a store, which is decided after the first batch.
 
     If the number of points is unknown, they stay in memory as long as they fit. If the layers fit
     neither in memory nor on disk, ``in_passes`` keeps only the first group of them; without it, an
@@ -239,8 +239,8 @@ class Keeper:
                 raise BadSource(
                     f"the layers take {n_bytes / 1e9:.1f} GB on disk, but "
                     f"{temporary.path.parent} has {free / 1e9:.1f} GB left; give another folder "
-                    "as out, fewer points or layers, or readout='mean'; dimscope.profile "
-                    "measures them in several passes"
+                    "as out, fewer points or layers, or readout='mean'; or use dimscope.profile, "
+                    "which measures them in several passes"
                 )
             self.writer = Writer(Folder(temporary.path), {}, n_points, temporary)
         self.writer.start(self._recorder, n_rows)

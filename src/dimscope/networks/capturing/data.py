@@ -1,7 +1,7 @@
 """Data: open arrays, data sets, folders and iterables of stimuli as one stream of batches.
 
-If fewer rows are asked for than the data hold, they are drawn at random, with the seed, from data
-that can be indexed (arrays, data sets, folders). Of data that can only be iterated (a DataLoader, a
+If only some of the rows are requested, they are drawn at random, with the seed, from data that can
+be indexed (arrays, data sets, folders). Of data that can only be iterated (a DataLoader, a
 generator), the first rows are used.
 """
 
@@ -209,7 +209,7 @@ def image_folder(path: str | os.PathLike[str], size: int = 224) -> Any:
     try:
         return ImageFolder(str(path), prepare, loader=load)
     except FileNotFoundError as error:
-        hint = "put the images of each class in a folder of their own, such as cat/1.jpg"
+        hint = "put the images of each class in a separate folder, such as cat/1.jpg"
         if not any(path.iterdir()):
             raise BadSource(f"{path} is an empty folder; {hint}") from error
         if not any(entry.is_dir() for entry in path.iterdir()):
@@ -269,7 +269,7 @@ class Stream:
         return batch
 
     def after(self, n_batches: int) -> Iterable[Batch]:
-        """Return the batches after the first ``n_batches``, which are not read if possible."""
+        """Return the batches after the first ``n_batches``, without reading those if possible."""
         if self.fetch is not None and n_batches:
             return map(self.fetch, self.parts[n_batches:])
         return itertools.islice(self.batches, n_batches, None)
@@ -290,7 +290,7 @@ def open_batches(data: Any, options: CaptureOptions) -> Stream:
     BadSource
         If the data cannot be read.
     BadPoints
-        If there are fewer rows than asked for.
+        If the data have fewer rows than requested.
     """
     n_points, per_class, batch_size = options.n_points, options.per_class, options.batch_size
     if isinstance(data, str | Path):

@@ -160,7 +160,8 @@ class Column:
         elif self._width != n_features:
             raise UncapturableError(
                 f"its number of units changes from {self._width} to {n_features} "
-                "between batches; the readouts 'mean', 'first' and 'last' give rows of equal length"
+                "between batches; use readout 'mean', 'first' or 'last', which give rows of "
+                "equal length"
             )
         if self._sink is not None:
             kind = torch.from_numpy(np.empty(0, self.dtype)).dtype

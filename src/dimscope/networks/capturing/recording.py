@@ -1,8 +1,8 @@
 """Recording: select the layers in the first batch and collect their points in every batch.
 
-In the first batch every candidate is copied to its column as soon as it is computed, so that later
-in-place operations cannot change it. At the end of the batch the whole graph is known: the layers
-are selected, and the other columns are dropped.
+In the first batch, every candidate is copied to its column as soon as it is computed, so that later
+in-place operations cannot change it. At the end of the batch, when the whole graph is known, the
+layers are selected and the other columns are dropped.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Store writer: write points to disk batch by batch, so that a killed capture loses one batch.
+"""Store writer: write points to disk batch by batch, so that a killed capture loses at most one.
 
 Rows are written in place as the network computes them. After each complete batch, the journal,
 which records how many rows are complete, is replaced. Rows that a killed capture wrote but did not
@@ -158,7 +158,7 @@ class Writer:
             shares = journal.get("shares")
             if shares is not None and len(shares) - 1 != ranks:
                 raise BadSource(
-                    f"{folder} was begun by {len(shares) - 1} ranks; resume it with the same "
+                    f"{folder} was started by {len(shares) - 1} ranks; resume it with the same "
                     "number, or give another path as out"
                 )
             self._state = journal
@@ -170,7 +170,7 @@ class Writer:
     def _check_same(self, stored: dict[str, Any], identity: dict[str, Any]) -> None:
         if stored.get("schema_version") != SCHEMA_VERSION:
             raise BadSource(
-                f"{self._folder} was begun by another version of dimscope; give another path as "
+                f"{self._folder} was started by another version of dimscope; give another path as "
                 "out, or remove it"
             )
         differ = differing(stored, identity)
