@@ -5,7 +5,16 @@ from .activations.store import StoredActivations, open_store
 from .analysis.curvature import CurvatureTest, curvature_test, surrogate
 from .analysis.difference import Difference, difference
 from .analysis.scale import ScaleCurve, rank_curve, scale_curve
-from .errors import BadPoints, BadSource, DegeneratePoints, DimscopeError, PoorRecall, TiedPoints
+from .errors import (
+    BadPoints,
+    BadSource,
+    DegeneratePoints,
+    DimscopeError,
+    EstimatorsFailed,
+    Interrupted,
+    PoorRecall,
+    TiedPoints,
+)
 from .estimators.base import Estimator, Fit, NeighborEstimator, PointsEstimator, SpectralEstimator
 from .estimators.corrections import Corrected
 from .estimators.estimates import Estimate
@@ -55,11 +64,13 @@ __all__ = [
     "Engine",
     "Estimate",
     "Estimator",
+    "EstimatorsFailed",
     "Exact",
     "Fit",
     "Gap",
     "Gride",
     "Guarantee",
+    "Interrupted",
     "Layer",
     "NeighborEstimator",
     "Neighbors",

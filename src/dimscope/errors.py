@@ -4,17 +4,23 @@ Every message says *what* is wrong, *where* (the first bad row, the file, the la
 do*. Every error is a ``ValueError``, so code that already catches ``ValueError`` keeps working.
 """
 
-from typing import get_args
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, get_args
 
 __all__ = [
     "BadPoints",
     "BadSource",
     "DegeneratePoints",
     "DimscopeError",
+    "EstimatorsFailed",
+    "Interrupted",
     "PoorRecall",
     "SampleRefused",
     "TiedPoints",
     "check_word",
+    "reason_of",
 ]
 
 
@@ -36,6 +42,58 @@ class SampleRefused(DegeneratePoints):
 
 class BadSource(DimscopeError):
     """A model, data set, file or optional package is missing or cannot be used."""
+
+
+class EstimatorsFailed(DimscopeError):
+    """Some of several estimators failed; this error holds the estimates of the others.
+
+    Parameters
+    ----------
+    estimates : Mapping of str to Estimate
+        The estimates that were made.
+    failures : Mapping of str to Exception
+        The error of each estimator that failed.
+
+    Examples
+    --------
+    >>> raise EstimatorsFailed({"pca": 45.0}, {"twonn": DegeneratePoints("all tied")})
+    Traceback (most recent call last):
+    dimscope.errors.EstimatorsFailed: 1 of 2 estimators failed: twonn: all tied; \
+the estimates of the others are in the attribute estimates of this error
+    """
+
+    def __init__(self, estimates: Mapping[str, Any], failures: Mapping[str, Exception]) -> None:
+        self.estimates, self.failures = dict(estimates), dict(failures)
+        total = len(self.estimates) + len(self.failures)
+        reasons = "; ".join(f"{name}: {reason_of(error)}" for name, error in failures.items())
+        others = (
+            "; the estimates of the others are in the attribute estimates of this error"
+            if self.estimates
+            else ""
+        )
+        super().__init__(f"{len(self.failures)} of {total} estimators failed: {reasons}{others}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.estimates, self.failures)
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C stopped a measurement; ``partial`` holds what was computed until then.
+
+    Parameters
+    ----------
+    partial : dict of name -> Estimate, or Profile
+        In a profile, what was not measured has dimension NaN and a reason.
+    """
+
+    def __init__(self, partial: Any) -> None:
+        self.partial = partial
+        super().__init__(
+            "interrupted; the attribute partial of this exception holds what was computed"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.partial,)
 
 
 class TiedPoints(UserWarning):
@@ -69,3 +127,17 @@ def check_word(name: str, value: object, words: object) -> None:
     """
     if value not in get_args(words):
         raise ValueError(f"{name} is {value!r}; use one of {', '.join(map(repr, get_args(words)))}")
+
+
+def reason_of(error: BaseException) -> str:
+    """Say in one line why something failed.
+
+    Examples
+    --------
+    >>> reason_of(DegeneratePoints("all 5 points are the same")), reason_of(MemoryError())
+    ('all 5 points are the same', 'MemoryError')
+    """
+    message = str(error).strip()
+    if isinstance(error, DimscopeError) and message:
+        return message
+    return ": ".join(filter(None, (type(error).__name__, message)))

@@ -184,7 +184,7 @@ class TemporaryFolder:
 
 
 def free_disk() -> int:
-    """Return the free disk space for temporary files, in bytes; 0 if they have no folder."""
+    """Return the free disk space for temporary files, in bytes; 0 without a temporary folder."""
     try:
         return shutil.disk_usage(tempfile.gettempdir()).free
     except OSError:

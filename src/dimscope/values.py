@@ -126,7 +126,7 @@ NOT_WRITTEN = {"written": False}
 
 
 def null_is(number: float) -> dict[str, float]:
-    """Return field metadata with which JSON ``null`` is read as ``number`` instead of NaN.
+    """Return field metadata that makes :func:`from_plain` read null as ``number``, not as NaN.
 
     Examples
     --------

@@ -1,6 +1,9 @@
 """``dimscope profile``: a network in, its profile out, on the terminal and in files."""
 
 import json
+import math
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -154,3 +157,47 @@ def test_profile_resizes_images(folder, invoke):
 )
 def test_profile_says_how_to_name_its_source(folder, refusal, call, message):
     assert message in refusal(*call.split())
+
+
+CTRL_C_IN_THE_THIRD_LAYER = """
+import dimscope as ds
+
+evaluate, calls = ds.TwoNN.evaluate, []
+
+
+def interrupted(self, neighbors):
+    calls.append(neighbors)
+    if len(calls) == 3:
+        raise KeyboardInterrupt
+    return evaluate(self, neighbors)
+
+
+ds.TwoNN.evaluate = interrupted
+"""
+
+
+def test_profile_stopped_by_ctrl_c_keeps_the_layers_that_were_done(run, points, network):
+    network.write_text(network.read_text() + CTRL_C_IN_THE_THIRD_LAYER)
+    done = run("profile", "net.py:small", "--data", points, "--layers", "all", "--out", "p.json")
+    assert done.code == 130
+    assert "interrupted; the layers that were done are kept" in done.err
+    names = list(profile := ds.Profile.load("p.json"))
+    assert [math.isnan(profile[name].dimension) for name in names] == [False] * 2 + [True] * 3
+    assert "interrupted" in profile[names[2]].reason
+
+
+def test_profile_shows_the_traceback_of_a_failure_on_request(run, points, network, monkeypatch):
+    network.write_text(
+        network.read_text()
+        + "import dimscope as ds\n\n\ndef broken(*_):\n    return 1 / 0\n\n\n"
+        + "ds.TwoNN.evaluate = broken\n"
+    )
+    call = ("profile", "net.py:small", "--data", points)
+    assert "ZeroDivisionError: division by zero" in run(*call).out
+    monkeypatch.setenv("DIMSCOPE_TRACEBACK", "1")
+    done = subprocess.run(
+        [sys.executable, "-m", "dimscope", *map(str, call)], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert "in broken" in done.stderr
+    assert "Traceback" not in done.stdout

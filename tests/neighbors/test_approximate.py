@@ -147,7 +147,7 @@ def test_later_searches_use_the_lists(method, monkeypatch):
     for one in (order[:700], order[700:1400]):
         some = found.within(one)
         assert recall(some.distances, brute_force(points[one])[0])[0] > 0.99
-        assert str(some.guarantee) == f"{found.guarantee} among all points; not measured among some"
+        assert str(some.guarantee) == f"{found.guarantee} measured in the search among all points"
     assert sum(map(len, searched)) < 20
     few = found.within(order[:10])  # lists hold too few of them: searched again
     np.testing.assert_allclose(few.distances, brute_force(points[order[:10]])[0], rtol=1e-6)

@@ -109,7 +109,8 @@ def profile(found: ds.Profile) -> dict[str, Any]:
 
 
 def frame(table: Any) -> dict[str, Any]:
-    """The columns and rows of a table."""
+    """The columns and rows of a table, but for columns that were added later."""
+    table = table.drop(columns="reason", errors="ignore")
     rows = table.to_dict("records")
     return {"columns": list(table.columns), "rows": [plain(list(row.values())) for row in rows]}
 
@@ -206,11 +207,11 @@ def differences(found: Any, wanted: Any, tolerance: float = RELATIVE, place: str
     """Where two plain values differ; empty if they agree.
 
     Floats agree to a relative ``tolerance``, or an absolute one near zero. The words of sentences
-    may differ, not the numbers in them. All else is the same.
+    may differ, not the numbers in them. Dictionaries may have gained entries. All else is the same.
     """
     if isinstance(wanted, dict) and isinstance(found, dict):
-        if list(found) != list(wanted) and sorted(found) != sorted(wanted):
-            return [f"{place}: has {sorted(found)}, not {sorted(wanted)}"]
+        if missing := sorted(set(wanted) - set(found)):
+            return [f"{place}: lacks {missing}"]
         pairs = [(f"{place}/{key}", found[key], wanted[key]) for key in wanted]
     elif isinstance(wanted, list) and isinstance(found, list):
         if len(found) != len(wanted):

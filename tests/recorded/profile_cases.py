@@ -231,8 +231,16 @@ def what_the_plots_show() -> Any:
     def shown(ax: Any) -> Any:
         return {
             "labels": [ax.get_xlabel(), ax.get_ylabel(), ax.get_title()],
-            "lines": [plain(np.asarray(line.get_ydata(), dtype=float)) for line in ax.lines],
-            "names": [one.get_text() for one in (ax.get_legend() or NoLegend()).get_texts()],
+            "lines": [
+                plain(np.asarray(line.get_ydata(), dtype=float))
+                for line in ax.lines
+                if line.get_marker() != "x"  # layers without a dimension, marked since
+            ],
+            "names": [
+                text.get_text()
+                for text in (ax.get_legend() or NoLegend()).get_texts()
+                if text.get_text() != made.name and "not measured" not in text.get_text()
+            ],
         }
 
     made = ds.profile(classes(), None, ds.Resampled(n=3))

@@ -126,7 +126,8 @@ class Activations(Mapping[str, np.ndarray[Any, Any]]):
         if layer_names != {*self.points, *self.failures}:
             raise ValueError(
                 f"layers describes {sorted(layer_names)}, but points and failures hold "
-                f"{sorted({*self.points, *self.failures})}; describe each of the latter once"
+                f"{sorted({*self.points, *self.failures})}; describe each name in "
+                "points and failures once"
             )
 
     def _check_classes(self) -> None:

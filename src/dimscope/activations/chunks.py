@@ -44,9 +44,9 @@ def chunk_shape(
     itemsize : int
         Size of one value in bytes.
     batch : int
-        Number of rows written at a time. If 8 MB cannot hold that many whole rows, a chunk holds
-        that many rows (at least 16, at most 256) of a subset of the columns, so that a batch fills
-        whole chunks.
+        Number of rows written at a time. If that many whole rows exceed 8 MB, each chunk holds as
+        many rows as a batch (at least 16, at most 256) and only some of the columns, so that a
+        batch fills whole chunks.
     n_points : int, optional
         Number of rows in total.
 

@@ -49,7 +49,7 @@ class Difference:
 
     @property
     def p_value(self) -> float:
-        """Two-sided p-value, from the normal or Student's t distribution; NaN without an error."""
+        """Two-sided p-value, normal or Student's t; NaN if there is no standard error."""
         if self.difference == 0:
             return 1.0
         t = abs(self.difference) / self.std_error

@@ -158,7 +158,7 @@ class ScaleCurve:
             low, high = (f(point.dimension for point in self.points) for f in (min, max))
             return (
                 f"The dimension depends on the scale: it runs from {low:.3g} to {high:.3g} and "
-                f"stays within 10 % over no range of a factor {_MIN_FACTOR}."
+                f"never stays within 10 % over a range of a factor {_MIN_FACTOR}."
             )
         by_rank = plateau.first.n_points == plateau.last.n_points
         ends = (

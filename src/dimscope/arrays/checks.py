@@ -114,7 +114,7 @@ def ragged(points: Any) -> BadPoints:
 
 
 def check_whole_numbers(points: Any, array: NDArray[Any]) -> None:
-    """Refuse integers, in lists or mixed columns, that float64 cannot represent exactly.
+    """Refuse integers that float64 cannot represent exactly, in lists or in object arrays.
 
     Parameters
     ----------

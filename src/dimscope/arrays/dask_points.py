@@ -74,7 +74,7 @@ class DaskPoints(Points):
     array : dask array of shape (n, n_features)
     max_abs : float
     rows : array of shape (n_points,), optional
-        The rows that are points of this set, ascending; all by default.
+        Which rows of the array belong to this set of points, ascending; all by default.
     hashes : array of shape (n,), uint64, optional
         Hash of every row of the array, from :meth:`~dimscope.arrays.Points.row_hashes`.
     """
@@ -118,7 +118,7 @@ class DaskPoints(Points):
 
     def suspected_duplicates(self) -> tuple[NDArray[np.intp], NDArray[np.uint64]]:
         """Find the points whose hash equals that of another point, across all chunks."""
-        assert self._hashes is not None, "the check of the array computes the hashes"
+        assert self._hashes is not None, "a DaskPoints made by the check of an array has hashes"
         positions = repeated(self._hashes)
         return positions, self._hashes[positions]
 
@@ -239,7 +239,7 @@ def _equal_rows(
 
 
 def _n_rows(array: Any) -> int:
-    """Return the rows per chunk: what fits in memory, but few enough to keep all threads busy."""
+    """Return the rows per chunk: few enough to fit in memory and to give every thread a chunk."""
     n, width = map(int, array.shape)
     # n_chunks^2 / 2 pairs
     n_chunks = max(1, round(math.sqrt(2 * _TASKS * _n_threads())))
@@ -277,7 +277,7 @@ def _memory() -> float:
 
 
 def _is_held(array: Any) -> bool:
-    """Tell whether the values are already in memory, so that reading later saves nothing."""
+    """Tell whether the values are already in memory; if so, reading later saves no memory."""
     distributed = sys.modules.get("distributed")
     kinds = (np.ndarray,) if distributed is None else (np.ndarray, distributed.Future)
     return any(isinstance(value, kinds) for value in dict(array.dask).values())

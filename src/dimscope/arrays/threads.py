@@ -93,8 +93,8 @@ def parallel(
     Raises
     ------
     Exception
-        The exception of the first failing item, in the order of ``items``; calls that have not
-        started by then are cancelled.
+        If calls fail: the exception of the failing item that comes first in ``items``. Calls that
+        have not started when one fails are cancelled.
 
     Examples
     --------

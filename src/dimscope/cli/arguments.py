@@ -62,7 +62,7 @@ DiscardOption = Annotated[
     typer.Option(
         min=0,
         max=0.99,
-        help="for twonn: fraction of the ratios, the largest ones, to censor; 0.1 by default",
+        help="for twonn: fraction of the ratios to censor, the largest first; 0.1 by default",
     ),
 ]
 
@@ -159,7 +159,7 @@ BatchSizeOption = Annotated[int, typer.Option(min=1, help="number of points per 
 LabelsOption = Annotated[
     Path | None,
     typer.Option(
-        "--labels", help="if --data is a .npy file: a .npy file with the class of each row"
+        "--labels", help="a .npy file with the class of each row; only if --data is a .npy file too"
     ),
 ]
 

@@ -45,7 +45,7 @@ from dimscope.errors import DimscopeError
 from dimscope.networks.capturing.options import CaptureOptions
 
 if TYPE_CHECKING:
-    from dimscope import Plan
+    from dimscope import Plan, Profile
 
 __all__ = ["capture", "compare", "profile"]
 
@@ -110,19 +110,25 @@ def profile(
         source = network_from(model, weights, seed)
         options["layers"] = layers_from(layers)
         options |= {"readout": readout, "batch_size": batch_size, "seed": seed}
-    with Bar() as bar:
-        result = ds.profile(
-            source,
-            stimuli,
-            chosen,
-            by_class=by_class,
-            engine=search,
-            name=name or (model if options else None),
-            memory=budget,
-            progress=bar,
-            on_plan=tell_plan,
-            **options,
-        )
+    interrupted = False
+    try:
+        with Bar() as bar:
+            result = ds.profile(
+                source,
+                stimuli,
+                chosen,
+                by_class=by_class,
+                engine=search,
+                name=name or (model if options else None),
+                memory=budget,
+                progress=bar,
+                on_plan=tell_plan,
+                **options,
+            )
+    except ds.Interrupted as interrupt:
+        result, interrupted = interrupt.partial, True
+    if os.environ.get("DIMSCOPE_TRACEBACK"):
+        print_tracebacks(result)
     if out is not None:
         result.save(out)
     if plot is not None:
@@ -134,6 +140,18 @@ def profile(
         written = [str(path) for path in (out, plot) if path is not None]
         if written:
             say(f"written: {', '.join(written)}")
+    if interrupted:
+        typer.echo("dimscope: interrupted; the layers that were done are kept", err=True)
+        raise typer.Exit(_INTERRUPTED)
+
+
+def print_tracebacks(profile: Profile) -> None:
+    """Print to standard error where the estimators that failed raised their errors."""
+    for part in (profile, *profile.classes.values()):
+        for estimator in part.estimators:
+            for layer, estimate in part.of(estimator).items():
+                if estimate.traceback:
+                    typer.echo(f"{layer}, {estimator}:\n{estimate.traceback}", err=True)
 
 
 def compare(
@@ -167,6 +185,8 @@ def compare(
     if plot is not None:
         say(f"written: {plot}")
 
+
+_INTERRUPTED = 130  # the exit code that a shell gives a program stopped by Ctrl-C
 
 _GRACE = 10.0  # seconds for rank 0 to report an error
 

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dimscope.profiles.profile import over_classes
+
 if TYPE_CHECKING:
     from dimscope import Comparison, Estimate, Profile, ScaleCurve
 
@@ -114,7 +116,8 @@ def profile_table(profile: Profile) -> Table:
         table.add_column(f"std over {over}", justify="right")
     table.add_column("profile", min_width=_BAR_WIDTH)
     measured = [e.dimension for e in estimates.values() if not math.isnan(e.dimension)]
-    table.caption, table.caption_justify = _caption(profile, estimator), "left"
+    caption = "\n".join([_caption(profile, estimator), *_missing_classes(profile, estimator)])
+    table.caption, table.caption_justify = Text(caption), "left"
     for layer in profile.layers:
         estimate = estimates[layer.name]
         cells: list[str | Text] = [layer.name, str(layer.depth), str(layer.n_features)]
@@ -137,8 +140,7 @@ def _caption(profile: Profile, estimator: str) -> str:
     if not measured:
         return ""
     if profile.classes:
-        n = len(profile.classes)
-        parts = [f"mean over {n} {'class' if n == 1 else 'classes'}"]
+        parts = [over_classes(profile.of(estimator).values())]
         measured = [
             estimate for p in profile.classes.values() for estimate in p.of(estimator).values()
         ]
@@ -156,6 +158,15 @@ def _caption(profile: Profile, estimator: str) -> str:
     if any(estimate.is_lower_bound for estimate in profile.of(estimator).values()):
         parts.append("≥ marks a lower bound: above 20, there are too few points to say more")
     return "; ".join(parts)
+
+
+def _missing_classes(profile: Profile, estimator: str) -> list[str]:
+    """Say, for each reason, in which layers the mean leaves classes out."""
+    layers: dict[str, list[str]] = {}
+    for layer, estimate in profile.of(estimator).items():
+        if estimate.classes and estimate.classes_failed:
+            layers.setdefault(estimate.reason, []).append(layer)
+    return [f"{', '.join(names)}: {reason}" for reason, names in layers.items()]
 
 
 def _spread(profile: Profile, estimator: str, layer: str) -> float:

@@ -108,7 +108,24 @@ class Estimator(ABC):
         BadPoints, DegeneratePoints
             If the dimension cannot be measured; the message says why and where.
         """
-        return self.measure(Inputs(points, engine, [self]))
+        return self.measured(Inputs(points, engine, [self]))
+
+    def measured(self, inputs: Inputs) -> Estimate:
+        """Measure the dimension from shared inputs, and refuse a result that is no number.
+
+        Raises
+        ------
+        DegeneratePoints
+            If the dimension is NaN or infinite.
+        """
+        estimate = self.measure(inputs)
+        if not math.isfinite(estimate.dimension):
+            raise DegeneratePoints(
+                estimate.reason
+                or f"{self!r} gave the dimension {estimate.dimension} for these points, "
+                "and no reason"
+            )
+        return estimate
 
 
 @by_value
@@ -221,6 +238,11 @@ class NeighborEstimator(Estimator):
             If there are too few neighbours, or all compared distances are tied.
         """
         if neighbors.k < self.ranks:
+            if neighbors.k == neighbors.n_distinct - 1:
+                raise DegeneratePoints(
+                    f"{self!r} needs {self.ranks} neighbours of each point, but there are only "
+                    f"{neighbors.n_distinct} distinct points"
+                )
             raise DegeneratePoints(
                 f"{self!r} needs {self.ranks} neighbours of each point, but these Neighbors have "
                 f"{neighbors.k}; search with k={self.ranks}"

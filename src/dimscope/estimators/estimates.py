@@ -34,7 +34,7 @@ class Estimate:
     n_points : int
         Number of rows, duplicates included.
     n_used : int
-        Number of points used in the fit without censoring.
+        Number of points whose ratio the fit uses uncensored.
     n_queries : int or None
         Number of points whose neighbours were searched, if only a sample was
         (:class:`dimscope.Sampled`).
@@ -54,7 +54,15 @@ class Estimate:
     resamples : tuple of float
         Dimension measured on each resample.
     reason : str
-        Why the dimension could not be measured; empty if it was.
+        Why the dimension could not be measured; empty if it was. In a mean over classes, why some
+        classes are missing from it.
+    traceback : str
+        The traceback of the error, if the dimension is missing because of one. It is not written
+        to files.
+    classes : tuple of str
+        The classes in a mean over classes; empty otherwise.
+    classes_failed : tuple of str
+        The classes that could not be measured and are missing from the mean.
     provenance : Provenance
         How the estimate was made.
     degrees_of_freedom : float
@@ -86,6 +94,9 @@ class Estimate:
     reason: str = ""
     degrees_of_freedom: float = field(default=math.inf, metadata=null_is(math.inf))
     n_queries: int | None = None
+    classes: tuple[str, ...] = ()
+    classes_failed: tuple[str, ...] = ()
+    traceback: str = field(default="", repr=False, compare=False, metadata=NOT_WRITTEN)
     provenance: Provenance = field(default_factory=lambda: Provenance("estimate"), repr=False)
     influence: Influence | None = field(
         default=None, repr=False, compare=False, metadata=NOT_WRITTEN
@@ -111,7 +122,23 @@ class Estimate:
 
     def __repr__(self) -> str:
         sample = "" if self.n_queries is None else f", {self.n_queries} queries"
-        return f"Estimate({self}, n={self.n_points}{sample})"
+        mean = f", {self.over_classes}" if self.classes or self.classes_failed else ""
+        return f"Estimate({self}, n={self.n_points}{sample}{mean})"
+
+    @property
+    def over_classes(self) -> str:
+        """What a mean over classes is over: ``mean over 9 of 10 classes``; empty otherwise.
+
+        Examples
+        --------
+        >>> Estimate(4.0, 0.5, classes=("cat", "dog"), classes_failed=("fox",)).over_classes
+        'mean over 2 of 3 classes'
+        """
+        total = len(self.classes) + len(self.classes_failed)
+        if not total:
+            return ""
+        count = f"{len(self.classes)} of {total}" if self.classes_failed else str(total)
+        return f"mean over {count} {'class' if total == 1 else 'classes'}"
 
     def __str__(self) -> str:
         if math.isnan(self.dimension):

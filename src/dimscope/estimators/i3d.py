@@ -41,8 +41,9 @@ class I3D(Estimator):
     far : int, optional
         Outer radius; by default, the smallest radius that contains ten other points on average.
     near : int, optional
-        Inner radius, 0 <= near < far. By default, the radius that contains as close as possible to
-        a fifth of the points within ``far``, where the likelihood is most informative.
+        Inner radius, 0 <= near < far. By default, the radius within which the number of points is
+        nearest to a fifth of that within ``far``: with this share the likelihood is most
+        informative.
     metric : {"cityblock", "hamming"}
         ``"cityblock"``: sum of absolute differences, for counts. ``"hamming"``: number of features
         that differ, for tokens and other categories (use the result for comparisons only; see

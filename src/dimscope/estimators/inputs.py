@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     from dimscope.arrays.threads import Progress
 
-__all__ = ["Inputs", "Needs", "check_engine"]
+__all__ = ["Inputs", "Needs", "ProgressFailed", "check_engine"]
+
+_T = TypeVar("_T")
 
 
 class Needs(Protocol):
@@ -62,7 +64,7 @@ def check_engine(engine: Engine | None, estimators: Iterable[Needs]) -> None:
     >>> check_engine(Exact(), [PCA()])
     Traceback (most recent call last):
     ValueError: engine=Exact() has no effect: PCA(normalized=False, variance=0.9) reads no \
-neighbours; leave it out
+neighbours; leave out the engine
     """
     if engine is None:
         return
@@ -73,8 +75,20 @@ neighbours; leave it out
         verb = "reads" if len(estimators) == 1 else "read"
         raise ValueError(
             f"engine={engine!r} has no effect: {', '.join(map(repr, estimators))} {verb} no "
-            "neighbours; leave it out"
+            "neighbours; leave out the engine"
         )
+
+
+class ProgressFailed(BaseException):
+    """Carry an error of the progress callback past the handlers that isolate estimators.
+
+    Not an ``Exception``: an error there is the caller's own, such as one that stops the work, and
+    no failure of an estimator. :attr:`error` is raised in its place once it is past.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        super().__init__(error)
 
 
 class Inputs:
@@ -113,24 +127,42 @@ class Inputs:
         check_engine(engine, estimators)
         if engine is not None and isinstance(points, Neighbors):
             raise ValueError(
-                f"engine={engine!r} has no effect: Neighbors are not searched again; leave it out"
+                f"engine={engine!r} has no effect: Neighbors are not searched again; "
+                "leave out the engine"
             )
         self.points = points
         self._engine = engine
         self._estimators = estimators
-        self._progress = progress
-        self._spectra: dict[bool, Spectrum] = {}
+        self._progress = None if progress is None else _carried(progress)
+        self._results: dict[str, Any] = {}
+        self._failures: dict[str, Exception] = {}
 
-    @cached_property
+    def _once(self, name: str, make: Callable[[], _T]) -> _T:
+        """Make an input, or raise the error that the first attempt to make it raised."""
+        if name in self._failures:
+            raise self._failures[name]
+        if name not in self._results:
+            try:
+                self._results[name] = make()
+            except Exception as error:
+                self._failures[name] = error
+                raise
+        result: _T = self._results[name]
+        return result
+
+    @property
     def neighbors(self) -> Neighbors:
         """Neighbours of every point, from one search."""
+        return self._once("neighbors", self._search)
+
+    def _search(self) -> Neighbors:
         if isinstance(self.points, Neighbors):
             return self.points
         ranks = max((estimator.ranks for estimator in self._estimators), default=2)
         wished = max((estimator.wished for estimator in self._estimators), default=2)
-        search = Search(
-            self.points, wished, self._engine, at_most=wished > ranks, progress=self._progress
-        )
+        # an estimator that needs more neighbours than there are must not fail the others
+        at_most = wished > ranks or len(self._estimators) > 1
+        search = Search(self.points, wished, self._engine, at_most=at_most, progress=self._progress)
         sampling = search.engine.sampling
         return search.all_points() if sampling is None else self._grown(search, sampling)
 
@@ -139,26 +171,25 @@ class Inputs:
         n = engine.first
         while True:
             neighbors = search.sample(n)
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", TiedPoints)  # given once, for the last sample
-                    errors = [estimator.relative_error(neighbors) for estimator in self._estimators]
-            except DegeneratePoints as error:  # perhaps of this sample only
-                if neighbors.queries is None or isinstance(error, SampleRefused):
-                    raise
-                n = 4 * len(neighbors.queries)
-                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", TiedPoints)  # given once, for the last sample
+                errors = [_relative_error(estimator, neighbors) for estimator in self._estimators]
             # an estimator without an error asks for no sample
             largest = max((error for error in errors if not math.isnan(error)), default=0.0)
             if not largest > engine.rtol:
                 return neighbors
             if neighbors.queries is None:
+                if math.isinf(largest):
+                    return neighbors
                 note = f"all points, rtol {engine.rtol:g} not reached"
                 return replace(neighbors, guarantee=replace(neighbors.guarantee, note=note))
+            if math.isinf(largest):
+                n = 4 * len(neighbors.queries)
+                continue
             # errors fall with the root of the sample size; a little more than that needs
             n = math.ceil(1.05 * len(neighbors.queries) * (largest / engine.rtol) ** 2)
 
-    @cached_property
+    @property
     def all_points(self) -> Points:
         """The points themselves, duplicates included, in memory.
 
@@ -168,11 +199,14 @@ class Inputs:
             If Neighbors were given instead of points.
         """
         self._refuse_neighbors("this estimator")
-        return as_points(self.points).in_memory()
+        return self._once("points", lambda: as_points(self.points).in_memory())
 
-    @cached_property
+    @property
     def distinct(self) -> tuple[NDArray[np.float64], int]:
         """The distinct points in float64, and the number of points including duplicates."""
+        return self._once("distinct", self._find_distinct)
+
+    def _find_distinct(self) -> tuple[NDArray[np.float64], int]:
         points = self.all_points
         rows = distinct_rows(points)
         return points.block(rows, dtype=np.dtype(np.float64)), points.n_points
@@ -193,6 +227,33 @@ class Inputs:
             If Neighbors were given instead of points.
         """
         self._refuse_neighbors("a spectrum")
-        if normalized not in self._spectra:
-            self._spectra[normalized] = spectrum(self.points, normalized=normalized)
-        return self._spectra[normalized]
+        name = "normalized spectrum" if normalized else "spectrum"
+        return self._once(name, lambda: spectrum(self.points, normalized=normalized))
+
+
+def _carried(progress: Progress) -> Progress:
+    def report(step: str, done: float, total: float | None) -> None:
+        try:
+            progress(step, done, total)
+        except Exception as error:
+            raise ProgressFailed(error) from error
+
+    return report
+
+
+def _relative_error(estimator: Needs, neighbors: Neighbors) -> float:
+    """Return the standard error over the dimension; infinite if more points may help.
+
+    An estimator that fails for another reason asks for no sample: NaN. It fails again when it
+    measures, with its reason, and the others are not disturbed.
+    """
+    try:
+        return estimator.relative_error(neighbors)
+    except SampleRefused:
+        return math.nan
+    except DegeneratePoints:  # perhaps of this sample only
+        return math.inf
+    except Warning:
+        raise
+    except Exception:
+        return math.nan

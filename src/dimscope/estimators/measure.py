@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, overload
 
+from dimscope.errors import EstimatorsFailed, Interrupted
 from dimscope.estimators.base import Estimator
 from dimscope.estimators.estimates import Estimate
-from dimscope.estimators.inputs import Inputs
+from dimscope.estimators.inputs import Inputs, ProgressFailed
 from dimscope.estimators.two_nn import TwoNN
 from dimscope.neighbors.engines import Engine
 
 if TYPE_CHECKING:
     from dimscope.arrays.threads import Progress
 
-__all__ = ["Estimators", "estimate", "named_estimators"]
+__all__ = ["Estimators", "estimate", "measured_in_turn", "named_estimators"]
 
 
 Estimators = Estimator | Iterable[Estimator] | Mapping[str, Estimator]
@@ -104,6 +105,10 @@ def estimate(
     ------
     BadPoints, DegeneratePoints
         If the dimension cannot be measured; the message says why and where.
+    EstimatorsFailed
+        If some of several estimators fail; it holds the estimates of the others.
+    Interrupted
+        On Ctrl-C; it holds the estimates made until then.
 
     Examples
     --------
@@ -114,7 +119,57 @@ def estimate(
     """
     named = named_estimators(estimators)
     inputs = Inputs(points, engine, list(named.values()), progress)
-    results = {name: estimator.measure(inputs) for name, estimator in named.items()}
+    estimates: dict[str, Estimate] = {}
+    failures: dict[str, Exception] = {}
+    try:
+        for name, outcome in measured_in_turn(named, inputs):
+            if isinstance(outcome, Estimate):
+                estimates[name] = outcome
+            else:
+                failures[name] = outcome
+    except ProgressFailed as failed:
+        raise failed.error from None
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(estimates) from interrupt
+    if failures:
+        first = next(iter(failures.values()))
+        if all(error is first for error in failures.values()) and not estimates:
+            raise first  # of an input that all of them share, or of the only estimator
+        raise EstimatorsFailed(estimates, failures) from first
     if estimators is None or isinstance(estimators, Estimator):
-        return next(iter(results.values()))
-    return results
+        return next(iter(estimates.values()))
+    return estimates
+
+
+def measured_in_turn(
+    named: Mapping[str, Estimator], inputs: Inputs
+) -> Iterator[tuple[str, Estimate | Exception]]:
+    """Measure with one estimator after the other; one that fails does not stop the others.
+
+    Parameters
+    ----------
+    named : Mapping of str to Estimator
+    inputs : Inputs
+
+    Yields
+    ------
+    (name, Estimate), or (name, Exception) for an estimator that fails
+        Warnings that the user made errors are raised.
+
+    Examples
+    --------
+    >>> from dimscope import PCA
+    >>> named = {"twonn": TwoNN(), "pca": PCA()}
+    >>> inputs = Inputs([[0.0, 0], [0, 1], [1, 0], [1, 1]], None, list(named.values()))
+    >>> [(name, type(outcome).__name__) for name, outcome in measured_in_turn(named, inputs)]
+    [('twonn', 'DegeneratePoints'), ('pca', 'Estimate')]
+    """
+    for name, estimator in named.items():
+        try:
+            estimate = estimator.measured(inputs)
+        except Warning:
+            raise
+        except Exception as error:
+            yield name, error
+        else:
+            yield name, estimate

@@ -116,13 +116,11 @@ class Spectrum:
         DegeneratePoints
             If there are fewer than 3 eigenvalues.
 
-        Notes
-        -----
-        For the largest values of a power law, the terms k ln(lambda_k / lambda_(k+1)) are
-        independent and exponential (Renyi 1953). Fisher's test checks whether the share g of the
-        largest of m such terms in their sum is too large: p = min(1, m (1 - g)^(m-1)), which is
-        exact for g > 1/2 and otherwise an upper bound. Eigenvalues repel each other, so a smooth
-        spectrum is more evenly spaced than this model, and false positives are rarer than p
+        Notes ----- For the largest values of a power law, the terms k ln(lambda_k / lambda_(k+1))
+        are independent and exponential (Renyi 1953). Let g be the largest of m such terms divided
+        by their sum. Fisher's test checks whether g is too large: p = min(1, m (1 - g)^(m-1)),
+        which is exact for g > 1/2 and otherwise an upper bound. Eigenvalues repel each other, so a
+        smooth spectrum is more evenly spaced than this model, and false positives are rarer than p
         suggests. If the remaining eigenvalues are zero up to rounding, there is a gap before them
         with p = 0.
 

@@ -120,7 +120,7 @@ class TwoNN(NeighborEstimator):
         dimension, scores, used = self._fitter(ratio, kept)
         if not math.isfinite(dimension):
             raise DegeneratePoints(
-                f"at least {kept} of {n} ratios r2 / r1 are exactly 1, so the rest hold no "
+                f"at least {kept} of {n} ratios r2 / r1 are exactly 1, so they determine no "
                 "dimension; the data are discrete: for counts use I3D"
             )
         if chosen is None:

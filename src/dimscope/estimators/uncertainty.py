@@ -2,9 +2,9 @@
 
 Neighbouring points share distances, so their ratios mu are not independent, and a standard error of
 ``d / sqrt(N)`` would be too small. An estimator supplies *scores*: the influence of each point on
-the dimension. The variance is 1/N^2 times the sum of the squared scores plus twice the sum of the
-products of scores over all pairs of neighbouring points (a sandwich estimator whose dependence
-structure is the neighbour graph).
+the dimension. The variance is (S + 2 P) / N^2, where S is the sum of the squared scores and P the
+sum of the products of scores over all pairs of neighbouring points (a sandwich estimator whose
+dependence structure is the neighbour graph).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Influence:
 
     @property
     def std_error(self) -> float:
-        """Standard error of the estimate, at least that for independent scores.
+        """Standard error of the estimate; never less than it would be for independent scores.
 
         sqrt(sum_i psi_i^2 + 2 sum_(i~j) psi_i psi_j) / n, each unordered pair once.
         """

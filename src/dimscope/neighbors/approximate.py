@@ -250,9 +250,9 @@ class ApproximateSearcher(KernelSearcher):
         fraction, error = recall(distances[checked], np.sqrt(exact) / kernel.unit)
         if fraction < _POOR:
             warnings.warn(
-                f"{self._method} found only {fraction:.0%} of the nearest neighbours, and the "
-                "dimension is that of the neighbours it found. Give other parameters or another "
-                "method, or use Sketched()",
+                f"{self._method} found only {fraction:.0%} of the nearest neighbours, so the "
+                "dimension is computed from distances that are partly too large. Give other "
+                "parameters or another method, or use Sketched()",
                 PoorRecall,
                 stacklevel=2,
             )

@@ -8,7 +8,8 @@ product finds every point that could be nearer, and the distances to all of thos
 every result is decided by direct differences, never by a product.
 
 :func:`certified_neighbors` searches within one set of points. :func:`certified_across` searches
-between two groups; there, each point can have a limit that new neighbours must be nearer than.
+between two groups; there, each point can have a distance limit, and only nearer neighbours are
+sought.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Kernel(Protocol):
     def candidates(
         self, m: int, rows: NDArray[np.intp] | None = None
     ) -> tuple[NDArray[np.floating[Any]], NDArray[np.intp]]:
-        """Return, for all or the given points, the m others with the smallest lower bounds."""
+        """Return the m other points of smallest lower bound, for each given point or for all."""
 
     def pair_squares(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64]:
         """Compute squared distances by direct differences."""
@@ -85,8 +86,8 @@ class Listed:
     Parameters
     ----------
     bounds : array of shape (n_points, m)
-        Lower bounds of squared distances, ascending. The bound of any point that is not listed is
-        at least the last one.
+        Lower bounds of squared distances, ascending. A point that is not listed has a bound at
+        least as large as the last one listed.
     indices : array of shape (n_points, m)
     """
 
@@ -285,14 +286,15 @@ class CrossTiles(Tiles):
         ----------
         m : int
         ceilings : array of shape (n_points,)
-            Squared distance for each point above which neighbours are ignored; infinite for no
+            For each point, the squared distance above which neighbours are ignored; infinite for no
             limit.
 
         Returns
         -------
         bounds : array of shape (n_points, m)
-            Ascending. The bound of any point that is not listed is at least the last one, or the
-            ceiling. Entries are infinite where fewer than m points are below the ceiling.
+            Ascending. A point that is not listed has a bound at least as large as the last one
+            listed, or as the ceiling if that is smaller. Entries are infinite where fewer than m
+            points are below the ceiling.
         indices : array of shape (n_points, m)
             Meaningless where the bound is infinite.
         """

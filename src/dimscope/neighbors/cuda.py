@@ -55,7 +55,7 @@ class DeviceTiles:
     def candidates(
         self, m: int, rows: NDArray[np.intp] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-        """Return, for all or the given points, the m others with the smallest lower bounds."""
+        """Return the m other points of smallest lower bound, for each given point or for all."""
         queries = np.arange(self.n_points) if rows is None else rows
         step = max(1, _VALUES // self.n_points)
         bounds, indices = [], []

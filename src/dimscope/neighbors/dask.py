@@ -182,7 +182,7 @@ def _within(group: Any, max_abs: float, k: int) -> Table:
 def _across(
     first: Any, second: Any, first_table: Table, second_table: Table, max_abs: float, k: int
 ) -> tuple[Table, Table]:
-    """Find up to k rows of the other chunk that improve each row's table, for two chunks."""
+    """Find, for each row of two chunks, up to k rows of the other chunk that enter its table."""
     with alone():
         a, b = (chunk_points(chunk, max_abs, kept) for chunk, kept, _ in (first, second))
         both = NumpyPoints(
@@ -205,7 +205,7 @@ def _beyond(
     max_abs: float,
     k: int,
 ) -> Table:
-    """Find the k nearest of the query points among the rows of a chunk, given by ``positions``."""
+    """Find, for each query point, its k nearest rows in a chunk; they lie at ``positions``."""
     with alone():
         rows = chunk_points(chunk, max_abs, kept).block(slice(None))
         both, n = NumpyPoints(np.concatenate([values, rows]), max_abs), len(values)

@@ -222,7 +222,7 @@ class Sampled(Engine):
 
     @property
     def first(self) -> int:
-        """Size of the first sample: enough if points are independent and none is censored."""
+        """Size of the first sample: enough for ``rtol`` if all points are independent."""
         return max(_FEWEST, math.ceil(self.rtol**-2))
 
     def searcher(self, points: Points, progress: Progress | None = None) -> Searcher:

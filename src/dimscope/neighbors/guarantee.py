@@ -107,7 +107,7 @@ class Guarantee:
         """
         if self.kind != "recall":
             return self
-        return replace(self, note="among all points; not measured among some")
+        return replace(self, note="measured in the search among all points")
 
     def __str__(self) -> str:
         if self.kind == "recall":

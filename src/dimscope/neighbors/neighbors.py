@@ -36,7 +36,7 @@ def check_lists(
     ----------
     distances, indices : arrays of shape (n, k)
     queries : array of shape (n,)
-        The points whose neighbours these are.
+        The point that each row belongs to.
     n_distinct : int
 
     Raises
@@ -115,8 +115,8 @@ class Neighbors:
         Guaranteed accuracy of the distances; nothing is guaranteed by default. A string is taken as
         a guarantee stated in words.
     queries : array of shape (n_queries,), optional
-        Positions, among the distinct points, of the points whose neighbours these are; all points
-        by default.
+        The point that each row of ``distances`` belongs to, as its position among the distinct
+        points; all points by default.
     n_distinct : int, optional
         Number of distinct points searched; the number of rows by default.
 
@@ -178,8 +178,8 @@ class Neighbors:
             )
             if not inside or len(np.unique(queries)) < len(queries):
                 raise BadPoints(
-                    f"queries must hold one position for each of the {len(distances)} rows, among "
-                    f"{self.n_distinct} distinct points and none twice"
+                    f"queries must hold {len(distances)} different positions, one for each row, "
+                    f"between 0 and {self.n_distinct - 1}"
                 )
         if len(np.unique(rows)) < len(rows):
             raise BadPoints("rows must contain every distinct point once, but some appear twice")
@@ -204,7 +204,7 @@ class Neighbors:
 
     @property
     def places(self) -> NDArray[np.intp]:
-        """Row of :attr:`distances` that belongs to each neighbour; -1 if it has no row."""
+        """For each neighbour, the row of :attr:`distances` that holds its own neighbours, or -1."""
         if self.queries is None:
             return self.indices
         place = np.full(self.n_distinct, -1, dtype=np.intp)
@@ -234,8 +234,8 @@ class Neighbors:
         """
         if self.queries is not None:
             raise SampleRefused(
-                f"{what} needs the neighbours of all points, but there are those of a sample of "
-                f"{len(self.queries)} of {self.n_distinct}; use Exact() or Sketched()"
+                f"{what} needs the neighbours of all points, but only a sample of "
+                f"{len(self.queries)} of {self.n_distinct} was searched; use Exact() or Sketched()"
             )
 
     def within(self, rows: NDArray[Any], k: int = 2) -> Neighbors:

@@ -64,7 +64,7 @@ def nearest_neighbors(
     BadPoints
         If the points are not a two-dimensional array of finite numbers.
     DegeneratePoints
-        If there are fewer than three distinct points, or no more than k.
+        If there are fewer than three distinct points, or not more distinct points than k.
 
     Notes ----- Equal rows are collapsed first. Points with up to 16 features are searched with a
     k-d tree, points with more features with certified tiles
@@ -108,13 +108,14 @@ def neighbors_of(
     True
     >>> neighbors_of(neighbors, 2, Exact())
     Traceback (most recent call last):
-    ValueError: engine=Exact() has no effect: Neighbors are not searched again; leave it out
+    ValueError: engine=Exact() has no effect: Neighbors are not searched again; leave out the engine
     """
     if not isinstance(points, Neighbors):
         return nearest_neighbors(points, k, engine, at_most=at_most, progress=progress)
     if engine is not None:
         raise ValueError(
-            f"engine={engine!r} has no effect: Neighbors are not searched again; leave it out"
+            f"engine={engine!r} has no effect: Neighbors are not searched again; "
+            "leave out the engine"
         )
     return points
 
@@ -249,7 +250,7 @@ class Search:
             raise DegeneratePoints(
                 f"row {rows[bad.argmax()]} has a neighbour nearer than 1e-144 times the largest "
                 f"absolute value, {self._points.max_abs:.3g}; float64 cannot square so small a "
-                "distance; remove the far points"
+                "distance; remove the points with the largest values"
             )
 
 

@@ -14,8 +14,9 @@ Rows that sketches cannot decide are searched with products of the points themse
 would decide few rows, as for noise that fills its space, they are not used at all.
 
 References ---------- D. Achlioptas, "Database-friendly random projections: Johnson-Lindenstrauss
-with binary coins", Journal of Computer and System Sciences 66 (2003): sums of random signs have
-moments at most those of a Gaussian, whose squares satisfy the tail bound above.
+with binary coins", Journal of Computer and System Sciences 66 (2003): the moments of a sum of
+random signs are no larger than those of a Gaussian variable, and the square of a Gaussian variable
+satisfies the tail bound above.
 """
 
 from __future__ import annotations
@@ -295,7 +296,7 @@ class SketchedTiles:
     def candidates(
         self, m: int, rows: NDArray[np.intp] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """Return, for all or the given points, the m others with the smallest lower bounds."""
+        """Return the m other points of smallest lower bound, for each given point or for all."""
         squares, indices = self._tiles.candidates(m, rows)
         queries = np.arange(self.n_points) if rows is None else rows
         return self._sketch.lower(squares / self._tiles.unit**2, queries), indices

@@ -103,7 +103,7 @@ class Candidates:
         return _bounds(self._keys), (self._keys & np.uint64(_ALL)).astype(np.intp)
 
     def _merge(self, rows: slice, row: NDArray[np.intp], keys: NDArray[np.uint64]) -> None:
-        """Merge keys into the lists of their rows (ascending offsets from ``rows.start``)."""
+        """Merge keys into the lists of their rows: ascending offsets from ``rows.start``."""
         touched, starts, counts = np.unique(row, return_index=True, return_counts=True)
         # each row of the table is a list: its new keys, then the old ones
         table = np.full((len(touched), counts.max() + self._m), np.uint64(2**64 - 1))
@@ -244,7 +244,7 @@ class Tiles:
     def candidates(
         self, m: int, rows: NDArray[np.intp] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-        """Return, for all or the given points, the m others with the smallest lower bounds.
+        """Return the m other points of smallest lower bound, for each given point or for all.
 
         Parameters
         ----------
@@ -256,8 +256,8 @@ class Tiles:
         Returns
         -------
         bounds : array of shape (n_points or len(rows), m)
-            Lower bounds of squared distances, ascending. The bound of any point that is not listed
-            is at least the last one.
+            Lower bounds of squared distances, ascending. A point that is not listed has a bound at
+            least as large as the last one listed.
         indices : array of the same shape
         """
         n = self.n_points

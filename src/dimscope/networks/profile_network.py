@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from dimscope.activations.activations import Activations
 from dimscope.activations.store import open_store
 from dimscope.arrays.threads import Progress
+from dimscope.errors import Interrupted
 from dimscope.networks.capturing.options import (
     CaptureOptions,
     ProfileKeywords,
@@ -69,6 +70,8 @@ def profile(
     ------
     BadSource, BadPoints
         If the data cannot be read, or a requested layer does not exist.
+    Interrupted
+        On Ctrl-C while layers are measured; ``partial`` is the profile of what was done.
     TypeError
         If ``source`` holds activations, but batches or capture options are given too.
 
@@ -109,18 +112,25 @@ def profile(
         groups = capture_groups(
             source, batches, capture_options, progress=progress, on_plan=on_plan
         )
-    profiles = []
-    for activations in groups:
-        profiles.append(
-            measure_layers(
-                activations,
-                estimators,
-                by_class=by_class,
-                engine=engine,
-                name=name,
-                memory=memory,
-                progress=progress,
+    profiles: list[Profile] = []
+    try:
+        for activations in groups:
+            profiles.append(
+                measure_layers(
+                    activations,
+                    estimators,
+                    by_class=by_class,
+                    engine=engine,
+                    name=name,
+                    memory=memory,
+                    progress=progress,
+                )
             )
-        )
-        del activations  # before the next group is captured
+            del activations  # before the next group is captured
+    except KeyboardInterrupt as interrupt:
+        if isinstance(interrupt, Interrupted):
+            profiles.append(interrupt.partial)
+        if not profiles:
+            raise
+        raise Interrupted(Profile.joined(profiles)) from interrupt
     return Profile.joined(profiles)

@@ -213,7 +213,7 @@ def _kind(module: nn.Module) -> tuple[type, type | None]:
 
 
 def _repeated(model: nn.Module) -> set[nn.Module]:
-    """Return the items of containers that are the only item, or one of several of their class."""
+    """Return the items that are alone in their container, or have siblings of the same class."""
     items_of_containers: set[nn.Module] = set()
     for parent in model.modules():
         if isinstance(parent, _CONTAINERS):

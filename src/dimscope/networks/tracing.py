@@ -32,7 +32,7 @@ class Node:
     Parameters
     ----------
     name : str
-        Name of the module that computed it, followed by the name of the function if one did.
+        Name of the module that computed it, followed by the function's name if a function did.
     op : str
         Plain name of the operation that computed it.
     parents : tuple of Node

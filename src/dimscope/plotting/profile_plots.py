@@ -7,10 +7,14 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE
 from dimscope.plotting.figures import NAME_SIZE, axes_or_new, curve_style
+from dimscope.profiles.profile import over_classes
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -55,7 +59,7 @@ def plot_profile(
         _draw(profile, estimator, ax, {"label": label or None, **style}, simultaneous)
     _name_layers(profile, ax)
     _finish(ax, [profile])
-    if needs_legend:
+    if needs_legend or len(ax.get_legend_handles_labels()[1]) > bool(profile.name):
         ax.legend(frameon=False)
     if is_new_figure:
         ax.set_title(_title(profile, simultaneous), fontsize=9)
@@ -98,7 +102,8 @@ def _title(profile: ds.Profile, simultaneous: bool) -> str:
     if simultaneous:
         bars = "95 % for all layers at once"
     elif profile.classes:
-        bars = f"standard deviation over {len(profile.classes)} classes"
+        means = profile.of(profile.estimators[0]).values()
+        bars = over_classes(means).replace("mean over", "standard deviation over")
     else:
         bars = "95 % intervals"
     estimates = profile.of(profile.estimators[0]).values()
@@ -124,7 +129,27 @@ def _draw(
         below = frame["dimension"] - frame["lower"]
         above = frame["upper"] - frame["dimension"]
     options = {**curve_style(len(ax.containers)), **style}
-    ax.errorbar(frame["relative_depth"], frame["dimension"], yerr=(below, above), **options)
+    bars = ax.errorbar(frame["relative_depth"], frame["dimension"], yerr=(below, above), **options)
+    _mark_missing(frame, ax, bars.lines[0].get_color())
+
+
+def _mark_missing(frame: pd.DataFrame, ax: Axes, color: Any) -> None:
+    """Mark layers that were not measured, or not for all classes, with a cross on the axis.
+
+    The reasons are in the table and in ``Profile.to_frame``; here, the number of such layers is in
+    the legend entry of the crosses.
+    """
+    missing = frame[frame["reason"] != ""]
+    if missing.empty:
+        return
+    n_layers = int(missing["dimension"].isna().sum())
+    n_partly = len(missing) - n_layers
+    words = [f"{n_layers} not measured"] * bool(n_layers)
+    words += [f"{n_partly} without some classes"] * bool(n_partly)
+    ax.plot(
+        missing["relative_depth"], np.zeros(len(missing)), "x",
+        color=color, markersize=5, clip_on=False, label=f"{', '.join(words)}",
+    )  # fmt: skip
 
 
 def _name_layers(profile: ds.Profile, ax: Axes) -> None:

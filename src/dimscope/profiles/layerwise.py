@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dimscope.arrays import as_points
 from dimscope.arrays.memory import budget_from
-from dimscope.errors import BadPoints, DegeneratePoints
+from dimscope.errors import BadPoints, Interrupted, reason_of
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, Estimate
-from dimscope.estimators.inputs import check_engine
-from dimscope.estimators.measure import Estimators, estimate, named_estimators
+from dimscope.estimators.inputs import Inputs, ProgressFailed, check_engine
+from dimscope.estimators.measure import Estimators, measured_in_turn, named_estimators
 from dimscope.estimators.uncertainty import Influence
 from dimscope.profiles.profile import Profile
 from dimscope.provenance import Provenance, versions
@@ -89,26 +90,65 @@ def measure_layers(
         versions(),
         (activations.provenance,),
     )
-    n_layers = len(activations.layers)
-    if not by_class:
-        steps = _Steps(progress, n_layers)
-        estimates = _measure(activations, named, None, engine, budget, steps)
-        return Profile(activations.layers, estimates, name, provenance=provenance)
+    parts: dict[str, NDArray[np.intp] | None] = {name: None}
+    if by_class:
+        parts = _rows_of_classes(activations)
+    estimates = {
+        part: _unmeasured(activations, named, _INTERRUPTED, rows) for part, rows in parts.items()
+    }
+
+    def result() -> Profile:
+        if not by_class:
+            return Profile(activations.layers, estimates[name], name, provenance=provenance)
+        classes = {
+            title: Profile(activations.layers, values, title, provenance=provenance)
+            for title, values in estimates.items()
+        }
+        means, spread = _over_classes(activations, named, classes, provenance)
+        return Profile(activations.layers, means, name, classes, spread, provenance)
+
+    steps = _Steps(progress, len(parts) * len(activations.layers))
+    try:
+        for part, rows in parts.items():
+            for layer in activations.layers:
+                steps.begin(layer.name)
+                _measure(
+                    activations, layer.name, named, rows, engine, budget, steps, estimates[part]
+                )
+                steps.end()
+    except ProgressFailed as failed:
+        raise failed.error from None
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(result()) from interrupt
+    return result()
+
+
+_INTERRUPTED = "the measurement was interrupted before this layer was done"
+
+
+def _rows_of_classes(activations: Activations) -> dict[str, NDArray[np.intp] | None]:
+    """Return the rows of each class, by its title."""
     if activations.labels is None:
         raise BadPoints(
             "by_class needs labels, but the data have none; give (inputs, labels), a folder with "
             "one folder of images for each class, or --labels on the command line"
         )
-    labels = np.unique(activations.labels)
-    steps = _Steps(progress, len(labels) * n_layers)
-    classes: dict[str, Profile] = {}
-    for label in labels:
-        rows = np.flatnonzero(activations.labels == label)
-        estimates = _measure(activations, named, rows, engine, budget, steps)
-        title = _class_title(activations.class_names, label)
-        classes[title] = Profile(activations.layers, estimates, title, provenance=provenance)
-    means, spread = _over_classes(activations, named, classes, provenance)
-    return Profile(activations.layers, means, name, classes, spread, provenance)
+    return {
+        _class_title(activations.class_names, label): np.flatnonzero(activations.labels == label)
+        for label in np.unique(activations.labels)
+    }
+
+
+def _unmeasured(
+    activations: Activations,
+    named: Mapping[str, Estimator],
+    reason: str,
+    rows: NDArray[np.intp] | None,
+) -> dict[str, dict[str, Estimate]]:
+    """Return estimator name -> layer name -> Estimate without a dimension."""
+    n_points = activations.n_points if rows is None else len(rows)
+    missing = Estimate(math.nan, n_points=n_points, reason=reason)
+    return {key: {layer.name: missing for layer in activations.layers} for key in named}
 
 
 class _Steps:
@@ -149,30 +189,33 @@ def _class_title(names: tuple[str, ...] | None, label: Any) -> str:
 
 def _measure(
     activations: Activations,
+    layer: str,
     named: Mapping[str, Estimator],
     rows: NDArray[np.intp] | None,
     engine: Engine | None,
     budget: int,
     steps: _Steps,
-) -> dict[str, dict[str, Estimate]]:
-    """Return estimator name -> layer name -> Estimate, for the given rows or for all."""
-    estimates: dict[str, dict[str, Estimate]] = {key: {} for key in named}
+    into: Mapping[str, dict[str, Estimate]],
+) -> None:
+    """Measure one layer; an estimator that fails leaves NaN and its reason."""
     n_points = activations.n_points if rows is None else len(rows)
-    for layer in activations.layers:
-        steps.begin(layer.name)
-        try:
-            if layer.name in activations.failures:
-                raise BadPoints(activations.failures[layer.name])
-            points = as_points(activations.points[layer.name], rows=rows, memory=budget)
-            layer_estimates = estimate(points, named, engine, progress=steps.part)
-        except (BadPoints, DegeneratePoints) as error:
-            layer_estimates = {
-                key: Estimate(math.nan, n_points=n_points, reason=str(error)) for key in named
-            }
-        for key, value in layer_estimates.items():
-            estimates[key][layer.name] = value
-        steps.end()
-    return estimates
+
+    def failed(error: Exception) -> Estimate:
+        text = "".join(traceback.format_exception(error))
+        return Estimate(math.nan, n_points=n_points, reason=reason_of(error), traceback=text)
+
+    try:
+        if layer in activations.failures:
+            raise BadPoints(activations.failures[layer])
+        points = as_points(activations.points[layer], rows=rows, memory=budget)
+        inputs = Inputs(points, engine, list(named.values()), steps.part)
+        for key, outcome in measured_in_turn(named, inputs):
+            into[key][layer] = outcome if isinstance(outcome, Estimate) else failed(outcome)
+    except Warning:
+        raise
+    except Exception as error:
+        for estimates in into.values():
+            estimates[layer] = failed(error)
 
 
 def _over_classes(
@@ -186,25 +229,27 @@ def _over_classes(
     spread: dict[str, dict[str, float]] = {key: {} for key in named}
     for key, estimator in named.items():
         for layer in activations.layers:
-            estimates = [profile.of(key)[layer.name] for profile in classes.values()]
-            all_dimensions = np.array([value.dimension for value in estimates])
-            measured = np.flatnonzero(~np.isnan(all_dimensions))
-            dimensions = all_dimensions[measured]
+            by_title = {title: profile.of(key)[layer.name] for title, profile in classes.items()}
+            measured = {t: e for t, e in by_title.items() if not math.isnan(e.dimension)}
+            failed = {t: e.reason for t, e in by_title.items() if t not in measured}
+            positions = np.array([i for i, title in enumerate(by_title) if title in measured])
+            dimensions = np.array([estimate.dimension for estimate in measured.values()])
             n = len(measured)
-            reason = next((value.reason for value in estimates if value.reason), "")
             mean = float(dimensions.mean()) if n else math.nan
             std = float(dimensions.std(ddof=1)) if n > 1 else math.nan
             spread[key][layer.name] = std
             means[key][layer.name] = Estimate(
                 mean,
                 std / math.sqrt(n) if n > 1 else math.nan,
-                n_points=sum(value.n_points for value in estimates),
-                n_used=sum(value.n_used for value in estimates),
-                n_duplicates=sum(value.n_duplicates for value in estimates),
+                n_points=sum(value.n_points for value in by_title.values()),
+                n_used=sum(value.n_used for value in measured.values()),
+                n_duplicates=sum(value.n_duplicates for value in measured.values()),
                 is_lower_bound=mean > LOWER_BOUND_ABOVE,
-                reason=reason,
+                reason=_summary(failed, len(by_title)),
                 degrees_of_freedom=max(1, n - 1),
-                influence=_class_influence(dimensions, measured) if n > 1 else None,
+                classes=tuple(measured),
+                classes_failed=tuple(failed),
+                influence=_class_influence(dimensions, positions) if n > 1 else None,
                 provenance=Provenance(
                     "mean over classes",
                     {"estimator": repr(estimator), "classes": n},
@@ -214,8 +259,23 @@ def _over_classes(
     return means, spread
 
 
+def _summary(failed: Mapping[str, str], n_classes: int) -> str:
+    """Say which classes could not be measured, and why.
+
+    >>> _summary({"cat": "all tied", "dog": "all tied", "fox": "too few"}, 9)
+    '3 of 9 classes could not be measured: cat, dog: all tied; fox: too few'
+    """
+    if not failed:
+        return ""
+    by_reason: dict[str, list[str]] = {}
+    for title, reason in failed.items():
+        by_reason.setdefault(reason, []).append(title)
+    reasons = "; ".join(f"{', '.join(titles)}: {why}" for why, titles in by_reason.items())
+    return f"{len(failed)} of {n_classes} classes could not be measured: {reasons}"
+
+
 def _class_influence(dimensions: NDArray[np.float64], measured: NDArray[np.intp]) -> Influence:
-    """Return the influence of each class on the mean; n / (n - 1) because the mean is estimated."""
+    """Return the influence of each class on the mean, with n / (n - 1) for the estimated mean."""
     n = len(dimensions)
     scores = (dimensions - dimensions.mean()) * math.sqrt(n / (n - 1))
     return Influence(scores, np.empty((2, 0), dtype=np.intp), measured)

@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-__all__ = ["SCHEMA_VERSION", "Profile"]
+__all__ = ["SCHEMA_VERSION", "Profile", "over_classes"]
 
 
 SCHEMA_VERSION = 1
@@ -185,9 +185,10 @@ class Profile(Mapping[str, Estimate]):
         -------
         pandas.DataFrame
             Columns ``layer``, ``role``, ``depth``, ``relative_depth``, ``n_features``,
-            ``estimator``, ``dimension``, ``std_error``, ``lower``, ``upper``. A profile by class
-            has two more columns: ``label`` holds the class, or ``mean`` for the mean over the
-            classes, and ``class_std`` holds the standard deviation over the classes.
+            ``estimator``, ``dimension``, ``std_error``, ``lower``, ``upper`` and ``reason`` (why
+            a layer, or a class of a mean, could not be measured; otherwise empty). A profile by
+            class has two more columns: ``label`` holds the class, or ``mean`` for the mean over
+            the classes, and ``class_std`` holds the standard deviation over the classes.
         """
         import pandas as pd
 
@@ -214,6 +215,7 @@ class Profile(Mapping[str, Estimate]):
                         "std_error": estimate.std_error,
                         "lower": estimate.interval[0],
                         "upper": estimate.interval[1],
+                        "reason": estimate.reason,
                     }
                 )
         return rows
@@ -266,12 +268,13 @@ class Profile(Mapping[str, Estimate]):
             estimator: {row["name"]: row[estimator].get("class_std") for row in rows}
             for estimator in (estimators if classes else ())
         }
+        means = {
+            estimator: {row["name"]: Estimate.from_dict(row[estimator]) for row in rows}
+            for estimator in estimators
+        }
         return cls(
             from_plain(tuple[Layer, ...], rows),
-            {
-                estimator: {row["name"]: Estimate.from_dict(row[estimator]) for row in rows}
-                for estimator in estimators
-            },
+            means if not classes else _with_classes(means, classes),
             from_plain(str, data["name"]),
             classes,
             from_plain(dict[str, dict[str, float]], spread),
@@ -313,9 +316,45 @@ class Profile(Mapping[str, Estimate]):
 
 _COLUMNS = [
     "layer", "role", "depth", "relative_depth", "n_features",
-    "estimator", "dimension", "std_error", "lower", "upper",
+    "estimator", "dimension", "std_error", "lower", "upper", "reason",
 ]  # fmt: skip
 
 
 def _merged(mappings: Iterable[Mapping[str, _T]]) -> dict[str, _T]:
     return {name: item for mapping in mappings for name, item in mapping.items()}
+
+
+def _with_classes(
+    means: Mapping[str, Mapping[str, Estimate]], classes: Mapping[str, Profile]
+) -> dict[str, dict[str, Estimate]]:
+    """Name the classes of each mean; files of earlier versions leave them out."""
+    named: dict[str, dict[str, Estimate]] = {}
+    for estimator, estimates in means.items():
+        named[estimator] = {}
+        for layer, mean in estimates.items():
+            failed = tuple(
+                title
+                for title, profile in classes.items()
+                if math.isnan(profile.of(estimator)[layer].dimension)
+            )
+            measured = tuple(title for title in classes if title not in failed)
+            named[estimator][layer] = replace(mean, classes=measured, classes_failed=failed)
+    return named
+
+
+def over_classes(means: Iterable[Estimate]) -> str:
+    """Say what several means over classes are over; not all need be over the same classes.
+
+    Examples
+    --------
+    >>> whole = Estimate(4.0, classes=("cat", "dog"))
+    >>> over_classes([whole, Estimate(5.0, classes=("cat",), classes_failed=("dog",))])
+    'mean over 1 to 2 of 2 classes'
+    """
+    means = list(means)
+    means = [mean for mean in means if mean.classes] or means
+    counts = [len(mean.classes) for mean in means]
+    if min(counts) == max(counts):
+        return means[0].over_classes
+    total = len(means[0].classes) + len(means[0].classes_failed)
+    return f"mean over {min(counts)} to {max(counts)} of {total} classes"

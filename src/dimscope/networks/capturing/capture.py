@@ -89,9 +89,9 @@ def capture(
     the other batches are the same and in the same order.
 
     Several ranks on one machine can share the work: each calls this function with the same
-    arguments, including ``out``, and with the network on its own device. The store then has the
-    same bytes as if a single process had written it, with the same kind of device and the same
-    number of threads. The exception is a network that draws random numbers, because each rank draws
+    arguments, including ``out``, and with the network on its own device. With the same kind of
+    device and the same number of threads, the store then has the same bytes as one written by a
+    single process. The exception is a network that draws random numbers, because each rank draws
     its own. The budget ``memory`` applies to each rank. Without ``out``, the ranks do not
     cooperate: each captures all rows for itself.
 
@@ -136,7 +136,7 @@ def _capture(
 
 
 class Keeper:
-    """Keep the points in memory or in a store, which is decided after the first batch.
+    """Keep the points in memory or in a store; the choice is made after the first batch.
 
     If the number of points is unknown, they stay in memory as long as they fit. If the layers fit
     neither in memory nor on disk, ``in_passes`` keeps only the first group of them; without it, an
@@ -231,7 +231,7 @@ class Keeper:
             except BadSource as error:
                 raise BadSource(
                     f"the layers take {n_bytes / 1e9:.3g} GB, more than the budget of "
-                    f"{self._budget / 1e9:.3g} GB, and {error}; or raise the budget with memory"
+                    f"{self._budget / 1e9:.3g} GB, and {error}; or raise the budget, memory"
                 ) from error
             temporary = TemporaryFolder(".zarr")
             free = free_disk()

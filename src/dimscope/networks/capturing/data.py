@@ -351,7 +351,7 @@ def _check_batch(first: Any) -> None:
     if values.is_floating_point() if isinstance(values, Tensor) else values.dtype.kind == "f":
         raise BadSource(
             f"the first batch has shape {tuple(values.shape)}, one number for each stimulus; if "
-            "these are single stimuli, give them as one tensor: torch.stack(data)"
+            "each item of data is one stimulus, give them as one tensor: torch.stack(data)"
         )
 
 

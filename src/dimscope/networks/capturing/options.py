@@ -163,7 +163,7 @@ def _check_layers(layers: Any) -> Any:
 
 
 class CaptureKeywords(TypedDict, total=False):
-    """Keywords of the functions that take ``layers`` by position: all other options."""
+    """Keywords of the functions that take ``layers`` by position: all options except ``layers``."""
 
     readout: ReadoutName | Readout
     forward: Forward | None
