@@ -19,6 +19,11 @@ def layers(seed, noise=0.2):
     return first, np.tanh(2 * first) + noise * rng.standard_normal((300, 1)) * first
 
 
+def as_layers(first, second):
+    """Estimates of two arrays whose rows are stated to be the same stimuli."""
+    return ds.profile(ds.Activations({"first": first, "second": second})).values()
+
+
 def test_difference_of_a_layer_and_itself_is_zero():
     estimate = ds.estimate(cube(200, 3))
     none = ds.difference(estimate, estimate)
@@ -36,7 +41,7 @@ def test_difference_of_similar_layers_has_a_small_error():
 
 
 def test_difference_of_independent_layers_adds_their_errors():
-    a, b = ds.estimate(cube(2000, 3)), ds.estimate(cube(2000, 3, seed=1))
+    a, b = as_layers(cube(2000, 3), cube(2000, 3, seed=1))
     change = ds.difference(a, b)
     assert abs(change.correlation) < 0.1
     assert change.std_error == pytest.approx(math.hypot(a.std_error, b.std_error), rel=0.05)
@@ -69,7 +74,7 @@ def test_difference_aligns_duplicates_by_row():
     points = cube(300, 3)
     twice = np.concatenate([points, points[:20]])
     other = np.concatenate([points, cube(20, 3, seed=5)])
-    change = ds.difference(ds.estimate(twice), ds.estimate(other))
+    change = ds.difference(*as_layers(twice, other))
     assert change.correlation > 0.8
 
 

@@ -222,5 +222,5 @@ def test_scale_curve_blocks_hold_as_many_points_as_the_estimator_needs():
 
 @pytest.mark.parametrize("call", [scale_curve, curvature_test])
 def test_scale_curve_and_curvature_test_refuse_an_estimator_without_neighbours(call):
-    with pytest.raises(TypeError, match="give one that reads"):
+    with pytest.raises(TypeError, match="give one that uses"):
         call(torus(500, 3), PCA())

@@ -152,7 +152,8 @@ def test_profile_measures_classes_of_one_name_separately():
         for names in (("a", "b", "c"), ("a", "a", "b"))
     )
     assert list(alike.classes) == ["a (0)", "a (1)", "b"]
-    assert alike["a"] == replace(apart["a"], classes=alike["a"].classes)
+    renamed = {"classes": alike["a"].classes, "rows": alike["a"].rows}
+    assert alike["a"] == replace(apart["a"], **renamed)
 
 
 @pytest.mark.parametrize("change", [{"layers": 5}, {"layers": [{}]}, {"classes": 5}])

@@ -118,7 +118,7 @@ def test_samples_are_refused_where_all_points_are_needed():
 
 
 def test_neighbors_of_a_sample_need_queries():
-    with pytest.raises(BadPoints, match="give queries"):
+    with pytest.raises(BadPoints, match="pass queries"):
         Neighbors([[1.0, 2.0]] * 3, [[1, 2]] * 3, n_distinct=9)
     sample = Neighbors([[1.0, 2.0]] * 3, [[1, 2], [0, 8], [7, 1]], queries=[0, 4, 5], n_distinct=9)
     assert sample.places.tolist() == [[-1, -1], [0, -1], [-1, -1]]

@@ -85,6 +85,10 @@ class Activations(Mapping[str, np.ndarray[Any, Any]]):
         Layer name -> the reason why the layer could not be captured.
     name : str
         Name of the network.
+    ids : array of shape (n_points,), optional
+        A whole number or a word for each row, which says which stimulus it is. Estimates of
+        activations with equal ids can be compared (:func:`dimscope.difference`), whatever the
+        networks and their inputs. Without ids, the values of the first layer tell the rows.
 
     Raises
     ------
@@ -106,11 +110,21 @@ class Activations(Mapping[str, np.ndarray[Any, Any]]):
     failures: Mapping[str, str] = field(default_factory=dict)
     name: str = ""
     provenance: Provenance = field(default_factory=lambda: Provenance("activations"))
+    ids: np.ndarray[Any, Any] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         n_rows = {name: len(array) for name, array in self.points.items()}
         if self.labels is not None:
             n_rows["labels"] = len(self.labels)
+        if self.ids is not None:
+            ids = np.asarray(self.ids)
+            if ids.ndim != 1 or ids.dtype.kind not in "iuU":
+                raise BadPoints(
+                    "ids must hold one whole number or word for each row, but have dtype "
+                    f"{ids.dtype} and shape {ids.shape}"
+                )
+            object.__setattr__(self, "ids", ids)
+            n_rows["ids"] = len(ids)
         if len(set(n_rows.values())) > 1:
             raise BadPoints(
                 "layers and labels must have one row for each stimulus, but the numbers of rows "

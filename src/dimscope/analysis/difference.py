@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from dimscope.analysis.pairing import check_paired
 from dimscope.errors import BadPoints
 from dimscope.estimators.estimates import Estimate
 from dimscope.estimators.uncertainty import covariance, quantile
@@ -102,8 +103,10 @@ def difference(a: Estimate, b: Estimate) -> Difference:
     Raises
     ------
     BadPoints
-        If an estimate has no dimension, the numbers of points differ, or an estimate was loaded
-        from a file, which does not store the influences that a paired error needs.
+        If an estimate has no dimension, or was loaded from a file without the influences that a
+        paired error needs (``profile.save(path, influences=True)`` keeps them). If the estimates
+        are not paired: other rows, another order, a mean over classes against an estimate from all
+        points, or means over different classes (:mod:`dimscope.analysis.pairing`).
 
     Notes
     -----
@@ -127,15 +130,10 @@ def difference(a: Estimate, b: Estimate) -> Difference:
             )
         if estimate.influence is None:
             raise BadPoints(
-                f"the {which} estimate holds no influences of points: it was loaded from a file, "
-                "or its estimator provides none; measure it again, with an estimator that has a "
-                "standard error"
+                f"the {which} estimate holds no influences of points: it was loaded from a file "
+                "without them (save with influences=True), or its estimator has no standard error"
             )
-    if a.n_points != b.n_points:
-        raise BadPoints(
-            f"the estimates come from {a.n_points} and {b.n_points} points; a paired comparison "
-            "needs the same stimuli in both"
-        )
+    check_paired(a, b)
     assert a.influence is not None
     assert b.influence is not None
     shared = covariance(a.influence, b.influence)

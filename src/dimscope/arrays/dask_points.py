@@ -118,9 +118,15 @@ class DaskPoints(Points):
 
     def suspected_duplicates(self) -> tuple[NDArray[np.intp], NDArray[np.uint64]]:
         """Find the points whose hash equals that of another point, across all chunks."""
+        positions = repeated(self.fingerprints)
+        return positions, self.fingerprints[positions]
+
+    @property
+    def fingerprints(self) -> NDArray[np.uint64]:
+        """Hashes of all points, which the check of the array has computed."""
         assert self._hashes is not None, "a DaskPoints made by the check of an array has hashes"
-        positions = repeated(self._hashes)
-        return positions, self._hashes[positions]
+        hashes: NDArray[np.uint64] = self._hashes[self.rows_at(slice(None))]
+        return hashes
 
     def are_equal(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Compare pairs of points value by value, with one task per pair of chunks."""

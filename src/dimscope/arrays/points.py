@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -150,14 +151,33 @@ class Points(ABC):
         hashes : array of uint64
             Hashes of those points.
         """
-        positions = np.arange(self.n_points)
+        positions, hashes = np.arange(self.n_points), self.fingerprints
         if self.n_features > _RUN * _RUNS:
-            starts = np.linspace(0, self.n_features - _RUN, _RUNS).astype(int)
-            first_hashes = sum(self.row_hashes(columns=slice(s, s + _RUN)) for s in starts)
-            positions = np.sort(repeated(np.asarray(first_hashes)))
-        hashes = self.row_hashes(positions)
+            positions = np.sort(repeated(hashes))
+            hashes = self.row_hashes(positions)
         chosen = repeated(hashes)
         return positions[chosen], hashes[chosen]
+
+    @cached_property
+    def fingerprints(self) -> NDArray[np.uint64]:
+        """Hashes of all points, or, of wide points, of four runs of 16 of their values.
+
+        Points of equal values have equal fingerprints; others nearly always have different ones.
+
+        Examples
+        --------
+        >>> from dimscope.arrays import as_points
+        >>> a, b = (as_points([[0.0, x], [1, 2], [3, 4]]).fingerprints for x in (1, 3))
+        >>> (a == b).tolist()
+        [False, True, True]
+        """
+        if self.n_features <= _RUN * _RUNS:
+            return self.row_hashes()
+        starts = np.linspace(0, self.n_features - _RUN, _RUNS).astype(int)
+        hashes = np.zeros(self.n_points, dtype=np.uint64)
+        for start in starts:
+            hashes += self.row_hashes(columns=slice(start, start + _RUN))
+        return hashes
 
     def row_hashes(
         self, rows: NDArray[np.intp] | None = None, columns: slice | None = None

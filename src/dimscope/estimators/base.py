@@ -42,7 +42,7 @@ import numpy as np
 
 from dimscope.errors import DegeneratePoints, TiedPoints
 from dimscope.estimators.corrections import Corrected
-from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, Estimate
+from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, Estimate, fingerprint
 from dimscope.estimators.inputs import Inputs
 from dimscope.estimators.uncertainty import Influence, dependent_pairs
 from dimscope.provenance import Provenance, versions
@@ -253,7 +253,7 @@ class NeighborEstimator(Estimator):
         if fit.scores is not None:
             pairs = dependent_pairs(neighbors.places, fit.reach)
             assert neighbors.rows is not None  # Neighbors fills in its rows when created
-            influence = Influence(fit.scores, pairs, neighbors.rows)
+            influence = Influence(fit.scores, pairs, neighbors.rows, neighbors.fingerprints)
         std_error = influence.std_error if influence else math.nan
         p_value = fit.goodness_of_fit
         if test_fit and math.isnan(p_value):
@@ -278,6 +278,7 @@ class NeighborEstimator(Estimator):
                 (neighbors.provenance,),
             ),
             influence=influence,
+            rows=fingerprint(neighbors.fingerprints),
         )
 
 

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dimscope.estimators.corrections import Corrected
 from dimscope.estimators.uncertainty import Influence, interval
 from dimscope.provenance import Provenance
 from dimscope.values import NOT_WRITTEN, by_value, from_plain, null_is, to_plain
 
-__all__ = ["LOWER_BOUND_ABOVE", "Estimate"]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["LOWER_BOUND_ABOVE", "Estimate", "fingerprint"]
 
 
 # Above about 20, a neighbour estimate from any practical number of points falls short of the
 # dimension (Facco et al. 2017, Ansuini et al. 2019).
 LOWER_BOUND_ABOVE = 20.0
+
+
+def fingerprint(identities: NDArray[np.uint64] | None) -> str:
+    """Return a short hash of the identities of rows, in order; empty if they are unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> fingerprint(np.arange(3, dtype=np.uint64)), fingerprint(None)
+    ('ab25350e3e65efeb', '')
+    """
+    if identities is None:
+        return ""
+    return hashlib.sha256(identities.astype("<u8").tobytes()).hexdigest()[:16]
 
 
 @by_value
@@ -56,6 +75,9 @@ class Estimate:
     reason : str
         Why the dimension could not be measured; empty if it was. In a mean over classes, why some
         classes are missing from it.
+    rows : str
+        Fingerprint of the rows that were measured, in order: equal for the same stimuli in the
+        layers of one network, and in networks that saw the same input. Empty if unknown.
     traceback : str
         The traceback of the error, if the dimension is missing because of one. It is not written
         to files.
@@ -96,6 +118,7 @@ class Estimate:
     n_queries: int | None = None
     classes: tuple[str, ...] = ()
     classes_failed: tuple[str, ...] = ()
+    rows: str = ""
     traceback: str = field(default="", repr=False, compare=False, metadata=NOT_WRITTEN)
     provenance: Provenance = field(default_factory=lambda: Provenance("estimate"), repr=False)
     influence: Influence | None = field(

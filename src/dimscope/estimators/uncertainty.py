@@ -10,9 +10,12 @@ dependence structure is the neighbour graph).
 from __future__ import annotations
 
 import math
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +24,15 @@ from dimscope.values import by_value
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Influence", "covariance", "dependent_pairs", "interval", "quantile"]
+__all__ = [
+    "Influence",
+    "covariance",
+    "dependent_pairs",
+    "from_text",
+    "interval",
+    "quantile",
+    "to_text",
+]
 
 
 @by_value
@@ -37,6 +48,10 @@ class Influence:
         Positions of points that depend on each other, each unordered pair once.
     rows : array of int, shape (n,)
         Row of each point in the original array, in any order, without repeats.
+    identities : array of uint64, shape (n_points,), optional
+        Which stimulus each row of the original array is: equal numbers for equal stimuli.
+    stated : bool
+        Whether the identities come from ids that the user gave, not from values.
 
     Examples
     --------
@@ -48,6 +63,8 @@ class Influence:
     scores: NDArray[np.float64]
     pairs: NDArray[np.intp]
     rows: NDArray[np.intp]
+    identities: NDArray[np.uint64] | None = None
+    stated: bool = False
 
     @property
     def std_error(self) -> float:
@@ -174,3 +191,63 @@ def quantile(p: float, degrees_of_freedom: float = math.inf) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees_of_freedom, p))
+
+
+# -- text ---------------------------------------------------------------------------------
+
+
+_DTYPES = {"scores": "<f8", "pairs": "<i8", "rows": "<i8", "identities": "<u8"}
+
+
+def to_text(influence: Influence | None) -> dict[str, Any] | None:
+    """Convert an influence to what JSON can hold, exactly: its arrays, compressed, as text.
+
+    Examples
+    --------
+    >>> none = np.empty((2, 0), dtype=int)
+    >>> influence = Influence(np.array([1.0, -1.0]), none, np.arange(2))
+    >>> from_text(to_text(influence)) == influence
+    True
+    """
+    if influence is None:
+        return None
+    text: dict[str, Any] = {"stated": influence.stated}
+    for name, dtype in _DTYPES.items():
+        array = getattr(influence, name)
+        if array is not None:
+            text[name] = b64encode(zlib.compress(array.astype(dtype).tobytes())).decode()
+    return text
+
+
+def from_text(data: Mapping[str, Any] | None) -> Influence | None:
+    """Convert back what :func:`to_text` made.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If the text is damaged, or the arrays do not fit together.
+    """
+    if data is None:
+        return None
+    arrays: dict[str, Any] = {}
+    for name, dtype in _DTYPES.items():
+        if name in data:
+            try:
+                plain = zlib.decompress(b64decode(data[name], validate=True))
+            except zlib.error as error:
+                raise ValueError(f"{name} of an influence cannot be read: {error}") from None
+            arrays[name] = np.frombuffer(plain, dtype).astype(dtype[1:])
+    scores, pairs, rows = arrays["scores"], arrays["pairs"].reshape(2, -1), arrays["rows"]
+    identities = arrays.get("identities")
+    n_rows = np.iinfo(np.intp).max if identities is None else len(identities)
+    fits = (
+        rows.shape == scores.shape
+        and not ((pairs < 0) | (pairs >= len(scores))).any()
+        and not ((rows < 0) | (rows >= n_rows)).any()
+        and len(np.unique(rows)) == len(rows)
+    )
+    if not fits:
+        raise ValueError("the arrays of an influence do not fit together")
+    return Influence(
+        scores, pairs.astype(np.intp), rows.astype(np.intp), identities, bool(data["stated"])
+    )

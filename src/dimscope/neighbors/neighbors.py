@@ -119,6 +119,8 @@ class Neighbors:
         points; all points by default.
     n_distinct : int, optional
         Number of distinct points searched; the number of rows by default.
+    fingerprints : array of uint64, shape (n_points,), optional
+        A hash of each row of the user's array, to recognise the same rows in other estimates.
 
     Raises
     ------
@@ -144,6 +146,7 @@ class Neighbors:
     search_again: SearchAgain | None = field(default=None, repr=False, compare=False)
     queries: NDArray[np.intp] | None = None
     n_distinct: int = 0
+    fingerprints: NDArray[np.uint64] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.guarantee, str):

@@ -242,6 +242,7 @@ class Search:
             search_again,
             queries,
             self.n_distinct,
+            self._points.fingerprints,
         )
 
     def _check_range(self, nearest: NDArray[np.float64], rows: NDArray[np.intp]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import traceback
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import numpy as np
 from dimscope.arrays import as_points
 from dimscope.arrays.memory import budget_from
 from dimscope.errors import BadPoints, Interrupted, reason_of
-from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, Estimate
+from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, Estimate, fingerprint
 from dimscope.estimators.inputs import Inputs, ProgressFailed, check_engine
 from dimscope.estimators.measure import Estimators, measured_in_turn, named_estimators
 from dimscope.estimators.uncertainty import Influence
@@ -116,9 +118,11 @@ def measure_layers(
                     activations, layer.name, named, rows, engine, budget, steps, estimates[part]
                 )
                 steps.end()
+            _identify(activations, rows, estimates[part])
     except ProgressFailed as failed:
         raise failed.error from None
     except KeyboardInterrupt as interrupt:
+        _identify(activations, rows, estimates[part])
         raise Interrupted(result()) from interrupt
     return result()
 
@@ -218,6 +222,48 @@ def _measure(
             estimates[layer] = failed(error)
 
 
+def _identify(
+    activations: Activations,
+    rows: NDArray[np.intp] | None,
+    estimates: Mapping[str, dict[str, Estimate]],
+) -> None:
+    """Tell all estimates which stimuli they come from.
+
+    These are the ids of the activations or, without ids, the values of the first layer that was
+    searched, which is the input if it was captured.
+    """
+    identities, stated = None, activations.ids is not None
+    if activations.ids is not None:
+        identities = _hashed(activations.ids if rows is None else activations.ids[rows])
+    else:
+        in_order = [
+            estimates[key][layer.name].influence
+            for layer in activations.layers
+            for key in estimates
+        ]
+        identities = next((item.identities for item in in_order if item is not None), None)
+    name = fingerprint(identities)
+    for by_layer in estimates.values():
+        for layer, value in by_layer.items():
+            influence = value.influence
+            if influence is not None:
+                influence = replace(influence, identities=identities, stated=stated)
+            by_layer[layer] = replace(value, rows=name, influence=influence)
+
+
+def _hashed(ids: NDArray[Any]) -> NDArray[np.uint64]:
+    digests = (hashlib.blake2b(str(i).encode(), digest_size=8).digest() for i in ids.tolist())
+    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
+
+
+def _rows_of_mean(by_title: Mapping[str, Estimate]) -> str:
+    """Return the fingerprint of the rows of all classes; empty if that of one is unknown."""
+    if not all(estimate.rows for estimate in by_title.values()):
+        return ""
+    text = "\n".join(f"{title} {estimate.rows}" for title, estimate in by_title.items())
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _over_classes(
     activations: Activations,
     named: Mapping[str, Estimator],
@@ -249,6 +295,7 @@ def _over_classes(
                 degrees_of_freedom=max(1, n - 1),
                 classes=tuple(measured),
                 classes_failed=tuple(failed),
+                rows=_rows_of_mean(by_title),
                 influence=_class_influence(dimensions, positions) if n > 1 else None,
                 provenance=Provenance(
                     "mean over classes",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dimscope.activations.activations import Layer
 from dimscope.errors import BadSource
 from dimscope.estimators.estimates import Estimate
+from dimscope.estimators.uncertainty import from_text, to_text
 from dimscope.files import write_beside
 from dimscope.provenance import Provenance
 from dimscope.values import by_value, from_plain, to_plain
@@ -228,13 +229,21 @@ class Profile(Mapping[str, Estimate]):
 
     # -- files ------------------------------------------------------------------------
 
-    def to_dict(self) -> dict[str, Any]:
-        """Convert to JSON-compatible values; NaN becomes None."""
+    def to_dict(self, *, influences: bool = False) -> dict[str, Any]:
+        """Convert to what JSON can hold; NaN becomes None.
+
+        Parameters
+        ----------
+        influences : bool
+            Include the influence of each point, which :func:`dimscope.difference` needs.
+        """
         layers = []
         for layer in self.layers:
             row: dict[str, Any] = to_plain(layer)
             for estimator, estimates in self.estimates.items():
                 row[estimator] = estimates[layer.name].to_dict()
+                if influences:
+                    row[estimator]["influence"] = to_text(estimates[layer.name].influence)
                 if self.classes:
                     row[estimator]["class_std"] = to_plain(self.spread[estimator][layer.name])
             layers.append(row)
@@ -243,7 +252,10 @@ class Profile(Mapping[str, Estimate]):
             "name": self.name,
             "estimators": list(self.estimators),
             "layers": layers,
-            "classes": {label: profile.to_dict() for label, profile in self.classes.items()},
+            "classes": {
+                label: profile.to_dict(influences=influences)
+                for label, profile in self.classes.items()
+            },
             "provenance": self.provenance.to_dict(),
         }
 
@@ -269,7 +281,7 @@ class Profile(Mapping[str, Estimate]):
             for estimator in (estimators if classes else ())
         }
         means = {
-            estimator: {row["name"]: Estimate.from_dict(row[estimator]) for row in rows}
+            estimator: {row["name"]: _estimate_of(row[estimator]) for row in rows}
             for estimator in estimators
         }
         return cls(
@@ -281,9 +293,17 @@ class Profile(Mapping[str, Estimate]):
             Provenance.from_dict(data["provenance"]),
         )
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the profile as JSON; a failed write leaves no partial file."""
-        text = json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
+    def save(self, path: str | os.PathLike[str], *, influences: bool = False) -> None:
+        """Write the profile as JSON, whole or not at all.
+
+        Parameters
+        ----------
+        path : path
+        influences : bool
+            Write the influence of each point as well, so that :func:`dimscope.difference` works on
+            the loaded profile: about 60 bytes for each point, layer and estimator.
+        """
+        text = json.dumps(self.to_dict(influences=influences), indent=1, allow_nan=False) + "\n"
         write_beside(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
     @classmethod
@@ -322,6 +342,10 @@ _COLUMNS = [
 
 def _merged(mappings: Iterable[Mapping[str, _T]]) -> dict[str, _T]:
     return {name: item for mapping in mappings for name, item in mapping.items()}
+
+
+def _estimate_of(row: Mapping[str, Any]) -> Estimate:
+    return replace(Estimate.from_dict(row), influence=from_text(row.get("influence")))
 
 
 def _with_classes(
