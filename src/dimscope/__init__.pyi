@@ -12,6 +12,7 @@ from .errors import (
     DimscopeError,
     EstimatorsFailed,
     Interrupted,
+    OverBudget,
     PoorRecall,
     TiedPoints,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "Layer",
     "NeighborEstimator",
     "Neighbors",
+    "OverBudget",
     "ParticipationRatio",
     "Plan",
     "PointsEstimator",

@@ -16,6 +16,7 @@ __all__ = [
     "DimscopeError",
     "EstimatorsFailed",
     "Interrupted",
+    "OverBudget",
     "PoorRecall",
     "SampleRefused",
     "TiedPoints",
@@ -42,6 +43,10 @@ class SampleRefused(DegeneratePoints):
 
 class BadSource(DimscopeError):
     """A model, data set, file or optional package is missing or cannot be used."""
+
+
+class OverBudget(DimscopeError):
+    """A step would need more memory than the budget, ``memory``."""
 
 
 class EstimatorsFailed(DimscopeError):

@@ -104,7 +104,7 @@ def test_estimate_computes_each_spectrum_once(monkeypatch):
     made = []
     monkeypatch.setattr(
         "dimscope.estimators.inputs.spectrum",
-        lambda points, normalized: made.append(normalized) or spectrum(points),
+        lambda points, normalized, memory: made.append(normalized) or spectrum(points),
     )
     estimate(TALL, [PCA(), PCA(variance=0.5), ParticipationRatio(), PCA(normalized=True)])
     assert made == [False, True]

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dimscope.arrays import as_points
+from dimscope.arrays.memory import budget_from, check_budget
+from dimscope.arrays.points import within_budget
 from dimscope.arrays.threads import spans
 from dimscope.errors import BadPoints
 from dimscope.estimators.base import NeighborEstimator
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["CurvatureTest", "curvature_test", "surrogate"]
 
 _VALUES = 1 << 22  # Values in a block, in float64.
+_MIXING = 1 << 23  # Random numbers drawn at a time.
 
 
 @by_value
@@ -71,6 +74,7 @@ def curvature_test(
     n: int = 19,
     seed: int = 0,
     engine: Engine | None = None,
+    memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> CurvatureTest:
     """Compare the dimension of points with that of Gaussian clouds with the same covariance.
@@ -87,6 +91,8 @@ def curvature_test(
         Seed for the surrogates.
     engine : Engine, optional
         How to search for neighbours; exact by default.
+    memory : int or str, optional
+        Memory budget, such as ``"4GB"``; half of the free memory by default.
     progress : callable, optional
         ``progress(step, done, total)``, called in this thread after each of the n + 1 clouds.
 
@@ -118,18 +124,25 @@ def curvature_test(
             f"estimator is {estimator!r}; give one that uses neighbours, such as TwoNN(): a "
             "linear estimator cannot distinguish points from their surrogates"
         )
-    checked = as_points(points).in_memory()
+    budget = budget_from(memory)
+    checked = within_budget(as_points(points, memory=budget), budget)
     dimensions = []
     for i in range(n + 1):
-        cloud = surrogate(checked, seed=seed + i - 1) if i else checked
-        neighbors = Inputs(cloud, engine, [estimator]).neighbors
+        cloud = surrogate(checked, seed=seed + i - 1, memory=budget) if i else checked
+        neighbors = Inputs(cloud, engine, [estimator], memory=budget).neighbors
         dimensions.append(estimator.from_neighbors(neighbors, test_fit=False).dimension)
         if progress is not None:
             progress("measuring surrogates", i + 1, n + 1)
     return CurvatureTest(dimensions[0], tuple(dimensions[1:]))
 
 
-def surrogate(points: Any, n_points: int | None = None, *, seed: int = 0) -> NDArray[np.float64]:
+def surrogate(
+    points: Any,
+    n_points: int | None = None,
+    *,
+    seed: int = 0,
+    memory: int | str | None = None,
+) -> NDArray[np.float64]:
     """Draw Gaussian points with the mean and the covariance of the given points.
 
     Parameters
@@ -139,6 +152,8 @@ def surrogate(points: Any, n_points: int | None = None, *, seed: int = 0) -> NDA
         Number of points to draw; by default as many as are given.
     seed : int
         Seed for the draw.
+    memory : int or str, optional
+        Memory budget, such as ``"4GB"``; half of the free memory by default.
 
     Returns
     -------
@@ -149,6 +164,8 @@ def surrogate(points: Any, n_points: int | None = None, *, seed: int = 0) -> NDA
     BadPoints
         If the points are not an array of finite numbers, or are so large that a surrogate would
         exceed the range of float64.
+    OverBudget
+        If the surrogate exceeds the budget.
 
     Notes
     -----
@@ -163,18 +180,23 @@ def surrogate(points: Any, n_points: int | None = None, *, seed: int = 0) -> NDA
     >>> surrogate(x).mean(axis=0).round().tolist(), surrogate(x).std(axis=0).round().tolist()
     ([7.0, 7.0], [3.0, 1.0])
     """
-    checked = as_points(points).in_memory()
+    budget = budget_from(memory)
+    checked = within_budget(as_points(points, memory=budget), budget)
     n = checked.n_points
     n_drawn = n if n_points is None else n_points
     if n_drawn < 1:
         raise ValueError(f"n_points is {n_drawn}; it must be at least 1")
-    mixing = np.random.default_rng(seed).standard_normal((n_drawn, n)) / np.sqrt(n - 1)
+    check_budget(8 * n_drawn * checked.n_features, budget, "the surrogate")
+    rng = np.random.default_rng(seed)
     result = np.empty((n_drawn, checked.n_features))
-    for columns in spans(checked.n_features, max(1, _VALUES // n)):
-        block = checked.block(slice(None), columns, np.dtype(np.float64)) * checked.scale
-        mean = block.mean(axis=0)
-        np.matmul(mixing, block - mean, out=result[:, columns])
-        result[:, columns] += mean
+    # rows of G are drawn in turn, so that no n_points x n matrix is formed
+    for rows in spans(n_drawn, max(1, _MIXING // n)):
+        mixing = rng.standard_normal((rows.stop - rows.start, n)) / np.sqrt(n - 1)
+        for columns in spans(checked.n_features, max(1, _VALUES // n)):
+            block = checked.block(slice(None), columns, np.dtype(np.float64)) * checked.scale
+            mean = block.mean(axis=0)
+            np.matmul(mixing, block - mean, out=result[rows, columns])
+            result[rows, columns] += mean
     with np.errstate(over="ignore"):  # An overflow raises the error below.
         result /= checked.scale
     if not np.isfinite(result).all():

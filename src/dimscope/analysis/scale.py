@@ -218,6 +218,7 @@ def scale_curve(
     blocks: Iterable[int] = range(1, 21),
     seed: int = 0,
     engine: Engine | None = None,
+    memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> ScaleCurve:
     """Measure the dimension of smaller and smaller blocks of points, as in the paper.
@@ -235,6 +236,8 @@ def scale_curve(
         Seed for the shuffle.
     engine : Engine, optional
         How to search for neighbours; exact by default.
+    memory : int or str, optional
+        Memory budget, such as ``"4GB"``; half of the free memory by default.
     progress : callable, optional
         ``progress(step, done, total)`` of the search, then of the blocks, called in this thread.
 
@@ -274,7 +277,9 @@ def scale_curve(
     if not block_counts or block_counts[0] < 1:
         raise ValueError("blocks must be whole numbers of at least 1")
     n_ranks = max(_RANKS, estimator.ranks)
-    neighbors = neighbors_of(points, n_ranks, engine, at_most=True, progress=progress)
+    neighbors = neighbors_of(
+        points, n_ranks, engine, at_most=True, memory=memory, progress=progress
+    )
     n = neighbors.n_distinct
     smallest = max(_SMALLEST, estimator.ranks + 1)
     usable = [count for count in block_counts if n // count >= smallest]
@@ -309,6 +314,7 @@ def rank_curve(
     most: int = 64,
     *,
     engine: Engine | None = None,
+    memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> ScaleCurve:
     """Measure the dimension by Gride at doubling ranks: neighbours 1 and 2, 2 and 4, ...
@@ -320,6 +326,8 @@ def rank_curve(
         Highest rank; with few points, it is capped at the number of other points.
     engine : Engine, optional
         How to search for neighbours; exact by default.
+    memory : int or str, optional
+        Memory budget, such as ``"4GB"``; half of the free memory by default.
     progress : callable, optional
         ``progress(step, done, total)`` of the search, called in this thread.
 
@@ -347,7 +355,7 @@ def rank_curve(
     """
     if most < 2:
         raise ValueError(f"most is {most}; the highest rank must be at least 2")
-    neighbors = neighbors_of(points, most, engine, at_most=True, progress=progress)
+    neighbors = neighbors_of(points, most, engine, at_most=True, memory=memory, progress=progress)
     n_doublings = int(math.log2(min(most, neighbors.k)))
     estimators = [Gride(2**i, 2 ** (i + 1)) for i in range(n_doublings)]
     return ScaleCurve(

@@ -15,9 +15,10 @@ import numpy as np
 
 from dimscope.arrays.checks import check_dtype, check_range, check_shape, largest_absolute
 from dimscope.arrays.kinds import ArrayKind
-from dimscope.arrays.numpy_points import checked
+from dimscope.arrays.memory import is_mapped, release
+from dimscope.arrays.numpy_points import NumpyPoints, as_numpy, checked
 from dimscope.arrays.points import Points
-from dimscope.arrays.threads import workers
+from dimscope.arrays.threads import spans, workers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,6 +28,7 @@ __all__ = [
     "BlockPoints",
     "Blocks",
     "BlocksKind",
+    "MappedKind",
     "Panels",
     "SelectedRows",
     "positions",
@@ -211,6 +213,63 @@ class BlockPoints(Points):
     def is_plain(self) -> bool:
         """Whether blocks are float32 rows that BLAS can read without conversion."""
         return bool(self.array.dtype == self.dtype == np.float32) and self.rows is None
+
+
+class MappedBlocks(Blocks):
+    """The blocks of a memory map; pages that were read are released.
+
+    Parameters
+    ----------
+    array : array of shape (n, n_features)
+        A memory map, or a view of one.
+    """
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        check_shape(array.shape)
+        super().__init__((array.shape[0], array.shape[1]), array.dtype)
+        self._array = array
+
+    def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
+        """Read the given rows and columns into a new array."""
+        values = np.array(self._array[:, columns][rows])
+        release(self._array)
+        return values
+
+
+_GATHERED = 256  # rows of a memory map that are gathered at a time
+
+
+class MappedPoints(NumpyPoints):
+    """Points in a memory map; see :class:`~dimscope.arrays.Points`."""
+
+    def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
+        """Read rows and columns of the map; see :meth:`dimscope.arrays.Points.read`."""
+        if isinstance(rows, slice):
+            return super().read(rows, columns)
+        # the system maps the pages around each row as well: many times the size of rows far apart
+        width = len(range(*columns.indices(self.n_features)))
+        values = np.empty((len(rows), width), self.array.dtype)
+        for part in spans(len(rows), _GATHERED):
+            values[part] = super().read(rows[part], columns)
+            self.release()
+        return values
+
+
+class MappedKind(ArrayKind):
+    """Memory maps of files: whole maps are read in place, selected rows only on demand."""
+
+    def accepts(self, array: Any) -> bool:
+        """Accept memory maps and their views."""
+        return is_mapped(array)
+
+    def open(self, array: Any, memory: int | None = None) -> Points:
+        """Check a memory map and wrap it."""
+        points = checked(as_numpy(array))
+        return MappedPoints(points.array, points.max_abs)
+
+    def take(self, array: Any, rows: NDArray[np.intp]) -> Any:
+        """Select the given rows, without reading them."""
+        return SelectedRows(MappedBlocks(as_numpy(array)), rows)
 
 
 class BlocksKind(ArrayKind):

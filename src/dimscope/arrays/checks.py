@@ -130,8 +130,10 @@ def check_whole_numbers(points: Any, array: NDArray[Any]) -> None:
     dimscope.errors.BadPoints: row 0 holds 9007199254740993, a whole number beyond 2^53, which \
 float64 does not hold; subtract a constant
     """
+    if hasattr(points, "__array_interface__"):  # an array: NumPy has converted nothing
+        return
     places = np.argwhere(np.abs(array) >= EXACT_INTEGER)
-    if not len(places) or hasattr(points, "__array_interface__"):
+    if not len(places):
         return
     # a frame makes one type of its columns before it makes objects of them
     objects = np.asarray(points.astype(object) if hasattr(points, "iloc") else points, dtype=object)

@@ -164,7 +164,9 @@ def as_points(
     if isinstance(array, Points):
         return array if rows is None else array.select(rows)
     kind = _kind_of(array)
-    return kind.open(array if rows is None else kind.take(array, rows), memory)
+    if rows is not None:
+        return as_points(kind.take(array, rows), memory=memory)
+    return kind.open(array, memory)
 
 
 def home_of(array: Any) -> Home:

@@ -7,6 +7,7 @@ freed. Pages of a memory-mapped file count as memory in use until they are relea
 
 from __future__ import annotations
 
+import math
 import mmap
 import re
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 
+from dimscope.errors import OverBudget
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -23,8 +26,10 @@ __all__ = [
     "advise_huge",
     "as_bytes",
     "budget_from",
+    "check_budget",
     "empty_array",
     "free_memory",
+    "is_mapped",
     "own_pages",
     "release",
     "total_memory",
@@ -93,13 +98,29 @@ def release(array: Any) -> None:
     ...     int(mapped[5000])
     7
     """
+    mapped = _memory_map(array)
+    # changes of a copy-on-write map exist only in these pages
+    if mapped is not None and mapped.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.base.madvise(mmap.MADV_DONTNEED)
+
+
+def is_mapped(array: Any) -> bool:
+    """Tell whether an array is a memory map of a file, or a view of one.
+
+    Examples
+    --------
+    >>> is_mapped(np.zeros(3))
+    False
+    """
+    return _memory_map(array) is not None
+
+
+def _memory_map(array: Any) -> Any:
     while isinstance(array, np.ndarray):
         if isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap):
-            # changes of a copy-on-write map exist only in these pages
-            if array.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
-                array.base.madvise(mmap.MADV_DONTNEED)
-            return
+            return array
         array = array.base
+    return None
 
 
 _UNITS = {
@@ -151,6 +172,36 @@ def budget_from(memory: int | str | None) -> int:
     2000000000
     """
     return free_memory() // _SHARE if memory is None else as_bytes(memory)
+
+
+def check_budget(n_bytes: int, budget: int, what: str) -> None:
+    """Refuse to allocate more than the memory budget.
+
+    Parameters
+    ----------
+    n_bytes : int
+        Bytes that are needed.
+    budget : int
+    what : str
+        What needs them, for the message.
+
+    Raises
+    ------
+    OverBudget
+
+    Examples
+    --------
+    >>> check_budget(3 * 10**9, 10**9, "the surrogate")
+    Traceback (most recent call last):
+    dimscope.errors.OverBudget: the surrogate needs 3 GB of memory, more than the budget of 1 GB; \
+give fewer points, or a larger budget such as memory='4GB'
+    """
+    if n_bytes > budget:
+        raise OverBudget(
+            f"{what} needs {n_bytes / 1e9:.3g} GB of memory, more than the budget of "
+            f"{budget / 1e9:.3g} GB; give fewer points, or a larger budget such as "
+            f"memory='{math.ceil(1.2 * n_bytes / 1e9)}GB'"
+        )
 
 
 def free_memory() -> int:

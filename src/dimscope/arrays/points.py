@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
+from dimscope.arrays.memory import check_budget
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Home", "Points", "repeated"]
+__all__ = ["Home", "Points", "repeated", "within_budget"]
 
 Home = Literal["memory", "device", "dask"]
 
 # Rows are first hashed over a few runs of columns; a run is one cache line of float32.
 _RUN, _RUNS = 16, 4
 _BATCH = 1 << 22  # values hashed or compared at a time
+_READ = 1 << 23  # values of the rows that are touched at a time
 
 
 class Points(ABC):
@@ -135,6 +138,11 @@ class Points(ABC):
     def release(self) -> None:  # noqa: B027  (most kinds have nothing to let go of)
         """Release memory taken by reading, such as pages of a memory-mapped file."""
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all values take in the dtype of :meth:`block`."""
+        return self.n_points * self.n_features * self.dtype.itemsize
+
     def in_memory(self) -> Points:
         """Return the same points in a form whose blocks are cheap to read repeatedly."""
         return self
@@ -206,21 +214,23 @@ class Points(ABC):
         >>> bool(a == c), bool(a == b)
         (True, False)
         """
-        rows = np.arange(self.n_points) if rows is None else rows
+        n = self.n_points if rows is None else len(rows)
         columns = slice(0, self.n_features) if columns is None else columns
         width = columns.stop - columns.start
         rng = np.random.default_rng(columns.start)
         odd = rng.integers(0, 2**63, width, dtype=np.uint64) * 2 + 1
-        hashes = np.empty(len(rows), dtype=np.uint64)
-        step = max(1, _BATCH // width)
-        for start in range(0, len(rows), step):
-            block = self.block(rows[start : start + step], columns)
+        hashes = np.empty(n, dtype=np.uint64)
+        # few columns of many rows would still read every page of a memory map
+        step = max(1, min(_BATCH // width, _READ // self.n_features))
+        for start in range(0, n, step):
+            part = slice(start, min(start + step, n))
+            block = self.block(part if rows is None else rows[part], columns)
             values = np.ascontiguousarray(block + 0.0)  # -0.0 equals 0.0
             bits: NDArray[Any] = values.view(f"u{values.itemsize}")
             if bits.itemsize == 8:
                 # small integers have their last 32 bits zero, which a product would not spread
                 bits = bits ^ (bits >> np.uint64(32))
-            hashes[start : start + step] = (bits * odd).sum(axis=1, dtype=np.uint64)
+            hashes[part] = (bits * odd).sum(axis=1, dtype=np.uint64)
             self.release()
         return hashes
 
@@ -242,6 +252,25 @@ class Points(ABC):
             equal[pairs] = (self.block(i[pairs]) == self.block(j[pairs])).all(axis=1)
             self.release()
         return equal
+
+
+def within_budget(points: Points, memory: int) -> Points:
+    """Return points whose blocks this process can read, without exceeding the budget.
+
+    Raises
+    ------
+    OverBudget
+        If they must be copied into memory and do not fit.
+
+    Examples
+    --------
+    >>> from dimscope.arrays import as_points
+    >>> within_budget(as_points([[0.0], [1.0], [2.0]]), 10**6).n_points
+    3
+    """
+    if points.home != "memory":
+        check_budget(points.nbytes, memory, "copying the points into memory")
+    return points.in_memory()
 
 
 def repeated(values: NDArray[Any]) -> NDArray[np.intp]:

@@ -93,9 +93,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="print only one JSON ob
 
 MemoryOption = Annotated[
     str | None,
-    typer.Option(
-        help="memory for the captured layers, such as 4GB; half of the free memory by default"
-    ),
+    typer.Option(help="memory budget, such as 4GB; half of the free memory by default"),
 ]
 
 

@@ -15,9 +15,11 @@ from dimscope.cli.arguments import (
     FitOption,
     JsonOption,
     KeepOption,
+    MemoryOption,
     ResamplesOption,
     RtolOption,
     SeedOption,
+    bytes_from,
     engine_from,
     estimator_from,
     existing,
@@ -41,6 +43,7 @@ def estimate(
     keep: KeepOption = 0.9,
     engine: EngineOption = None,
     rtol: RtolOption = None,
+    memory: MemoryOption = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -48,11 +51,11 @@ def estimate(
     import dimscope as ds
 
     chosen = estimator_from(estimator, fit, discard, resamples, keep, seed)
-    search = engine_from(engine, rtol, seed)
+    search, budget = engine_from(engine, rtol, seed), bytes_from(memory)
     refuse_unused_engine(search, chosen)
     array = points_from(points)
     with Bar() as bar:
-        result = ds.estimate(array, chosen, search, progress=bar)
+        result = ds.estimate(array, chosen, search, memory=budget, progress=bar)
     if as_json:
         typer.echo(json.dumps(result.to_dict(), allow_nan=False))
     else:
@@ -73,6 +76,7 @@ def scale(
     fit: FitOption = None,
     discard: DiscardOption = None,
     engine: EngineOption = None,
+    memory: MemoryOption = None,
     seed: SeedOption = 0,
     plot: Annotated[
         Path | None, typer.Option(help="save a plot of both curves to this .png, .svg or .pdf file")
@@ -85,7 +89,7 @@ def scale(
     from dimscope.plotting.scale_plots import plot_scales
 
     chosen = estimator_from(estimator, fit, discard, 0, 0.9, seed)
-    search = engine_from(engine, None, seed)
+    search, budget = engine_from(engine, None, seed), bytes_from(memory)
     if not isinstance(chosen, ds.NeighborEstimator):
         raise typer.BadParameter(
             "a scale curve needs a neighbour-based estimator, such as twonn",
@@ -101,6 +105,7 @@ def scale(
             max(ranks, chosen.ranks),
             search,
             at_most=True,
+            memory=budget,
             progress=bar,
         )
         by_points = ds.scale_curve(

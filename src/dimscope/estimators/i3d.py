@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from dimscope.arrays.threads import parallel, spans
+from dimscope.arrays.threads import parallel, spans, workers
 from dimscope.errors import BadPoints, DegeneratePoints, check_word
 from dimscope.estimators.base import Estimator
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, Estimate
 from dimscope.provenance import Provenance, versions
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from dimscope.arrays.points import Points
@@ -118,14 +120,14 @@ class I3D(Estimator):
         points = inputs.all_points
         if self.metric == "cityblock":
             _check_whole(points)
-        values = points.block(slice(None), dtype=np.dtype(np.float64))
+        values = _Blocked(points, inputs.memory)
         near, far = self._radii(values)
         n, k = self._counts(values, (near, far))
         dimension, std_error = fit_lattice(n, k, near, far)
         return Estimate(
             dimension,
             std_error,
-            n_points=len(values),
+            n_points=points.n_points,
             n_used=int((k > 0).sum()),
             is_lower_bound=dimension > LOWER_BOUND_ABOVE,
             provenance=Provenance(
@@ -144,40 +146,91 @@ class I3D(Estimator):
         # SciPy returns the fraction of features that differ.
         return np.rint(distances * values.shape[1]) if self.metric == "hamming" else distances
 
-    def _radii(self, values: NDArray[np.float64]) -> tuple[int, int]:
+    def _radii(self, values: _Blocked) -> tuple[int, int]:
         """Return the radii that the user gave, or choose radii from a sample of the points."""
         if self.far is not None and self.near is not None:
             return self.near, self.far
-        sample = np.unique(np.linspace(0, len(values) - 1, _SAMPLE).astype(int))
-        distances = np.sort(self._distances(values[sample], values), axis=None)
-        n_within = min((_MEAN_NEIGHBORS + 1) * len(sample), distances.size)
-        far = int(distances[n_within - 1]) if self.far is None else self.far
+        n = values.n_points
+        sample = values.rows(np.unique(np.linspace(0, n - 1, _SAMPLE).astype(int)))
+        n_within = min((_MEAN_NEIGHBORS + 1) * len(sample), len(sample) * n)
+        far = self.far
+        if far is None:
+            nearest = np.empty(0)
+            for block in values.blocks():
+                distances = np.append(nearest, self._distances(sample, block))
+                nearest = (
+                    np.partition(distances, n_within - 1)[:n_within]
+                    if len(distances) > n_within
+                    else distances
+                )
+            far = int(nearest.max())
         far = max(1, far)
         if far > _FARTHEST:
             raise BadPoints(
                 f"neighbours are {far} steps of the lattice apart, so the values are practically "
                 "continuous; use TwoNN, or divide the counts by a common factor"
             )
+        at_distance = np.zeros(far + 1, dtype=np.int64)
+        for block in values.blocks():
+            distances = self._distances(sample, block)
+            at_distance += np.bincount(distances[distances <= far].astype(int), minlength=far + 1)
         # Every point of the sample is at distance 0 from itself and does not count.
-        within = np.searchsorted(distances, np.arange(far), side="right") - len(sample)
-        total = np.searchsorted(distances, far, side="right") - len(sample)
+        *within, total = (np.cumsum(at_distance) - len(sample)).tolist()
         radii = np.flatnonzero(within)
         if not len(radii):
             return far - 1, far
-        return int(radii[np.abs(np.log(within[radii] / (_INNER_SHARE * total))).argmin()]), far
+        shares = np.array(within)[radii] / (_INNER_SHARE * total)
+        return int(radii[np.abs(np.log(shares)).argmin()]), far
 
     def _counts(
-        self, values: NDArray[np.float64], radii: tuple[int, int]
+        self, values: _Blocked, radii: tuple[int, int]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Count the other points within each radius of every point."""
 
-        def work(rows: slice) -> list[NDArray[np.int64]]:
-            distances = self._distances(values[rows], values)
-            return [np.count_nonzero(distances <= radius, axis=1) - 1 for radius in radii]
+        def work(rows: slice) -> NDArray[np.int64]:
+            counts = np.full((len(radii), rows.stop - rows.start), -1)  # not the point itself
+            queries = values.rows(rows)
+            for block in values.blocks():
+                distances = self._distances(queries, block)
+                counts += [np.count_nonzero(distances <= radius, axis=1) for radius in radii]
+            return counts
 
-        counts = parallel(work, spans(len(values), max(1, _VALUES // len(values))))
-        near, far = (np.concatenate(parts) for parts in zip(*counts, strict=True))
+        height = max(1, min(values.height, _VALUES // values.height))
+        near, far = np.concatenate(parallel(work, spans(values.n_points, height)), axis=1)
         return near, far
+
+
+class _Blocked:
+    """Points in float64: kept in memory if they fit in the budget, else read block by block.
+
+    Parameters
+    ----------
+    points : Points
+    memory : int
+        Budget in bytes.
+    """
+
+    def __init__(self, points: Points, memory: int) -> None:
+        self.n_points = points.n_points
+        self._points, self._whole = points, None
+        row_bytes = 8 * points.n_features
+        self.height = points.n_points
+        if row_bytes * points.n_points <= memory:
+            self._whole = points.block(slice(None), dtype=np.dtype(np.float64))
+        else:
+            self.height = max(1, min(points.n_points, memory // 4 // row_bytes // workers()))
+
+    def rows(self, rows: slice | NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return some of the points."""
+        if self._whole is not None:
+            return self._whole[rows]
+        block: NDArray[np.float64] = self._points.block(rows, dtype=np.dtype(np.float64))
+        self._points.release()
+        return block
+
+    def blocks(self) -> Iterator[NDArray[np.float64]]:
+        """Return all points, block by block."""
+        return (self.rows(rows) for rows in spans(self.n_points, self.height))
 
 
 def fit_lattice(

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from dimscope.arrays import Points, as_points
+from dimscope.arrays.memory import budget_from, check_budget
+from dimscope.arrays.points import within_budget
 from dimscope.errors import BadPoints, DegeneratePoints, SampleRefused, TiedPoints
 from dimscope.estimators.spectra import Spectrum, spectrum
 from dimscope.neighbors import Engine, Neighbors, Sampled, Search, distinct_rows
@@ -104,6 +106,8 @@ class Inputs:
         and when a sample is large enough.
     progress : callable, optional
         ``progress(step, done, total)`` of the search.
+    memory : int or str, optional
+        Memory budget, such as ``"4GB"``; half of the free memory by default.
 
     Raises
     ------
@@ -123,8 +127,14 @@ class Inputs:
         engine: Engine | None = None,
         estimators: Sequence[Needs] = (),
         progress: Progress | None = None,
+        memory: int | str | None = None,
     ) -> None:
         check_engine(engine, estimators)
+        if memory is not None and isinstance(points, Neighbors):
+            raise ValueError(
+                f"memory={memory!r} has no effect: Neighbors are not searched again; leave it out"
+            )
+        self.memory = budget_from(memory)
         if engine is not None and isinstance(points, Neighbors):
             raise ValueError(
                 f"engine={engine!r} has no effect: Neighbors are not searched again; "
@@ -149,6 +159,11 @@ class Inputs:
                 raise
         result: _T = self._results[name]
         return result
+
+    @property
+    def checked(self) -> Points:
+        """The points, checked, wherever they are."""
+        return self._once("checked", lambda: as_points(self.points, memory=self.memory))
 
     @property
     def neighbors(self) -> Neighbors:
@@ -191,7 +206,7 @@ class Inputs:
 
     @property
     def all_points(self) -> Points:
-        """The points themselves, duplicates included, in memory.
+        """The points themselves, duplicates included; computed if they are a dask array.
 
         Raises
         ------
@@ -199,7 +214,7 @@ class Inputs:
             If Neighbors were given instead of points.
         """
         self._refuse_neighbors("this estimator")
-        return self._once("points", lambda: as_points(self.points).in_memory())
+        return self._once("points", lambda: within_budget(self.checked, self.memory))
 
     @property
     def distinct(self) -> tuple[NDArray[np.float64], int]:
@@ -209,6 +224,8 @@ class Inputs:
     def _find_distinct(self) -> tuple[NDArray[np.float64], int]:
         points = self.all_points
         rows = distinct_rows(points)
+        n_bytes = 2 * 8 * len(rows) * points.n_features  # and a copy for the estimator
+        check_budget(n_bytes, self.memory, "an estimator that reads all points in float64")
         return points.block(rows, dtype=np.dtype(np.float64)), points.n_points
 
     def _refuse_neighbors(self, what: str) -> None:
@@ -228,7 +245,9 @@ class Inputs:
         """
         self._refuse_neighbors("a spectrum")
         name = "normalized spectrum" if normalized else "spectrum"
-        return self._once(name, lambda: spectrum(self.points, normalized=normalized))
+        return self._once(
+            name, lambda: spectrum(self.checked, normalized=normalized, memory=self.memory)
+        )
 
 
 def _carried(progress: Progress) -> Progress:

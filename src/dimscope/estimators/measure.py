@@ -64,6 +64,7 @@ def estimate(
     estimators: Estimator | None = None,
     engine: Engine | None = None,
     *,
+    memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> Estimate: ...
 
@@ -74,6 +75,7 @@ def estimate(
     estimators: Iterable[Estimator] | Mapping[str, Estimator],
     engine: Engine | None = None,
     *,
+    memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Estimate]: ...
 
@@ -83,6 +85,7 @@ def estimate(
     estimators: Estimators | None = None,
     engine: Engine | None = None,
     *,
+    memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> Estimate | dict[str, Estimate]:
     """Measure the dimension of points with one or several estimators.
@@ -94,6 +97,9 @@ def estimate(
         :class:`TwoNN` by default.
     engine : Engine, optional
         How to search; exact by default.
+    memory : int or str, optional
+        Memory budget, such as ``"4GB"``, for everything but an array that is already in memory.
+        Half of the free memory by default.
     progress : callable, optional
         ``progress(step, done, total)`` of the search, called in this thread.
 
@@ -118,7 +124,7 @@ def estimate(
     ['line', 'mle']
     """
     named = named_estimators(estimators)
-    inputs = Inputs(points, engine, list(named.values()), progress)
+    inputs = Inputs(points, engine, list(named.values()), progress, memory)
     estimates: dict[str, Estimate] = {}
     failures: dict[str, Exception] = {}
     try:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dimscope.arrays import Points, as_points
+from dimscope.arrays.memory import budget_from, check_budget
+from dimscope.arrays.points import within_budget
 from dimscope.arrays.threads import spans
 from dimscope.errors import BadPoints, DegeneratePoints
 from dimscope.provenance import Provenance, versions
@@ -157,7 +159,7 @@ class Spectrum:
         return Gap(after, float(ratios[after - 1]), float(p_value))
 
 
-def spectrum(points: Any, *, normalized: bool = False) -> Spectrum:
+def spectrum(points: Any, *, normalized: bool = False, memory: int | str | None = None) -> Spectrum:
     """Compute the spectrum of the covariance of points.
 
     Parameters
@@ -167,6 +169,8 @@ def spectrum(points: Any, *, normalized: bool = False) -> Spectrum:
     normalized : bool
         Divide every feature by its standard deviation first, which gives the spectrum of the
         correlation matrix, as in the paper; features that do not vary are left out.
+    memory : int or str, optional
+        Memory budget, such as ``"4GB"``; half of the free memory by default.
 
     Returns
     -------
@@ -191,8 +195,10 @@ def spectrum(points: Any, *, normalized: bool = False) -> Spectrum:
     """
     from scipy.linalg import eigh
 
-    checked = as_points(points).in_memory()
+    budget = budget_from(memory)
+    checked = within_budget(as_points(points, memory=budget), budget)
     n, width = checked.n_points, checked.n_features
+    check_budget(2 * 8 * min(n, width) ** 2, budget, "the spectrum")  # the matrix, and a copy
     if checked.scale < _LEAST:
         raise _out_of_range(checked.max_abs)
     shifted = _Shifted(checked)
@@ -210,7 +216,8 @@ def spectrum(points: Any, *, normalized: bool = False) -> Spectrum:
                 spread = np.sqrt((block**2).sum(axis=0) / (n - 1))
                 block *= _inverse(spread, shifted.sizes[columns])
             square += block @ block.T
-    values = eigh(square / (n - 1), eigvals_only=True, overwrite_a=True)[::-1]
+    square /= n - 1
+    values = eigh(square, eigvals_only=True, overwrite_a=True)[::-1]
     if normalized and not values[0] > 0:
         raise DegeneratePoints(
             f"no feature of the {n} points varies by more than rounding; leave normalized out"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dimscope.arrays.kinds import as_points, home_of
+from dimscope.arrays.memory import budget_from
 from dimscope.errors import BadPoints, DegeneratePoints
 from dimscope.neighbors.duplicates import distinct_rows
 from dimscope.neighbors.engines import Engine, Exact
@@ -33,6 +34,7 @@ def nearest_neighbors(
     engine: Engine | None = None,
     *,
     at_most: bool = False,
+    memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> Neighbors:
     """Find the k nearest neighbours of each distinct point.
@@ -48,6 +50,9 @@ def nearest_neighbors(
         How to search, and with what guarantee; :class:`Exact` by default.
     at_most : bool
         If there are fewer than k other points, use all of them instead of raising an error.
+    memory : int or str, optional
+        Memory budget for points outside memory, such as ``"4GB"``: an array on disk is read whole
+        if it fits, otherwise block by block. Half of the free memory by default.
     progress : callable, optional
         ``progress(step, done, total)``, called in this thread.
 
@@ -75,7 +80,7 @@ def nearest_neighbors(
     >>> nearest_neighbors([[0.0], [1.0], [3.0], [3.0]]).distances.tolist()
     [[1.0, 3.0], [1.0, 2.0], [2.0, 3.0]]
     """
-    search = Search(points, k, engine, at_most=at_most, progress=progress)
+    search = Search(points, k, engine, at_most=at_most, memory=memory, progress=progress)
     sampling = search.engine.sampling
     return search.all_points() if sampling is None else search.sample(sampling.first)
 
@@ -86,6 +91,7 @@ def neighbors_of(
     engine: Engine | None = None,
     *,
     at_most: bool = False,
+    memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> Neighbors:
     """Return Neighbors unchanged, or find the neighbours of points.
@@ -111,7 +117,13 @@ def neighbors_of(
     ValueError: engine=Exact() has no effect: Neighbors are not searched again; leave out the engine
     """
     if not isinstance(points, Neighbors):
-        return nearest_neighbors(points, k, engine, at_most=at_most, progress=progress)
+        return nearest_neighbors(
+            points, k, engine, at_most=at_most, memory=memory, progress=progress
+        )
+    if memory is not None:
+        raise ValueError(
+            f"memory={memory!r} has no effect: Neighbors are not searched again; leave it out"
+        )
     if engine is not None:
         raise ValueError(
             f"engine={engine!r} has no effect: Neighbors are not searched again; "
@@ -132,6 +144,8 @@ class Search:
         How to search, and with what guarantee; :class:`Exact` by default.
     at_most : bool
         If there are fewer than k other points, use all of them instead of raising an error.
+    memory : int or str, optional
+        Of :func:`dimscope.nearest_neighbors`.
     progress : callable, optional
 
     Raises
@@ -153,6 +167,7 @@ class Search:
         engine: Engine | None = None,
         *,
         at_most: bool = False,
+        memory: int | str | None = None,
         progress: Progress | None = None,
     ) -> None:
         k = index(k)
@@ -166,7 +181,7 @@ class Search:
                 f"{type(self.engine).__name__} searches in the memory of this machine; give "
                 "points.cpu() for a tensor, points.compute() for a dask array"
             )
-        self._points = as_points(points)
+        self._points = as_points(points, memory=budget_from(memory))
         self._rows = distinct_rows(self._points)
         self.k = max(2, min(k, self.n_distinct - 1)) if at_most else k
         _check_distinct(self._points.n_points, self.n_distinct, self.k)

@@ -283,6 +283,7 @@ class Tiles:
         for columns in spans(self.points.n_features, RUN):
             block = self._centred.block(b, columns, buffer)
             self._norms[b] += np.vecdot(block, block)
+        self.points.release()
 
     def _is_square(self, a: slice, b: slice) -> bool:
         """Tell whether a tile is on the diagonal, so that half of it is enough."""

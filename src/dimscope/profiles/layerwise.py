@@ -212,7 +212,7 @@ def _measure(
         if layer in activations.failures:
             raise BadPoints(activations.failures[layer])
         points = as_points(activations.points[layer], rows=rows, memory=budget)
-        inputs = Inputs(points, engine, list(named.values()), steps.part)
+        inputs = Inputs(points, engine, list(named.values()), steps.part, budget)
         for key, outcome in measured_in_turn(named, inputs):
             into[key][layer] = outcome if isinstance(outcome, Estimate) else failed(outcome)
     except Warning:
