@@ -1,10 +1,14 @@
 """Stores are read as they were written, in parts, and refused when they are not whole."""
 
 import json
+import pickle
+import shutil
 import subprocess
 import sys
+from typing import ClassVar
 
 import fsspec
+import numcodecs
 import numpy as np
 import pytest
 import torch
@@ -380,3 +384,126 @@ def test_folder_ignores_and_removes_files_left_by_killed_processes(tmp_path):
     (tmp_path / "layers" / ("0." + "a1" * 16 + ".partial")).write_text("")
     folder.tidy()
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["mine.part.json"]
+
+
+# -- codecs that would run code -----------------------------------------------------------
+
+
+class Tattle(numcodecs.abc.Codec):
+    """Notes whenever it decodes, as a pickle runs code; the newest numcodecs refuses pickles."""
+
+    codec_id = "tattle"
+    decoded: ClassVar[list[int]] = []
+
+    def encode(self, buf):
+        return buf
+
+    def decode(self, buf, out=None):
+        self.decoded.append(len(buf))
+        return numcodecs.compat.ndarray_copy(buf, out)
+
+
+class Tattle3(zarr.abc.codec.BytesBytesCodec):
+    """The same for arrays of format 3."""
+
+    is_fixed_size = True
+
+    def to_dict(self):
+        return {"name": "tattle"}
+
+    @classmethod
+    def from_dict(cls, data):
+        return cls()
+
+    def compute_encoded_size(self, input_byte_length, chunk_spec):
+        return input_byte_length
+
+    async def _encode_single(self, chunk_bytes, chunk_spec):
+        return chunk_bytes
+
+    async def _decode_single(self, chunk_bytes, chunk_spec):
+        Tattle.decoded.append(len(chunk_bytes))
+        return chunk_bytes
+
+
+@pytest.fixture
+def tattle():
+    numcodecs.register_codec(Tattle)
+    zarr.registry.register_codec("tattle", Tattle3)
+    Tattle.decoded.clear()
+    return Tattle
+
+
+def with_codec(place, values, zarr_format):
+    """An array whose codec notes that it decodes."""
+    array = zarr.create_array(
+        place, shape=values.shape, chunks=values.shape, dtype=values.dtype, overwrite=True,
+        compressors=Tattle() if zarr_format == 2 else Tattle3(), zarr_format=zarr_format,
+    )  # fmt: skip
+    array[:] = values
+    return array
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("place", ["labels", "layers/000-input"])
+def test_open_store_decodes_no_codec_that_could_run_code(store, tattle, place, zarr_format):
+    values = np.asarray(zarr.open_array(store / place)[:])
+    shutil.rmtree(store / place)
+    with_codec(store / place, values, zarr_format)
+    words = "format 2, whose codecs could run code" if zarr_format == 2 else "codec 'tattle' could"
+    with pytest.raises(ds.BadSource, match=f"^{place} of .* is not read, because .*{words}"):
+        ds.open_store(store)["input"]
+    assert not tattle.decoded
+
+
+def test_open_store_refuses_pickled_values(store):
+    ran = store / "ran"
+
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(ran), "w"))
+
+    shutil.rmtree(store / "labels")
+    array = with_codec(store / "labels", np.arange(20), 2)
+    about = json.loads((store / "labels" / ".zarray").read_text())
+    about |= {"dtype": "|O", "compressor": None, "filters": [{"id": "pickle", "protocol": 5}]}
+    (store / "labels" / ".zarray").write_text(json.dumps(about))
+    (store / "labels" / "0").write_bytes(pickle.dumps(np.array([Evil()] * 20)))
+    with pytest.raises(ds.BadSource, match=r"labels of .* is not read"):
+        ds.open_store(store)
+    assert array.shape == (20,)
+    assert not ran.exists()
+
+
+def test_open_store_refuses_values_that_are_no_numbers(store):
+    path = next(store.glob("layers/000*/zarr.json"))
+    path.write_text(path.read_text().replace('"float32"', '"string"'))
+    with pytest.raises(ds.BadSource, match=r"000-input of .* because it holds string values"):
+        ds.open_store(store)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_estimate_decodes_no_codec_of_a_zarr_array_that_could_run_code(tattle, zarr_format):
+    array = with_codec("memory://handed.zarr", VALUES, zarr_format)
+    with pytest.raises(ds.BadSource, match=r"the Zarr array is not read.*codec 'tattle' could"):
+        ds.estimate(array)
+    assert not tattle.decoded
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_estimate_takes_zarr_arrays_with_plain_codecs(zarr_format):
+    array = zarr.create_array(
+        f"memory://plain{zarr_format}", shape=VALUES.shape, dtype="f4", zarr_format=zarr_format
+    )
+    array[:] = VALUES
+    assert ds.estimate(array).dimension == ds.estimate(VALUES).dimension
+
+
+def test_open_store_reads_shards(store):
+    wanted = ds.open_store(store)["input"]
+    again = zarr.create_array(
+        store / "layers" / "000-input", shape=wanted.shape, chunks=(5, 4), shards=(10, 4),
+        dtype=wanted.dtype, overwrite=True,
+    )  # fmt: skip
+    again[:] = wanted
+    np.testing.assert_array_equal(ds.open_store(store)["input"], wanted)

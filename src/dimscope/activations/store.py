@@ -17,12 +17,13 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from dimscope.activations.activations import Activations, Layer
 from dimscope.activations.chunks import Chunked, ChunkFiles, ZarrChunks
+from dimscope.arrays.codecs import check_codecs
 from dimscope.errors import BadSource
 from dimscope.files import is_leftover, write_beside
 from dimscope.provenance import Provenance
@@ -39,6 +40,7 @@ __all__ = [
     "WHOLE",
     "Folder",
     "StoredActivations",
+    "checked_array",
     "completed",
     "has_zarr",
     "home_of",
@@ -127,6 +129,12 @@ class Folder:
             names = os.listdir(self.path) if self.path.exists() else []
             return all(name == STOP_FLAG or is_leftover(name) for name in names)
         return not self._files.exists(self._root) or not self._files.ls(self._root)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file with this name."""
+        if self.path is not None:
+            return (self.path / name).is_file()
+        return bool(self._files.exists(f"{self._root}/{name}"))
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """Return the content of a JSON file, or None if it is missing or is not a JSON object.
@@ -388,25 +396,18 @@ def open_array_of(folder: Folder, name: str, owner: object = None) -> Chunked:
     owner : object, optional
         An object to keep alive as long as the array.
     """
-    zarr = need_zarr()
-    if folder.path is not None:
-        about = folder.read_json(f"{name}/zarr.json") or {}
-        if all(about.get(key) == value for key, value in _PLAIN.items()):
-            grid = about["chunk_grid"]["configuration"]["chunk_shape"]
-            rows, columns = about["shape"]
-            if len(grid) != 2 or min(rows, columns, *grid) < 1:
-                raise BadSource(
-                    f"{folder} is damaged: {name} has shape {about['shape']}; copy it again, or "
-                    "capture again"
-                )
-            dtype = np.dtype(about["data_type"]).newbyteorder("<")
-            return ChunkFiles(folder.path / name, (rows, columns), tuple(grid), dtype, owner)
-    try:
-        array = zarr.open_array(f"{folder}/{name}", mode="r")
-    except FileNotFoundError:
-        raise BadSource(
-            f"{folder} is damaged: there is no array {name}; copy it again, or capture again"
-        ) from None
+    about = _array_metadata(folder, name)
+    if folder.path is not None and all(about.get(key) == value for key, value in _PLAIN.items()):
+        grid = about["chunk_grid"]["configuration"]["chunk_shape"]
+        rows, columns = about["shape"]
+        if len(grid) != 2 or min(rows, columns, *grid) < 1:
+            raise BadSource(
+                f"{folder} is damaged: {name} has shape {about['shape']}; copy it again, or "
+                "capture again"
+            )
+        dtype = np.dtype(about["data_type"]).newbyteorder("<")
+        return ChunkFiles(folder.path / name, (rows, columns), tuple(grid), dtype, owner)
+    array = checked_array(folder, name)
     # Zarr reads a missing chunk as zeros. A capture writes all chunks, uncompressed; a later
     # compression may have left out chunks of zeros.
     if not array.compressors and array.nchunks_initialized < array.nchunks:
@@ -415,6 +416,42 @@ def open_array_of(folder: Folder, name: str, owner: object = None) -> Chunked:
             f"{array.nchunks} chunks of {name} are missing; copy it again, or capture again"
         )
     return ZarrChunks(array, owner)
+
+
+def checked_array(folder: Folder, name: str, mode: Literal["r", "r+"] = "r") -> Any:
+    """Open an array of a store through Zarr, which decodes it only if no codec can run code.
+
+    Parameters
+    ----------
+    folder : Folder
+    name : str
+        Its key in the group.
+    mode : {"r", "r+"}
+        To read it only, or to write to it too.
+
+    Raises
+    ------
+    BadSource
+        If it is missing, is of Zarr format 2, or has a codec or a dtype that is not plain.
+    """
+    _array_metadata(folder, name)
+    return need_zarr().open_array(f"{folder}/{name}", mode=mode, zarr_format=3)
+
+
+def _array_metadata(folder: Folder, name: str) -> dict[str, Any]:
+    """Return the metadata of an array that is safe to decode."""
+    about = folder.read_json(f"{name}/zarr.json")
+    if about is None:
+        if folder.has(f"{name}/.zarray"):
+            raise BadSource(
+                f"{name} of {folder} is not read, because it is of Zarr format 2, whose codecs "
+                "could run code; write it again with Zarr format 3"
+            )
+        raise BadSource(
+            f"{folder} is damaged: there is no array {name}; copy it again, or capture again"
+        )
+    check_codecs(about, f"{name} of {folder}")
+    return about
 
 
 def read_labels(folder: Folder, coding: Mapping[str, Any] | None) -> NDArray[Any] | None:
@@ -430,9 +467,11 @@ def read_labels(folder: Folder, coding: Mapping[str, Any] | None) -> NDArray[Any
     if coding is None:
         return None
     try:
-        array = need_zarr().open_array(f"{folder}/labels", mode="r")
+        array = checked_array(folder, "labels")
         lost = array.nchunks_initialized < array.nchunks
         labels: NDArray[Any] = np.asarray(array[:])
+    except BadSource:
+        raise
     except (OSError, ValueError):
         lost = True
     if lost:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dimscope.arrays.codecs import check_zarr_array
 from dimscope.arrays.memory import release
 from dimscope.arrays.threads import parallel, spans, workers
 from dimscope.errors import BadPoints, DegeneratePoints
@@ -24,7 +25,7 @@ _BLOCK_BYTES = 1 << 21
 
 
 def check_container(points: Any) -> None:
-    """Refuse sparse matrices and masked arrays.
+    """Refuse sparse matrices, masked arrays, and Zarr arrays that would run code when read.
 
     Examples
     --------
@@ -36,6 +37,7 @@ def check_container(points: Any) -> None:
         raise BadPoints("points are a sparse matrix; give points.toarray()")
     if isinstance(points, np.ma.MaskedArray):
         raise BadPoints("points are a masked array; drop the masked rows first")
+    check_zarr_array(points)
 
 
 def check_tensor(tensor: Any, strided: object) -> None:

@@ -23,6 +23,7 @@ from dimscope.activations.store import (
     WHOLE,
     Folder,
     StoredActivations,
+    checked_array,
     completed,
     need_zarr,
     open_array_of,
@@ -78,6 +79,7 @@ def add_labels(
             shape=(0,),
             chunks=(_CHUNK,),
             dtype="int64",
+            zarr_format=3,
             compressors=None,
             overwrite=True,
         )
@@ -92,7 +94,7 @@ def add_labels(
         codes_of = {word: code for code, word in enumerate(words)}
         codes = np.array([codes_of[word] for word in labels.tolist()])
     with zarr.config.set(WHOLE):
-        array = zarr.open_array(f"{folder}/labels", mode="r+")
+        array = checked_array(folder, "labels", "r+")
     array.resize((start + len(labels),))
     array[start:] = codes.astype(np.int64)
     return coding
@@ -211,7 +213,7 @@ class Writer:
         batch : int
             Number of rows per batch.
         """
-        group = self._zarr.open_group(self._folder.url, mode="a")
+        group = self._zarr.open_group(self._folder.url, mode="a", zarr_format=3)
         described: dict[str, dict[str, Any]] = {}
         keys = {id(column): key for key, column in recorder.columns.items()}
         # in the order of the layers; two layers may share a column, named after the first
@@ -250,7 +252,7 @@ class Writer:
     def _array(self, name: str) -> Any:
         if self._folder.path is None:
             with self._zarr.config.set(WHOLE):
-                array = self._zarr.open_array(f"{self._folder}/layers/{name}", mode="r+")
+                array = checked_array(self._folder, f"layers/{name}", "r+")
             return ZarrChunks(array, self._owner)
         return open_array_of(self._folder, f"layers/{name}", self._owner)
 
@@ -335,7 +337,7 @@ class Writer:
             if column.reason is not None:
                 self._folder.remove(key)
                 continue
-            array = self._zarr.open_array(f"{self._folder}/{key}", mode="r+")
+            array = checked_array(self._folder, key, "r+")
             if array.shape[0] != self.n_rows:
                 array.resize((self.n_rows, array.shape[1]))
         about = {
@@ -355,6 +357,9 @@ class Writer:
             "provenance": provenance.to_dict(),
             "identity": self._state["identity"],
         }
-        self._zarr.open_group(self._folder.url, mode="r+").attrs[ATTRIBUTE] = about
+        group = self._zarr.open_group(
+            self._folder.url, mode="r+", zarr_format=3, use_consolidated=False
+        )
+        group.attrs[ATTRIBUTE] = about
         self._folder.remove(JOURNAL)
         return opened(self._folder, about, self._owner)
