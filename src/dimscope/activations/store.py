@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ATTRIBUTE",
     "JOURNAL",
+    "LOCK",
+    "OWNER",
     "SCHEMA_VERSION",
     "STOP_FLAG",
     "WHOLE",
@@ -61,6 +63,12 @@ _LOCAL = ("file://", "local://")
 
 
 STOP_FLAG = ".stop.part"  # a rank that fails creates this file to stop the others
+
+LOCK = ".lock"  # locked by the process that writes to the store
+
+
+OWNER = ".owner.json"  # names that process
+
 
 _PARTIAL_CHUNK = re.compile(r".+\.[0-9a-f]{32}\.partial")  # of Zarr
 
@@ -127,8 +135,12 @@ class Folder:
             if self.path.exists() and not self.path.is_dir():
                 return False
             names = os.listdir(self.path) if self.path.exists() else []
-            return all(name == STOP_FLAG or is_leftover(name) for name in names)
-        return not self._files.exists(self._root) or not self._files.ls(self._root)
+        elif self._files.exists(self._root):
+            paths = self._files.ls(self._root, detail=False)
+            names = [path.rstrip("/").rpartition("/")[2] for path in paths]
+        else:
+            names = []
+        return all(name in (STOP_FLAG, LOCK, OWNER) or is_leftover(name) for name in names)
 
     def has(self, name: str) -> bool:
         """Whether there is a file with this name."""
@@ -162,11 +174,16 @@ class Folder:
         if self.path is None:
             self._files.pipe_file(f"{self._root}/{name}", text.encode())
             return
+        self.make()
+        write_beside(self.path / name, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+    def make(self) -> None:
+        """Make the folder if there is none; at a URL it comes with its first file."""
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            if self.path is not None:
+                self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadSource(f"cannot make the folder {self}: {error.strerror}") from None
-        write_beside(self.path / name, lambda beside: beside.write_text(text, encoding="utf-8"))
 
     def remove(self, name: str) -> None:
         """Remove a file or folder from this folder, if it exists."""

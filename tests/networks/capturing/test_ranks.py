@@ -284,7 +284,7 @@ def test_refused_captures_write_nothing(called):
 
 def test_ranks_refuse_to_resume_with_another_number(called):
     assert "was started by 2 ranks; resume it with the same number" in called[0][0]["one of two"]
-    assert called[0][0]["left"] == ["journal.json", "layers", "ranks", "zarr.json"]
+    assert called[0][0]["left"] == [".lock", "journal.json", "layers", "ranks", "zarr.json"]
 
 
 def test_ranks_resume_after_an_interrupt(called):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
 from typing import Any, Unpack
@@ -18,6 +19,7 @@ from dimscope.arrays.threads import Progress
 from dimscope.errors import BadSource
 from dimscope.files import TemporaryFolder, free_disk
 from dimscope.networks.capturing.batches import Batch
+from dimscope.networks.capturing.lock import locked
 from dimscope.networks.capturing.options import (
     CaptureKeywords,
     CaptureOptions,
@@ -113,7 +115,7 @@ def _capture(
     progress: Progress | None,
     on_plan: Callable[[Plan], object] | None,
 ) -> Activations:
-    with joined(options.out) as ranks:
+    with joined(options.out) as ranks, ExitStack() as lock:
         with ranks.together():
             session = Session(model, batches, options)
             keeper = Keeper(session, budget_from(options.memory), on_plan, progress)
@@ -121,6 +123,8 @@ def _capture(
                 ranks.check(session.stream)
                 folder, identity = Folder(options.out), session.identity()
                 parts = session.stream.parts
+                if ranks.rank == 0:  # for all ranks, to the end
+                    lock.enter_context(locked(folder))
                 if ranks.size == 1:
                     keeper.open(Writer(folder, identity, session.stream.n_points))
                 elif ranks.rank == 0:
