@@ -30,6 +30,10 @@ __all__ = ["ChunkFiles", "Chunked", "ZarrChunks", "chunk_shape"]
 CHUNK_BYTES = 8 << 20
 
 
+# O_BINARY is of Windows, O_NOFOLLOW of other systems: a link could lead out of the store
+_WRITE = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+
+
 _FEW, _MANY = 16, 256  # rows of the chunks of a wide layer
 
 
@@ -148,7 +152,7 @@ class ChunkFiles(Chunked):
         size = self.chunks[0] * self.chunks[1] * self.dtype.itemsize
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+            handle = os.open(path, _WRITE, 0o666)
             with open(handle, "r+b", buffering=0) as file:
                 if os.fstat(handle).st_size != size:
                     file.truncate(size)  # zeros that take no disk space until they are written

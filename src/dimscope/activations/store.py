@@ -47,6 +47,7 @@ __all__ = [
     "has_zarr",
     "home_of",
     "is_store",
+    "key_of",
     "need_zarr",
     "open_array_of",
     "open_store",
@@ -169,12 +170,19 @@ class Folder:
         return content if isinstance(content, dict) else None
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
-        """Write a JSON file atomically: by a rename on disk, or as a single object at a URL."""
+        """Write a JSON file atomically: by renaming it on disk, or as one object at a URL.
+
+        Raises
+        ------
+        BadSource
+            If it cannot be written, or lies behind a symbolic link.
+        """
         text = json.dumps(content, allow_nan=False)
         if self.path is None:
             self._files.pipe_file(f"{self._root}/{name}", text.encode())
             return
         self.make()
+        self._refuse_link(self.path / name)
         write_beside(self.path / name, lambda beside: beside.write_text(text, encoding="utf-8"))
 
     def make(self) -> None:
@@ -186,14 +194,48 @@ class Folder:
             raise BadSource(f"cannot make the folder {self}: {error.strerror}") from None
 
     def remove(self, name: str) -> None:
-        """Remove a file or folder from this folder, if it exists."""
+        """Remove a file or folder inside, if it exists; of a symbolic link, the link alone.
+
+        Raises
+        ------
+        BadSource
+            If it lies in a folder that is a symbolic link.
+        """
         if self.path is None:
             if self._files.exists(f"{self._root}/{name}"):
                 self._files.rm(f"{self._root}/{name}", recursive=True)
-        elif (self.path / name).is_dir():
-            shutil.rmtree(self.path / name)
+            return
+        path = self.path / name
+        self._refuse_link(path.parent)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
         else:
-            (self.path / name).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+    def refuse_links(self) -> None:
+        """Refuse a folder with a symbolic link inside, which writing would follow.
+
+        Raises
+        ------
+        BadSource
+        """
+        if self.path is None:
+            return
+        for place, folders, files in os.walk(self.path):
+            for name in (*folders, *files):
+                self._refuse_link(Path(place, name), up=False)
+
+    def _refuse_link(self, path: Path, up: bool = True) -> None:
+        """Refuse a path inside if it, or a folder on the way to it, is a symbolic link."""
+        while path != self.path:
+            if path.is_symlink():
+                raise BadSource(
+                    f"{path} is a symbolic link, which nothing is written through or deleted; put "
+                    "the files themselves in its place"
+                )
+            if not up:
+                break
+            path = path.parent
 
     def tidy(self) -> None:
         """Remove the unfinished files that killed processes left behind."""
@@ -357,6 +399,30 @@ def _incomplete(folder: Folder) -> BadSource:
     )
 
 
+_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def key_of(name: object) -> str:
+    """Return the key of a layer's array from the name that a description gives it.
+
+    Raises
+    ------
+    KeyError
+        If the name is not a plain one, and might lead out of the store.
+
+    Examples
+    --------
+    >>> key_of("000-input")
+    'layers/000-input'
+    >>> key_of("../../home")
+    Traceback (most recent call last):
+    KeyError: "the name of an array, '../../home'"
+    """
+    if not isinstance(name, str) or _KEY.fullmatch(name) is None:
+        raise KeyError(f"the name of an array, {name!r}")
+    return f"layers/{name}"
+
+
 def home_of(folder: Folder, rank: int) -> Folder:
     """Return the folder where a rank other than 0 keeps its journal and labels."""
     return Folder(f"{folder}/ranks/{rank}")
@@ -371,7 +437,7 @@ def opened(folder: Folder, about: Mapping[str, Any], owner: object = None) -> St
             for entry in described
         )
         arrays = {
-            entry["name"]: open_array_of(folder, f"layers/{entry['array']}", owner)
+            entry["name"]: open_array_of(folder, key_of(entry["array"]), owner)
             for entry in described
             if entry["array"] is not None
         }

@@ -1,6 +1,7 @@
 """Captures into a store: the same numbers, nothing lost to a kill, nothing run twice."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import dimscope as ds
+from dimscope.activations.store import Folder
 
 KILLED = Path(__file__).with_name("killed.py")
 X = torch.arange(120.0).reshape(20, 6).sin()
@@ -289,6 +291,58 @@ def test_capture_without_points_leaves_no_store(tmp_path):
         ds.capture(Integers(), X, "output", out=tmp_path / "s.zarr")
     with pytest.raises(ds.BadSource, match="20 of 20 rows"):
         ds.open_store(tmp_path / "s.zarr")
+
+
+# -- journals and links that lead out of the store ------------------------------------------
+
+
+@pytest.mark.parametrize("reason", ["it failed", None])
+def test_capture_resumes_no_journal_that_leads_out_of_the_store(tmp_path, reason):
+    out, precious = tmp_path / "s.zarr", tmp_path / "precious"
+    stopped(out)
+    journal = json.loads((out / "journal.json").read_text())
+    column = list(journal["columns"].values())[-1]
+    shutil.copytree(out / "layers" / column["array"], precious)
+    before = files(precious)
+    column |= {"array": "../../precious", "reason": reason}
+    (out / "journal.json").write_text(json.dumps(journal))
+    with pytest.raises(ds.BadSource, match=r"journal.json is damaged: .*\.\./\.\./precious"):
+        ds.capture(Network(), (X, Y), batch_size=6, out=out)
+    assert files(precious) == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("layers", "layers/000-input", "layers/000-input/c/0/0", "labels", "labels/c/0"),
+        *("journal.json", ".stop.part", ".owner.json"),
+    ],
+)
+def test_capture_writes_and_deletes_through_no_link(tmp_path, name):
+    out, precious = tmp_path / "s.zarr", tmp_path / "precious"
+    stopped(out)
+    if (out / name).exists():
+        (out / name).rename(precious)
+    else:
+        precious.write_text("null")
+    (out / name).symlink_to(precious)
+    before = files(precious) if precious.is_dir() else precious.read_bytes()
+    with pytest.raises(ds.BadSource, match=f"s.zarr/{name} is a symbolic link"):
+        ds.capture(Network(), (X, Y), batch_size=6, out=out)
+    assert before == (files(precious) if precious.is_dir() else precious.read_bytes())
+
+
+def test_folder_removes_a_link_and_not_what_it_leads_to(tmp_path):
+    folder, precious = Folder(tmp_path / "s"), tmp_path / "precious"
+    for path in (folder.path, precious):
+        path.mkdir()
+    (precious / "file").write_text("x")
+    (folder.path / "link").symlink_to(precious)
+    with pytest.raises(ds.BadSource, match="is a symbolic link"):
+        folder.remove("link/file")
+    folder.remove("link")
+    assert not (folder.path / "link").is_symlink()
+    assert (precious / "file").read_text() == "x"
 
 
 # -- the budget ---------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from dimscope.activations.store import JOURNAL, LOCK, OWNER, Folder, completed
+from dimscope.activations.store import JOURNAL, LOCK, OWNER, Folder, completed, need_zarr
 from dimscope.errors import BadSource
 
 __all__ = ["locked"]
@@ -54,6 +54,7 @@ def locked(folder: Folder) -> Iterator[None]:
     Traceback (most recent call last):
     dimscope.errors.BadSource: memory://locked.zarr is being written by process ...
     """
+    need_zarr()  # without it nothing is written
     if completed(folder) is not None or not (folder.is_empty or folder.has(JOURNAL)):
         yield
         return

@@ -25,6 +25,7 @@ from dimscope.activations.store import (
     StoredActivations,
     checked_array,
     completed,
+    key_of,
     need_zarr,
     open_array_of,
     opened,
@@ -146,6 +147,8 @@ class Writer:
             raise BadSource(
                 f"{folder} exists and is not a store of activations; give another path as out"
             )
+        if about is None:
+            folder.refuse_links()
         if stored is not None:
             self._check_same(stored, identity)
             folder.tidy()
@@ -231,7 +234,7 @@ class Writer:
             }
             if column.reason is None:
                 group.create_array(
-                    f"layers/{name}",
+                    key_of(name),
                     shape=(self._state["n_points"] or column.used, column.n_features),
                     chunks=chunk_shape(
                         column.n_features, column.dtype.itemsize, batch, self._state["n_points"]
@@ -252,9 +255,9 @@ class Writer:
     def _array(self, name: str) -> Any:
         if self._folder.path is None:
             with self._zarr.config.set(WHOLE):
-                array = checked_array(self._folder, f"layers/{name}", "r+")
+                array = checked_array(self._folder, key_of(name), "r+")
             return ZarrChunks(array, self._owner)
-        return open_array_of(self._folder, f"layers/{name}", self._owner)
+        return open_array_of(self._folder, key_of(name), self._owner)
 
     def add(
         self, recorder: Recorder, labels: np.ndarray[Any, Any] | None, n_rows: int, random: Any
@@ -302,6 +305,7 @@ class Writer:
         columns: dict[str, Column] = {}
         for key, about in self._state["columns"].items():
             column = columns[key] = Column(key, readout)
+            key_of(about["array"])  # of a failed layer too, whose array is removed at the end
             if about["reason"] is not None:
                 column.fail(about["reason"])
             else:
@@ -333,7 +337,7 @@ class Writer:
         arrays = {id(c): self._state["columns"][k]["array"] for k, c in recorder.columns.items()}
         failures = failures_of(recorder.chosen)
         for column in recorder.columns.values():
-            key = f"layers/{arrays[id(column)]}"
+            key = key_of(arrays[id(column)])
             if column.reason is not None:
                 self._folder.remove(key)
                 continue
