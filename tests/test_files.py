@@ -1,6 +1,11 @@
 """Files are read safely and written whole."""
 
+import io
+import os
+import socket
+import stat
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,6 +65,87 @@ def test_write_beside_refuses_a_place_that_cannot_be_written(tmp_path):
         write_beside(tmp_path / "file" / "x.json", lambda path: path.write_text("x"))
     with pytest.raises(BadSource, match="it is a folder"):
         write_beside(tmp_path, lambda path: path.write_text("x"))
+
+
+def test_write_beside_keeps_the_mode_of_the_old_file(tmp_path):
+    path, new = tmp_path / "a.txt", tmp_path / "new.txt"
+    for mode in (0o600, 0o664, 0o666):
+        path.write_text("old")
+        path.chmod(mode)
+        modes = []
+        write_beside(path, lambda beside: modes.append(beside.stat().st_mode))  # noqa: B023
+        assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(modes[0]) == mode
+    before = os.umask(0o027)
+    try:
+        write_beside(new, lambda beside: beside.write_text("new"))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(new.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("old", ["old", None])
+def test_write_beside_replaces_the_target_of_a_link(tmp_path, old):
+    link, target = tmp_path / "link.txt", tmp_path / "folder" / "target.txt"
+    target.parent.mkdir()
+    if old is not None:
+        target.write_text(old)
+    link.symlink_to(Path("folder") / "target.txt")
+    write_beside(link, lambda beside: beside.write_text("new"))
+    assert link.is_symlink()
+    assert not target.is_symlink()
+    assert target.read_text() == "new"
+    assert [path.name for path in target.parent.iterdir()] == ["target.txt"]
+
+
+def test_write_beside_refuses_a_link_to_itself(tmp_path):
+    link = tmp_path / "link.txt"
+    link.symlink_to(link)
+    with pytest.raises(BadSource, match=r"cannot write .*link.txt: Too many levels"):
+        write_beside(link, lambda beside: beside.write_text("new"))
+
+
+def test_write_beside_writes_to_a_pipe(tmp_path):
+    path = tmp_path / "pipe.npy"
+    os.mkfifo(path)
+    read = []
+    reader = threading.Thread(target=lambda: read.append(path.read_bytes()), daemon=True)
+    reader.start()
+    write_beside(path, lambda beside: np.save(beside, np.arange(3)))
+    reader.join(timeout=10)
+    assert stat.S_ISFIFO(path.stat().st_mode)
+    np.testing.assert_array_equal(np.load(io.BytesIO(read[0])), [0, 1, 2])
+
+
+def test_write_beside_leaves_a_device_in_its_place(tmp_path):
+    null = tmp_path / "null"
+    try:
+        os.mknod(null, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        null.open("wb").close()
+    except OSError:
+        if os.geteuid() == 0:
+            pytest.skip("no devices can be made here, and a failure would replace the real one")
+        null = Path("/dev/null")
+    write_beside(null, lambda beside: beside.write_text("lost"))
+    assert null.is_char_device()
+
+
+def test_write_beside_refuses_a_socket(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the path of a socket is short
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind("s")
+        with pytest.raises(BadSource, match="cannot write s: it is a socket"):
+            write_beside("s", lambda beside: beside.write_text("x"))
+        assert Path("s").is_socket()
+
+
+def test_write_beside_follows_no_link_with_the_temporary_name(tmp_path, monkeypatch):
+    precious = tmp_path / "precious"
+    precious.write_text("old")
+    monkeypatch.setattr("secrets.token_hex", lambda n: "0" * 2 * n)  # as if it were guessed
+    (tmp_path / ".a.0000000000000000.part.txt").symlink_to(precious)
+    with pytest.raises(BadSource, match="File exists"):
+        write_beside(tmp_path / "a.txt", lambda beside: beside.write_text("new"))
+    assert precious.read_text() == "old"
 
 
 def test_write_beside_serves_two_threads_at_once(tmp_path):

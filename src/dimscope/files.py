@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import sys
 import tempfile
 import weakref
@@ -126,18 +127,20 @@ def is_leftover(name: str) -> bool:
 def write_beside(path: str | os.PathLike[str], write: Callable[[Path], Any]) -> None:
     """Write a file under a temporary name, then rename it, so that it is never incomplete.
 
-    Threads and processes may write the same file at once; the last one to finish wins.
+    Threads and processes may write the same file at once; the last one to finish wins. A file
+    that is replaced keeps its mode. Of a symbolic link the target is replaced. A pipe or a
+    character device, such as ``/dev/null``, gets the content when it is complete.
 
     Parameters
     ----------
     path : path
     write : callable
-        Called with the path to write to, in the same folder and with the same suffix.
+        Called with the path of an empty file to write to, with the same suffix.
 
     Raises
     ------
     BadSource
-        If the file cannot be written.
+        If the file cannot be written, or is a folder, a block device or a socket.
 
     Examples
     --------
@@ -146,17 +149,64 @@ def write_beside(path: str | os.PathLike[str], write: Callable[[Path], Any]) -> 
     dimscope.errors.BadSource: cannot write no/such/folder/x.txt: No such file or directory
     """
     path = Path(path)
-    if path.is_dir():
-        raise BadSource(f"cannot write {path}: it is a folder")
+    try:
+        mode = _mode(path)
+        if mode is None or stat.S_ISREG(mode):
+            _replace(path, write, mode)
+        elif stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
+            _pour(path, write)
+        else:
+            raise BadSource(
+                f"cannot write {path}: it is {_KINDS.get(stat.S_IFMT(mode), 'no file')}"
+            )
+    except OSError as error:
+        raise BadSource(f"cannot write {path}: {error.strerror or error}") from None
+
+
+# Pipes and character devices are written to, as shells do: nothing on them can be lost, and users
+# mean `--out /dev/null` and `>(gzip > x.gz)`. On a block device a disk would be overwritten.
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFBLK: "a block device, which would be overwritten",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+def _mode(path: Path) -> int | None:
+    """Return the type and permissions of what a path leads to; None if there is nothing."""
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _replace(path: Path, write: Callable[[Path], Any], mode: int | None) -> None:
+    """Write a new file and rename it to a regular one, or to one that does not exist yet."""
+    if path.is_symlink():
+        if mode is not None:  # the system may forbid to write through a link of another user
+            os.close(os.open(path, os.O_WRONLY))
+        path = Path(os.path.realpath(path))
     beside = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.part{path.suffix}")
     try:
+        # made before others can make it, or a link of that name
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+        os.close(os.open(beside, flags, 0o666 if mode is None else mode & 0o777))
+        if mode is not None:
+            beside.chmod(mode & 0o777)  # without the umask
         write(beside)
         beside.replace(path)
-    except OSError as error:
-        raise BadSource(f"cannot write {path}: {error.strerror}") from None
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def _pour(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write to a temporary file, as not all writers can write to a pipe, and copy that."""
+    folder = TemporaryFolder()
+    whole = folder.path / f"whole{path.suffix}"
+    write(whole)
+    with whole.open("rb") as source, open(os.open(path, os.O_WRONLY), "wb") as target:
+        shutil.copyfileobj(source, target)
 
 
 class TemporaryFolder:
