@@ -177,6 +177,47 @@ def test_capture_refuses_items_that_form_no_batch():
         run(type("Images", (Items,), {"__getitem__": lambda self, i: data[0]})())
 
 
+@pytest.mark.parametrize(
+    ("labels", "kind"),
+    [
+        (torch.rand(10, 2), r"shape \(10, 2\)"),  # ten more stimuli, by their shape
+        (torch.rand(20, 2), r"shape \(20, 2\)"),
+        (Y[:10], r"shape \(10,\)"),
+        (Y[:10].tolist(), "type list"),
+        (Y[:, None], r"shape \(20, 1\)"),
+    ],
+)
+def test_capture_refuses_labels_of_another_shape(labels, kind):
+    words = rf"a tuple, of shape \(20, 2\) and {kind}, but not inputs and one label for each row"
+    with pytest.raises(BadPoints, match=words):
+        run((X, labels))
+
+
+@pytest.mark.parametrize(
+    "data", [(X[:7], X[7:14], X[14:]), (X, X, Y)], ids=["batches", "two inputs"]
+)
+def test_capture_refuses_a_tuple_of_several_arrays(data):
+    with pytest.raises(BadPoints, match="or a list of batches"):
+        run(data)
+
+
+@pytest.mark.parametrize(
+    ("batch", "words"),
+    [
+        ((X, torch.rand(10, 2)), r"shape \(20, 2\) and float32 of shape \(10, 2\), which differ"),
+        ((X, Y[:10]), r"shape \(20, 2\) and int64 of shape \(10,\), which differ"),
+        ((X, X, Y[:10]), "which differ in their numbers of rows"),
+        (((X, X[:10]), Y), "which differ in their numbers of rows"),
+        ((X, Y[:10].tolist()), r"20 inputs but labels of shape \(10,\)"),
+        (({"input": X}, Y[:10]), r"20 inputs but labels of shape \(10,\)"),
+        ({"input": X, "labels": Y[:10]}, r"20 inputs but labels of shape \(10,\)"),
+    ],
+)
+def test_capture_refuses_batches_with_labels_of_another_length(batch, words):
+    with pytest.raises(BadPoints, match=words):
+        run([batch])
+
+
 # Files -----------------------------------------------------------------------------------------
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dimscope.errors import BadSource
-from dimscope.networks.tensors import map_tensors, tensors_in
+from dimscope.errors import BadPoints, BadSource
+from dimscope.networks.tensors import describe_tensors, map_tensors, tensors_in
 
 __all__ = ["Batch", "as_batch", "as_labels", "as_tensor"]
 
@@ -43,7 +43,9 @@ def as_batch(batch: Any) -> Batch:
     Raises
     ------
     BadSource
-        If the batch holds no tensor of stimuli.
+        If it holds no tensor of stimuli.
+    BadPoints
+        If the inputs, or the inputs and the labels, differ in their numbers of rows.
     """
     inputs, labels = batch, None
     if isinstance(batch, Mapping):
@@ -66,6 +68,12 @@ def as_batch(batch: Any) -> Batch:
             "(inputs, labels), or a dict of tensors"
         )
     n_rows = len(tensors[0])
+    if isinstance(inputs, tuple) and any(t.ndim and len(t) != n_rows for t in tensors):
+        raise BadPoints(
+            f"a batch holds {describe_tensors(inputs)}, which differ in their numbers of rows; "
+            "give inputs and labels with one row for each stimulus, and anything else in a forward "
+            "function"
+        )
     return Batch(inputs, as_labels(labels, n_rows), n_rows)
 
 
@@ -79,10 +87,21 @@ def as_tensor(value: Any) -> Any:
 
 
 def as_labels(labels: Any, n_rows: int) -> np.ndarray[Any, Any] | None:
-    """Return labels as an array if they are one integer or string for each row, else None."""
+    """Return labels as an array if there is one integer or word for each row, else None.
+
+    Raises
+    ------
+    BadPoints
+        If there are more or fewer labels than rows.
+    """
     if labels is None:
         return None
     values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if values.ndim and len(values) != n_rows:
+        raise BadPoints(
+            f"a batch has {n_rows} inputs but labels of shape {values.shape}; give one label for "
+            "each input"
+        )
     return values if values.shape == (n_rows,) and values.dtype.kind in "iubU" else None
 
 

@@ -326,7 +326,10 @@ def _as_indexed(data: Any) -> _Indexed | None:
         data = (data, None)
     if isinstance(data, tuple) and data:
         _check_kind(data[0])
-    if isinstance(data, tuple) and len(data) == 2 and _are_rows(*data):
+    if isinstance(data, tuple) and len(data) > 1 and isinstance(data[0], np.ndarray | Tensor):
+        # never a series of batches: labels of another shape would be run as stimuli
+        if len(data) > 2 or not _are_rows(*data):
+            raise _not_labelled(data)
         labels = as_labels(data[1], len(data[0]))
         return _Indexed(len(data[0]), _rows_of(data[0], labels), lambda: labels, is_array=True)
     if isinstance(data, IterableDataset | DataLoader | list | tuple | Mapping):
@@ -368,9 +371,19 @@ def _as_iterable(data: Any, batch_size: int) -> Iterable[Any]:
     return data
 
 
+def _not_labelled(data: tuple[Any, ...]) -> BadPoints:
+    kinds = [
+        f"shape {tuple(part.shape)}" if hasattr(part, "shape") else f"type {type(part).__name__}"
+        for part in data
+    ]
+    return BadPoints(
+        f"the data are a tuple, of {' and '.join(kinds)}, but not inputs and one label for each "
+        "row; give (inputs, labels), or a list of batches: [(first, second)] for a network of two "
+        "inputs"
+    )
+
+
 def _are_rows(first: Any, second: Any) -> bool:
-    if not isinstance(first, np.ndarray | Tensor):
-        return False
     if first.ndim == 0:
         raise BadPoints(
             "the data are a single number; give an array with one row for each stimulus"
