@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dimscope.errors import BadPoints, BadSource
+from dimscope.errors import BadSource
 from dimscope.networks.tensors import describe_tensors, map_tensors, tensors_in
 
 __all__ = ["Batch", "as_batch", "as_labels", "as_tensor"]
@@ -43,9 +43,8 @@ def as_batch(batch: Any) -> Batch:
     Raises
     ------
     BadSource
-        If it holds no tensor of stimuli.
-    BadPoints
-        If the inputs, or the inputs and the labels, differ in their numbers of rows.
+        If it holds no tensor of stimuli, or the inputs and the labels differ in their numbers of
+        rows.
     """
     inputs, labels = batch, None
     if isinstance(batch, Mapping):
@@ -69,7 +68,7 @@ def as_batch(batch: Any) -> Batch:
         )
     n_rows = len(tensors[0])
     if isinstance(inputs, tuple) and any(t.ndim and len(t) != n_rows for t in tensors):
-        raise BadPoints(
+        raise BadSource(
             f"a batch holds {describe_tensors(inputs)}, which differ in their numbers of rows; "
             "give inputs and labels with one row for each stimulus, and anything else in a forward "
             "function"
@@ -91,14 +90,14 @@ def as_labels(labels: Any, n_rows: int) -> np.ndarray[Any, Any] | None:
 
     Raises
     ------
-    BadPoints
+    BadSource
         If there are more or fewer labels than rows.
     """
     if labels is None:
         return None
     values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if values.ndim and len(values) != n_rows:
-        raise BadPoints(
+        raise BadSource(
             f"a batch has {n_rows} inputs but labels of shape {values.shape}; give one label for "
             "each input"
         )

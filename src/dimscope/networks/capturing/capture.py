@@ -30,7 +30,7 @@ from dimscope.networks.capturing.plan import Plan
 from dimscope.networks.capturing.ranks import Follower, Leader, Ranks, joined
 from dimscope.networks.capturing.recording import failures_of
 from dimscope.networks.capturing.session import Session
-from dimscope.networks.capturing.store_writer import Writer
+from dimscope.networks.capturing.store_writer import Writer, refuse_other_capture
 
 __all__ = ["capture", "capture_groups", "plan"]
 
@@ -124,6 +124,7 @@ def _capture(
                 folder, identity = Folder(options.out), session.identity()
                 parts = session.stream.parts
                 if ranks.rank == 0:  # for all ranks, to the end
+                    refuse_other_capture(folder, identity)  # before it leaves a trace there
                     lock.enter_context(locked(folder))
                 if ranks.size == 1:
                     keeper.open(Writer(folder, identity, session.stream.n_points))

@@ -371,12 +371,12 @@ def _as_iterable(data: Any, batch_size: int) -> Iterable[Any]:
     return data
 
 
-def _not_labelled(data: tuple[Any, ...]) -> BadPoints:
+def _not_labelled(data: tuple[Any, ...]) -> BadSource:
     kinds = [
         f"shape {tuple(part.shape)}" if hasattr(part, "shape") else f"type {type(part).__name__}"
         for part in data
     ]
-    return BadPoints(
+    return BadSource(
         f"the data are a tuple, of {' and '.join(kinds)}, but not inputs and one label for each "
         "row; give (inputs, labels), or a list of batches: [(first, second)] for a network of two "
         "inputs"

@@ -37,7 +37,7 @@ from dimscope.networks.capturing.readouts import Column
 from dimscope.networks.capturing.recording import Chosen, Recorder, failures_of
 from dimscope.provenance import Provenance
 
-__all__ = ["Writer", "add_labels"]
+__all__ = ["Writer", "add_labels", "refuse_other_capture"]
 
 
 _CHUNK = 1 << 16
@@ -101,6 +101,38 @@ def add_labels(
     return coding
 
 
+def refuse_other_capture(folder: Folder, identity: dict[str, Any]) -> None:
+    """Refuse a folder that holds another capture.
+
+    Parameters
+    ----------
+    folder : Folder
+    identity : dict
+        Identifies the capture that is to be written.
+
+    Raises
+    ------
+    BadSource
+    """
+    stored = completed(folder) or folder.read_json(JOURNAL)
+    if stored is not None:
+        _refuse_other(folder, stored, identity)
+
+
+def _refuse_other(folder: Folder, stored: dict[str, Any], identity: dict[str, Any]) -> None:
+    if stored.get("schema_version") != SCHEMA_VERSION:
+        raise BadSource(
+            f"{folder} was begun by another version of dimscope; give another path as out, or "
+            "remove it"
+        )
+    differ = differing(stored, identity)
+    if differ:
+        raise BadSource(
+            f"{folder} holds another capture, which differs in {', '.join(differ)}; give another "
+            "path as out, or remove it"
+        )
+
+
 class Writer:
     """Write a store batch by batch.
 
@@ -150,7 +182,7 @@ class Writer:
         if about is None:
             folder.refuse_links()
         if stored is not None:
-            self._check_same(stored, identity)
+            _refuse_other(folder, stored, identity)
             folder.tidy()
         self._state: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
@@ -171,19 +203,6 @@ class Writer:
             folder.write_json(JOURNAL, self._state)
             for leftover in ("layers", "labels", "ranks", "zarr.json"):
                 folder.remove(leftover)
-
-    def _check_same(self, stored: dict[str, Any], identity: dict[str, Any]) -> None:
-        if stored.get("schema_version") != SCHEMA_VERSION:
-            raise BadSource(
-                f"{self._folder} was started by another version of dimscope; give another path as "
-                "out, or remove it"
-            )
-        differ = differing(stored, identity)
-        if differ:
-            raise BadSource(
-                f"{self._folder} holds another capture, which differs in {', '.join(differ)}; give "
-                "another path as out, or remove it"
-            )
 
     def complete(self) -> StoredActivations | None:
         """Return the activations if the store is complete, else None."""
