@@ -201,3 +201,15 @@ def test_profile_shows_the_traceback_of_a_failure_on_request(run, points, networ
     assert done.returncode == 0
     assert "in broken" in done.stderr
     assert "Traceback" not in done.stdout
+
+
+def test_profile_refuses_a_folder_as_output_before_it_measures(folder, refusal):
+    for option in ("--out", "--plot"):
+        said = refusal("profile", "net.py:make", "--data", "x.npy", option, ".")
+        assert ". is a folder; name a file in it" in said
+
+
+def test_profile_refuses_labels_of_another_length(folder, refusal):
+    np.save(folder / "few.npy", np.zeros((7, 6)))
+    said = refusal("profile", "net.py:make", "--data", "x.npy", "--labels", "few.npy")
+    assert "not inputs and one label for each row" in said

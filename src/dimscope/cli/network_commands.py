@@ -99,6 +99,8 @@ def profile(
     for path, option in ((out, "--out"), (plot, "--plot")):
         if path is not None and not path.absolute().parent.is_dir():
             raise typer.BadParameter(f"there is no folder {path.parent}", param_hint=option)
+        if path is not None and path.is_dir():
+            raise typer.BadParameter(f"{path} is a folder; name a file in it", param_hint=option)
     if plot is not None:
         check_figure_path(plot)
     options: Any = {"layers": layers, "n_points": n_points, "per_class": per_class}

@@ -122,7 +122,7 @@ def refuse_other_capture(folder: Folder, identity: dict[str, Any]) -> None:
 def _refuse_other(folder: Folder, stored: dict[str, Any], identity: dict[str, Any]) -> None:
     if stored.get("schema_version") != SCHEMA_VERSION:
         raise BadSource(
-            f"{folder} was begun by another version of dimscope; give another path as out, or "
+            f"{folder} was started by another version of dimscope; give another path as out, or "
             "remove it"
         )
     differ = differing(stored, identity)
