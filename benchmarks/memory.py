@@ -68,7 +68,8 @@ def _report(what: str, name: str) -> None:
     if what == "forward":
         forward(net, images)
     else:
-        activations = ds.capture(net, images, batch_size=_BATCH, memory=budget)
+        with ds.reused_memory():
+            activations = ds.capture(net, images, batch_size=_BATCH, memory=budget)
         found["capture"] = time.perf_counter() - start
         found["captured"] = activations.nbytes
         found["widest"] = max(one.nbytes for one in activations.points.values())

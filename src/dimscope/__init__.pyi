@@ -5,6 +5,7 @@ from .activations.store import StoredActivations, open_store
 from .analysis.curvature import CurvatureTest, curvature_test, surrogate
 from .analysis.difference import Difference, difference
 from .analysis.scale import ScaleCurve, rank_curve, scale_curve
+from .arrays.memory import reused_memory
 from .errors import (
     BadPoints,
     BadSource,
@@ -106,6 +107,7 @@ __all__ = [
     "plan",
     "profile",
     "rank_curve",
+    "reused_memory",
     "scale_curve",
     "spectrum",
     "surrogate",

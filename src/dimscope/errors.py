@@ -6,7 +6,13 @@ do*. Every error is a ``ValueError``, so code that already catches ``ValueError`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import functools
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any, get_args
 
 __all__ = [
@@ -22,6 +28,8 @@ __all__ = [
     "TiedPoints",
     "check_word",
     "reason_of",
+    "silent",
+    "warn",
 ]
 
 
@@ -146,3 +154,50 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, DimscopeError) and message:
         return message
     return ": ".join(filter(None, (type(error).__name__, message)))
+
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+_BETWEEN = (functools.__file__, contextlib.__file__)  # a cached property, a context manager
+
+
+_silent: ContextVar[tuple[type[Warning], ...]] = ContextVar("silent", default=())
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn at the line that called this package.
+
+    Parameters
+    ----------
+    message : str
+    category : type of Warning
+    """
+    if category in _silent.get():
+        return
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and _is_ours(frame.f_code.co_filename):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _is_ours(file: str) -> bool:
+    return file.startswith(_PACKAGE) or file in _BETWEEN
+
+
+@contextlib.contextmanager
+def silent(*categories: type[Warning]) -> Iterator[None]:
+    """Drop the warnings of this package in the current thread; the filters stay as they are.
+
+    ``warnings.catch_warnings`` would replace the filters of all threads.
+
+    Examples
+    --------
+    >>> with silent(TiedPoints):
+    ...     warn("dropped", TiedPoints)
+    """
+    token = _silent.set(_silent.get() + categories)
+    try:
+        yield
+    finally:
+        _silent.reset(token)

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -114,7 +114,7 @@ def profile(
         options |= {"readout": readout, "batch_size": batch_size, "seed": seed}
     interrupted = False
     try:
-        with Bar() as bar:
+        with Bar() as bar, ds.reused_memory():
             result = ds.profile(
                 source,
                 stimuli,
@@ -224,14 +224,17 @@ def capture(
     ran = False
     if "://" not in out:
         existing(Path(out).absolute().parent, "--out")
-    from dimscope.networks.capturing.ranks import joined
+    from dimscope.networks.capturing.ranks import joined, start_group
 
-    with _rank_0_prints(), joined(out) as ranks:
+    with ExitStack() as stack:
+        stack.enter_context(_rank_0_prints())
+        start_group()
+        ranks = stack.enter_context(joined(out))
         with ranks.together():
             network = network_from(model, weights, seed)
             if ranks.device is not None:
                 network = network.to(ranks.device)
-        with Bar() as bar:
+        with Bar() as bar, ds.reused_memory():
 
             def running(step: str, done: float, total: float | None) -> None:
                 nonlocal ran

@@ -33,14 +33,13 @@ A custom estimator that reads the spectrum:
 from __future__ import annotations
 
 import math
-import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dimscope.errors import DegeneratePoints, TiedPoints
+from dimscope.errors import DegeneratePoints, TiedPoints, warn
 from dimscope.estimators.corrections import Corrected
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, Estimate, fingerprint
 from dimscope.estimators.inputs import Inputs
@@ -368,11 +367,10 @@ def _tie_fraction(neighbors: Neighbors, near: int, far: int) -> float:
             "measured; use values before they were rounded, or I3D for counts"
         )
     if fraction > max(_WARN_ABOVE, _TIES_BY_CHANCE / len(inner)):
-        warnings.warn(
+        warn(
             f"{fraction:.1%} of the points have r{near} = r{far}, as in discrete or quantised "
             "data, which biases the dimension upward. Use values before they were rounded, or "
             "measure at larger scales (rank_curve); for counts use I3D",
             TiedPoints,
-            stacklevel=4,
         )
     return fraction

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -13,7 +12,7 @@ import numpy as np
 from dimscope.arrays import Points, as_points
 from dimscope.arrays.memory import budget_from, check_budget
 from dimscope.arrays.points import within_budget
-from dimscope.errors import BadPoints, DegeneratePoints, SampleRefused, TiedPoints
+from dimscope.errors import BadPoints, DegeneratePoints, SampleRefused, TiedPoints, silent
 from dimscope.estimators.spectra import Spectrum, spectrum
 from dimscope.neighbors import Engine, Neighbors, Sampled, Search, distinct_rows
 
@@ -186,8 +185,7 @@ class Inputs:
         n = engine.first
         while True:
             neighbors = search.sample(n)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", TiedPoints)  # given once, for the last sample
+            with silent(TiedPoints):  # they are counted once, for the last sample
                 errors = [_relative_error(estimator, neighbors) for estimator in self._estimators]
             # an estimator without an error asks for no sample
             largest = max((error for error in errors if not math.isnan(error)), default=0.0)

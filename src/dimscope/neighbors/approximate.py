@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dimscope.arrays.threads import spans
-from dimscope.errors import BadSource, PoorRecall
+from dimscope.errors import BadSource, PoorRecall, warn
 from dimscope.neighbors.certificate import Listed, certified_rows, measure
 from dimscope.neighbors.guarantee import RTOL, Guarantee
 from dimscope.neighbors.products import Centred
@@ -249,12 +249,11 @@ class ApproximateSearcher(KernelSearcher):
         exact, *_ = certified_rows(kernel, checked, k)
         fraction, error = recall(distances[checked], np.sqrt(exact) / kernel.unit)
         if fraction < _POOR:
-            warnings.warn(
+            warn(
                 f"{self._method} found only {fraction:.0%} of the nearest neighbours, so the "
                 "dimension is computed from distances that are partly too large. Give other "
                 "parameters or another method, or use Sketched()",
                 PoorRecall,
-                stacklevel=2,
             )
         self._tell(1.0)
         package = "pynndescent" if self._method == "pynndescent" else "faiss-cpu"

@@ -291,5 +291,17 @@ def test_ranks_resume_after_an_interrupt(called):
     assert called[0][0]["again"] == called[0][1]["again"] == 50
 
 
+def test_ranks_without_a_group_are_told_to_start_one(called):
+    for rank in (0, 1):
+        sentence, written = called[0][rank]["no group"]
+        assert "one of 2 processes" in sentence
+        assert "call torch.distributed.init_process_group first" in sentence
+        assert not written
+
+
+def test_group_of_the_caller_is_left_as_it_was(called):
+    assert called[0][0]["group left"] is called[0][1]["group left"] is True
+
+
 def test_ranks_do_not_wait_for_an_absent_rank(called):
     assert "not all 2 ranks called capture within 2 s" in called[0][0]["absent"]

@@ -90,12 +90,13 @@ def capture(
     their first and last batch, and iterators by their first batch; the caller must make sure that
     the other batches are the same and in the same order.
 
-    Several ranks on one machine can share the work: each calls this function with the same
-    arguments, including ``out``, and with the network on its own device. With the same kind of
-    device and the same number of threads, the store then has the same bytes as one written by a
-    single process. The exception is a network that draws random numbers, because each rank draws
-    its own. The budget ``memory`` applies to each rank. Without ``out``, the ranks do not
-    cooperate: each captures all rows for itself.
+    Several ranks on one machine can share the work: each calls
+    ``torch.distributed.init_process_group``, then this function with the same arguments, including
+    ``out``, and with the network on its own device. With the same kind of device and the same
+    number of threads, the store then has the same bytes as one written by a single process. The
+    exception is a network that draws random numbers, because each rank draws its own. The budget
+    ``memory`` applies to each rank. Without ``out``, the ranks do not cooperate: each captures all
+    rows for itself.
 
     Examples
     --------

@@ -86,8 +86,8 @@ class CaptureOptions:
         Write the layers to this store, batch by batch, whether they fit in memory or not. Repeat
         the call to resume an interrupted capture (even one ended by ``kill -9``) after its last
         complete batch; batches already written are not run through the network again. If the store
-        already holds the complete capture, it is returned as it is. Under ``torchrun``, or in a
-        process group, each rank writes its share of the batches to it.
+        already holds the complete capture, it is returned as it is. In a process group
+        (``torch.distributed``), each rank writes its share of the batches to it.
 
     Raises
     ------

@@ -10,6 +10,9 @@ before it. It keeps its journal and labels in the folder ``ranks/NUMBER`` of the
 ranks are done; then rank 0 merges them and completes the store. Ranks may write to the same chunk,
 but never to the same bytes, and no rank reads a chunk before it writes. This is safe only for files
 on one machine, so no other stores are accepted.
+
+A capture joins the process group that the caller has started. Only the command line starts one
+itself, with :func:`start_group`.
 """
 
 from __future__ import annotations
@@ -42,7 +45,7 @@ from dimscope.networks.capturing.recording import Recorder
 from dimscope.networks.capturing.store_writer import Writer, add_labels
 from dimscope.provenance import Provenance
 
-__all__ = ["Follower", "Leader", "Ranks", "joined"]
+__all__ = ["Follower", "Leader", "Ranks", "joined", "start_group"]
 
 
 COME = timedelta(minutes=10)  # for all ranks to call the capture
@@ -155,24 +158,23 @@ def joined(out: str | os.PathLike[str] | None) -> Iterator[Ranks]:
     Raises
     ------
     BadSource
-        If a rank does not join in time, or the ranks are on different machines or use a different
-        ``out``.
+        If this is one of several processes that have no process group, a rank does not join in
+        time, or the ranks are on different machines or use a different ``out``.
     """
-    size = 1
-    if out is not None and distributed.is_available():
-        begun = distributed.is_initialized()
-        launched = all(name in os.environ for name in _LAUNCHED)
-        if begun:
-            size = distributed.get_world_size()
-        elif launched:
-            size = int(os.environ["WORLD_SIZE"])
-    if out is None or size < 2:
+    if out is None or not distributed.is_available():
         yield Ranks()
         return
+    size = distributed.get_world_size() if distributed.is_initialized() else _n_launched()
+    if size < 2:
+        yield Ranks()
+        return
+    if not distributed.is_initialized():
+        raise BadSource(
+            f"this is one of {size} processes (WORLD_SIZE), which would all write to {out}; call "
+            "torch.distributed.init_process_group first, so that they share the work"
+        )
     folder = Folder(out)
     try:
-        if not begun:
-            _begin()
         # A roll call with a short timeout, before the group with the long one. It ends when all
         # have joined that group: a rank that ended it at once would close connections that a
         # slower rank is still making.
@@ -180,10 +182,7 @@ def joined(out: str | os.PathLike[str] | None) -> Iterator[Ranks]:
         group = distributed.new_group(backend="gloo", timeout=_WORK)
         distributed.destroy_process_group(roll_call)
     except RuntimeError as error:
-        raise BadSource(
-            f"not all {size} ranks called capture within {COME.total_seconds():.0f} s; call it on "
-            "all of them"
-        ) from error
+        raise _absent(size) from error
     try:
         ranks = Ranks(folder, group)
         # on a shared file system one machine may overwrite pages that another one wrote
@@ -198,13 +197,42 @@ def joined(out: str | os.PathLike[str] | None) -> Iterator[Ranks]:
         distributed.destroy_process_group(group)
 
 
-def _begin() -> None:
-    """Start the process group of torchrun and keep it until exit, as it cannot start twice."""
+def _absent(size: int) -> BadSource:
+    return BadSource(
+        f"not all {size} ranks called capture within {COME.total_seconds():.0f} s; call it on "
+        "all of them"
+    )
+
+
+def _n_launched() -> int:
+    """Return the number of processes that a launcher such as torchrun has started."""
+    size = os.environ.get("WORLD_SIZE", "")
+    return int(size) if "RANK" in os.environ and size.isdecimal() else 1
+
+
+def start_group() -> None:
+    """Start the process group of torchrun, which lasts until the process ends.
+
+    For a program that owns its process, such as the command line. It has no effect without
+    torchrun, or if a group exists.
+
+    Raises
+    ------
+    BadSource
+        If not all ranks join in time.
+    """
+    if not all(name in os.environ for name in _LAUNCHED) or _n_launched() < 2:
+        return
+    if not distributed.is_available() or distributed.is_initialized():
+        return
     backend = "gloo"
     if torch.cuda.is_available():
         backend = "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-    distributed.init_process_group(backend, timeout=COME)
+    try:
+        distributed.init_process_group(backend, timeout=COME)
+    except RuntimeError as error:
+        raise _absent(_n_launched()) from error
     atexit.register(_end)
 
 

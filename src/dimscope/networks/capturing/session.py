@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import inspect
 import json
 import sys
-import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -40,7 +37,7 @@ from dimscope.networks.tensors import describe_tensors, main_tensor, map_tensors
 from dimscope.networks.tracing import Event, Tracer
 from dimscope.provenance import Provenance, versions
 
-__all__ = ["PrivateRandom", "Run", "Session", "evaluating", "reused_memory"]
+__all__ = ["PrivateRandom", "Run", "Session", "evaluating"]
 
 
 class PrivateRandom:
@@ -87,67 +84,6 @@ class PrivateRandom:
         """Restore a random state that :meth:`save` returned."""
         cpu, *others = (torch.frombuffer(bytearray.fromhex(s), dtype=torch.uint8) for s in states)
         self._states = cpu, others
-
-
-# Options of malloc.h. The values set afterwards are those that glibc itself adopts once a block
-# of 32 MiB has been freed.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
-
-
-_DURING = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1))
-
-
-_AFTER = ((_M_MMAP_MAX, 65536), (_M_MMAP_THRESHOLD, 32 << 20), (_M_TRIM_THRESHOLD, 64 << 20))
-
-
-_lock = threading.Lock()
-
-
-_users = 0
-
-
-@contextmanager
-def reused_memory() -> Iterator[None]:
-    """Reuse freed memory within the context, and return it to the system at the end.
-
-    Examples
-    --------
-    >>> with reused_memory():
-    ...     total = sum(range(4))
-    >>> total
-    6
-    """
-    global _users
-    libc = _glibc()
-    if libc is None:
-        yield
-        return
-    with _lock:
-        _users += 1
-        _set(libc, _DURING)
-    try:
-        yield
-    finally:
-        with _lock:
-            _users -= 1
-            if not _users:
-                _set(libc, _AFTER)
-                libc.malloc_trim(0)
-
-
-def _set(libc: Any, options: tuple[tuple[int, int], ...]) -> None:
-    for option, value in options:
-        libc.mallopt(option, value)
-
-
-@cache
-def _glibc() -> Any:
-    try:
-        libc = ctypes.CDLL(None)
-        libc.gnu_get_libc_version  # noqa: B018  (absent from other C libraries)
-    except (AttributeError, OSError, TypeError):
-        return None
-    return libc
 
 
 class Run:
@@ -308,11 +244,10 @@ class Session:
             self._functions["layers"] = options.layers
 
     def ready(self) -> ExitStack:
-        """Return a context with the network in eval mode, hooks attached, and memory reused."""
+        """Return a context with the network in eval mode and hooks attached."""
         with ExitStack() as stack:
             stack.enter_context(evaluating(self.network))
             stack.enter_context(self._tracer.hooked())
-            stack.enter_context(reused_memory())
             return stack.pop_all()
 
     def resume(self, writer: Writer) -> None:

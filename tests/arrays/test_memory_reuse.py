@@ -1,4 +1,4 @@
-"""Memory of a network is used again while it is captured, and given back afterwards."""
+"""Freed memory is used again within ``reused_memory``, and returned afterwards."""
 
 import platform
 import resource
@@ -6,12 +6,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from dimscope.networks.capturing.readouts import Column
-from dimscope.networks.capturing.session import reused_memory
+from dimscope.arrays.memory import reused_memory
 
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 _BLOCK = 64 << 20
@@ -77,14 +75,3 @@ def test_reused_memory_is_shared_by_threads():
         left.set()
         assert staying.result() > before + _BLOCK / 2
     assert resident() < before + _BLOCK / 2
-
-
-@pytest.mark.parametrize("known", [None, 7, 100])
-def test_column_grows_and_keeps_its_rows(known):
-    rows = torch.randn(100, 2000)
-    column = Column("layer", lambda tensor: tensor, known)
-    for batch in rows.split(9):
-        column.append(batch, len(batch))
-    points = column.finish()
-    assert points.flags.writeable
-    np.testing.assert_array_equal(points, rows.numpy())
