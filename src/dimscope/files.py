@@ -13,7 +13,7 @@ import stat
 import sys
 import tempfile
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "TemporaryFolder",
     "free_disk",
+    "importable",
     "is_leftover",
     "load_name",
     "near",
@@ -269,16 +270,36 @@ def _run(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise BadSource(f"{path} is not a Python file; give path/file.py:name")
     module = importlib.util.module_from_spec(spec)
-    # the file may import modules beside it, as if Python ran it
-    if (folder := str(path.resolve().parent)) not in sys.path:
-        sys.path.insert(0, folder)
     sys.modules[name] = module  # dataclasses and pickles look their module up there
     try:
-        spec.loader.exec_module(module)
+        with importable(path):
+            spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
         raise BadSource(f"{path} cannot be run: {type(error).__name__}: {error}") from error
     return module
+
+
+@contextlib.contextmanager
+def importable(path: Path) -> Iterator[None]:
+    """Let the code of a Python file import modules beside it, as if Python ran the file.
+
+    Examples
+    --------
+    >>> with importable(Path("models/net.py")):
+    ...     Path(sys.path[0]).name
+    'models'
+    """
+    folder = str(path.resolve().parent)
+    if folder in sys.path:
+        yield
+        return
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # the file may have removed it
+            sys.path.remove(folder)
 
 
 def near(name: str, names: Iterable[str]) -> str:

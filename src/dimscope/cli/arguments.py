@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
@@ -330,6 +331,7 @@ def _estimator_in_file(spec: str) -> Estimator:
     from dimscope import Estimator
     from dimscope.files import load_name
 
+    keep_importable(spec)
     file, _, name = spec.rpartition(":")
     estimator = load_name(Path(file), name)
     if isinstance(estimator, type) and issubclass(estimator, Estimator):
@@ -344,6 +346,13 @@ def _estimator_in_file(spec: str) -> Estimator:
             f"{name} in {file} is not an Estimator; name an instance or a subclass of one"
         )
     return estimator
+
+
+def keep_importable(spec: str) -> None:
+    """Let the file in FILE.py:NAME import modules beside it for as long as the command runs."""
+    file, _, _ = spec.rpartition(":")
+    if file.endswith(".py"):
+        sys.path.insert(0, str(Path(file).resolve().parent))
 
 
 def scores_from(path: Path) -> dict[str, float]:

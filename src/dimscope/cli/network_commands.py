@@ -36,6 +36,7 @@ from dimscope.cli.arguments import (
     engine_from,
     estimator_from,
     existing,
+    keep_importable,
     refuse_unused_engine,
     scores_from,
 )
@@ -304,6 +305,7 @@ def network_from(model: str, weights: str | None, seed: int) -> Any:
     """Load the network that MODEL names."""
     import dimscope as ds
 
+    keep_importable(model)
     try:
         return ds.load_model(model, weights=weights, seed=seed)
     except DimscopeError as error:

@@ -3,7 +3,9 @@
 For every range of columns, ``X @ X.T`` in NumPy allocates a new result and mirrors one triangle;
 SciPy's Python wrappers hold the interpreter lock. The BLAS functions that SciPy exports for Cython
 avoid both: they add to an existing array and, called through :mod:`ctypes`, release the lock, so
-that each thread multiplies its own tile.
+that each thread multiplies its own tile. They are called only if SciPy states the expected
+signature, and on arrays that they can read; otherwise NumPy multiplies, which takes longer. The
+bounds of :func:`dimscope.neighbors.tiles.rounding_bound` hold for both.
 
 The rounding error of |x|^2 + |y|^2 - 2 x.y grows with the distance from the origin, so
 :class:`Centred` shifts points that are far away. Points near the origin are multiplied in place,
@@ -34,19 +36,39 @@ __all__ = ["Centred", "add_gram", "add_product", "mirror", "one_thread_each"]
 _MIRROR = 128  # side of the blocks that are transposed: two of them fit the cache
 
 
+_SIGNATURES = {
+    "sgemm": "void (char *, char *, int *, int *, int *, float *, float *, int *, float *, int *,"
+    " float *, float *, int *)",
+    "ssyrk": "void (char *, char *, int *, int *, float *, float *, int *, float *, float *,"
+    " int *)",
+}
+
+
+_FLOAT = "__pyx_t_5scipy_6linalg_11cython_blas_s"  # SciPy's name for float
+
+
 @cache
 def _routine(name: str) -> Any:
+    """Return a function of BLAS; None if SciPy does not offer it with the expected signature."""
     from scipy.linalg import cython_blas
 
-    capsule = cython_blas.__pyx_capi__[name]
-    get_name, get_pointer = (
-        ctypes.pythonapi.PyCapsule_GetName,
-        ctypes.pythonapi.PyCapsule_GetPointer,
+    # prototypes of our own: those of ctypes.pythonapi are shared by the whole process
+    get_name = ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.py_object)(
+        ("PyCapsule_GetName", ctypes.pythonapi)
     )
-    get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
-    get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * get_name(capsule).count(b"*"))(
-        get_pointer(capsule, get_name(capsule))
+    get_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+        ("PyCapsule_GetPointer", ctypes.pythonapi)
+    )
+    try:
+        capsule = cython_blas.__pyx_capi__[name]
+        signature = get_name(capsule) or b""
+    except (AttributeError, KeyError, ValueError):  # none, or not a capsule
+        return None
+    if signature.decode().replace(_FLOAT, "float") != _SIGNATURES[name]:
+        return None
+    n_parameters = _SIGNATURES[name].count("*")
+    return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * n_parameters)(
+        get_pointer(capsule, signature)
     )
 
 
@@ -95,11 +117,34 @@ def _float(value: float) -> Any:
     return ctypes.byref(ctypes.c_float(value))
 
 
+_MOST = 2**31 - 1  # BLAS takes sizes and strides as C integers
+
+
+def _is_readable(array: NDArray[Any]) -> bool:
+    """Tell whether BLAS can read an array: float32, the values of a row side by side."""
+    (n, k), (between_rows, between_values) = array.shape, array.strides
+    return (
+        array.dtype == np.float32
+        and array.flags.aligned
+        and between_values == 4
+        and between_rows % 4 == 0
+        and max(1, k) <= between_rows // 4 <= _MOST
+        and n <= _MOST
+    )
+
+
 def _stride(array: NDArray[np.float32]) -> Any:
-    """Return the row stride, in values; the values of a row must be contiguous."""
-    assert array.dtype == "float32"
-    assert array.strides[1] == 4, "the values of a row must be contiguous"
+    """Return the row stride, in values."""
     return _int(array.strides[0] // 4)
+
+
+def _check_shapes(total: NDArray[Any], left: NDArray[Any], right: NDArray[Any]) -> None:
+    if left.shape[1:] != right.shape[1:] or total.shape != (len(left), len(right)):
+        raise ValueError(
+            f"a product of shapes {left.shape} and {right.shape} cannot be added to {total.shape}"
+        )
+    if not total.flags.writeable:
+        raise ValueError("the total is read-only; give an array that can be written")
 
 
 def add_product(
@@ -117,6 +162,11 @@ def add_product(
     right : array of shape (m, k), float32
     factor : float
 
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+
     Examples
     --------
     >>> t, a = np.ones((2, 3), np.float32), np.ones((3, 4), np.float32)
@@ -124,9 +174,14 @@ def add_product(
     >>> t.tolist()
     [[5.0, 5.0, 5.0], [5.0, 5.0, 5.0]]
     """
+    _check_shapes(total, left, right)
     (n, k), m = left.shape, len(right)
+    multiply = _routine("sgemm")
+    if multiply is None or not all(map(_is_readable, (total, left, right))):
+        total += np.asarray(factor, left.dtype) * (left @ right.T)
+        return
     # Fortran sees every array transposed: total' += right left'
-    _routine("sgemm")(
+    multiply(
         b"T", b"N", _int(m), _int(n), _int(k), _float(factor), right.ctypes.data, _stride(right),
         left.ctypes.data, _stride(left), _float(1), total.ctypes.data, _stride(total),
     )  # fmt: skip
@@ -142,6 +197,11 @@ def add_gram(total: NDArray[np.float32], left: NDArray[np.float32]) -> None:
     total : array of shape (n, n), float32
     left : array of shape (n, k), float32
 
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+
     Examples
     --------
     >>> t = np.zeros((2, 2), np.float32)
@@ -149,8 +209,13 @@ def add_gram(total: NDArray[np.float32], left: NDArray[np.float32]) -> None:
     >>> t.tolist()
     [[5.0, 0.0], [11.0, 25.0]]
     """
+    _check_shapes(total, left, left)
     n, k = left.shape
-    _routine("ssyrk")(
+    multiply = _routine("ssyrk")
+    if multiply is None or not all(map(_is_readable, (total, left))):
+        total += np.tril(left @ left.T)
+        return
+    multiply(
         b"U", b"T", _int(n), _int(k), _float(1), left.ctypes.data, _stride(left), _float(1),
         total.ctypes.data, _stride(total),
     )  # fmt: skip

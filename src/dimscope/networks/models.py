@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dimscope.errors import BadSource
-from dimscope.files import load_name, near
+from dimscope.files import importable, load_name, near
 
 __all__ = ["load_model", "load_weights"]
 
@@ -169,13 +170,25 @@ def load_model(spec: str, weights: str | Path | None = None, seed: int = 0) -> n
     'ResNet'
     """
     trained = weights is None
-    # the caller's random numbers must neither change nor affect an untrained network
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with _seeded(seed):
         model = _make(str(spec), trained)
     if weights is not None and str(weights) not in _RANDOM:
         load_weights(model, weights)
     return model.eval()
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Keep the caller's random numbers apart from those of an untrained network."""
+    # torch.manual_seed would also seed the devices that are not in use yet
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else range(0)
+    with torch.random.fork_rng(devices=devices):
+        for generator in (
+            torch.default_generator,
+            *(torch.cuda.default_generators[i] for i in devices),
+        ):
+            generator.manual_seed(seed)
+        yield
 
 
 def _make(spec: str, trained: bool) -> nn.Module:
@@ -278,7 +291,8 @@ def _from_file(path: Path, function: str) -> nn.Module:
             "function that returns one"
         )
     try:
-        model = maker()
+        with importable(path):
+            model = maker()
     except Exception as error:
         raise BadSource(
             f"{function}() in {path} failed: {type(error).__name__}: {error}"

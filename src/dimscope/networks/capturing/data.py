@@ -360,7 +360,9 @@ def _check_batch(first: Any) -> None:
 
 def _as_iterable(data: Any, batch_size: int) -> Iterable[Any]:
     if isinstance(data, IterableDataset):
-        return DataLoader(data, batch_size=batch_size)
+        data = DataLoader(data, batch_size=batch_size)
+    if isinstance(data, DataLoader):
+        return _apart(data)
     if isinstance(data, list | tuple) and data:
         _check_batch(data[0])
     if isinstance(data, Mapping) or not isinstance(data, Iterable):
@@ -381,6 +383,24 @@ def _not_labelled(data: tuple[Any, ...]) -> BadSource:
         "row; give (inputs, labels), or a list of batches: [(first, second)] for a network of two "
         "inputs"
     )
+
+
+def _apart(loader: Iterable[Any]) -> Iterator[Any]:
+    """Iterate a loader from torch's present random state, which does not advance for the caller."""
+    state = torch.get_rng_state()
+    batches: Iterator[Any] | None = None
+    while True:
+        before = torch.get_rng_state()
+        torch.set_rng_state(state)
+        try:
+            batches = iter(loader) if batches is None else batches
+            batch = next(batches)
+        except StopIteration:
+            return
+        finally:
+            state = torch.get_rng_state()
+            torch.set_rng_state(before)
+        yield batch
 
 
 def _are_rows(first: Any, second: Any) -> bool:
