@@ -15,6 +15,7 @@ from benchmarks import (
     intervals,
     memory,
     profiles,
+    reuse,
     scales,
     sizes,
     statements,
@@ -31,6 +32,7 @@ def main() -> None:
     sections = {
         "engine": lambda: engine.run(arguments.peers),
         "profiles": profiles.run,
+        "reuse": reuse.run,
         "memory": memory.run,
         "authors": authors.run,
         "embedding": embedding.run,

@@ -104,14 +104,30 @@ net = make()
 """
 
 
+LATE = """
+import torch
+
+
+class Late(torch.nn.Linear):
+    def forward(self, x):
+        from neighbour import make
+
+        return super().forward(x)
+
+
+net = Late(6, 4)
+"""
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A working folder: x.npy (200 x 6), y.npy (two classes), net.py and two files beside it."""
+    """A working folder: x.npy (200 x 6), y.npy (two classes), net.py and three files beside it."""
     monkeypatch.chdir(tmp_path)
     np.save("x.npy", np.random.default_rng(0).random((200, 6)).astype(np.float32))
     np.save("y.npy", np.arange(200) % 2)
     (tmp_path / "net.py").write_text(SIX_FEATURES)
     (tmp_path / "neighbour.py").write_text(SIX_FEATURES)
+    (tmp_path / "late.py").write_text(LATE)
     (tmp_path / "other.py").write_text("from neighbour import make as made\n")
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delitem(sys.modules, "neighbour", raising=False)

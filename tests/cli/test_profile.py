@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import dimscope as ds
+from dimscope.arrays import memory
 
 
 def test_profile_prints_every_layer_with_a_bar(run, points, network):
@@ -115,13 +116,20 @@ def test_profile_refuses_weights_that_hold_code(run, points, network, tmp_path):
     assert "w.pt" in done.err
 
 
-@pytest.mark.parametrize("model", ["net.py:make", "net.py:net", "other.py:made"])
+@pytest.mark.parametrize("model", ["net.py:make", "net.py:net", "other.py:made", "late.py:net"])
 def test_profile_takes_a_network_from_a_file(folder, invoke, model):
     result = invoke("profile", model, "--data", "x.npy")
     assert result.exit_code == 0, result.output
     assert "200 points" in result.output
     assert "± is one standard error" in result.output
     assert "exact to 1e-6" in result.output
+
+
+def test_profile_reuses_the_memory_of_the_network(folder, invoke, monkeypatch):
+    calls, options_set = [], memory._set
+    monkeypatch.setattr(memory, "_set", lambda *given: calls.append(options_set(*given)))
+    assert invoke("profile", "net.py:make", "--data", "x.npy").exit_code == 0
+    assert len(calls) == 2  # at the beginning and at the end
 
 
 def test_profile_takes_labels_of_an_array(folder, invoke, refusal):
