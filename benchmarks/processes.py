@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dimscope.neighbors.search import TREE_FEATURES
+from dimscope.neighbors.searchers import TREE_FEATURES
 
 __all__ = ["on_processors", "tiled"]
 

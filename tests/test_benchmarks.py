@@ -1,7 +1,9 @@
-"""``python -m benchmarks.check`` notices a copy and a second pass."""
+"""Every benchmark loads; ``python -m benchmarks.check`` notices a copy and a second pass."""
 
+import importlib
 import json
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,14 @@ from dimscope.arrays.block_points import BlocksKind
 from dimscope.neighbors import products, tiles
 
 MAP, STORE = "estimate, memory map", "profile of a store"
+
+
+BENCHMARKS = [path.stem for path in Path(check.__file__).parent.glob("*.py")]
+
+
+@pytest.mark.parametrize("name", [name for name in BENCHMARKS if name != "dadapy_worker"])
+def test_benchmark_loads(name):
+    assert importlib.import_module(f"benchmarks.{name}")
 
 
 def failed(capsys, name):
