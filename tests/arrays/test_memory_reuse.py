@@ -15,6 +15,13 @@ glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glib
 _BLOCK = 64 << 20
 
 
+@pytest.fixture(autouse=True)
+def _trimmed():
+    """Return what other tests have freed, which would be used again anyway."""
+    with reused_memory():
+        pass
+
+
 def faults(work):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     work()
