@@ -165,3 +165,23 @@ def test_estimate_of_a_memory_map_keeps_few_of_its_pages(tmp_path):
         [sys.executable, "-c", BIG], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert int(done.stdout) < 250e6  # of 400 MB
+
+
+def test_a_profile_looks_at_the_free_memory_once(monkeypatch):
+    from torch import nn
+
+    from dimscope.arrays import memory
+
+    looks = []
+
+    def counted():
+        looks.append(free())
+        return looks[-1]
+
+    free = memory.free_memory
+    monkeypatch.setattr(memory, "free_memory", counted)
+    estimators = [ds.TwoNN(), ds.PCA(), ds.SkDim("FisherS")]
+    ds.profile(nn.Sequential(nn.Linear(9, 6), nn.ReLU()), gaussian(90, 9), estimators)
+    assert len(looks) == 1
+    ds.profile(nn.Sequential(nn.Linear(9, 6), nn.ReLU()), gaussian(90, 9), memory="1GB")
+    assert len(looks) == 1

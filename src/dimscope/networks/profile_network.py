@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack
 
 from dimscope.activations.activations import Activations
 from dimscope.activations.store import open_store
+from dimscope.arrays.memory import budget_from
 from dimscope.arrays.threads import Progress
 from dimscope.errors import Interrupted
 from dimscope.networks.capturing.options import (
@@ -103,12 +105,14 @@ def profile(
                 "activations have already been captured; omit batches and capture options"
             )
         groups: Iterable[Activations] = [source]
-        memory = options.get("memory")
+        memory = budget_from(options.get("memory"))
     else:
         from dimscope.networks.capturing.capture import capture_groups
 
         capture_options = CaptureOptions(**options)
-        memory = capture_options.memory
+        # one budget: that of the capture is not computed again when its layers take up memory
+        memory = budget_from(capture_options.memory)
+        capture_options = replace(capture_options, memory=memory)
         groups = capture_groups(
             source, batches, capture_options, progress=progress, on_plan=on_plan
         )
