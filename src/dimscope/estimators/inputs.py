@@ -176,7 +176,14 @@ class Inputs:
         wished = max((estimator.wished for estimator in self._estimators), default=2)
         # an estimator that needs more neighbours than there are must not fail the others
         at_most = wished > ranks or len(self._estimators) > 1
-        search = Search(self.points, wished, self._engine, at_most=at_most, progress=self._progress)
+        search = Search(
+            self.checked,
+            wished,
+            self._engine,
+            at_most=at_most,
+            memory=self.memory,
+            progress=self._progress,
+        )
         sampling = search.engine.sampling
         return search.all_points() if sampling is None else self._grown(search, sampling)
 
