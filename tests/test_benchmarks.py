@@ -36,8 +36,8 @@ def failed(capsys, name):
 @pytest.mark.slow
 def test_copy_of_a_memory_map_loses_a_claim(capsys, monkeypatch):
     assert failed(capsys, MAP) == []
-    convert = numpy_points.as_numpy
-    monkeypatch.setattr(numpy_points, "as_numpy", lambda points: np.array(convert(points)))
+    convert = block_points.as_numpy
+    monkeypatch.setattr(block_points, "as_numpy", lambda points: np.array(convert(points)))
     sentences = failed(capsys, MAP)
     assert len(sentences) == 1
     assert sentences[0].startswith(f"lost: {MAP}: allocated is ")
@@ -49,8 +49,8 @@ def test_second_pass_over_a_map_loses_a_claim(capsys, monkeypatch):
         checked(array)
         return checked(array)
 
-    checked = numpy_points.checked
-    monkeypatch.setattr(numpy_points, "checked", checked_twice)
+    checked = block_points.checked
+    monkeypatch.setattr(block_points, "checked", checked_twice)
     sentences = failed(capsys, MAP)
     assert len(sentences) == 1
     assert sentences[0].startswith(f"lost: {MAP}: read is ")

@@ -284,9 +284,10 @@ class Profile(Mapping[str, Estimate]):
             estimator: {row["name"]: _estimate_of(row[estimator]) for row in rows}
             for estimator in estimators
         }
+        is_earlier = any("classes" not in row[name] for row in rows for name in estimators)
         return cls(
             from_plain(tuple[Layer, ...], rows),
-            means if not classes else _with_classes(means, classes),
+            _with_classes(means, classes) if is_earlier else means,
             from_plain(str, data["name"]),
             classes,
             from_plain(dict[str, dict[str, float]], spread),
