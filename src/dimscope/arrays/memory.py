@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "advise_huge",
     "as_bytes",
     "budget_from",
     "check_budget",
@@ -42,7 +41,7 @@ __all__ = [
 ]
 
 
-_HUGE = 4 << 20  # bytes above which huge pages save time
+_LARGE = 4 << 20  # bytes above which an array lies outside the heap
 
 
 _PRIVATE: dict[str, int] = (
@@ -58,15 +57,8 @@ def own_pages(n_bytes: int) -> mmap.mmap:
     >>> len(own_pages(10**9))
     1000000000
     """
-    pages = mmap.mmap(-1, n_bytes, **_PRIVATE)
-    advise_huge(pages)
-    return pages
-
-
-def advise_huge(pages: mmap.mmap) -> None:
-    """Ask for huge pages if the allocation is large; call again after it has grown."""
-    if len(pages) >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
-        pages.madvise(mmap.MADV_HUGEPAGE)
+    # not huge pages: where memory is in pieces, making one takes longer than all that it saves
+    return mmap.mmap(-1, n_bytes, **_PRIVATE)
 
 
 def empty_array(shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -78,7 +70,7 @@ def empty_array(shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
     (1000, 2000)
     """
     n_bytes = shape[0] * shape[1] * dtype.itemsize
-    if n_bytes < _HUGE:
+    if n_bytes < _LARGE:
         return np.empty(shape, dtype)
     return np.frombuffer(own_pages(n_bytes), dtype).reshape(shape)
 

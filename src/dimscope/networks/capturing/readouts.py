@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dimscope.arrays.memory import advise_huge, own_pages
+from dimscope.arrays.memory import own_pages
 from dimscope.errors import BadPoints
 from dimscope.networks.capturing.options import Readout, ReadoutName
 
@@ -197,7 +197,6 @@ class Column:
         assert pages is not None
         try:
             pages.resize(size)
-            advise_huge(pages)
         except (SystemError, OSError, MemoryError):  # no mremap on this system, or no room
             whole = np.frombuffer(pages, dtype).reshape(-1, n_features)
             self._array = self._allocate(n_rows, n_features, dtype)
