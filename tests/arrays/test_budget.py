@@ -58,6 +58,7 @@ def test_i3d_in_blocks_equals_i3d_at_once(points, radii):
     assert part.provenance == whole.provenance
 
 
+@pytest.mark.slow
 def test_i3d_keeps_to_its_budget():
     points = np.random.default_rng(0).integers(0, 60, (1000, 2000)).astype(np.uint8)
     estimator = ds.I3D(200, 100, metric="hamming")
@@ -167,6 +168,7 @@ def test_estimate_of_a_memory_map_keeps_few_of_its_pages(tmp_path):
     assert int(done.stdout) < 250e6  # of 400 MB
 
 
+@pytest.mark.slow
 def test_a_profile_looks_at_the_free_memory_once(monkeypatch):
     from torch import nn
 

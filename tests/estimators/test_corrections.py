@@ -11,6 +11,7 @@ from dimscope.estimators.corrections import correct
 REPEATS = 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["cube", "ball", "sphere", "gaussian", "student"])
 @pytest.mark.parametrize(("d", "n"), [(20, 500), (50, 500), (50, 2000)])
 @pytest.mark.parametrize("fit", ["mle", "regression"])

@@ -24,6 +24,7 @@ def small(monkeypatch):
     monkeypatch.setattr(tiles, "RUN", 32)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("n_first", [1, 3, 45, 89])
 @pytest.mark.parametrize("width", [1, 3, 40, 300])

@@ -55,6 +55,7 @@ def test_there_are_several_chunks():
     assert scattered.dask_points(array).array.chunks == ((58, 58, 58, 58, 58, 58, 52), (40,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunks", CHUNKS, ids=str)
 @pytest.mark.parametrize(
     ("dtype", "scale", "offset"),

@@ -23,6 +23,7 @@ def clouds(n, width):
     yield "pairs", np.concatenate([x := rng.standard_normal((n // 2, width)), x + 1e-3])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("n", [65, 128, 129, pytest.param(500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("width", [17, 32, 33, 300])
