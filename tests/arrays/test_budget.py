@@ -187,3 +187,11 @@ def test_a_profile_looks_at_the_free_memory_once(monkeypatch):
     assert len(looks) == 1
     ds.profile(nn.Sequential(nn.Linear(9, 6), nn.ReLU()), gaussian(90, 9), memory="1GB")
     assert len(looks) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_arrays_of_other_libraries_bring_no_warning_of_numpy(dtype):
+    zarr = pytest.importorskip("zarr")
+    array = zarr.create_array(f"memory://{dtype}.zarr", shape=(200, 3), dtype=dtype)
+    array[:] = cube(200, 3).astype(dtype)
+    assert ds.estimate(array).dimension == ds.estimate(np.asarray(array)).dimension

@@ -132,7 +132,8 @@ def check_whole_numbers(points: Any, array: NDArray[Any]) -> None:
     dimscope.errors.BadPoints: row 0 holds 9007199254740993, a whole number beyond 2^53, which \
 float64 does not hold; subtract a constant
     """
-    if hasattr(points, "__array_interface__"):  # an array, such as a memory map: not converted
+    # an array, such as a memory map, is not converted; lists and columns become float64
+    if hasattr(points, "__array_interface__") or array.dtype != np.float64:
         return
     places = np.argwhere(np.abs(array) >= EXACT_INTEGER)
     if not len(places):
