@@ -128,9 +128,10 @@ def is_leftover(name: str) -> bool:
 def write_beside(path: str | os.PathLike[str], write: Callable[[Path], Any]) -> None:
     """Write a file under a temporary name, then rename it, so that it is never incomplete.
 
-    Threads and processes may write the same file at once; the last one to finish wins. A file
-    that is replaced keeps its mode. Of a symbolic link the target is replaced. A pipe or a
-    character device, such as ``/dev/null``, gets the content when it is complete.
+    Threads and processes may write the same file at once; the last one to finish wins. A file that
+    is replaced keeps its mode. If the path is a symbolic link, the file that it points to is
+    replaced, not the link. A pipe or a character device, such as ``/dev/null``, gets the content
+    when it is complete.
 
     Parameters
     ----------
@@ -235,7 +236,7 @@ class TemporaryFolder:
 
 
 def free_disk() -> int:
-    """Return the free disk space for temporary files, in bytes; 0 without a temporary folder."""
+    """Return the free disk space for temporary files in bytes; 0 if there is no such folder."""
     try:
         return shutil.disk_usage(tempfile.gettempdir()).free
     except OSError:

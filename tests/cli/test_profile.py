@@ -220,4 +220,4 @@ def test_profile_refuses_a_folder_as_output_before_it_measures(folder, refusal):
 def test_profile_refuses_labels_of_another_length(folder, refusal):
     np.save(folder / "few.npy", np.zeros((7, 6)))
     said = refusal("profile", "net.py:make", "--data", "x.npy", "--labels", "few.npy")
-    assert "not inputs and one label for each row" in said
+    assert "which is not (inputs, labels)" in said

@@ -82,7 +82,7 @@ def test_a_failing_class_leaves_the_others_and_is_told(activations, failure, cap
     assert reason in words["table"].replace("\n", " ")
     assert "mean over 2 of 3 classes" in words["table"]
     assert reason in words["file"]
-    assert "3 without some classes" in words["plot"]
+    assert "3 with classes missing" in words["plot"]
 
 
 def test_a_failing_layer_leaves_the_others(activations, capsys):

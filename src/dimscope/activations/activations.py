@@ -88,7 +88,7 @@ class Activations(Mapping[str, np.ndarray[Any, Any]]):
     ids : array of shape (n_points,), optional
         A whole number or a word for each row, which says which stimulus it is. Estimates of
         activations with equal ids can be compared (:func:`dimscope.difference`), whatever the
-        networks and their inputs. Without ids, the values of the first layer tell the rows.
+        networks and their inputs. Without ids, the values of the first layer identify the stimuli.
 
     Raises
     ------
@@ -139,9 +139,9 @@ class Activations(Mapping[str, np.ndarray[Any, Any]]):
         layer_names = {layer.name for layer in self.layers}
         if layer_names != {*self.points, *self.failures}:
             raise ValueError(
-                f"layers describes {sorted(layer_names)}, but points and failures hold "
-                f"{sorted({*self.points, *self.failures})}; describe each name in "
-                "points and failures once"
+                f"the argument layers describes {sorted(layer_names)}, but points and failures "
+                f"hold {sorted({*self.points, *self.failures})}; give exactly one "
+                "Layer for each name in points and failures"
             )
 
     def _check_classes(self) -> None:

@@ -194,7 +194,7 @@ class Folder:
             raise BadSource(f"cannot make the folder {self}: {error.strerror}") from None
 
     def remove(self, name: str) -> None:
-        """Remove a file or folder inside, if it exists; of a symbolic link, the link alone.
+        """Remove a file or folder inside this folder, if it exists; of a link, only the link.
 
         Raises
         ------
@@ -230,8 +230,8 @@ class Folder:
         while path != self.path:
             if path.is_symlink():
                 raise BadSource(
-                    f"{path} is a symbolic link, which nothing is written through or deleted; put "
-                    "the files themselves in its place"
+                    f"{path} is a symbolic link, and a capture does not write or delete through "
+                    "links; replace the link with the files themselves"
                 )
             if not up:
                 break

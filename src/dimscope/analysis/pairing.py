@@ -1,8 +1,8 @@
 """Pairing: whether two estimates come from the same stimuli, row by row.
 
 Three sources of evidence, in this order: ids that the user gave; values that are the same in both
-(the rows of one array, or of the input layer of two captures); and, if neither tells, the
-neighbours, since points that are neighbours in one representation of the stimuli are neighbours in
+(the rows of one array, or of the input layer of two captures); and, if neither of these decides,
+the neighbours: points that are neighbours in one representation of the stimuli are neighbours in
 another more often than by chance.
 """
 
@@ -159,8 +159,8 @@ def _check_neighbours(
         where = "" if different is None else f" in the {len(different)} rows that are not equal"
         raise BadPoints(
             f"the estimates do not look paired{where}: {common} of {sample.shape[1]} pairs of "
-            f"neighbours in the first are neighbours in the second, and {expected:.3g} would be by "
-            f"chance; if row i is the same stimulus in both, {advice}"
+            f"neighbours in the first are also neighbours in the second, where chance alone would "
+            f"give {expected:.3g}; if row i is the same stimulus in both, {advice}"
         )
     if different is None:
         _check_blocks(first, keys, n, advice)

@@ -1,7 +1,8 @@
-"""Codecs: the Zarr arrays that are safe to decode, told from their metadata alone.
+"""Codecs: recognise from its metadata alone whether a Zarr array is safe to decode.
 
-A codec is code that a file names, and the codec of pickles runs whatever the file holds. So an
-array is decoded only if its values are plain numbers and all its codecs are on a short list.
+A file names the codecs that decode it, and a codec is code: that of pickles, for example, executes
+any code stored in the file. So an array is decoded only if its values are plain numbers and all its
+codecs are on a short list.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ sharding_indexed
 
 
 def check_zarr_array(array: Any) -> None:
-    """Refuse a Zarr array, of either format, that would run code of its file when it is read.
+    """Refuse a Zarr array (format 2 or 3) if reading it could run code contained in its file.
 
     Anything else is let through.
 

@@ -268,11 +268,9 @@ def reused_memory() -> Iterator[None]:
     use it; Python functions do not, because it sets options of the allocator (``mallopt``) for all
     threads.
 
-    Notes
-    -----
-    It has an effect with the GNU C library only. The options cannot be read, so those before
-    the context are not restored: afterwards, blocks of less than 32 MiB come from the heap, as
-    they do in any process that has freed a block of that size.
+    Notes ----- It has an effect with the GNU C library only. The options of the allocator cannot be
+    read, so their earlier values cannot be restored. After the context, blocks smaller than 32 MiB
+    are allocated from the heap, as in any process that has already freed a block of that size.
 
     Examples
     --------

@@ -168,7 +168,7 @@ class Points(ABC):
 
     @cached_property
     def fingerprints(self) -> NDArray[np.uint64]:
-        """Hashes of all points, or, of wide points, of four runs of 16 of their values.
+        """A hash of each point; for wide points, a hash of only four runs of 16 of its values.
 
         Points of equal values have equal fingerprints; others nearly always have different ones.
 

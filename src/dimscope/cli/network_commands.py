@@ -149,7 +149,7 @@ def profile(
 
 
 def print_tracebacks(profile: Profile) -> None:
-    """Print to standard error where the estimators that failed raised their errors."""
+    """For every estimator that failed, print the traceback to standard error."""
     for part in (profile, *profile.classes.values()):
         for estimator in part.estimators:
             for layer, estimate in part.of(estimator).items():

@@ -150,7 +150,7 @@ class Estimate:
 
     @property
     def over_classes(self) -> str:
-        """What a mean over classes is over: ``mean over 9 of 10 classes``; empty otherwise.
+        """How many classes the mean covers, such as ``mean over 9 of 10 classes``; else empty.
 
         Examples
         --------

@@ -83,8 +83,9 @@ neighbours; leave out the engine
 class ProgressFailed(BaseException):
     """Carry an error of the progress callback past the handlers that isolate estimators.
 
-    Not an ``Exception``: an error there is the caller's own, such as one that stops the work, and
-    no failure of an estimator. :attr:`error` is raised in its place once it is past.
+    It is not an ``Exception``, because an error in the callback belongs to the caller, who may
+    raise one to stop the work; it is not a failure of an estimator. Past those handlers, the
+    original error, :attr:`error`, is raised instead.
     """
 
     def __init__(self, error: Exception) -> None:

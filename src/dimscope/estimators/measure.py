@@ -160,7 +160,7 @@ def measured_in_turn(
     Yields
     ------
     (name, Estimate), or (name, Exception) for an estimator that fails
-        Warnings that the user made errors are raised.
+        A warning that the user's filters turn into an error is raised.
 
     Examples
     --------

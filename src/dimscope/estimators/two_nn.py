@@ -210,9 +210,9 @@ def regression(ratio: NDArray[np.float64], kept: int) -> Fitted:
     Notes
     -----
     With x_i ascending, F_i = i / n and y_i = -ln(1 - F_i), d = sum x y / sum x^2. A point at x_j
-    changes the empirical distribution at every x >= x_j. Linearising y in F gives its influence:
-    the sum of x_i / (1 - F_i) over i >= j, minus the mean of that sum over all points, divided by
-    sum x^2. The residuals y_i - d x_i add the influence of x itself.
+    changes the empirical distribution at every x >= x_j. Linearising y in F gives the
+    influence of this change: (s_j - mean of s over all points) / sum x^2, where s_j is the sum of
+    x_i / (1 - F_i) over i >= j. The residuals y_i - d x_i add the influence of x itself.
 
     Examples
     --------

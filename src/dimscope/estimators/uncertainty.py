@@ -200,7 +200,7 @@ _DTYPES = {"scores": "<f8", "pairs": "<i8", "rows": "<i8", "identities": "<u8"}
 
 
 def to_text(influence: Influence | None) -> dict[str, Any] | None:
-    """Convert an influence to what JSON can hold, exactly: its arrays, compressed, as text.
+    """Convert an influence to JSON-compatible values without loss: its arrays, compressed, as text.
 
     Examples
     --------

@@ -292,8 +292,8 @@ class CrossTiles(Tiles):
         Returns
         -------
         bounds : array of shape (n_points, m)
-            Ascending. A point that is not listed has a bound at least as large as the last one
-            listed, or as the ceiling if that is smaller. Entries are infinite where fewer than m
+            Ascending. The bound of every point that is not listed is at least the smaller of two
+            numbers: the last bound listed, and the ceiling. Entries are infinite where fewer than m
             points are below the ceiling.
         indices : array of shape (n_points, m)
             Meaningless where the bound is infinite.

@@ -1,11 +1,11 @@
 """Dask: the exact search of a dask array, with one task per pair of chunks.
 
-The rows are cut into chunks. One task per chunk finds the nearest neighbours within the chunk. One
-task per pair of chunks then finds, for the rows of each chunk, the rows of the other that are
-nearer still (:func:`~dimscope.neighbors.certificate.certified_across`). So every pair of rows is
-compared once, and no task holds more than two chunks. The neighbour tables of a chunk are merged
-pairwise, in a tree, keeping the k smallest distances. Every task is pure: its result depends on its
-arguments only.
+The rows are cut into chunks. One task per chunk finds the nearest neighbours within the chunk. Then
+one task per pair of chunks finds, for the rows of each chunk, any rows of the other chunk that are
+nearer than those found so far (:func:`~dimscope.neighbors.certificate.certified_across`). So every
+pair of rows is compared once, and no task holds more than two chunks. The neighbour tables of a
+chunk are merged pairwise, in a tree, keeping the k smallest distances. Every task is pure: its
+result depends on its arguments only.
 """
 
 from __future__ import annotations

@@ -5,10 +5,10 @@ sample of the points, and let S be an m x n_features matrix of random signs. The
 
     |Q v|^2 + |S (v - Q'Q v)|^2 / (m t)  >  |v|^2
 
-has a probability of at most (t e^(1 - t))^(m/2). The first term is the part of |v|^2 within the
-span of the directions; the second estimates the rest, divided by t. The directions make the bound
-tight if the points vary mainly along a few of them. The bound holds for any points, because the
-signs are drawn independently of them.
+has, for every t > 1, a probability of at most (t e^(1 - t))^(m/2). The first term is the part of
+|v|^2 within the span of the directions; the second estimates the rest, divided by t. The directions
+make the bound tight if the points vary mainly along a few of them. The bound holds for any points,
+because the signs are drawn independently of them.
 
 Rows that sketches cannot decide are searched with products of the points themselves. If sketches
 would decide few rows, as for noise that fills its space, they are not used at all.

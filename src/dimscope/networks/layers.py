@@ -198,7 +198,7 @@ class Checkpoints:
         return False
 
     def between(self, inputs: list[Node], output: Node) -> list[Checkpoint]:
-        """Return the checkpoints on the paths from the inputs to the output, without both ends."""
+        """Return the checkpoints on the paths from the inputs to the output, without the ends."""
         on_the_way = output.ancestors()
         followed = any(node in on_the_way for node in inputs)
         between = [

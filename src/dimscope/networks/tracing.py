@@ -32,7 +32,8 @@ class Node:
     Parameters
     ----------
     name : str
-        Name of the module that computed it, followed by the function's name if a function did.
+        Name of the module in which it was computed; the name of the function, if one computed it,
+        is appended.
     op : str
         Plain name of the operation that computed it.
     parents : tuple of Node

@@ -145,7 +145,7 @@ def _mark_missing(frame: pd.DataFrame, ax: Axes, color: Any) -> None:
     n_layers = int(missing["dimension"].isna().sum())
     n_partly = len(missing) - n_layers
     words = [f"{n_layers} not measured"] * bool(n_layers)
-    words += [f"{n_partly} without some classes"] * bool(n_partly)
+    words += [f"{n_partly} with classes missing"] * bool(n_partly)
     ax.plot(
         missing["relative_depth"], np.zeros(len(missing)), "x",
         color=color, markersize=5, clip_on=False, label=f"{', '.join(words)}",

@@ -368,7 +368,7 @@ def _with_classes(
 
 
 def over_classes(means: Iterable[Estimate]) -> str:
-    """Say what several means over classes are over; not all need be over the same classes.
+    """Say how many classes several means cover; the means may cover different classes.
 
     Examples
     --------

@@ -188,7 +188,9 @@ def test_capture_refuses_items_that_form_no_batch():
     ],
 )
 def test_capture_refuses_labels_of_another_shape(labels, kind):
-    words = rf"a tuple, of shape \(20, 2\) and {kind}, but not inputs and one label for each row"
+    words = (
+        rf"a tuple of shape \(20, 2\) and {kind}, which is not \(inputs, labels\) with one label"
+    )
     with pytest.raises(BadSource, match=words):
         run((X, labels))
 
@@ -197,7 +199,7 @@ def test_capture_refuses_labels_of_another_shape(labels, kind):
     "data", [(X[:7], X[7:14], X[14:]), (X, X, Y)], ids=["batches", "two inputs"]
 )
 def test_capture_refuses_a_tuple_of_several_arrays(data):
-    with pytest.raises(BadSource, match="or a list of batches"):
+    with pytest.raises(BadSource, match="a list of batches such as"):
         run(data)
 
 

@@ -379,9 +379,9 @@ def _not_labelled(data: tuple[Any, ...]) -> BadSource:
         for part in data
     ]
     return BadSource(
-        f"the data are a tuple, of {' and '.join(kinds)}, but not inputs and one label for each "
-        "row; give (inputs, labels), or a list of batches: [(first, second)] for a network of two "
-        "inputs"
+        f"the data are a tuple of {' and '.join(kinds)}, which is not (inputs, labels) with one "
+        "label for each row; give such a tuple or, for a network with two inputs, a list of "
+        "batches such as [(first, second)]"
     )
 
 

@@ -1,8 +1,8 @@
 """Lock: one capture at a time writes to a store.
 
-On this machine's disks the lock is one of the operating system, which vanishes with its process. A
-record beside it names the owner, for the message to others. Where no such lock is seen, at a URL or
-from another machine, the record alone keeps others out.
+On this machine's disks, the operating system holds the lock, and releases it when the process ends.
+A record beside it names the owner, for the message to others. At a URL, or
+from another machine, no such lock is visible, and only the record keeps other captures out.
 """
 
 from __future__ import annotations

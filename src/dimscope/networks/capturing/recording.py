@@ -44,7 +44,7 @@ class Chosen:
 
 @dataclass
 class Sighting:
-    """A name of a value, with two flags: a module has this name; this module computed the value."""
+    """A name of a value; whether a module has this name, and whether it computed the value."""
 
     name: str
     module: bool

@@ -136,7 +136,7 @@ def _refuse_other(folder: Folder, stored: dict[str, Any], identity: dict[str, An
 class Writer:
     """Write a store batch by batch.
 
-    With several ranks, each rank writes a share: from row ``first`` until batch ``stop``. It keeps
+    With several ranks, each rank writes a share, from row ``first`` up to batch ``stop``. It keeps
     its journal and labels in ``_home`` and draws random numbers from its own ``stream``.
 
     Parameters
