@@ -195,3 +195,29 @@ def test_arrays_of_other_libraries_bring_no_warning_of_numpy(dtype):
     array = zarr.create_array(f"memory://{dtype}.zarr", shape=(200, 3), dtype=dtype)
     array[:] = cube(200, 3).astype(dtype)
     assert ds.estimate(array).dimension == ds.estimate(np.asarray(array)).dimension
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "f2", "i4"])
+def test_a_zarr_array_over_the_budget_is_read_in_blocks(dtype):
+    zarr = pytest.importorskip("zarr")
+    points = np.round(900 * cube(4000, 30)).astype(dtype)
+    array = zarr.create_array(
+        "memory://blocks.zarr", shape=points.shape, dtype=dtype, overwrite=True
+    )
+    array[:] = points
+    whole, part = (ds.estimate(array, memory=size) for size in ("1GB", "60kB"))
+    assert whole.dimension == part.dimension == ds.estimate(points).dimension
+    if dtype == "<f4":
+        rows = np.arange(0, 4000, 3)
+        chosen = as_points(array, rows=rows, memory=60_000)
+        np.testing.assert_array_equal(chosen.block(slice(None)), points[rows])
+
+
+def test_checks_of_a_zarr_array_over_the_budget_read_a_part_at_a_time():
+    zarr = pytest.importorskip("zarr")
+    shape = (600_000, 30)
+    array = zarr.create_array(
+        "memory://parts.zarr", shape=shape, chunks=(2000, 30), dtype="f4", overwrite=True
+    )
+    array[:] = np.arange(18_000_000, dtype="f4").reshape(shape)
+    assert peak(lambda: as_points(array, memory=10**6)) < 36e6  # of 72 MB

@@ -11,7 +11,7 @@ adds support for another kind. Memory budgets are in :mod:`~dimscope.arrays.memo
 Begin reading at :mod:`dimscope.arrays.kinds`.
 """
 
-from dimscope.arrays.block_points import Blocks, BlocksKind, MappedKind
+from dimscope.arrays.block_points import Blocks, BlocksKind, MappedKind, ZarrKind
 from dimscope.arrays.dask_points import DaskKind
 from dimscope.arrays.kinds import ArrayKind, as_points, register, unregister
 from dimscope.arrays.numpy_points import NumpyKind
@@ -21,5 +21,5 @@ from dimscope.arrays.tensor_points import TensorKind
 __all__ = ["ArrayKind", "Blocks", "Points", "as_points", "register", "unregister"]
 
 # The kind registered last is asked first; the NumPy kind takes whatever the others leave.
-for _kind in (NumpyKind(), MappedKind(), DaskKind(), TensorKind(), BlocksKind()):
+for _kind in (NumpyKind(), MappedKind(), DaskKind(), TensorKind(), BlocksKind(), ZarrKind()):
     register(_kind)

@@ -7,13 +7,20 @@ fixed number of bytes.
 
 from __future__ import annotations
 
+import sys
 import threading
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from dimscope.arrays.checks import check_dtype, check_range, check_shape, largest_absolute
+from dimscope.arrays.checks import (
+    check_container,
+    check_dtype,
+    check_range,
+    check_shape,
+    largest_absolute,
+)
 from dimscope.arrays.kinds import ArrayKind
 from dimscope.arrays.memory import is_mapped, release
 from dimscope.arrays.numpy_points import NumpyPoints, as_numpy, checked
@@ -31,6 +38,7 @@ __all__ = [
     "MappedKind",
     "Panels",
     "SelectedRows",
+    "ZarrKind",
     "positions",
 ]
 
@@ -297,3 +305,42 @@ class BlocksKind(ArrayKind):
     def take(self, array: Any, rows: NDArray[np.intp]) -> SelectedRows:
         """Select the given rows without reading them."""
         return SelectedRows(array, rows)
+
+
+class ZarrBlocks(Blocks):
+    """The blocks of a Zarr array that the user opened.
+
+    Parameters
+    ----------
+    array : zarr.Array of shape (n, n_features)
+    """
+
+    def __init__(self, array: Any) -> None:
+        check_container(array)
+        check_shape(array.shape)
+        super().__init__(array.shape, array.dtype.newbyteorder("="))
+        self._array = array
+
+    def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
+        """Read the given rows and columns into a new array."""
+        if not isinstance(rows, slice):
+            rows = positions(rows, len(self))
+        values = np.asarray(self._array.oindex[rows, columns])
+        return values.astype(self.dtype, copy=False)
+
+
+class ZarrKind(BlocksKind):
+    """Zarr arrays, read whole if they fit in the budget, otherwise block by block."""
+
+    def accepts(self, array: Any) -> bool:
+        """Accept Zarr arrays; only a program that has loaded Zarr has any."""
+        zarr = sys.modules.get("zarr")
+        return zarr is not None and isinstance(array, zarr.Array)
+
+    def open(self, array: Any, memory: int | None = None) -> Points:
+        """Check an array and wrap it."""
+        return super().open(ZarrBlocks(array), memory)
+
+    def take(self, array: Any, rows: NDArray[np.intp]) -> SelectedRows:
+        """Select the given rows without reading them."""
+        return super().take(ZarrBlocks(array), rows)
