@@ -117,14 +117,8 @@ class Activations(Mapping[str, np.ndarray[Any, Any]]):
         if self.labels is not None:
             n_rows["labels"] = len(self.labels)
         if self.ids is not None:
-            ids = np.asarray(self.ids)
-            if ids.ndim != 1 or ids.dtype.kind not in "iuU":
-                raise BadPoints(
-                    "ids must hold one whole number or word for each row, but have dtype "
-                    f"{ids.dtype} and shape {ids.shape}"
-                )
-            object.__setattr__(self, "ids", ids)
-            n_rows["ids"] = len(ids)
+            object.__setattr__(self, "ids", _one_for_each_row("ids", self.ids, "iuU"))
+            n_rows["ids"] = len(self.ids)
         if len(set(n_rows.values())) > 1:
             raise BadPoints(
                 "layers and labels must have one row for each stimulus, but the numbers of rows "
@@ -147,12 +141,7 @@ class Activations(Mapping[str, np.ndarray[Any, Any]]):
     def _check_classes(self) -> None:
         if self.labels is None:
             return
-        labels = np.asarray(self.labels)
-        if labels.ndim != 1 or labels.dtype.kind not in "iubU":
-            raise BadPoints(
-                "labels must hold one integer or string for each row, but have dtype "
-                f"{labels.dtype} and shape {labels.shape}"
-            )
+        labels = _one_for_each_row("labels", self.labels, "iubU")
         object.__setattr__(self, "labels", labels)
         if self.class_names is None or not len(labels):
             return
@@ -190,3 +179,14 @@ class Activations(Mapping[str, np.ndarray[Any, Any]]):
     def __repr__(self) -> str:
         size = self.nbytes / 1e6
         return f"Activations({self.name!r}, {len(self)} layers, n={self.n_points}, {size:.0f} MB)"
+
+
+def _one_for_each_row(name: str, values: Any, kinds: str) -> np.ndarray[Any, Any]:
+    """Convert labels or ids to a flat array of integers or strings, or explain why not."""
+    array = np.asarray(values)
+    if array.ndim != 1 or array.dtype.kind not in kinds:
+        raise BadPoints(
+            f"{name} must hold one integer or string for each row, but have dtype {array.dtype} "
+            f"and shape {array.shape}"
+        )
+    return array

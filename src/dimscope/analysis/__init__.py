@@ -6,6 +6,6 @@ which answers one question. :class:`~dimscope.ScaleCurve`: is the dimension the 
 :class:`~dimscope.CurvatureTest`: do the points have fewer dimensions than their covariance implies?
 :class:`~dimscope.Difference`: did the dimension change between two layers?
 
-Begin reading at :mod:`dimscope.analysis.scale`; :mod:`~dimscope.analysis.curvature` and
-:mod:`~dimscope.analysis.difference` stand alone.
+Begin reading at :mod:`dimscope.analysis.scale`; :mod:`~dimscope.analysis.curvature` stands alone.
+:mod:`~dimscope.analysis.difference` compares only what :mod:`~dimscope.analysis.pairing` accepts.
 """

@@ -10,6 +10,6 @@ __all__ = ["run"]
 
 
 def run(study: Study) -> dict[str, Any]:
-    """Return a note that there is nothing to measure."""
+    """Say that Fig. 7 holds no data."""
     study.folder("fig7")
     return {"says": "Fig. 7 is a drawing of how the authors see their results: no data."}

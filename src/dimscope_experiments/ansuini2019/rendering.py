@@ -123,7 +123,7 @@ class _Studio:
     def __init__(self) -> None:
         import pyvista
 
-        pyvista.vtk_verbosity("off")  # it would report that there is no screen
+        pyvista.vtk_verbosity("off")  # otherwise it reports that there is no screen
         self._plotter = pyvista.Plotter(off_screen=True, window_size=[SIDE, SIDE], lighting="none")
         self._plotter.set_background("#9aa0a6")
         self._plotter.add_light(
