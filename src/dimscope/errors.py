@@ -18,6 +18,7 @@ from typing import Any, get_args
 __all__ = [
     "BadPoints",
     "BadSource",
+    "CaptureWarning",
     "DegeneratePoints",
     "DimscopeError",
     "EstimatorsFailed",
@@ -111,6 +112,10 @@ class Interrupted(KeyboardInterrupt):
 
 class TiedPoints(UserWarning):
     """Many points have two neighbours at the same distance, as in discrete data."""
+
+
+class CaptureWarning(UserWarning):
+    """Captured layers are not all they seem, for example because they depend on the batch."""
 
 
 class PoorRecall(UserWarning):

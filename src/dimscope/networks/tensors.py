@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
-__all__ = ["describe_tensors", "main_tensor", "map_tensors", "tensors_in"]
+__all__ = ["dense", "describe_tensors", "main_tensor", "map_tensors", "named_tensors", "tensors_in"]
 
 
 def tensors_in(values: Any) -> Iterator[Tensor]:
@@ -48,6 +49,32 @@ def describe_tensors(values: Any) -> str:
     )
 
 
+def dense(tensor: Tensor, length: int | None = None) -> Tensor:
+    """Convert a quantised or nested tensor to a plain one; return any other unchanged.
+
+    Parameters
+    ----------
+    tensor : Tensor
+    length : int, optional
+        Number of positions to which nested sequences are padded, with zeros; the longest by
+        default.
+
+    Examples
+    --------
+    >>> import torch
+    >>> dense(torch.quantize_per_tensor(torch.ones(2), 0.5, 0, torch.qint8))
+    tensor([1., 1.])
+    """
+    if tensor.is_quantized:
+        return tensor.dequantize()
+    if not tensor.is_nested:
+        return tensor
+    padded: Tensor = torch.nested.to_padded_tensor(tensor, 0.0)
+    if length is not None and padded.ndim == 3 and padded.shape[1] < length:
+        padded = torch.nn.functional.pad(padded, (0, 0, 0, length - padded.shape[1]))
+    return padded
+
+
 def named_tensors(values: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
     """Yield each tensor of an output together with its path, such as ``[1]`` or ``[key]``."""
     if isinstance(values, Tensor):
@@ -60,19 +87,15 @@ def named_tensors(values: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
             yield from named_tensors(value, f"{path}[{i}]")
 
 
-def main_tensor(
-    output: Any, n_rows: int | None = None
-) -> tuple[Tensor | None, list[tuple[str, Tensor]]]:
+def main_tensor(output: Any) -> tuple[Tensor | None, list[tuple[str, Tensor]]]:
     """Split an output into its main tensor and the other tensors, each with its path.
 
-    The main tensor is the first floating-point tensor with one row for each stimulus. If there is
-    none, it is the first floating-point tensor, or else the first tensor.
+    The main tensor is the first floating-point tensor of two or more dimensions. If there is none,
+    it is the first one of one dimension, then the first floating-point number, then the first
+    tensor.
     """
     tensors = list(named_tensors(output))
-    ranks = [
-        (not t.is_floating_point(), n_rows is not None and (t.ndim == 0 or len(t) != n_rows))
-        for _, t in tensors
-    ]
+    ranks = [(not t.is_floating_point(), -min(t.ndim, 2)) for _, t in tensors]
     if not tensors:
         return None, []
     best = ranks.index(min(ranks))

@@ -145,9 +145,8 @@ class Tracer(TorchFunctionMode):
         self._unchanged: list[bool] = []
         self.begin()
 
-    def begin(self, n_rows: int | None = None) -> None:
-        """Discard the previous pass and prepare for a batch of ``n_rows`` stimuli."""
-        self._n_rows = n_rows
+    def begin(self) -> None:
+        """Discard the previous pass and prepare for a batch."""
         # tensor -> its node and its version; a later version means that it was overwritten
         self._nodes: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         # a module named "output" or "input" must get another name than the network's own
@@ -307,7 +306,7 @@ class Tracer(TorchFunctionMode):
             outer.linears += 0 if attends else frame.linears
         if not frame.name:
             return
-        main, extras = main_tensor(output, self._n_rows)
+        main, extras = main_tensor(output)
         for suffix, tensor in ([("", main)] if main is not None else []) + extras:
             node = self.node(tensor)
             if node is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,25 @@ LABEL_KEYS = ("labels", "label")
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Inputs of the network and the labels of their rows."""
+    """Inputs of the network and the labels of their rows.
+
+    ``masks`` holds a tensor of shape (n_rows, n_tokens) for each mask, True at real tokens.
+    """
 
     inputs: Any
     labels: np.ndarray[Any, Any] | None
     n_rows: int
+    masks: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether a mask leaves out any position."""
+        return any(not bool(mask.all()) for mask in self.masks.values())
+
+    @property
+    def n_tokens(self) -> int | None:
+        """Number of positions of the first mask; None without a mask."""
+        return next((mask.shape[1] for mask in self.masks.values()), None)
 
     def take(self, rows: np.ndarray[Any, Any]) -> Batch:
         """Return some of the rows."""
@@ -34,7 +48,8 @@ class Batch:
         inputs = map_tensors(
             lambda t: t[index.to(t.device)] if t.ndim and len(t) == self.n_rows else t, self.inputs
         )
-        return Batch(inputs, labels, len(rows))
+        masks = {name: mask[index.to(mask.device)] for name, mask in self.masks.items()}
+        return Batch(inputs, labels, len(rows), masks)
 
 
 def as_batch(batch: Any) -> Batch:

@@ -258,6 +258,13 @@ class Stream:
         if self.fetch is not None:
             yield from map(self.fetch, self.parts[1:] if self.is_array else self.parts[1:][-1:])
 
+    def peek(self, n_rows: int) -> Batch:
+        """Return the first rows of the first batch without removing them from the stream."""
+        if self.fetch is not None:
+            return self.fetch(self.parts[0][:n_rows])
+        first = self.first()
+        return first.take(np.arange(min(n_rows, first.n_rows)))
+
     def first(self) -> Batch:
         """Return the first batch without removing it from the stream."""
         if self.fetch is not None:

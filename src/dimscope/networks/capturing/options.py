@@ -38,8 +38,8 @@ __all__ = [
 Layers = str | Sequence[str] | Callable[[Layer], bool]
 """Which layers to capture: a keyword such as "all", names, patterns, or a function of a Layer."""
 
-ReadoutName = Literal["flatten", "mean", "first", "last"]
-Readout = Callable[["Tensor"], "Tensor"]
+ReadoutName = Literal["flatten", "mean", "max", "first", "last", "tokens"]
+Readout = Callable[["Tensor"], "Tensor"] | Callable[["Tensor", "Tensor | None"], "Tensor"]
 Forward = Callable[["nn.Module", Any], Any]
 
 
@@ -55,15 +55,19 @@ class CaptureOptions:
         ``"layer*"``, or a function of a :class:`~dimscope.Layer` that returns True or False. A
         linear layer that is selected by name is captured as the module returns it, before any
         activation; as a checkpoint, it is captured after the activation that follows it.
-    readout : {"flatten", "mean", "first", "last"} or callable
-        How a tensor becomes points. ``"flatten"`` takes every unit; ``"mean"`` averages over the
-        positions of a feature map or over the tokens of a sequence; ``"first"`` and ``"last"`` take
-        the first or last token of a sequence. A tensor to which the readout does not apply (such as
-        a plain vector, or for ``"first"`` a feature map) is flattened. The axes are interpreted by
-        their number alone: three axes are (points, tokens, channels), and more are (points,
-        channels, positions...). For other layouts, such as the (points, channels, positions) of a
-        one-dimensional convolution, give a callable that takes a tensor and returns one of shape
-        (n_points, n_features): ``lambda t: t.mean(dim=2)``.
+    readout : {"flatten", "mean", "max", "first", "last", "tokens"} or callable
+        How a tensor becomes points. ``"flatten"`` takes every unit; ``"mean"`` and ``"max"`` take
+        the mean or the maximum over the positions of a feature map or the tokens of a sequence;
+        ``"first"`` and ``"last"`` take the first or last token of a sequence; with ``"tokens"``,
+        every token of every stimulus is a point, and labels and ids are repeated. A tensor to which
+        the readout does not apply (such as a plain vector, or for ``"first"`` a feature map) is
+        flattened. Padding is never part of a point: where the data have a mask, the tokens are
+        those that it marks as real. Without a mask, the axes are interpreted by their number: three
+        axes are (points, tokens, channels), and more are (points, channels, positions...). For
+        other layouts, such as the (points, channels, positions) of a one-dimensional convolution,
+        give a callable that takes a tensor whose first axis is that of the stimuli, and returns one
+        of shape (n_points, n_features): ``lambda t: t.mean(dim=2)``. A callable with two parameters
+        takes the mask too, of shape (n_points, n_tokens), or None.
     forward : callable, optional
         ``forward(model, inputs) -> output``, for networks that are not called as
         ``model(inputs)`` (or ``model(**inputs)`` for a dict).

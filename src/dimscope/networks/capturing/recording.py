@@ -3,19 +3,26 @@
 In the first batch, every candidate is copied to its column as soon as it is computed, so that later
 in-place operations cannot change it. At the end of the batch, when the whole graph is known, the
 layers are selected and the other columns are dropped.
+
+Where a column's tensors hold the stimuli is known before, from a few rows
+(:mod:`dimscope.networks.capturing.evidence`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from dimscope.activations.activations import Layer, Role
 from dimscope.errors import BadPoints, BadSource
-from dimscope.networks.capturing.options import Readout
-from dimscope.networks.capturing.readouts import Column
+from dimscope.networks.capturing.batches import Batch
+from dimscope.networks.capturing.readouts import READOUTS, Column, MaskedReadout
+from dimscope.networks.capturing.rows import Layout
 from dimscope.networks.layers import (
     Checkpoint,
     Checkpoints,
@@ -27,7 +34,36 @@ from dimscope.networks.layers import (
 from dimscope.networks.structure import Structure
 from dimscope.networks.tracing import Event, Node, Tracer
 
-__all__ = ["Chosen", "Recorder", "failures_of"]
+__all__ = ["Candidates", "Chosen", "Recorder", "failures_of"]
+
+
+class Candidates:
+    """Decide which values of the first batch may become layers.
+
+    Parameters
+    ----------
+    structure : Structure
+    selection : Selection
+    """
+
+    def __init__(self, structure: Structure, selection: Selection) -> None:
+        self.selection = selection
+        self.checkpoints = Checkpoints(structure)
+
+    def accept(self, event: Event) -> bool:
+        """Whether to keep the value of an event, judging by the pass so far."""
+        candidate = self.checkpoints.offer(event)
+        return (
+            self.selection.everything
+            or (candidate and self.selection.checkpoints)
+            or self.selection.names(event.name)
+        )
+
+    def accept_input(self, tensor: Tensor) -> bool:
+        """Whether to keep the input of the network."""
+        if "input" in self.selection.patterns:
+            return True
+        return self.selection.wants_input() and tensor.is_floating_point()
 
 
 @dataclass(frozen=True)
@@ -61,26 +97,27 @@ class Recorder:
         Names and kinds of the network's modules.
     selection : Selection
     readout : callable
-        Turns a tensor into points.
+        Turns a tensor and its mask into points.
     n_points : int, optional
-        Expected number of rows.
+        Expected number of points.
     only : collection of str, optional
         Names of the selected layers to keep; all by default.
     """
 
     structure: Structure
     selection: Selection
-    readout: Readout
+    readout: MaskedReadout
     n_points: int | None = None
     only: Collection[str] | None = None
-    n_rows: int = 0
     n_batches: int = 0
     chosen: list[Chosen] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.checkpoints = Checkpoints(self.structure)
+        self.layouts: Mapping[str, Layout | str] = {}
         self.columns: dict[str, Column] = {}
-        self._total = 0
+        self.n_recorded = 0
+        self._candidates = Candidates(self.structure, self.selection)
+        self._selecting = True
         self._keys: dict[Node, str] = {}
         self._seen: dict[Node, list[Sighting]] = {}
         self._by_name: dict[str, Node] = {}
@@ -88,59 +125,88 @@ class Recorder:
 
     # While the network runs ----------------------------------------------------------------
 
-    def begin(self, n_rows: int) -> None:
-        """Prepare for a batch of ``n_rows`` stimuli."""
-        self.n_rows = n_rows
+    def begin(self, batch: Batch) -> None:
+        """Prepare for a batch."""
+        self._batch = batch
 
     def enter(self, tensor: Tensor, node: Node) -> None:
         """Record the input of the network."""
-        explicit = "input" in self.selection.patterns
-        if self.n_batches == 0:
-            self._inputs.append(node)
-            if not explicit and not (self.selection.wants_input() and tensor.is_floating_point()):
-                self._by_name.setdefault("input", node)
-                return
-            self._note("input", node, module=False, maker=True)
-            self._keep("input", node, tensor)
-        elif "input" in self.columns:
-            self.columns["input"].append(tensor, self.n_rows)
+        if not self._selecting:
+            self.add("input", tensor)
+            return
+        self._inputs.append(node)
+        if not self._candidates.accept_input(tensor):
+            self._by_name.setdefault("input", node)
+            return
+        self._note("input", node, module=False, maker=True)
+        self._keep("input", node, tensor)
 
     def also(self, node: Node) -> None:
         """Register an additional input, such as a mask, which is not a layer."""
-        if self.n_batches == 0:
+        if self._selecting:
             self._inputs.append(node)
 
     def watch(self, event: Event) -> None:
         """Record a value that has just been computed, if it is selected."""
-        if self.n_batches:
-            column = self.columns.get(event.name)
-            if column is not None:
-                column.append(event.tensor, self.n_rows)
+        if not self._selecting:
+            self.add(event.name, event.tensor)
             return
         self._note(event.name, event.node, module=event.site is not None, maker=event.fresh)
-        candidate = self.checkpoints.offer(event)
-        if (
-            self.selection.everything
-            or (candidate and self.selection.checkpoints)
-            or self.selection.names(event.name)
-        ):
+        if self._candidates.accept(event):
             self._keep(event.name, event.node, event.tensor)
 
     def leave(self, tensor: Tensor, node: Node, tracer: Tracer) -> None:
         """Record the output and, at the end of the first batch, select the layers."""
-        self._total += self.n_rows
-        if self.n_batches == 0:
+        if not self._selecting:
+            self.add("output", tensor)
+        else:
             if self.selection.wants_output():
                 self._keys.pop(node, None) if node not in self._inputs else None
                 self._keep("output", node, tensor)
             self._by_name["output"] = node
             self._choose(node, tracer)
-        elif "output" in self.columns:
-            self.columns["output"].append(tensor, self.n_rows)
+            self._selecting = False
+        self.end()
+
+    def add(self, name: str, tensor: Tensor) -> None:
+        """Add a value of a batch after the first to the column of that name, if there is one."""
+        column = self.columns.get(name)
+        if column is not None:
+            column.append(tensor, self._batch)
+
+    def end(self) -> None:
+        """Check at the end of a batch that every column has points of every stimulus."""
         self.n_batches += 1
+        total = self.n_recorded + int(self.points_per_stimulus().sum())
         for column in self.columns.values():
-            if column.reason is None and column.used != self._total:
-                column.fail(f"it was called in the first batch, but not in batch {self.n_batches}")
+            if column.reason is None and column.used != total:
+                self._fail(column, total)
+        self.n_recorded = total
+
+    def points_per_stimulus(self) -> np.ndarray[Any, Any]:
+        """Return the number of points that each stimulus of the last batch has in every layer."""
+        n_rows = self._batch.n_rows
+        if self.readout is not READOUTS["tokens"]:
+            return np.ones(n_rows, int)
+        for mask in self._batch.masks.values():
+            return mask.sum(dim=1).cpu().numpy()
+        added = Counter(
+            column.used - self.n_recorded
+            for column in self.columns.values()
+            if column.reason is None and column.used > self.n_recorded
+        )
+        count = added.most_common(1)[0][0] if added else 0
+        return np.full(n_rows, count // n_rows)
+
+    def _fail(self, column: Column, total: int) -> None:
+        if column.used == self.n_recorded:
+            when = f"it was called in the first batch, but not in batch {self.n_batches}"
+            column.fail(when)
+            return
+        added, others = column.used - self.n_recorded, total - self.n_recorded
+        column.fail(
+            f"it has {added} rows in batch {self.n_batches}, but the other layers have {others}"
+        )
 
     def _note(self, name: str, node: Node, *, module: bool, maker: bool) -> None:
         self._seen.setdefault(node, []).append(Sighting(name, module, maker))
@@ -151,14 +217,25 @@ class Recorder:
         if key is not None and self.columns[key].reason is None:
             return  # another column holds the same points
         # room for one batch is enough until the layers are selected
-        column = self.columns[name] = Column(name, self.readout)
-        column.append(tensor, self.n_rows)
+        column = self.columns[name] = Column(name, self.readout, self.layout(name))
+        column.append(tensor, self._batch)
         self._keys[node] = name
+
+    def layout(self, name: str) -> Layout | str:
+        """Return where the tensors of a layer hold the stimuli, or why they hold none."""
+        return self.layouts.get(
+            name, "it was not called when the network ran on its first two and four stimuli"
+        )
+
+    def refresh(self) -> None:
+        """Take over layouts that have changed."""
+        for name, column in self.columns.items():
+            column.layout = self.layout(name)
 
     # After the first batch -----------------------------------------------------------------
 
     def _choose(self, output: Node, tracer: Tracer) -> None:
-        hidden = self.checkpoints.between(self._inputs, output)
+        hidden = self._candidates.checkpoints.between(self._inputs, output)
         last = hidden[-1] if hidden else None
         blocks = 2 * tracer.counts.in_blocks > tracer.counts.layers
         values = self._selected(hidden, last, output)
@@ -220,7 +297,32 @@ class Recorder:
     ) -> None:
         """Continue after ``n_batches`` batches, with the layers selected in the first one."""
         self.chosen, self.columns = chosen, columns
-        self._total, self.n_batches = n_rows, n_batches
+        self.n_recorded, self.n_batches = n_rows, n_batches
+        self._selecting = False
+
+    def restart(self, names: Collection[str]) -> None:
+        """Forget the points of the first batch, which runs again; keep the layers selected in it.
+
+        Parameters
+        ----------
+        names : collection of str
+            The names under which :meth:`add` will be called; a layer without one of them fails.
+        """
+        renamed: dict[int, Column] = {}
+        for key, column in self.columns.items():
+            node = next((node for node, first in self._keys.items() if first == key), None)
+            sightings = self._seen.get(node, []) if node is not None else []
+            aliases = [key, *(sighting.name for sighting in sightings)]
+            name = next((alias for alias in aliases if alias in names), key)
+            renamed[id(column)] = Column(name, self.readout, self.layout(name))
+            if name not in names:
+                renamed[id(column)].fail(
+                    "its value cannot be seen while the network computes as it does by itself: "
+                    "hooks on it change what the network computes"
+                )
+        self.chosen = [replace(choice, column=renamed[id(choice.column)]) for choice in self.chosen]
+        self.columns = {column.name: column for column in renamed.values()}
+        self.n_recorded = self.n_batches = 0
 
     def _selected(
         self, hidden: list[Checkpoint], last: Checkpoint | None, output: Node

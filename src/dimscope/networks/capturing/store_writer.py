@@ -32,8 +32,7 @@ from dimscope.activations.store import (
 )
 from dimscope.errors import BadSource
 from dimscope.networks.capturing.identity import differing
-from dimscope.networks.capturing.options import Readout
-from dimscope.networks.capturing.readouts import Column
+from dimscope.networks.capturing.readouts import Column, MaskedReadout
 from dimscope.networks.capturing.recording import Chosen, Recorder, failures_of
 from dimscope.provenance import Provenance
 
@@ -304,7 +303,7 @@ class Writer:
         }
         self._home.write_json(JOURNAL, self._state)
 
-    def resume(self, recorder: Recorder, readout: Readout) -> None:
+    def resume(self, recorder: Recorder, readout: MaskedReadout) -> None:
         """Make a recorder continue after the rows that have been written.
 
         Raises
@@ -320,10 +319,10 @@ class Writer:
                 "remove the store"
             ) from error
 
-    def _resume(self, recorder: Recorder, readout: Readout) -> None:
+    def _resume(self, recorder: Recorder, readout: MaskedReadout) -> None:
         columns: dict[str, Column] = {}
         for key, about in self._state["columns"].items():
-            column = columns[key] = Column(key, readout)
+            column = columns[key] = Column(key, readout, recorder.layout(key))
             key_of(about["array"])  # of a failed layer too, whose array is removed at the end
             if about["reason"] is not None:
                 column.fail(about["reason"])

@@ -1,0 +1,420 @@
+"""Evidence: what a few stimuli show about a network before it runs on all of them.
+
+The network runs on two and on four of the first stimuli (:mod:`dimscope.networks.capturing.rows`),
+and once more on two of them, as it is called without us, to compare the outputs. Where the data
+have a mask, it also runs on a padded stimulus, with its padding and without. These runs are as
+short as they can be, and their random numbers start from the seed, so that they change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dimscope.errors import BadSource, CaptureWarning, warn
+from dimscope.networks.capturing.batches import Batch
+from dimscope.networks.capturing.recording import Candidates
+from dimscope.networks.capturing.rows import (
+    FEW,
+    MORE,
+    Layout,
+    difference,
+    find_layout,
+    find_layout_by_order,
+    find_tokens,
+    tolerance,
+)
+from dimscope.networks.capturing.run import PrivateRandom, Run
+from dimscope.networks.tensors import dense, map_tensors, named_tensors, tensors_in
+from dimscope.networks.tracing import Event, Node, Tracer
+
+__all__ = ["Evidence", "Side", "reason_against", "sides_of"]
+
+Side = Literal["left", "right"]
+
+
+class Values:
+    """Observe a run on a few stimuli, and keep the values that may become layers."""
+
+    def __init__(self, candidates: Candidates) -> None:
+        self._candidates = candidates
+        self.tensors: dict[str, Tensor] = {}
+        self._length: int | None = None
+
+    def begin(self, batch: Batch) -> None:
+        """Prepare for a batch."""
+        self._batch = batch
+
+    def enter(self, tensor: Tensor, node: Node) -> None:
+        """Keep the input."""
+        if self._candidates.accept_input(tensor):
+            self.add("input", tensor)
+
+    def also(self, node: Node) -> None:
+        """Ignore the other inputs."""
+
+    def watch(self, event: Event) -> None:
+        """Keep a value that may become a layer."""
+        if self._candidates.accept(event):
+            self.add(event.name, event.tensor)
+
+    def leave(self, tensor: Tensor, node: Node, tracer: Tracer) -> None:
+        """Keep the output."""
+        self.add("output", tensor)
+
+    def add(self, name: str, tensor: Tensor) -> None:
+        """Keep a value."""
+        tensor = dense(tensor, self._batch.n_tokens)
+        if tensor.is_floating_point() and tensor.layout == torch.strided:
+            # a copy, which later operations in place do not change
+            self.tensors.setdefault(name, tensor.detach().clone())
+
+    def end(self) -> None:
+        """Do nothing."""
+
+
+@dataclass
+class Evidence:
+    """What is known of a network's layers from a few stimuli.
+
+    Parameters
+    ----------
+    run : Run
+    candidates : callable
+        Makes the :class:`Candidates` of one run.
+    parameters : collection of str
+        Names of the parameters of the network's call.
+
+    Attributes
+    ----------
+    layouts : dict of str to Layout or str
+        Where the tensors of each layer hold the stimuli and the tokens, or the reason why they have
+        no row for each stimulus.
+    dependent : dict of str to float
+        By how much the values of layers depend on the other stimuli in the batch, relative to their
+        norm; only those that do so beyond rounding.
+    """
+
+    run: Run
+    candidates: Callable[[], Candidates]
+    parameters: Collection[str] = ()
+    layouts: dict[str, Layout | str] = field(default_factory=dict)
+    dependent: dict[str, float] = field(default_factory=dict)
+    _checked: set[tuple[str, Side]] = field(default_factory=set)
+
+    def collect(self, batch: Batch, hooked: Callable[[], AbstractContextManager[None]]) -> None:
+        """Run the network on a few stimuli of its first batch.
+
+        Parameters
+        ----------
+        batch : Batch
+        hooked : callable
+            Returns a context in which the network can be traced.
+
+        Raises
+        ------
+        BadSource
+            If the rows of the data are not stimuli.
+        """
+        with hooked():
+            output = self._find_layouts(batch)
+        few = batch.take(_rows(FEW, batch))
+        gap = outputs_differ(output, self.run.plain(few)) if output is not None else 0.0
+        if gap:
+            self.run.untraced = True
+            output = self._find_layouts(batch)
+            gap = outputs_differ(output, self.run.plain(few))
+            if gap:
+                warn(
+                    f"the output of the network differs by {gap:.2g} of its norm from what it "
+                    "computes without being observed; so do, perhaps, the values of its layers",
+                    CaptureWarning,
+                )
+        self._refuse_other_axis(batch)
+        if not self.check_padding(batch, hooked):
+            for name in batch.masks:
+                self._find_tokens(batch, name, 0, None, hooked)
+
+    def _find_layouts(self, batch: Batch) -> Any:
+        """Fill ``layouts`` and return the output for two stimuli; None if they cannot be run."""
+        orders: tuple[Sequence[int], Sequence[int]] = FEW, MORE
+        random = self.run.fresh_random()
+        try:
+            few, output = self._values(batch.take(_rows(FEW, batch)), random)
+            more, _ = self._values(batch.take(_rows(MORE, batch)))
+        except BadSource:
+            # perhaps it takes batches of one size only; if not, it fails here too
+            order = np.roll(np.arange(batch.n_rows)[::-1], 1)
+            few, output = self._values(batch, random)
+            more, _ = self._values(batch.take(order))
+            layouts = {
+                name: find_layout_by_order(value, more[name], order.tolist())
+                for name, value in few.items()
+                if name in more
+            }
+            output = None
+        else:
+            layouts = {
+                name: find_layout(value, more[name], orders)
+                for name, value in few.items()
+                if name in more
+            }
+        for name, layout in layouts.items():
+            self.layouts[name] = layout if isinstance(layout, str) else layout[0]
+            if isinstance(layout, str) or random.used:
+                continue  # random numbers differ with the number of stimuli
+            if layout[1] > tolerance(few[name].dtype):
+                self.dependent[name] = layout[1]
+        return output
+
+    def _values(
+        self, batch: Batch, random: PrivateRandom | None = None
+    ) -> tuple[dict[str, Tensor], Any]:
+        values = Values(self.candidates())
+        output = self.run.observed(batch, values, random or self.run.fresh_random())
+        return values.tensors, {
+            path: tensor.detach().clone() for path, tensor in named_tensors(output)
+        }
+
+    def _refuse_other_axis(self, batch: Batch) -> None:
+        """Refuse data whose second axis holds the stimuli, rather than the first."""
+        main = next(tensors_in(batch.inputs))
+        if "output" not in self.dependent or main.ndim < 2 or main.shape[1] < 2:
+            return
+        length = main.shape[1]
+
+        def run(rows: Sequence[int]) -> Any:
+            index = torch.tensor([row % length for row in rows])
+            inputs = map_tensors(
+                lambda t: (
+                    t.index_select(1, index.to(t.device))
+                    if t.ndim > 1 and t.shape[1] == length
+                    else t
+                ),
+                batch.inputs,
+            )
+            return self.run.plain(replace(batch, inputs=inputs))
+
+        try:
+            reason = reason_against(run(FEW), run(MORE))
+        except BadSource:
+            return
+        if reason is None:
+            raise BadSource(
+                "the rows of the first axis of the data change each other's values, by "
+                f"{self.dependent['output']:.2g} of their norm, but those of the second axis do "
+                "not, as in data whose first axis is time; give batch_axis=1 if the stimuli are "
+                "on the second axis"
+            )
+
+    def check_padding(
+        self, batch: Batch, hooked: Callable[[], AbstractContextManager[None]]
+    ) -> bool:
+        """Compare a padded stimulus with itself alone, for each side not checked yet.
+
+        Returns
+        -------
+        bool
+            Whether layouts have changed.
+
+        Raises
+        ------
+        BadSource
+            If a stimulus has no real token, or the values of the network's output depend on padding
+            on the left.
+        """
+        changed = False
+        for name, mask in batch.masks.items():
+            empty = torch.nonzero(~mask.any(dim=1)).flatten()
+            if len(empty):
+                raise BadSource(
+                    f"the mask {name} leaves out every token of stimulus {int(empty[0])} in batch "
+                    f"{self.run.n_batches + 1}; leave such stimuli out of the data"
+                )
+            sides = sides_of(mask)
+            for side, row in sides.items():
+                if (name, side) not in self._checked:
+                    self._checked.add((name, side))
+                    self._find_tokens(batch, name, row, side, hooked)
+                    changed = True
+        return changed
+
+    def _find_tokens(
+        self,
+        batch: Batch,
+        name: str,
+        row: int,
+        side: Side | None,
+        hooked: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        """Find the axes of the tokens, and whether values change with the padding of a row."""
+        mask = batch.masks[name][row]
+        whole = batch.take(np.array([row, row]))
+        length = len(mask)
+        kept = torch.nonzero(mask).flatten() if side is not None else torch.arange(length - 1)
+        if not len(kept):
+            return
+        part = _cut(whole, name, kept)
+        with hooked():
+            gaps = self._compare(whole, part, name, kept, compare=side is not None)
+            leaking = _beyond_rounding(gaps)
+            if side == "left" and leaking and self._takes_positions(batch, name):
+                self.run.gives_positions = True
+                gaps = self._compare(whole, part, name, kept, compare=True)
+                leaking = _beyond_rounding(gaps)
+        if side == "left" and "output" in leaking:
+            raise BadSource(
+                f"texts of batch {self.run.n_batches + 1} are padded on the left, which changes "
+                f"the output of the network by {leaking['output']:.2g} of its norm, because its "
+                "positions are counted from the padding; pad on the right "
+                "(tokenizer.padding_side = 'right')"
+            )
+        for layer, gap in leaking.items():
+            layout = self.layouts[layer]
+            assert isinstance(layout, Layout)
+            self.layouts[layer] = replace(
+                layout,
+                problem=f"its values at real tokens change with it, by {gap:.2g} of their norm",
+            )
+
+    def _takes_positions(self, batch: Batch, name: str) -> bool:
+        return (
+            name == "attention_mask"
+            and isinstance(batch.inputs, dict)
+            and "position_ids" not in batch.inputs
+            and "position_ids" in self.parameters
+        )
+
+    def _compare(
+        self, whole: Batch, part: Batch, name: str, kept: Tensor, *, compare: bool
+    ) -> dict[str, tuple[float, float]]:
+        try:
+            before, _ = self._values(whole)
+            after, _ = self._values(part)
+        except BadSource:
+            return {}  # of one length only: no axis of tokens is known
+        lengths = whole.masks[name].shape[1], len(kept)
+        gaps = {}
+        for layer, layout in self.layouts.items():
+            if isinstance(layout, str) or layer not in before or layer not in after:
+                continue
+            pair = before[layer], after[layer]
+            found, gap = find_tokens(layout, name, lengths, *pair, kept if compare else None)
+            self.layouts[layer] = found
+            gaps[layer] = gap, tolerance(pair[0].dtype)
+        return gaps
+
+
+def _beyond_rounding(gaps: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+    return {layer: gap for layer, (gap, limit) in gaps.items() if gap > limit}
+
+
+def sides_of(mask: Tensor) -> dict[Side, int]:
+    """Return the row with the most padding on each side, for the sides that have any.
+
+    Examples
+    --------
+    >>> sides_of(torch.tensor([[True, True, False], [True, False, False]]))
+    {'right': 1}
+    """
+    left = mask.int().argmax(dim=1)
+    right = mask.flip(1).int().argmax(dim=1)
+    sides: dict[Side, int] = {}
+    if bool(left.any()):
+        sides["left"] = int(left.argmax())
+    if bool(right.any()):
+        sides["right"] = int(right.argmax())
+    return sides
+
+
+def _cut(batch: Batch, name: str, kept: Tensor) -> Batch:
+    """Keep some positions of every input that has the length of a mask."""
+    length = batch.masks[name].shape[1]
+    decoder = _is_decoder(name)
+
+    def part(tensor: Tensor) -> Tensor:
+        index = kept.to(tensor.device)
+        if tensor.ndim > 1 and tensor.shape[0] == batch.n_rows and tensor.shape[1] == length:
+            return tensor.index_select(1, index)
+        if tensor.ndim > 1 and tensor.shape[1] == batch.n_rows and tensor.shape[0] == length:
+            return tensor.index_select(0, index)
+        return tensor
+
+    inputs = batch.inputs
+    if isinstance(inputs, dict):
+        inputs = {
+            key: map_tensors(part, value) if _is_decoder(key) == decoder else value
+            for key, value in inputs.items()
+        }
+    else:
+        inputs = map_tensors(part, inputs)
+    masks = {
+        key: part(mask) if _is_decoder(key) == decoder else mask
+        for key, mask in batch.masks.items()
+    }
+    return replace(batch, inputs=inputs, masks=masks)
+
+
+def _is_decoder(name: str) -> bool:
+    return name.startswith(("decoder_", "tgt"))
+
+
+def _rows(order: Sequence[int], batch: Batch) -> np.ndarray[Any, Any]:
+    return np.array([row % batch.n_rows for row in order])
+
+
+def reason_against(few: Any, more: Any) -> str | None:
+    """Return why outputs for the stimuli FEW and MORE are not one row for each, or None.
+
+    Parameters
+    ----------
+    few, more : object
+        Outputs of the network.
+
+    Examples
+    --------
+    >>> x = torch.arange(8.0).reshape(4, 2)
+    >>> reason_against(x[list(FEW)], x[list(MORE)]) is None
+    True
+    >>> reason_against(x[list(FEW)] - x[0], x[list(MORE)] - x[2])
+    'the values of a stimulus depend on the others in its batch, by 2.8 of their norm'
+    """
+    lists = isinstance(few, list) and isinstance(more, list)
+    if lists and len(few) == len(FEW) and len(more) == len(MORE):
+        return None  # one entry for each image, as detectors return them
+    reasons = []
+    others = dict(named_tensors(more))
+    for path, tensor in named_tensors(few):
+        if path not in others or not tensor.is_floating_point():
+            continue
+        found = find_layout(tensor, others[path])
+        if isinstance(found, str):
+            reasons.append(found)
+        elif found[1] <= tolerance(tensor.dtype):
+            return None
+        else:
+            reasons.append(
+                "the values of a stimulus depend on the others in its batch, by "
+                f"{found[1]:.2g} of their norm"
+            )
+    return reasons[0] if reasons else "the output holds no floating-point tensor"
+
+
+def outputs_differ(first: Any, second: Any) -> float:
+    """Return by how much two outputs differ beyond rounding; 0 if they do not."""
+    others = dict(named_tensors(second))
+    worst = 0.0
+    for path, tensor in named_tensors(first):
+        other = others.get(path)
+        if other is None or not tensor.is_floating_point():
+            continue
+        tensor, other = dense(tensor), dense(other)
+        gap = difference(other, tensor)
+        worst = max(worst, gap if gap > tolerance(tensor.dtype) else 0.0)
+    return worst
