@@ -166,6 +166,7 @@ class Keeper:
         self._in_passes = in_passes
         self._step = "running the network"
         self._labels: list[np.ndarray[Any, Any] | None] = []
+        self._ids: list[np.ndarray[Any, Any] | None] = []
 
     def open(self, writer: Writer) -> None:
         """Write to a store from the start, resuming after the batches that it already holds."""
@@ -199,6 +200,7 @@ class Keeper:
         """Keep the points of a batch that has run; switch to a store if the plan says so."""
         self.done += batch.n_rows
         self._labels.append(batch.labels)
+        self._ids.append(batch.ids)
         if self._recorder.n_batches == 1:
             plan = self._session.plan(
                 self._budget, batch.n_rows, seconds / size, to_store=self.writer is not None
@@ -273,6 +275,7 @@ class Keeper:
             failures,
             session.name,
             provenance,
+            ids=_joined(self._ids),
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import sys
 from collections.abc import Callable, Collection, Iterator
@@ -26,12 +25,14 @@ from dimscope.networks.capturing.identity import (
     function_of,
     weights_sha256,
 )
+from dimscope.networks.capturing.inputs import Inputs
 from dimscope.networks.capturing.options import CaptureOptions
 from dimscope.networks.capturing.plan import Plan
 from dimscope.networks.capturing.readouts import as_readout
 from dimscope.networks.capturing.recording import Recorder
 from dimscope.networks.capturing.store_writer import Writer
 from dimscope.networks.layers import Selection
+from dimscope.networks.signature import Signature
 from dimscope.networks.structure import Structure, unwrap
 from dimscope.networks.tensors import describe_tensors, main_tensor, map_tensors, tensors_in
 from dimscope.networks.tracing import Event, Tracer
@@ -92,13 +93,13 @@ class Run:
     def __init__(
         self,
         network: nn.Module,
-        forward: Callable[[nn.Module, Any], Any] | None,
+        forward: Callable[[nn.Module, Any], Any],
         tracer: Tracer,
         recorder: Recorder,
         seed: int,
     ) -> None:
         self.network, self.tracer, self.recorder = network, tracer, recorder
-        self.forward = forward or _call
+        self.forward = forward
         parameters = list(network.parameters())
         devices = {p.device for p in parameters}
         dtypes = {p.dtype for p in parameters if p.is_floating_point()}
@@ -155,24 +156,6 @@ class Run:
         return tensor.to(device=self.device or tensor.device, dtype=dtype or tensor.dtype)
 
 
-def _call(network: nn.Module, inputs: Any) -> Any:
-    """Call a network, passing a dict as keyword arguments and a tuple as arguments."""
-    if isinstance(inputs, dict):
-        return network(**inputs)
-    if not isinstance(inputs, tuple | list):
-        return network(inputs)
-    # Pass as many tensors as the network has required parameters; the rest are targets.
-    try:
-        required = [
-            p
-            for p in inspect.signature(network.forward).parameters.values()
-            if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        ]
-    except (TypeError, ValueError):
-        required = []
-    return network(*inputs[: max(1, len(required))])
-
-
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
     """Put all modules in eval mode; restore each module's mode at the end, even after an error."""
@@ -184,6 +167,40 @@ def evaluating(network: nn.Module) -> Iterator[None]:
     finally:
         for module, flag in flags:
             module.training = flag
+
+
+def attempt_on(network: nn.Module) -> Callable[[Inputs, Batch], str | None]:
+    """Return a function that runs two and four rows of a batch and says what fails."""
+    parameters = list(network.parameters())
+    kind = next((p for p in parameters if p.is_floating_point() and not is_lazy(p)), None)
+
+    def prepare(tensor: Tensor) -> Tensor:
+        if kind is None:
+            return tensor
+        return tensor.to(kind.device, kind.dtype if tensor.is_floating_point() else None)
+
+    def attempt(inputs: Inputs, batch: Batch) -> str | None:
+        rows = np.arange(4) % batch.n_rows
+        outputs = []
+        with evaluating(network), torch.no_grad(), PrivateRandom(0, None), _eagerly():
+            try:
+                for order in (rows[:2], rows[[2, 3, 1, 0]]):
+                    taken = map_tensors(prepare, batch.take(order).inputs)
+                    outputs.append(main_tensor(inputs.call(network, taken), len(order))[0])
+            except Exception as error:
+                return f"the network failed: {type(error).__name__}: {error}"
+        first, second = outputs
+        if first is None or second is None or first.is_nested:
+            return None if inputs.layout.lists or first is not None else "no tensor is returned"
+        for axis in range(first.ndim):
+            if (first.shape[axis], second.shape[axis]) == (2, 4):
+                same = second.index_select(axis, torch.tensor([3, 2], device=second.device))
+                close = torch.allclose(same.double(), first.double(), rtol=1e-3, atol=1e-5)
+                return None if close else "the rows of the output depend on each other"
+        lists = inputs.layout.lists  # detectors return as many boxes as they see
+        return None if lists else "the rows of the output do not follow those of the batch"
+
+    return attempt
 
 
 def _eagerly() -> AbstractContextManager[Any]:
@@ -223,13 +240,16 @@ class Session:
         selection = Selection(options.layers)
         self.options = options
         self.readout = as_readout(options.readout)
-        self.stream = open_batches(batches, options)
         self.network = unwrap(model)
+        signature, attempt = Signature.of(self.network), attempt_on(self.network)
+        self.stream = open_batches(batches, options, signature, attempt)
         self.name = options.name or type(self.network).__name__
         structure = Structure(self.network)
         self.recorder = Recorder(structure, selection, self.readout, self.stream.n_points, only)
         self._tracer = Tracer(structure, self.recorder.watch)
-        self.run = Run(self.network, options.forward, self._tracer, self.recorder, options.seed)
+        self.run = Run(
+            self.network, self.stream.inputs.call, self._tracer, self.recorder, options.seed
+        )
         self._described = {
             "layers": selection.text,
             "readout": options.readout
@@ -281,7 +301,10 @@ class Session:
             "drawn": self.stream.drawn,
             "batches": len(self.stream.parts) or self.recorder.n_batches,
             "weights_sha256": weights_sha256(self.network),
+            "inputs": self.stream.inputs.text,
         }
+        if self.stream.no_labels:
+            parameters["no_labels"] = self.stream.no_labels
         return Provenance("capture", parameters, versions("torch", "torchvision"))
 
     def identity(self) -> dict[str, Any]:
