@@ -1,37 +1,130 @@
-"""Tensors: find and transform the tensors in nested tuples, lists and mappings."""
+"""Tensors: find and transform the tensors in nested containers and objects.
+
+Containers are tuples, lists and mappings; named tuples, dataclasses, packed sequences and objects
+with tensors as attributes (such as the graphs of torch_geometric) keep their type.
+"""
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
-__all__ = ["dense", "describe_tensors", "main_tensor", "map_tensors", "named_tensors", "tensors_in"]
+__all__ = [
+    "dense", "describe_tensors", "fields_of", "is_named_tuple", "main_tensor", "map_tensors",
+    "named_tensors", "tensors_in", "with_fields",
+]  # fmt: skip
+
+
+def is_named_tuple(value: Any) -> bool:
+    """Return whether a value is a tuple with named fields, other than a packed sequence."""
+    return (
+        isinstance(value, tuple)
+        and hasattr(value, "_fields")
+        and not isinstance(value, PackedSequence)
+    )
+
+
+def fields_of(value: Any) -> dict[str, Any] | None:
+    """Return the named fields of a mapping, a named tuple, a dataclass or an object, else None.
+
+    An object has fields if one of its attributes is a tensor. Modules, and caches of keys and
+    values, have none.
+
+    Examples
+    --------
+    >>> fields_of({"x": 1}), fields_of([1])
+    ({'x': 1}, None)
+    """
+    if isinstance(value, Mapping):
+        return dict(value)
+    if is_named_tuple(value):
+        return dict(zip(value._fields, value, strict=True))
+    if isinstance(value, Tensor | tuple | list | str | nn.Module | type):
+        return None
+    if dataclasses.is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if not hasattr(value, "__dict__") or "Cache" in type(value).__name__:
+        return None
+    if _has_keys(value):
+        fields = {str(key): value[key] for key in value.keys()}  # noqa: SIM118
+    else:
+        shared = {k: v for k, v in vars(type(value)).items() if isinstance(v, Tensor)}
+        fields = shared | dict(vars(value))
+    return fields if any(isinstance(field, Tensor) for field in fields.values()) else None
+
+
+def _has_keys(value: Any) -> bool:
+    """Whether an object has items by name, as the graphs of torch_geometric have."""
+    return (
+        hasattr(value, "to_dict")
+        and callable(getattr(value, "keys", None))
+        and hasattr(value, "__setitem__")
+        and not hasattr(value, "iloc")
+    )
+
+
+def with_fields(value: Any, fields: Mapping[str, Any]) -> Any:
+    """Return a copy of a value with other values in its named fields.
+
+    Examples
+    --------
+    >>> with_fields({"x": 1, "y": 2}, {"x": 3})
+    {'x': 3, 'y': 2}
+    """
+    if type(value) is dict:
+        return {**value, **fields}
+    if is_named_tuple(value):
+        return value._replace(**fields)
+    try:
+        changed = copy.copy(value)
+    except TypeError:  # a view of a mapping
+        return {**value, **fields}
+    if isinstance(value, Mapping) and not hasattr(value, "__setitem__"):
+        return {**value, **fields}
+    by_item = isinstance(value, Mapping) or (
+        not dataclasses.is_dataclass(value) and _has_keys(value)
+    )
+    for name, field in fields.items():
+        if by_item:
+            changed[name] = field
+        else:
+            object.__setattr__(changed, name, field)
+    return changed
 
 
 def tensors_in(values: Any) -> Iterator[Tensor]:
-    """Yield all tensors in nested tuples, lists and mappings, in order."""
+    """Yield all tensors in nested containers and objects, in order."""
     if isinstance(values, Tensor):
         yield values
     elif isinstance(values, tuple | list):
         for value in values:
             yield from tensors_in(value)
-    elif isinstance(values, Mapping):
-        for value in values.values():
+    elif (fields := fields_of(values)) is not None:
+        for value in fields.values():
             yield from tensors_in(value)
 
 
 def map_tensors(function: Callable[[Tensor], Tensor], values: Any) -> Any:
-    """Apply a function to every tensor in nested tuples, lists and mappings."""
+    """Apply a function to every tensor in nested containers and objects, and keep their types."""
     if isinstance(values, Tensor):
         return function(values)
-    if isinstance(values, Mapping):
-        return {key: map_tensors(function, value) for key, value in values.items()}
-    if isinstance(values, tuple | list):
+    if isinstance(values, PackedSequence):
+        order = (values.sorted_indices, values.unsorted_indices)
+        indices = (None if index is None else function(index) for index in order)
+        return PackedSequence(function(values.data), values.batch_sizes, *indices)
+    if isinstance(values, tuple | list) and not is_named_tuple(values):
         return type(values)(map_tensors(function, value) for value in values)
-    return values
+    fields = fields_of(values)
+    if fields is None:
+        return values
+    changed = {name: map_tensors(function, value) for name, value in fields.items()}
+    return with_fields(values, {k: v for k, v in changed.items() if v is not fields[k]})
 
 
 def describe_tensors(values: Any) -> str:
@@ -79,12 +172,12 @@ def named_tensors(values: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
     """Yield each tensor of an output together with its path, such as ``[1]`` or ``[key]``."""
     if isinstance(values, Tensor):
         yield path, values
-    elif isinstance(values, Mapping):
-        for key, value in values.items():
-            yield from named_tensors(value, f"{path}[{key}]")
     elif isinstance(values, tuple | list):
         for i, value in enumerate(values):
             yield from named_tensors(value, f"{path}[{i}]")
+    elif (fields := fields_of(values)) is not None:
+        for key, value in fields.items():
+            yield from named_tensors(value, f"{path}[{key}]")
 
 
 def main_tensor(output: Any) -> tuple[Tensor | None, list[tuple[str, Tensor]]]:

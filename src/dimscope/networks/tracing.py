@@ -133,14 +133,17 @@ class Tracer(TorchFunctionMode):
     ----------
     structure : Structure
         Modules of the network.
+
+    Attributes
+    ----------
     watch : callable
         Called with every :class:`Event`, in the order of execution.
     """
 
-    def __init__(self, structure: Structure, watch: Callable[[Event], None]) -> None:
+    def __init__(self, structure: Structure) -> None:
         super().__init__()
         self.structure = structure
-        self.watch = watch
+        self.watch: Callable[[Event], None] = lambda event: None
         self.counts = Counts()
         self._unchanged: list[bool] = []
         self.begin()

@@ -133,8 +133,9 @@ _INTERRUPTED = "the measurement was interrupted before this layer was done"
 def _rows_of_classes(activations: Activations) -> dict[str, NDArray[np.intp] | None]:
     """Return the rows of each class, by its title."""
     if activations.labels is None:
+        reason = activations.provenance.parameters.get("no_labels", "the data have none")
         raise BadPoints(
-            "by_class needs labels, but the data have none; give (inputs, labels), a folder with "
+            f"by_class needs labels, but {reason}; give (inputs, labels), a folder with "
             "one folder of images for each class, or --labels on the command line"
         )
     return {

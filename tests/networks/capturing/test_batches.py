@@ -46,7 +46,8 @@ class Endless(IterableDataset):
         ((X.numpy(), Y.tolist()), True),
         (TensorDataset(X), False),
         (TensorDataset(X, Y), True),
-        (TensorDataset(X, Y.float()), False),
+        (TensorDataset(X, Y.float()), True),
+        (TensorDataset(X, Y / 7), False),
         (DataLoader(TensorDataset(X, Y), batch_size=7), True),
         (ConcatDataset([TensorDataset(X[:5], Y[:5]), TensorDataset(X[5:], Y[5:])]), True),
         (Endless(), False),
@@ -152,7 +153,7 @@ def test_capture_uses_the_forward_function():
         (X[:0], {}, BadPoints, "hold no rows"),
         (torch.tensor(1.0), {}, BadPoints, "a single number"),
         (3, {}, BadSource, "batches is a int"),
-        ({"x": X}, {}, BadSource, "batches is a dict"),
+        ({}, {}, BadSource, "batches is a dict"),
         (["text"], {}, BadSource, "a batch is a str"),
         ([object()], {}, BadSource, "a batch is a object"),
         (X, {"n_points": 21}, BadPoints, "n_points is 21 but the data hold 20"),
@@ -181,10 +182,8 @@ def test_capture_refuses_items_that_form_no_batch():
     ("labels", "kind"),
     [
         (torch.rand(10, 2), r"shape \(10, 2\)"),  # ten more stimuli, by their shape
-        (torch.rand(20, 2), r"shape \(20, 2\)"),
         (Y[:10], r"shape \(10,\)"),
         (Y[:10].tolist(), "type list"),
-        (Y[:, None], r"shape \(20, 1\)"),
     ],
 )
 def test_capture_refuses_labels_of_another_shape(labels, kind):
@@ -195,12 +194,16 @@ def test_capture_refuses_labels_of_another_shape(labels, kind):
         run((X, labels))
 
 
-@pytest.mark.parametrize(
-    "data", [(X[:7], X[7:14], X[14:]), (X, X, Y)], ids=["batches", "two inputs"]
-)
-def test_capture_refuses_a_tuple_of_several_arrays(data):
+def test_capture_refuses_a_tuple_of_batches():
     with pytest.raises(BadSource, match="a list of batches such as"):
-        run(data)
+        run((X[:7], X[7:14], X[14:]))
+
+
+def test_capture_takes_the_second_of_two_equal_arrays_for_a_target():
+    activations = run((X, X.flip(0), Y))
+    np.testing.assert_array_equal(activations["input"], X.numpy())
+    assert activations.labels is None
+    assert "no labels (item 2 has shape (20, 2)" in activations.provenance.parameters["inputs"]
 
 
 @pytest.mark.parametrize(
@@ -210,8 +213,9 @@ def test_capture_refuses_a_tuple_of_several_arrays(data):
         ((X, Y[:10]), r"shape \(20, 2\) and int64 of shape \(10,\), which differ"),
         ((X, X, Y[:10]), "which differ in their numbers of rows"),
         (((X, X[:10]), Y), "which differ in their numbers of rows"),
-        ((X, Y[:10].tolist()), r"20 inputs but labels of shape \(10,\)"),
-        (({"input": X}, Y[:10]), r"20 inputs but labels of shape \(10,\)"),
+        ((X, Y[:10].tolist()), "which differ in their numbers of rows"),
+        (({"input": X}, Y[:10]), "which differ in their numbers of rows"),
+        ((X, ["cat"] * 10), r"20 inputs but labels of shape \(10,\)"),
         ({"input": X, "labels": Y[:10]}, r"20 inputs but labels of shape \(10,\)"),
     ],
 )
@@ -319,7 +323,16 @@ def test_capture_refuses_data_that_are_no_numbers():
         run(torch.eye(2).to_sparse())
 
 
-def test_capture_does_not_take_single_stimuli_for_batches():
-    for data in (list(X), [(row, 0) for row in X]):
-        with pytest.raises(BadSource, match=r"torch\.stack"):
-            run(data)
+@pytest.mark.parametrize("labelled", [False, True])
+def test_capture_puts_single_stimuli_into_batches(labelled):
+    data = [(row, int(label)) for row, label in zip(X, Y, strict=True)] if labelled else list(X)
+    activations = run(data, batch_size=6)
+    np.testing.assert_array_equal(activations["input"], X.numpy())
+    np.testing.assert_array_equal(activations["output"], run(X, batch_size=6)["output"])
+    assert (activations.labels is not None) == labelled
+    assert "in batches of 6" in activations.provenance.parameters["inputs"]
+
+
+def test_capture_refuses_single_stimuli_that_the_network_does_not_take():
+    with pytest.raises(BadSource, match=r"torch\.stack"):
+        capture(nn.Linear(5, 3), list(X))

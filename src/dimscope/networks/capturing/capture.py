@@ -171,6 +171,7 @@ class Keeper:
         self._in_passes = in_passes
         self._step = "running the network"
         self._labels: list[np.ndarray[Any, Any] | None] = []
+        self._ids: list[np.ndarray[Any, Any] | None] = []
 
     def open(self, writer: Writer) -> None:
         """Write to a store from the start, resuming after the batches that it already holds."""
@@ -205,6 +206,7 @@ class Keeper:
         self.done += batch.n_rows
         counts = self._recorder.points_per_stimulus()
         self._labels.append(None if batch.labels is None else np.repeat(batch.labels, counts))
+        self._ids.append(None if batch.ids is None else np.repeat(batch.ids, counts))
         if self._recorder.n_batches == 1:
             plan = self._session.plan(
                 self._budget, batch.n_rows, seconds / size, to_store=self.writer is not None
@@ -280,6 +282,7 @@ class Keeper:
             failures,
             session.name,
             provenance,
+            ids=_joined(self._ids),
         )
 
 

@@ -8,7 +8,7 @@ short as they can be, and their random numbers start from the seed, so that they
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -31,10 +31,18 @@ from dimscope.networks.capturing.rows import (
     tolerance,
 )
 from dimscope.networks.capturing.run import PrivateRandom, Run
-from dimscope.networks.tensors import dense, map_tensors, named_tensors, tensors_in
+from dimscope.networks.signature import Signature
+from dimscope.networks.tensors import (
+    dense,
+    fields_of,
+    map_tensors,
+    named_tensors,
+    tensors_in,
+    with_fields,
+)
 from dimscope.networks.tracing import Event, Node, Tracer
 
-__all__ = ["Evidence", "Side", "reason_against", "sides_of"]
+__all__ = ["Evidence", "Side", "few_rows", "reason_against", "sides_of"]
 
 Side = Literal["left", "right"]
 
@@ -88,8 +96,8 @@ class Evidence:
     run : Run
     candidates : callable
         Makes the :class:`Candidates` of one run.
-    parameters : collection of str
-        Names of the parameters of the network's call.
+    signature : Signature
+        Parameters of the network's call.
 
     Attributes
     ----------
@@ -103,7 +111,7 @@ class Evidence:
 
     run: Run
     candidates: Callable[[], Candidates]
-    parameters: Collection[str] = ()
+    signature: Signature
     layouts: dict[str, Layout | str] = field(default_factory=dict)
     dependent: dict[str, float] = field(default_factory=dict)
     _checked: set[tuple[str, Side]] = field(default_factory=set)
@@ -124,7 +132,7 @@ class Evidence:
         """
         with hooked():
             output = self._find_layouts(batch)
-        few = batch.take(_rows(FEW, batch))
+        few = few_rows(batch, FEW)
         gap = outputs_differ(output, self.run.plain(few)) if output is not None else 0.0
         if gap:
             self.run.untraced = True
@@ -146,8 +154,8 @@ class Evidence:
         orders: tuple[Sequence[int], Sequence[int]] = FEW, MORE
         random = self.run.fresh_random()
         try:
-            few, output = self._values(batch.take(_rows(FEW, batch)), random)
-            more, _ = self._values(batch.take(_rows(MORE, batch)))
+            few, output = self._values(few_rows(batch, FEW), random)
+            more, _ = self._values(few_rows(batch, MORE))
         except BadSource:
             # perhaps it takes batches of one size only; if not, it fails here too
             order = np.roll(np.arange(batch.n_rows)[::-1], 1)
@@ -288,7 +296,7 @@ class Evidence:
             name == "attention_mask"
             and isinstance(batch.inputs, dict)
             and "position_ids" not in batch.inputs
-            and "position_ids" in self.parameters
+            and "position_ids" in self.signature
         )
 
     def _compare(
@@ -347,13 +355,17 @@ def _cut(batch: Batch, name: str, kept: Tensor) -> Batch:
         return tensor
 
     inputs = batch.inputs
-    if isinstance(inputs, dict):
-        inputs = {
-            key: map_tensors(part, value) if _is_decoder(key) == decoder else value
-            for key, value in inputs.items()
-        }
+    named = batch.layout.named(inputs)
+    cut = {
+        key: map_tensors(part, value) if _is_decoder(str(key)) == decoder else value
+        for key, value in named.items()
+    }
+    if isinstance(inputs, tuple) and len(cut) == len(inputs):
+        inputs = tuple(cut.values())
+    elif len(cut) == 1 and fields_of(inputs) is None:
+        inputs = next(iter(cut.values()))
     else:
-        inputs = map_tensors(part, inputs)
+        inputs = with_fields(inputs, cut)
     masks = {
         key: part(mask) if _is_decoder(key) == decoder else mask
         for key, mask in batch.masks.items()
@@ -365,8 +377,9 @@ def _is_decoder(name: str) -> bool:
     return name.startswith(("decoder_", "tgt"))
 
 
-def _rows(order: Sequence[int], batch: Batch) -> np.ndarray[Any, Any]:
-    return np.array([row % batch.n_rows for row in order])
+def few_rows(batch: Batch, order: Sequence[int]) -> Batch:
+    """Return some of the first rows of a batch, again from the first where it has too few."""
+    return batch.take(np.array([row % batch.n_rows for row in order]))
 
 
 def reason_against(few: Any, more: Any) -> str | None:

@@ -116,14 +116,14 @@ class Run:
     Parameters
     ----------
     network : torch.nn.Module
-    call : callable
-        ``call(network, inputs) -> output``.
     structure : Structure
     tracer : Tracer
     seed : int
 
     Attributes
     ----------
+    call : callable
+        ``call(network, inputs) -> output``.
     untraced : bool
         Whether to observe by replaced functions instead of by the tracer.
     gives_positions : bool
@@ -135,12 +135,12 @@ class Run:
     def __init__(
         self,
         network: nn.Module,
-        call: Callable[[nn.Module, Any], Any],
         structure: Structure,
         tracer: Tracer,
         seed: int,
     ) -> None:
-        self.network, self.tracer, self.call = network, tracer, call
+        self.network, self.tracer = network, tracer
+        self.call: Callable[[nn.Module, Any], Any] = lambda network, inputs: network(inputs)
         self.untraced = False
         self.gives_positions = False
         self.n_batches = 0

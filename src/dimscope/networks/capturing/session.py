@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from collections.abc import Collection
 from contextlib import ExitStack, nullcontext
@@ -19,52 +18,29 @@ from dimscope.errors import BadSource, CaptureWarning, warn
 from dimscope.files import free_disk
 from dimscope.networks.capturing.batches import Batch
 from dimscope.networks.capturing.data import open_batches
-from dimscope.networks.capturing.evidence import Evidence
+from dimscope.networks.capturing.evidence import Evidence, few_rows, reason_against
 from dimscope.networks.capturing.identity import (
     architecture_sha256,
     batch_sha256,
     function_of,
     weights_sha256,
 )
+from dimscope.networks.capturing.inputs import Inputs
 from dimscope.networks.capturing.options import CaptureOptions
 from dimscope.networks.capturing.plan import Plan
 from dimscope.networks.capturing.readouts import READOUTS, as_readout
 from dimscope.networks.capturing.recording import Candidates, Recorder
-from dimscope.networks.capturing.rows import MORE
+from dimscope.networks.capturing.rows import FEW, MORE
 from dimscope.networks.capturing.run import Run, evaluating
 from dimscope.networks.capturing.store_writer import Writer
 from dimscope.networks.layers import Selection
+from dimscope.networks.signature import Signature
 from dimscope.networks.structure import Structure, unwrap
 from dimscope.networks.tensors import main_tensor
 from dimscope.networks.tracing import Tracer
 from dimscope.provenance import Provenance, versions
 
 __all__ = ["Session"]
-
-
-def parameters_of(network: nn.Module) -> list[str]:
-    try:
-        return list(inspect.signature(network.forward).parameters)
-    except (TypeError, ValueError):
-        return []
-
-
-def call_network(network: nn.Module, inputs: Any) -> Any:
-    """Call a network, passing a dict as keyword arguments and a tuple as arguments."""
-    if isinstance(inputs, dict):
-        return network(**inputs)
-    if not isinstance(inputs, tuple | list):
-        return network(inputs)
-    # Pass as many tensors as the network has required parameters; the rest are targets.
-    try:
-        required = [
-            p
-            for p in inspect.signature(network.forward).parameters.values()
-            if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        ]
-    except (TypeError, ValueError):
-        required = []
-    return network(*inputs[: max(1, len(required))])
 
 
 class Session:
@@ -96,17 +72,16 @@ class Session:
         selection = Selection(options.layers)
         self.options = options
         self.readout = as_readout(options.readout)
-        self.stream = open_batches(batches, options)
         self.network = unwrap(model)
         self.name = options.name or type(self.network).__name__
         structure = Structure(self.network)
+        self._tracer = Tracer(structure)
+        self.run = Run(self.network, structure, self._tracer, options.seed)
+        signature = Signature.of(self.network)
+        self.stream = open_batches(batches, options, signature, self._attempt)
+        self.run.call = self.stream.inputs.call
         self.recorder = Recorder(structure, selection, self.readout, self.n_points, only)
-        self._tracer = Tracer(structure, self.recorder.watch)
-        call = options.forward or call_network
-        self.run = Run(self.network, call, structure, self._tracer, options.seed)
-        self.evidence = Evidence(
-            self.run, lambda: Candidates(structure, selection), parameters_of(self.network)
-        )
+        self.evidence = Evidence(self.run, lambda: Candidates(structure, selection), signature)
         self._examined = False
         self._described = {
             "layers": selection.text,
@@ -125,6 +100,16 @@ class Session:
     def n_points(self) -> int | None:
         """Number of points of a layer; None if it is unknown."""
         return None if self.readout is READOUTS["tokens"] else self.stream.n_points
+
+    def _attempt(self, inputs: Inputs, batch: Batch) -> str | None:
+        """Return why a reading of the data does not work on a few rows; None if it does."""
+        self.run.call = inputs.call
+        try:
+            with evaluating(self.network):
+                outputs = [self.run.plain(few_rows(batch, order)) for order in (FEW, MORE)]
+        except BadSource as error:
+            return str(error)
+        return reason_against(*outputs)
 
     def examine(self) -> None:
         """Find out from the first stimuli where the network's tensors hold them."""
@@ -221,7 +206,10 @@ class Session:
             "drawn": self.stream.drawn,
             "batches": len(self.stream.parts) or self.recorder.n_batches,
             "weights_sha256": weights_sha256(self.network),
+            "inputs": self.stream.inputs.text,
         }
+        if self.stream.no_labels:
+            parameters["no_labels"] = self.stream.no_labels
         return Provenance("capture", parameters, versions("torch", "torchvision"))
 
     def identity(self) -> dict[str, Any]:
