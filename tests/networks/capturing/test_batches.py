@@ -153,7 +153,8 @@ def test_capture_uses_the_forward_function():
         (X[:0], {}, BadPoints, "hold no rows"),
         (torch.tensor(1.0), {}, BadPoints, "a single number"),
         (3, {}, BadSource, "batches is a int"),
-        ({}, {}, BadSource, "batches is a dict"),
+        ({}, {}, BadPoints, "hold no rows"),
+        ({"x": X, "y": Y[:5]}, {}, BadSource, r"differ in their numbers of rows \(x: 20, y: 5\)"),
         (["text"], {}, BadSource, "a batch is a str"),
         ([object()], {}, BadSource, "a batch is a object"),
         (X, {"n_points": 21}, BadPoints, "n_points is 21 but the data hold 20"),
@@ -326,9 +327,12 @@ def test_capture_refuses_data_that_are_no_numbers():
 @pytest.mark.parametrize("labelled", [False, True])
 def test_capture_puts_single_stimuli_into_batches(labelled):
     data = [(row, int(label)) for row, label in zip(X, Y, strict=True)] if labelled else list(X)
-    activations = run(data, batch_size=6)
+    network = nn.Linear(2, 3)
+    activations = capture(network, data, ["input", "output"], batch_size=6)
     np.testing.assert_array_equal(activations["input"], X.numpy())
-    np.testing.assert_array_equal(activations["output"], run(X, batch_size=6)["output"])
+    np.testing.assert_array_equal(
+        activations["output"], capture(network, X, batch_size=6)["output"]
+    )
     assert (activations.labels is not None) == labelled
     assert "in batches of 6" in activations.provenance.parameters["inputs"]
 
