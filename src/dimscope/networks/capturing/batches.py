@@ -357,16 +357,17 @@ def read_labels(
         )
     if array.ndim > 1 and array.size == n_rows:
         array = array.reshape(n_rows)
+    shape = f"({', '.join(['n', *map(str, array.shape[1:])])})"
     if array.ndim == 2 and array.dtype.kind in "iubf":
         ones = (array == 1).sum(axis=1)
         if ((array == 0) | (array == 1)).all():
             if (ones == 1).all():
                 return array.argmax(axis=1), ""
             return None, (
-                f"{name} of shape {array.shape} has rows with {ones.max()} ones: no single class"
+                f"{name} of shape {shape} has rows with {ones.max()} ones: no single class"
             )
     if array.ndim != 1:
-        return None, f"{name} has shape {array.shape}: no class for each row"
+        return None, f"{name} has shape {shape}: no class for each row"
     return _classes(array, name)
 
 

@@ -29,11 +29,12 @@ from torch.utils.data import (
 
 from dimscope.arrays.checks import check_container
 from dimscope.arrays.numpy_points import as_numpy
-from dimscope.errors import BadPoints, BadSource, DimscopeError
+from dimscope.errors import BadPoints, BadSource
 from dimscope.files import open_array
 from dimscope.networks.capturing.batches import (
     Batch,
     InputRows,
+    as_tensor,
     is_graph,
     is_plain_tuple,
     read_labels,
@@ -363,8 +364,9 @@ def open_batches(
     names = _class_names(data)
     is_part = options.n_points is not None or options.per_class is not None
     source = _as_indexed(data, options, signature)
-    if source is None:
-        inputs, numbered = _opened(data, options, signature, attempt)
+    stimuli = is_plain_tuple(data) and _are_stimuli(data, source, options, signature, attempt)
+    if source is None or stimuli:
+        inputs, numbered = _opened(data, options, signature, attempt, single=stimuli)
         split = _split_all(inputs, numbered)
         batches = _limit(split, options.n_points, options.per_class)
         return Stream(batches, None, "first" if is_part else "all", inputs, names)
@@ -397,6 +399,39 @@ def open_batches(
 
     drawn: Drawn = "sample" if is_part else "all"
     return Stream(map(fetch, parts), len(rows), drawn, inputs, names, parts, fetch, source.is_array)
+
+
+def _are_stimuli(
+    data: tuple[Any, ...],
+    source: _Indexed | None,
+    options: CaptureOptions,
+    signature: Signature | None,
+    attempt: Attempt | None,
+) -> bool:
+    """Whether a tuple of equal arrays holds stimuli, as a list would, rather than columns."""
+    first = data[0]
+    if source is None or attempt is None or len({_shape_of(column) for column in data}) > 1:
+        return False
+    if not isinstance(as_tensor(first), Tensor) or not as_tensor(first).is_floating_point():
+        return False
+    options = replace(options, mask=None, ids=None)
+    raw = source.fetch(np.arange(min(source.n, _PEEKED)))
+    interpret(raw, options, signature)  # a structure that is refused stays so
+    try:
+        interpret(raw, options, signature, attempt, strict=True)
+    except BadSource as columns:
+        if "runs on a batch as" in str(columns):
+            raise
+        try:
+            _opened(data, options, signature, attempt, single=True)
+        except BadSource:
+            return False
+        return True
+    return False
+
+
+def _shape_of(value: Any) -> Any:
+    return tuple(value.shape) if isinstance(value, Tensor | np.ndarray) else type(value)
 
 
 def _split_all(inputs: Inputs, raws: Iterator[Any]) -> Iterator[Batch]:
@@ -626,7 +661,7 @@ def collate(items: Sequence[Any]) -> Any:
     """
     items = [_plain_item(item) for item in items]
     first = items[0]
-    if type(first).__module__.startswith("torch_geometric") and hasattr(first, "edge_index"):
+    if _is_geometric(first):
         from torch_geometric.data import Batch as Graphs
 
         return Graphs.from_data_list(items)
@@ -645,6 +680,10 @@ def collate(items: Sequence[Any]) -> Any:
     if _differ(items):
         return Ragged(list(items), _differing([items]))
     return default_collate(items)
+
+
+def _is_geometric(item: Any) -> bool:
+    return type(item).__module__.startswith("torch_geometric") and hasattr(item, "edge_index")
 
 
 def _plain_item(item: Any) -> Any:
@@ -695,7 +734,12 @@ def _ragged(
 
 
 def _opened(
-    data: Any, options: CaptureOptions, signature: Signature | None, attempt: Attempt | None
+    data: Any,
+    options: CaptureOptions,
+    signature: Signature | None,
+    attempt: Attempt | None,
+    *,
+    single: bool = False,
 ) -> tuple[Inputs, Iterator[Any]]:
     """Read the first items of an iterable, and return how to split its batches."""
     are_batches = _is_one_batch(data, signature)
@@ -714,7 +758,7 @@ def _opened(
     head = list(itertools.islice(items, 1))
     if not head:
         raise BadSource("batches is empty, or was already read; give at least one batch")
-    evidence = True if are_batches else _are_batches(head[0])
+    evidence = False if single else True if are_batches else _are_batches(head[0])
     if evidence is None and isinstance(data, list | tuple) and len(data) == 1:
         evidence = _n_axes(head[0]) > 1 or None
     if evidence:
@@ -737,7 +781,8 @@ def _are_batches(item: Any) -> bool | None:
     fields = fields_of(item)
     if fields is not None:
         if is_graph(fields):
-            return "batch" in fields or "ptr" in fields
+            one = _is_geometric(item) and "batch" not in fields and "ptr" not in fields
+            return not one
         label = next((fields[name] for name in TARGETS if fields.get(name) is not None), None)
         first = next(iter(tensors_in(plain(item))), None)
     elif isinstance(item, tuple | list) and len(item) > 1 and not _is_number(item[0]):
@@ -779,18 +824,19 @@ def _grouped(
     def tried(raw: Any) -> Inputs | None:
         try:
             return interpret(raw, options, signature, attempt, strict=True)
-        except DimscopeError as error:
+        except BadSource as error:
             reasons.append(error)
             return None
 
     everything = itertools.chain(head, items)
     as_batches = None if single else tried(head[0])
     n_axes = _n_axes(head[0])
-    if as_batches is not None and (n_axes < 3 or len(head) == 1):
+    certain = n_axes < 3 or len(head) == 1
+    if as_batches is not None and (certain or as_batches.layout.lists):
         return as_batches, everything
     try:
         stacked = collate(head)
-    except (TypeError, RuntimeError):
+    except (TypeError, RuntimeError, ValueError):
         stacked = None
     if isinstance(stacked, Ragged):
         if as_batches is not None:

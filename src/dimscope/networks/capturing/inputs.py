@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from dimscope.errors import BadPoints, BadSource, DimscopeError
+from dimscope.errors import BadPoints, BadSource
 from dimscope.networks.capturing.batches import (
     Batch,
     InputRows,
@@ -430,7 +430,7 @@ def interpret(
         for reading in tier:
             try:
                 reason = attempt(reading, reading.split(raw))
-            except DimscopeError as error:
+            except BadSource as error:
                 reason = str(error)
             if reason is None:
                 passed.append(reading)
@@ -439,20 +439,20 @@ def interpret(
         if len(passed) == 1:
             return passed[0]
         if passed:
-            raise BadSource(_ambiguous(passed))
+            raise BadSource(_ambiguous(passed, reader.signature))
     if not strict and len(tiers[0]) == 1 and not reader.is_open:
         return tiers[0][0]  # the run says what is wrong
     raise BadSource(reasons[0])
 
 
-def _ambiguous(readings: Sequence[Inputs]) -> str:
+def _ambiguous(readings: Sequence[Inputs], signature: Signature) -> str:
     ways = " or as ".join(f"({reading.text})" for reading in readings)
     calls = []
     for reading in readings:
         if reading.how == "one" and reading.given[0][1] in ((), (0,)) and reading.labels is None:
             continue
         names = [name for name, _ in reading.given]
-        if all(name.isidentifier() for name in names):
+        if signature.known and all(name.isidentifier() for name in names):
             names += ["labels"] * (reading.labels is not None)
             calls.append("{" + ", ".join(f"{name!r}: ..." for name in names) + "}")
     settle = (
@@ -569,7 +569,13 @@ class _Reader:
         elif takes_one:
             tiers.append([whole])
         data = [k for k in keys if k in has_tensor and not is_target(k) and k not in named]
-        if takes_one and not takes_fields and len(data) == 1 and not graph:
+        if (
+            takes_one
+            and not takes_fields
+            and len(data) == 1
+            and not graph
+            and not is_named_tuple(value)
+        ):
             tiers[0].append(self._one((*path, data[0]), labels))
         if is_named_tuple(value) and not takes_fields and not must <= set(keys):
             try:
@@ -614,7 +620,10 @@ class _Reader:
             )
         parameters = self._takeable()
         n_given = max(n_required, 1)
-        given = [(self._parameter_at(i), (*path, i)) for i in range(n_given)]
+        steps: Sequence[Any] = range(len(items))
+        if is_named_tuple(items):
+            steps = [*(fields_of(items) or {})]
+        given = [(self._parameter_at(i), (*path, steps[i])) for i in range(n_given)]
         first_names = [name for name, _ in given]
         graph = "edge_index" in first_names and "batch" in first_names
         readings: list[tuple[list[tuple[str, Path]], int]] = [(given, n_given)]
@@ -631,7 +640,7 @@ class _Reader:
                 mask = signature.mask
                 is_free = mask is not None and mask.name not in taken
                 if mask is not None and is_free and _looks_like_mask(item, items[0]):
-                    given, place = [*given, (mask.name, (*path, place))], place + 1
+                    given, place = [*given, (mask.name, (*path, steps[place]))], place + 1
                     continue
                 parameter = parameters[place] if place < len(parameters) else None
                 if parameter is None and signature.more and signature.parameters[-1:]:
@@ -646,7 +655,7 @@ class _Reader:
                             f"'{parameter.name}': ...}} or {{'{given[0][0]}': ..., 'labels': ...}}"
                         )
                     break
-                readings.append(([*given, (parameter.name, (*path, place))], place + 1))
+                readings.append(([*given, (parameter.name, (*path, steps[place]))], place + 1))
                 break
             done.append(self._final(given, place, items, path, labels, graph=graph))
         self.is_open = len(done) > 1
