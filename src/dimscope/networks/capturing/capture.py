@@ -256,6 +256,7 @@ class Keeper:
         if self.complete is not None:
             return self.complete
         session = self._session
+        self._recorder.warn_of_late_calls()
         provenance = session.provenance(session.stream.n_points or self.done)
         names, chosen = session.stream.class_names, self._recorder.chosen
         if self.writer is not None:

@@ -127,6 +127,7 @@ class Column:
         self._width, self.dtype, self.used, self._sink = n_features, np.dtype(dtype), used, sink
 
     def _points(self, tensor: Tensor, n_rows: int) -> Tensor:
+        tensor = tensor.dequantize() if tensor.is_quantized else tensor
         if not tensor.is_floating_point():
             raise UncapturableError(
                 f"its values are {_word(tensor.dtype)}, not floating-point numbers"

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from dimscope.activations.activations import Layer, Role
-from dimscope.errors import BadPoints, BadSource
+from dimscope.errors import BadPoints, BadSource, warn
 from dimscope.networks.capturing.options import Readout
 from dimscope.networks.capturing.readouts import Column
 from dimscope.networks.layers import (
     Checkpoint,
     Checkpoints,
     Selection,
+    Stretch,
     is_glob,
     matches,
     unknown_layer,
@@ -75,9 +76,15 @@ class Recorder:
     only: Collection[str] | None = None
     n_rows: int = 0
     n_batches: int = 0
+    again: bool = False  # whether the first batch must run again, to record finer values
+    late: list[str] = field(default_factory=list)  # calls of modules not seen in the first batch
     chosen: list[Chosen] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._finer: set[str] = set()
+        self._start()
+
+    def _start(self) -> None:
         self.checkpoints = Checkpoints(self.structure)
         self.columns: dict[str, Column] = {}
         self._total = 0
@@ -116,6 +123,9 @@ class Recorder:
             column = self.columns.get(event.name)
             if column is not None:
                 column.append(event.tensor, self.n_rows)
+            elif event.site is not None and self._by_name and event.name not in self._by_name:
+                self._by_name[event.name] = event.node
+                self.late.append(event.name)
             return
         self._note(event.name, event.node, module=event.site is not None, maker=event.fresh)
         candidate = self.checkpoints.offer(event)
@@ -123,20 +133,29 @@ class Recorder:
             self.selection.everything
             or (candidate and self.selection.checkpoints)
             or self.selection.names(event.name)
+            or event.name in self._finer
         ):
             self._keep(event.name, event.node, event.tensor)
 
     def leave(self, tensor: Tensor, node: Node, tracer: Tracer) -> None:
         """Record the output and, at the end of the first batch, select the layers."""
-        self._total += self.n_rows
         if self.n_batches == 0:
             if self.selection.wants_output():
                 self._keys.pop(node, None) if node not in self._inputs else None
                 self._keep("output", node, tensor)
             self._by_name["output"] = node
-            self._choose(node, tracer)
+            blocks = 2 * tracer.counts.in_blocks > tracer.counts.layers
+            hidden = self.checkpoints.between(self._inputs, node, _blocks_of if blocks else None)
+            finer = {c.event for c in hidden if c.node not in self._keys}
+            self.again = self.selection.checkpoints and bool(finer - self._finer)
+            if self.again:
+                self._finer |= finer
+                self._start()
+                return
+            self._choose(hidden, node, blocks=blocks)
         elif "output" in self.columns:
             self.columns["output"].append(tensor, self.n_rows)
+        self._total += self.n_rows
         self.n_batches += 1
         for column in self.columns.values():
             if column.reason is None and column.used != self._total:
@@ -157,10 +176,10 @@ class Recorder:
 
     # After the first batch -----------------------------------------------------------------
 
-    def _choose(self, output: Node, tracer: Tracer) -> None:
-        hidden = self.checkpoints.between(self._inputs, output)
+    def _choose(self, hidden: list[Checkpoint], output: Node, *, blocks: bool) -> None:
         last = hidden[-1] if hidden else None
-        blocks = 2 * tracer.counts.in_blocks > tracer.counts.layers
+        if self.only is None:
+            self._warn(self.checkpoints.longest_gap(hidden, output, _blocks_of if blocks else None))
         values = self._selected(hidden, last, output)
         has_last = last is not None and any(node is last.node for node in values.values())
 
@@ -186,6 +205,24 @@ class Recorder:
         layers.sort(key=lambda pair: (ends.get(pair[0].name, 0), pair[0].depth, pair[1].order))
         self.chosen = [Chosen(layer, self.columns[self._keys[node]]) for layer, node in layers]
         self.keep(self.only)
+
+    def _warn(self, gap: Stretch | None) -> None:
+        """Warn of layers that cannot be seen, and of a long stretch without checkpoints."""
+        if self.structure.unseen is not None:
+            warn(self.structure.unseen, UserWarning)
+        elif gap is not None and "checkpoints" in self.selection.kinds:
+            warn(str(gap), UserWarning)
+
+    def warn_of_late_calls(self) -> None:
+        """Warn of modules that were not called in the first batch, and so were not captured."""
+        if self.late:
+            names = ", ".join(self.late[:5])
+            rest = f" and {len(self.late) - 5} more" if self.late[5:] else ""
+            warn(
+                f"not captured, because the first batch did not call them: {names}{rest}; put a "
+                "batch that calls them first",
+                UserWarning,
+            )
 
     def keep(self, names: Collection[str] | None) -> None:
         """Keep the layers with these names, and drop all other columns."""
@@ -266,13 +303,17 @@ class Recorder:
     def _add_pattern(self, pattern: str, labels: dict[Node, str], add: object) -> None:
         assert callable(add)
         if not is_glob(pattern) and pattern not in self._by_name:
-            raise unknown_layer(pattern, list(self._by_name), self.structure.names)
+            raise unknown_layer(
+                pattern, list(self._by_name), self.structure.names, self.structure.hidden
+            )
         if not is_glob(pattern):
             add(pattern, self._by_name[pattern], again=True)
             return
         names = [name for name in self._by_name if matches(name, pattern)]
         if not names:
-            raise unknown_layer(pattern, list(self._by_name), self.structure.names)
+            raise unknown_layer(
+                pattern, list(self._by_name), self.structure.names, self.structure.hidden
+            )
         for name in sorted(names, key="output".__ne__):
             node = self._by_name[name]
             if name in ("input", "output"):
@@ -293,6 +334,10 @@ def _best_name(sightings: list[Sighting]) -> str:
         ):
             best = other
     return best.name
+
+
+def _blocks_of(node: Node) -> int:
+    return node.blocks
 
 
 def failures_of(chosen: list[Chosen]) -> dict[str, str]:

@@ -45,7 +45,7 @@ class PrivateRandom:
 
     def __init__(self, seed: int, device: torch.device | None) -> None:
         self._devices = [device] if device is not None and device.type == "cuda" else []
-        self._states: tuple[Tensor, list[Tensor]] | None = None
+        self.states: tuple[Tensor, list[Tensor]] | None = None
         self._seed = seed
         self._fork: AbstractContextManager[None] = nullcontext()
 
@@ -55,35 +55,35 @@ class PrivateRandom:
     def __enter__(self) -> None:
         self._fork = torch.random.fork_rng(devices=self._devices)
         self._fork.__enter__()
-        if self._states is None:
+        if self.states is None:
             torch.default_generator.manual_seed(self._seed)
             for device in self._devices:
                 with torch.cuda.device(device):
                     torch.cuda.manual_seed(self._seed)
             return
-        torch.set_rng_state(self._states[0])
-        for device, state in zip(self._devices, self._states[1], strict=True):
+        torch.set_rng_state(self.states[0])
+        for device, state in zip(self._devices, self.states[1], strict=True):
             torch.cuda.set_rng_state(state, device)
 
     def __exit__(self, *error: Any) -> None:
-        self._states = self._read()
+        self.states = self._read()
         self._fork.__exit__(None, None, None)
 
     def branch(self, number: int) -> None:
         """Start the random stream of rank ``number`` (from 1), seeded from the seed of rank 0."""
         seeds = torch.Generator().manual_seed(self._seed)
         self._seed = int(torch.randint(1 << 62, (number,), generator=seeds)[-1])
-        self._states = None
+        self.states = None
 
     def save(self) -> list[str]:
         """Return the random state as text."""
-        cpu, others = self._states or self._read()
+        cpu, others = self.states or self._read()
         return [bytes(state.cpu().numpy()).hex() for state in (cpu, *others)]
 
     def load(self, states: list[str]) -> None:
         """Restore a random state that :meth:`save` returned."""
         cpu, *others = (torch.frombuffer(bytearray.fromhex(s), dtype=torch.uint8) for s in states)
-        self._states = cpu, others
+        self.states = cpu, others
 
 
 class Run:
@@ -108,10 +108,19 @@ class Run:
 
     def __call__(self, batch: Batch) -> None:
         """Run a batch, tracing and recording the values that the network computes."""
+        random = self.random.states
+        self._watched(batch)
+        if self.recorder.again:  # finer values are layers, and were not recorded
+            self.random.states = random
+            self._watched(batch)
+
+    def _watched(self, batch: Batch) -> None:
         inputs = map_tensors(self._prepare, batch.inputs)
-        self.tracer.begin(batch.n_rows)
+        if self.recorder.n_batches == 0:  # it may run twice, and the network may overwrite it
+            inputs = map_tensors(Tensor.clone, inputs)
+        self.tracer.begin()
         self.recorder.begin(batch.n_rows)
-        main, others = main_tensor(inputs, batch.n_rows)
+        main, others = main_tensor(inputs)
         assert main is not None  # as_batch refuses a batch without a tensor
         self.recorder.enter(main, self.tracer.enter("input", main))
         for path, tensor in others:
@@ -120,7 +129,7 @@ class Run:
         # (caches, lazily made weights) stay usable in training.
         with torch.no_grad(), self.random, _eagerly(), self.tracer:
             output = self._run(inputs)
-        main, extras = main_tensor(output, batch.n_rows)
+        main, extras = main_tensor(output)
         if main is None:
             raise BadSource(
                 f"the network returned a {type(output).__name__}, which holds no tensor; give a "
