@@ -32,6 +32,7 @@ __all__ = [
     "LayerKind",
     "Selection",
     "Stretch",
+    "could_be_checkpoint",
     "matches",
     "unknown_layer",
 ]
@@ -307,17 +308,19 @@ class Checkpoints:
                 and checkpoint.node.depth >= output.depth
             )
         ]
-        if any(c.kind in ("block", "pooling", "linear") for c in coarse):
+        firm = [c for c in coarse if c.kind in ("block", "pooling", "linear")]
+        if firm:  # convolutions serve only where nothing else does
             coarse = [c for c in coarse if c.kind != "convolution"]
         coarse = _last_calls(coarse)
         if depth is not None:
             return coarse
         total, last = output.depth, max((c.node.depth for c in coarse), default=0)
         late = 2 * last > total
-        if total - last < (3 if late else 2):
+        ends_in_block = any(c.kind == "block" and c.node is output for c in self._all)
+        if total - last < (3 if late else 2) or (late and ends_in_block):
             return coarse
         fine = self._finer(output, leads)
-        if late:
+        if late and (not firm or 2 * max(c.node.depth for c in firm) > total):
             added = [c for c in fine if c.node.depth > last]
         else:
             added, held = fine, [c for c in fine if c.kind == "composite"]
@@ -348,7 +351,7 @@ class Checkpoints:
                 chosen.append(composite)
         single = [
             layer
-            for layer in self._fine
+            for layer in (*self._fine, *(c for c in self._all if c.kind == "convolution"))
             if is_within(layer) and not any(composite.holds(layer) for composite in chosen)
         ]
         return _last_calls(chosen + single)
@@ -403,7 +406,7 @@ def _kind_of(event: Event) -> CheckpointKind | None:
         return "pooling"
     if node.op in vocabulary.LINEARS or (site is not None and site.linear):
         return "linear"
-    if site is not None and site.recurrent:
+    if site.recurrent if site is not None else node.op in vocabulary.RECURRENT:
         return "recurrent"
     if site is not None and site.attention:
         return "attention"
@@ -412,12 +415,17 @@ def _kind_of(event: Event) -> CheckpointKind | None:
     return None
 
 
+def could_be_checkpoint(event: Event) -> bool:
+    """Whether a value is of a kind that can be a checkpoint, wherever the others are."""
+    return event.fresh and (event.block or (not event.inside and _kind_of(event) is not None))
+
+
 def _last_calls(checkpoints: list[Checkpoint]) -> list[Checkpoint]:
     """Keep the last call of a recurrent layer that is called in a loop on its own values."""
-    calls: dict[Site | None, list[Checkpoint]] = {}
+    calls: dict[object, list[Checkpoint]] = {}
     for checkpoint in checkpoints:
         if checkpoint.kind == "recurrent":
-            calls.setdefault(checkpoint.site, []).append(checkpoint)
+            calls.setdefault(checkpoint.site or checkpoint, []).append(checkpoint)
     inner: set[Checkpoint] = set()
     for loop in calls.values():
         while len(loop) > 1:

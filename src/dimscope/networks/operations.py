@@ -26,6 +26,7 @@ __all__ = [
     "NORMS",
     "POOLINGS",
     "PRODUCTS",
+    "RECURRENT",
     "RESHAPES",
     "SELECTIONS",
     "SILENT",

@@ -37,7 +37,12 @@ def weights_sha256(model: nn.Module) -> str:
     >>> weights_sha256(nn.ReLU()) == weights_sha256(nn.Tanh())
     True
     """
-    entries = {**dict(model.named_buffers()), **model.state_dict(), **dict(_compiled(model))}
+    entries = {
+        **dict(model.named_buffers()),
+        **model.state_dict(),
+        **dict(_compiled(model)),
+        **dict(_offloaded(model)),
+    }
     state = dict(pair for name, value in entries.items() for pair in _tensors(name, value))
     with ThreadPoolExecutor(2) as pool:
         digests = list(pool.map(_digest, state.values()))
@@ -72,6 +77,19 @@ def _compiled(model: nn.Module) -> Iterator[tuple[str, Any]]:
             yield f"{name}._packed_params", module._packed_params
         if name == "":
             yield from _constants(module)
+
+
+def _offloaded(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield the weights that ``accelerate`` keeps elsewhere until they are used."""
+    for name, module in model.named_modules():
+        hook = getattr(module, "_hf_hook", None)
+        for part in getattr(hook, "hooks", (hook,)):
+            weights = getattr(part, "weights_map", None)
+            if weights is None:
+                continue
+            for key, weight in (*module._parameters.items(), *module._buffers.items()):
+                if weight is not None and weight.is_meta:
+                    yield f"{name}.{key}".lstrip("."), weights[key]
 
 
 def _constants(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -21,6 +21,7 @@ from dimscope.networks.layers import (
     Checkpoints,
     Selection,
     Stretch,
+    could_be_checkpoint,
     is_glob,
     matches,
     unknown_layer,
@@ -123,7 +124,7 @@ class Recorder:
             column = self.columns.get(event.name)
             if column is not None:
                 column.append(event.tensor, self.n_rows)
-            elif event.site is not None and self._by_name and event.name not in self._by_name:
+            elif self._by_name and event.name not in self._by_name and self._is_late(event):
                 self._by_name[event.name] = event.node
                 self.late.append(event.name)
             return
@@ -136,6 +137,14 @@ class Recorder:
             or event.name in self._finer
         ):
             self._keep(event.name, event.node, event.tensor)
+
+    def _is_late(self, event: Event) -> bool:
+        """Whether a call that the first batch did not make could have been selected."""
+        return event.site is not None and (
+            self.selection.everything
+            or (self.selection.checkpoints and could_be_checkpoint(event))
+            or self.selection.names(event.name)
+        )
 
     def leave(self, tensor: Tensor, node: Node, tracer: Tracer) -> None:
         """Record the output and, at the end of the first batch, select the layers."""

@@ -100,7 +100,8 @@ class Run:
         self.network, self.tracer, self.recorder = network, tracer, recorder
         self.forward = forward or _call
         parameters = list(network.parameters())
-        devices = {p.device for p in parameters}
+        # weights that accelerate has offloaded are on no device until they are used
+        devices = {p.device for p in parameters if not p.is_meta}
         dtypes = {p.dtype for p in parameters if p.is_floating_point()}
         self.device = devices.pop() if len(devices) == 1 else None
         self.dtype = dtypes.pop() if len(dtypes) == 1 else None
