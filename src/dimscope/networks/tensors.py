@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 __all__ = [
     "dense", "describe_tensors", "fields_of", "is_named_tuple", "main_tensor", "map_tensors",
-    "named_tensors", "tensors_in", "with_fields",
+    "named_tensors", "padded", "tensors_in", "with_fields",
 ]  # fmt: skip
 
 
@@ -99,9 +99,14 @@ def with_fields(value: Any, fields: Mapping[str, Any]) -> Any:
 
 
 def tensors_in(values: Any) -> Iterator[Tensor]:
-    """Yield all tensors in nested containers and objects, in order."""
+    """Yield all tensors in nested containers and objects, in order.
+
+    Of a packed sequence, only the data are a tensor of the network.
+    """
     if isinstance(values, Tensor):
         yield values
+    elif isinstance(values, PackedSequence):
+        yield values.data
     elif isinstance(values, tuple | list):
         for value in values:
             yield from tensors_in(value)
@@ -142,15 +147,8 @@ def describe_tensors(values: Any) -> str:
     )
 
 
-def dense(tensor: Tensor, length: int | None = None) -> Tensor:
-    """Convert a quantised or nested tensor to a plain one; return any other unchanged.
-
-    Parameters
-    ----------
-    tensor : Tensor
-    length : int, optional
-        Number of positions to which nested sequences are padded, with zeros; the longest by
-        default.
+def dense(tensor: Tensor) -> Tensor:
+    """Convert a quantised tensor to a plain one; return any other unchanged.
 
     Examples
     --------
@@ -158,20 +156,61 @@ def dense(tensor: Tensor, length: int | None = None) -> Tensor:
     >>> dense(torch.quantize_per_tensor(torch.ones(2), 0.5, 0, torch.qint8))
     tensor([1., 1.])
     """
-    if tensor.is_quantized:
-        return tensor.dequantize()
-    if not tensor.is_nested:
-        return tensor
-    padded: Tensor = torch.nested.to_padded_tensor(tensor, 0.0)
-    if length is not None and padded.ndim == 3 and padded.shape[1] < length:
-        padded = torch.nn.functional.pad(padded, (0, 0, 0, length - padded.shape[1]))
-    return padded
+    return tensor.dequantize() if tensor.is_quantized else tensor
+
+
+def padded(output: Any, tensor: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Pad sequences of unequal length that a packed sequence or a nested tensor holds.
+
+    Parameters
+    ----------
+    output : object
+        What a module returned.
+    tensor : Tensor
+        One of the tensors in it.
+
+    Returns
+    -------
+    (Tensor, Tensor) or None
+        Values of shape (n_sequences, n_positions, ...), zero in the padding, and the mask of shape
+        (n_sequences, n_positions), True at real positions; None if the tensor holds something else.
+
+    Examples
+    --------
+    >>> import torch
+    >>> packed = torch.nn.utils.rnn.pack_sequence([torch.ones(3, 2), torch.ones(1, 2)])
+    >>> values, mask = padded(packed, packed.data)
+    >>> values.shape, mask.sum(dim=1).tolist()
+    (torch.Size([2, 3, 2]), [3, 1])
+    """
+    if tensor.is_nested and tensor.dim() > 2:
+        sizes = [len(part) for part in tensor.unbind()]
+        values: Tensor = torch.nested.to_padded_tensor(tensor, 0.0)
+        lengths = torch.tensor(sizes, device=values.device)
+    else:
+        packed = _packed_with(output, tensor)
+        if packed is None:
+            return None
+        values, lengths = pad_packed_sequence(packed, batch_first=True)
+        lengths = lengths.to(values.device)
+    return values, torch.arange(values.shape[1], device=values.device) < lengths[:, None]
+
+
+def _packed_with(output: Any, tensor: Tensor) -> PackedSequence | None:
+    if isinstance(output, PackedSequence):
+        return output if output.data is tensor else None
+    if isinstance(output, tuple | list):
+        inner = (_packed_with(value, tensor) for value in output)
+        return next((packed for packed in inner if packed is not None), None)
+    return None
 
 
 def named_tensors(values: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
     """Yield each tensor of an output together with its path, such as ``[1]`` or ``[key]``."""
     if isinstance(values, Tensor):
         yield path, values
+    elif isinstance(values, PackedSequence):
+        yield path, values.data
     elif isinstance(values, tuple | list):
         for i, value in enumerate(values):
             yield from named_tensors(value, f"{path}[{i}]")
@@ -183,13 +222,20 @@ def named_tensors(values: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
 def main_tensor(output: Any) -> tuple[Tensor | None, list[tuple[str, Tensor]]]:
     """Split an output into its main tensor and the other tensors, each with its path.
 
-    The main tensor is the first floating-point tensor of two or more dimensions. If there is none,
-    it is the first one of one dimension, then the first floating-point number, then the first
-    tensor.
+    The main tensor is the first floating-point tensor of two or more axes. If there is none, it is
+    the first floating-point tensor of one axis, then of none, or else the first tensor.
+
+    Examples
+    --------
+    >>> import torch
+    >>> main, others = main_tensor({"loss": torch.tensor(0.5), "logits": torch.zeros(4, 3)})
+    >>> main.shape, [path for path, _ in others]
+    (torch.Size([4, 3]), ['[loss]'])
     """
     tensors = list(named_tensors(output))
-    ranks = [(not t.is_floating_point(), -min(t.ndim, 2)) for _, t in tensors]
     if not tensors:
         return None, []
-    best = ranks.index(min(ranks))
+    ranks = [(not t.is_floating_point(), -min(t.ndim, 2)) for _, t in tensors]
+    floats = any(not integer for integer, _ in ranks)
+    best = ranks.index(min(ranks)) if floats else 0
     return tensors[best][1], tensors[:best] + tensors[best + 1 :]

@@ -265,6 +265,7 @@ class Keeper:
         if self.complete is not None:
             return self.complete
         session = self._session
+        self._recorder.warn_of_late_calls()
         provenance = session.provenance(session.n_points or self._recorder.n_recorded)
         names, chosen = session.stream.class_names, self._recorder.chosen
         if self.writer is not None:

@@ -8,7 +8,7 @@ short as they can be, and their random numbers start from the seed, so that they
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -37,6 +37,7 @@ from dimscope.networks.tensors import (
     fields_of,
     map_tensors,
     named_tensors,
+    padded,
     tensors_in,
     with_fields,
 )
@@ -48,40 +49,60 @@ Side = Literal["left", "right"]
 
 
 class Values:
-    """Observe a run on a few stimuli, and keep the values that may become layers."""
+    """Observe a run on a few stimuli, and keep the values that may become layers.
+
+    Attributes
+    ----------
+    tensors : dict of str to Tensor
+    ragged : set of str
+        The names of sequences of unequal length, which have one row for each stimulus.
+    missed : set of str
+        Names of values that are layers, as the end of the pass shows, but were not kept.
+    """
 
     def __init__(self, candidates: Candidates) -> None:
         self._candidates = candidates
+        self._inputs: list[Node] = []
+        self._kept: set[Node] = set()
         self.tensors: dict[str, Tensor] = {}
-        self._length: int | None = None
+        self.ragged: set[str] = set()
+        self.missed: set[str] = set()
 
     def begin(self, batch: Batch) -> None:
-        """Prepare for a batch."""
-        self._batch = batch
+        """Do nothing."""
 
-    def enter(self, tensor: Tensor, node: Node) -> None:
+    def enter(self, tensor: Tensor, node: Node, mask: Tensor | None) -> None:
         """Keep the input."""
+        self._inputs.append(node)
         if self._candidates.accept_input(tensor):
-            self.add("input", tensor)
+            self._kept.add(node)
+            self.add("input", tensor, mask)
 
     def also(self, node: Node) -> None:
-        """Ignore the other inputs."""
+        """Take note of another input."""
+        self._inputs.append(node)
 
     def watch(self, event: Event) -> None:
         """Keep a value that may become a layer."""
         if self._candidates.accept(event):
-            self.add(event.name, event.tensor)
+            self._kept.add(event.node)
+            self.add(event.name, event.tensor, event.mask)
 
     def leave(self, tensor: Tensor, node: Node, tracer: Tracer) -> None:
         """Keep the output."""
         self.add("output", tensor)
+        if self._candidates.selection.checkpoints:
+            hidden = self._candidates.between(self._inputs, node, tracer)
+            self.missed = {point.event for point in hidden if point.node not in self._kept}
 
-    def add(self, name: str, tensor: Tensor) -> None:
+    def add(self, name: str, tensor: Tensor, mask: Tensor | None = None) -> None:
         """Keep a value."""
-        tensor = dense(tensor, self._batch.n_tokens)
-        if tensor.is_floating_point() and tensor.layout == torch.strided:
+        tensor = dense(tensor.detach())
+        if mask is not None:
+            self.ragged.add(name)
+        elif tensor.is_floating_point() and tensor.layout == torch.strided:
             # a copy, which later operations in place do not change
-            self.tensors.setdefault(name, tensor.detach().clone())
+            self.tensors.setdefault(name, tensor.clone())
 
     def end(self) -> None:
         """Do nothing."""
@@ -95,7 +116,7 @@ class Evidence:
     ----------
     run : Run
     candidates : callable
-        Makes the :class:`Candidates` of one run.
+        Makes the :class:`Candidates` of one run, given the names of finer values.
     signature : Signature
         Parameters of the network's call.
 
@@ -110,18 +131,27 @@ class Evidence:
     """
 
     run: Run
-    candidates: Callable[[], Candidates]
+    candidates: Callable[[Collection[str]], Candidates]
     signature: Signature
     layouts: dict[str, Layout | str] = field(default_factory=dict)
     dependent: dict[str, float] = field(default_factory=dict)
+    finer: set[str] = field(default_factory=set)
     _checked: set[tuple[str, Side]] = field(default_factory=set)
 
-    def collect(self, batch: Batch, hooked: Callable[[], AbstractContextManager[None]]) -> None:
+    def collect(
+        self,
+        batch: Batch,
+        whole: Callable[[], Batch],
+        hooked: Callable[[], AbstractContextManager[None]],
+    ) -> None:
         """Run the network on a few stimuli of its first batch.
 
         Parameters
         ----------
         batch : Batch
+            The first stimuli.
+        whole : callable
+            Returns the first batch.
         hooked : callable
             Returns a context in which the network can be traced.
 
@@ -131,9 +161,11 @@ class Evidence:
             If the rows of the data are not stimuli.
         """
         with hooked():
-            output = self._find_layouts(batch)
+            output = self._find_layouts(batch, whole)
+        if output is None:
+            return  # no trial run of a few stimuli is possible
         few = few_rows(batch, FEW)
-        gap = outputs_differ(output, self.run.plain(few)) if output is not None else 0.0
+        gap = outputs_differ(output, self.run.plain(few))
         if gap:
             self.run.untraced = True
             output = self._find_layouts(batch)
@@ -149,46 +181,56 @@ class Evidence:
             for name in batch.masks:
                 self._find_tokens(batch, name, 0, None, hooked)
 
-    def _find_layouts(self, batch: Batch) -> Any:
+    def _find_layouts(self, batch: Batch, whole: Callable[[], Batch] | None = None) -> Any:
         """Fill ``layouts`` and return the output for two stimuli; None if they cannot be run."""
-        orders: tuple[Sequence[int], Sequence[int]] = FEW, MORE
         random = self.run.fresh_random()
         try:
             few, output = self._values(few_rows(batch, FEW), random)
             more, _ = self._values(few_rows(batch, MORE))
         except BadSource:
+            if whole is None:
+                raise
             # perhaps it takes batches of one size only; if not, it fails here too
+            batch, output = whole(), None
             order = np.roll(np.arange(batch.n_rows)[::-1], 1)
-            few, output = self._values(batch, random)
+            few, _ = self._values(batch, random)
             more, _ = self._values(batch.take(order))
-            layouts = {
-                name: find_layout_by_order(value, more[name], order.tolist())
-                for name, value in few.items()
-                if name in more
-            }
-            output = None
+
+            def find(first: Tensor, second: Tensor) -> tuple[Layout, float] | str:
+                return find_layout_by_order(first, second, order.tolist())
         else:
-            layouts = {
-                name: find_layout(value, more[name], orders)
-                for name, value in few.items()
-                if name in more
-            }
+
+            def find(first: Tensor, second: Tensor) -> tuple[Layout, float] | str:
+                return find_layout(first, second)
+
+        layouts = {
+            name: find(value, more.tensors[name])
+            for name, value in few.tensors.items()
+            if name in more.tensors
+        }
+        self.layouts |= {name: Layout(ragged=True) for name in few.ragged | more.ragged}
         for name, layout in layouts.items():
-            self.layouts[name] = layout if isinstance(layout, str) else layout[0]
-            if isinstance(layout, str) or random.used:
+            if isinstance(layout, str):
+                self.layouts[name] = f"its rows are not stimuli: {layout}"
+                continue
+            self.layouts[name] = layout[0]
+            if batch.layout.graph and layout[0].folded:
+                self.layouts[name] = "its rows are the nodes of graphs, not stimuli"
+            if random.used:
                 continue  # random numbers differ with the number of stimuli
-            if layout[1] > tolerance(few[name].dtype):
+            if layout[1] > tolerance(few.tensors[name].dtype):
                 self.dependent[name] = layout[1]
         return output
 
-    def _values(
-        self, batch: Batch, random: PrivateRandom | None = None
-    ) -> tuple[dict[str, Tensor], Any]:
-        values = Values(self.candidates())
-        output = self.run.observed(batch, values, random or self.run.fresh_random())
-        return values.tensors, {
-            path: tensor.detach().clone() for path, tensor in named_tensors(output)
-        }
+    def _values(self, batch: Batch, random: PrivateRandom | None = None) -> tuple[Values, Any]:
+        while True:
+            values = Values(self.candidates(self.finer))
+            output = self.run.observed(batch, values, random or self.run.fresh_random())
+            if values.missed <= self.finer:
+                break
+            self.finer |= values.missed
+            random = None if random is None else self.run.fresh_random()
+        return values, {path: tensor.detach().clone() for path, tensor in named_tensors(output)}
 
     def _refuse_other_axis(self, batch: Batch) -> None:
         """Refuse data whose second axis holds the stimuli, rather than the first."""
@@ -303,8 +345,8 @@ class Evidence:
         self, whole: Batch, part: Batch, name: str, kept: Tensor, *, compare: bool
     ) -> dict[str, tuple[float, float]]:
         try:
-            before, _ = self._values(whole)
-            after, _ = self._values(part)
+            before = self._values(whole)[0].tensors
+            after = self._values(part)[0].tensors
         except BadSource:
             return {}  # of one length only: no axis of tokens is known
         lengths = whole.masks[name].shape[1], len(kept)
@@ -427,7 +469,13 @@ def outputs_differ(first: Any, second: Any) -> float:
         other = others.get(path)
         if other is None or not tensor.is_floating_point():
             continue
-        tensor, other = dense(tensor), dense(other)
+        tensor, other = plain_values(tensor), plain_values(other)
         gap = difference(other, tensor)
         worst = max(worst, gap if gap > tolerance(tensor.dtype) else 0.0)
     return worst
+
+
+def plain_values(tensor: Tensor) -> Tensor:
+    """Return a tensor that can be compared: not quantised, and not nested."""
+    values = padded(None, dense(tensor))
+    return dense(tensor) if values is None else values[0]

@@ -16,6 +16,7 @@ from dimscope.errors import BadPoints
 from dimscope.networks.capturing.batches import Batch
 from dimscope.networks.capturing.options import Readout, ReadoutName
 from dimscope.networks.capturing.rows import Layout
+from dimscope.networks.tensors import dense
 
 __all__ = ["READOUTS", "Column", "MaskedReadout", "Sink", "UncapturableError", "as_readout"]
 
@@ -187,12 +188,15 @@ class Column:
         """Number of bytes per point."""
         return self.n_features * self.dtype.itemsize
 
-    def append(self, tensor: Tensor, batch: Batch) -> None:
-        """Add the points of one batch, or record in ``reason`` why the layer has none."""
+    def append(self, tensor: Tensor, batch: Batch, mask: Tensor | None = None) -> None:
+        """Add the points of one batch, or record in ``reason`` why the layer has none.
+
+        ``mask`` belongs to a tensor of padded sequences; by default, a mask of the batch is used.
+        """
         if self.reason is not None:
             return
         try:
-            points = self._points(tensor.detach(), batch)
+            points = self._points(dense(tensor.detach()), batch, mask)
             self._write(points, len(points))
         except UncapturableError as reason:
             self.fail(str(reason))
@@ -218,9 +222,17 @@ class Column:
         """Continue after the ``used`` rows that the sink has already received."""
         self._width, self.dtype, self.used, self._sink = n_features, np.dtype(dtype), used, sink
 
-    def _points(self, tensor: Tensor, batch: Batch) -> Tensor:
-        if tensor.is_quantized:
-            tensor = tensor.dequantize()
+    def equals(self, other: Column) -> bool:
+        """Whether another column, of the same batches, holds the same points or none at all."""
+        if other.reason is not None:
+            return True
+        if self.n_features != other.n_features or self.used != other.used:
+            return False
+        assert self._array is not None
+        assert other._array is not None
+        return np.array_equal(self._array[: self.used], other._array[: other.used], equal_nan=True)
+
+    def _points(self, tensor: Tensor, batch: Batch, mask: Tensor | None) -> Tensor:
         if not tensor.is_floating_point():
             raise UncapturableError(
                 f"its values are {_word(tensor.dtype)}, not floating-point numbers"
@@ -230,14 +242,15 @@ class Column:
                 "its tensor is sparse or nested, so it cannot become an array of points"
             )
         if isinstance(self.layout, str):
-            raise UncapturableError(f"its rows are not stimuli: {self.layout}")
+            raise UncapturableError(self.layout)
         rows = self.layout.rows_first(tensor, batch.n_rows)
         if rows is None:
             raise UncapturableError(
                 f"its shape {tuple(tensor.shape)} does not have the same number of rows for each "
                 f"of the {batch.n_rows} stimuli in the batch"
             )
-        rows, mask = self._masked(rows, batch)
+        if mask is None:
+            rows, mask = self._masked(rows, batch)
         try:
             points = self._readout(rows, mask)
         except UncapturableError:

@@ -51,6 +51,8 @@ class Layout:
         The mask whose length the axis of the tokens follows; None without such an axis.
     tokens : int
         The axis of the tokens, once the axis of the stimuli is the first.
+    ragged : bool
+        Whether the tensor holds padded sequences of unequal length, which have a mask of their own.
     problem : str or None
         Why padding cannot be left out of the points; None if it can.
 
@@ -67,6 +69,7 @@ class Layout:
     spread: bool = False
     mask: str | None = None
     tokens: int = 1
+    ragged: bool = False
     problem: str | None = None
 
     def rows_first(self, tensor: Tensor, n_rows: int) -> Tensor | None:
@@ -136,8 +139,8 @@ def find_layout(
 
     Examples
     --------
-    >>> find_layout(torch.zeros(9, 2, 5), torch.zeros(9, 4, 5))
-    (Layout(axis=1, folded=False, spread=False, mask=None, tokens=1, problem=None), 0.0)
+    >>> find_layout(torch.zeros(9, 2, 5), torch.zeros(9, 4, 5))[0].axis
+    1
     >>> find_layout(torch.zeros(2, 2), torch.zeros(4, 4))
     'axes 0 and 1 of its shape (4, 4) both follow the number of stimuli, as in a table of pairs'
     """

@@ -22,7 +22,13 @@ from torch import Tensor, nn
 from dimscope.errors import BadSource, DimscopeError
 from dimscope.networks.capturing.batches import Batch
 from dimscope.networks.structure import Site, Structure
-from dimscope.networks.tensors import describe_tensors, main_tensor, map_tensors, tensors_in
+from dimscope.networks.tensors import (
+    describe_tensors,
+    main_tensor,
+    map_tensors,
+    padded,
+    tensors_in,
+)
 from dimscope.networks.tracing import Event, Node, Tracer
 
 __all__ = ["Observer", "PrivateRandom", "Run", "evaluating"]
@@ -34,8 +40,8 @@ class Observer(Protocol):
     def begin(self, batch: Batch) -> None:
         """Prepare for a batch."""
 
-    def enter(self, tensor: Tensor, node: Node) -> None:
-        """Take the main input."""
+    def enter(self, tensor: Tensor, node: Node, mask: Tensor | None) -> None:
+        """Take the main input; the mask is that of sequences of unequal length."""
 
     def also(self, node: Node) -> None:
         """Take note of another input."""
@@ -46,7 +52,7 @@ class Observer(Protocol):
     def leave(self, tensor: Tensor, node: Node, tracer: Tracer) -> None:
         """Take the main output of a traced run."""
 
-    def add(self, name: str, tensor: Tensor) -> None:
+    def add(self, name: str, tensor: Tensor, mask: Tensor | None = None) -> None:
         """Take a value, the input and the output among them, of a run that is not traced."""
 
     def end(self) -> None:
@@ -146,7 +152,8 @@ class Run:
         self.n_batches = 0
         self._structure, self._seed = structure, seed
         parameters = list(network.parameters())
-        devices = {p.device for p in parameters}
+        # weights that accelerate has offloaded are on no device until they are used
+        devices = {p.device for p in parameters if not p.is_meta}
         dtypes = {p.dtype for p in parameters if p.is_floating_point()}
         self.device = devices.pop() if len(devices) == 1 else None
         self.dtype = dtypes.pop() if len(dtypes) == 1 else None
@@ -172,7 +179,8 @@ class Run:
         observer.begin(batch)
         main, others = main_tensor(inputs)
         assert main is not None  # as_batch refuses a batch without a tensor
-        observer.enter(main, self.tracer.enter("input", main))
+        values, mask = padded(inputs, main) or (main, None)
+        observer.enter(values, self.tracer.enter("input", main), mask)
         for path, tensor in others:
             observer.also(self.tracer.enter(f"input{path}", tensor))
         # no_grad rather than inference_mode: tensors that a network keeps for later
@@ -191,7 +199,7 @@ class Run:
         observer.begin(batch)
         main, _ = main_tensor(inputs)
         assert main is not None
-        observer.add("input", main)
+        observer.add("input", *(padded(inputs, main) or (main, None)))
         with torch.no_grad(), random, _eagerly(), _reporting(self._structure, observer.add):
             output = self._call(inputs)
         main, extras = self._main(output)
@@ -243,7 +251,9 @@ class Run:
 
 
 @contextmanager
-def _reporting(structure: Structure, report: Callable[[str, Tensor], None]) -> Iterator[None]:
+def _reporting(
+    structure: Structure, report: Callable[[str, Tensor, Tensor | None], None]
+) -> Iterator[None]:
     """Report the result of every module, by functions in place of ``forward``."""
     calls: Counter[str] = Counter(input=1, output=1)
 
@@ -255,7 +265,7 @@ def _reporting(structure: Structure, report: Callable[[str, Tensor], None]) -> I
             output = forward(*args, **kwargs)
             main, extras = main_tensor(output)
             for suffix, tensor in ([("", main)] if main is not None else []) + extras:
-                report(name + suffix, tensor)
+                report(name + suffix, *(padded(output, tensor) or (tensor, None)))
             return output
 
         return replaced

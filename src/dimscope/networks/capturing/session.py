@@ -81,7 +81,9 @@ class Session:
         self.stream = open_batches(batches, options, signature, self._attempt)
         self.run.call = self.stream.inputs.call
         self.recorder = Recorder(structure, selection, self.readout, self.n_points, only)
-        self.evidence = Evidence(self.run, lambda: Candidates(structure, selection), signature)
+        self.evidence = Evidence(
+            self.run, lambda finer: Candidates(structure, selection, finer), signature
+        )
         self._examined = False
         self._described = {
             "layers": selection.text,
@@ -117,8 +119,13 @@ class Session:
             return
         self._examined = True
         with evaluating(self.network):
-            self.evidence.collect(self._with_mask(self.stream.peek(len(MORE))), self._tracer.hooked)
+            self.evidence.collect(
+                self._with_mask(self.stream.peek(len(MORE))),
+                lambda: self._with_mask(self.stream.first()),
+                self._tracer.hooked,
+            )
         self.recorder.layouts = self.evidence.layouts
+        self.recorder.finer = self.evidence.finer
 
     def ready(self) -> ExitStack:
         """Return a context with the network in eval mode and, for tracing, hooks attached."""
