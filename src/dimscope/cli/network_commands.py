@@ -320,6 +320,5 @@ def layers_from(layers: list[str] | None) -> Any:
 
 
 def tell_plan(plan: Plan) -> None:
-    """Print the plan to standard error if the points do not stay in memory."""
-    if plan.how != "memory":
-        typer.echo(f"plan: {plan}", err=True)
+    """Print to standard error what goes into the network and, if on disk, where the points go."""
+    typer.echo(plan.inputs if plan.how == "memory" else f"plan: {plan}", err=True)

@@ -224,7 +224,9 @@ class Keeper:
         if self.writer is not None:
             n_rows = self._recorder.n_recorded - self.writer.n_rows
             labels, self._labels = _joined(self._labels), []
-            self.writer.add(self._recorder, labels, n_rows, self._session.run.random.save())
+            ids, self._ids = _joined(self._ids), []
+            random = self._session.run.random.save()
+            self.writer.add(self._recorder, labels, ids, n_rows, random)
 
     def _overflows(self, n_rows: int) -> bool:
         added = n_rows * self._recorder.points_per_stimulus().mean()

@@ -16,7 +16,7 @@ from torch import nn
 from dimscope.activations.store import has_zarr
 from dimscope.errors import BadSource, CaptureWarning, warn
 from dimscope.files import free_disk
-from dimscope.networks.capturing.batches import Batch
+from dimscope.networks.capturing.batches import Batch, padding_without_mask
 from dimscope.networks.capturing.data import open_batches
 from dimscope.networks.capturing.evidence import Evidence, few_rows, reason_against
 from dimscope.networks.capturing.identity import (
@@ -84,7 +84,7 @@ class Session:
         self.evidence = Evidence(
             self.run, lambda finer: Candidates(structure, selection, finer), signature
         )
-        self._examined = False
+        self._examined = self._warned_of_padding = False
         self._described = {
             "layers": selection.text,
             "readout": options.readout
@@ -138,6 +138,13 @@ class Session:
 
     def run_batch(self, batch: Batch) -> Batch:
         """Run a batch, record its layers, and return it with its masks."""
+        if not self._warned_of_padding and (padding := padding_without_mask(batch)):
+            self._warned_of_padding = True
+            warn(
+                f"the data seem to be padded: {padding}; without a mask, padding becomes part of "
+                "the points: give attention_mask with the data, or mask=",
+                CaptureWarning,
+            )
         batch = self._with_mask(batch)
         self.run.n_batches = self.recorder.n_batches
         if batch.is_padded and self.evidence.check_padding(batch, nullcontext):
@@ -195,7 +202,7 @@ class Session:
         per_stimulus = self.recorder.points_per_stimulus().mean()  # more than 1 for tokens
         if seconds is not None:
             seconds = None if total is None else seconds * -(-total // n_rows)
-        return Plan.of(
+        plan = Plan.of(
             round(per_stimulus * self.recorder.row_bytes),
             total,
             budget,
@@ -204,6 +211,13 @@ class Session:
             room=free_disk() if has_zarr() else 0,
             widths=[(names, round(per_stimulus * width)) for names, width in self.recorder.widths],
         )
+        return replace(plan, inputs=self.inputs)
+
+    @property
+    def inputs(self) -> str:
+        """What of the data goes into the network, in one line."""
+        text = self.stream.inputs.text
+        return f"{text}; position_ids: from attention_mask" if self.run.gives_positions else text
 
     def provenance(self, n_points: int) -> Provenance:
         """Return the provenance of the activations."""
@@ -213,7 +227,7 @@ class Session:
             "drawn": self.stream.drawn,
             "batches": len(self.stream.parts) or self.recorder.n_batches,
             "weights_sha256": weights_sha256(self.network),
-            "inputs": self.stream.inputs.text,
+            "inputs": self.inputs,
         }
         if self.stream.no_labels:
             parameters["no_labels"] = self.stream.no_labels
@@ -239,6 +253,10 @@ class Session:
             "rows of the data": [self.stream.n_points, hashlib.sha256(rows.tobytes()).hexdigest()],
             "values of the data": hashlib.sha256("".join(hashes).encode()).hexdigest(),
         }
+        for option in ("mask", "ids", "batch_axis"):
+            value = getattr(self.options, option)
+            if not (value is None or (isinstance(value, int) and value == 0)):
+                identity[option] = function_of(value)
         # as it will be read back from the file: tuples are lists, NumPy integers are integers
         plain: dict[str, Any] = json.loads(json.dumps(identity, default=int))
         return plain
