@@ -186,7 +186,8 @@ def _call(network: nn.Module, inputs: Any) -> Any:
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
     """Put all modules in eval mode; restore each module's mode at the end, even after an error."""
-    flags = [(module, module.training) for module in network.modules()]
+    # a frozen scripted module has no mode
+    flags = [(m, m.training) for m in network.modules() if hasattr(m, "training")]
     try:
         for module, _ in flags:
             module.training = False
