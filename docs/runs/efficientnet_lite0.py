@@ -16,7 +16,7 @@ from efficientnet_lite_pytorch import EfficientNet
 
 import dimscope as ds
 from dimscope.cli.tables import profile_table, say
-from dimscope.networks.capturing.data import open_data
+from dimscope.networks.preprocessing import open_data
 from dimscope.plotting import plot_profiles, save_figure
 
 

@@ -32,6 +32,8 @@ from dimscope.networks.capturing.readouts import as_readout
 from dimscope.networks.capturing.recording import Recorder
 from dimscope.networks.capturing.store_writer import Writer
 from dimscope.networks.layers import Selection
+from dimscope.networks.placement import is_dispatched
+from dimscope.networks.preprocessing import for_network
 from dimscope.networks.structure import Structure, unwrap
 from dimscope.networks.tensors import describe_tensors, main_tensor, map_tensors, tensors_in
 from dimscope.networks.tracing import Event, Tracer
@@ -100,7 +102,8 @@ class Run:
         self.network, self.tracer, self.recorder = network, tracer, recorder
         self.forward = forward or _call
         parameters = list(network.parameters())
-        devices = {p.device for p in parameters}
+        # a network that accelerate has spread brings its inputs where they are needed
+        devices = set() if is_dispatched(network) else {p.device for p in parameters}
         dtypes = {p.dtype for p in parameters if p.is_floating_point()}
         self.device = devices.pop() if len(devices) == 1 else None
         self.dtype = dtypes.pop() if len(dtypes) == 1 else None
@@ -151,6 +154,10 @@ class Run:
             ) from error
 
     def _prepare(self, tensor: Tensor) -> Tensor:
+        if tensor.is_quantized:
+            raise BadSource(
+                f"the inputs are a quantised tensor ({tensor.dtype}); give inputs.dequantize()"
+            )
         dtype = self.dtype if tensor.is_floating_point() else None
         return tensor.to(device=self.device or tensor.device, dtype=dtype or tensor.dtype)
 
@@ -223,6 +230,7 @@ class Session:
         selection = Selection(options.layers)
         self.options = options
         self.readout = as_readout(options.readout)
+        batches, self._preprocessing = for_network(batches, model)
         self.stream = open_batches(batches, options)
         self.network = unwrap(model)
         self.name = options.name or type(self.network).__name__
@@ -282,6 +290,8 @@ class Session:
             "batches": len(self.stream.parts) or self.recorder.n_batches,
             "weights_sha256": weights_sha256(self.network),
         }
+        if self._preprocessing is not None:
+            parameters["preprocessing"] = self._preprocessing
         return Provenance("capture", parameters, versions("torch", "torchvision"))
 
     def identity(self) -> dict[str, Any]:
