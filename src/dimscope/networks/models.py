@@ -382,7 +382,7 @@ def _from_timm(request: _Request) -> nn.Module:
         raise BadSource(f"timm has no model {name!r}.{near(base, names)}")
     extra: dict[str, Any] = {}
     if request.revision is not None:
-        config = timm.get_pretrained_cfg(name)
+        config = _fetch(request, lambda: timm.get_pretrained_cfg(name))
         hub = None if config is None else config.hf_hub_id
         if not hub:
             raise BadSource(
