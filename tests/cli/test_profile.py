@@ -224,8 +224,9 @@ def test_profile_refuses_labels_of_another_length(folder, refusal):
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def pictures(tmp_path, monkeypatch):
     """A folder of images, and networks whose preprocessing is known and is not."""
+    monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     for label in ("cat", "dog"):
         (tmp_path / "images" / label).mkdir(parents=True)

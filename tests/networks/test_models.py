@@ -204,7 +204,7 @@ def test_load_model_reads_the_named_weights(monkeypatch, tmp_path):
     path.parent.mkdir()
     torch.save(trained.state_dict(), path)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    # the file is not the one that the name's hash belongs to, but a file in the cache is not checked
+    # torch does not check the hash of a file that is in the cache already
     loaded = load_model("torchvision/squeezenet1_1@IMAGENET1K_V1")
     assert torch.equal(weights_of(loaded), weights_of(trained))
     half = load_model("torchvision/squeezenet1_1@IMAGENET1K_V1", dtype="bfloat16", device="cpu")

@@ -12,14 +12,21 @@ import torch
 from matplotlib.figure import Figure
 
 import dimscope as ds
-from dimscope_experiments.ansuini2019.images import Pictures, cifar, imagenet, source_hash
+from dimscope_experiments.ansuini2019.images import (
+    Pictures,
+    cifar,
+    imagenet,
+    photographs,
+    pixels,
+    source_hash,
+)
 from dimscope_experiments.ansuini2019.layers import (
     authors_estimator,
     hunchback,
     kept_profile,
     scatter,
 )
-from dimscope_experiments.ansuini2019.networks import named
+from dimscope_experiments.ansuini2019.networks import lite_values, named, preprocessing
 from dimscope_experiments.ansuini2019.study import Claim, Study, judged
 from dimscope_experiments.ansuini2019.zoo import Member
 
@@ -75,12 +82,13 @@ def class_profile(study: Study, member: Member, pictures: Pictures) -> ds.Profil
 
 def _published_by_class(study: Study, name: str, settings: dict[str, Any]) -> ds.Profile:
     """Measure the profile by class of a network with published weights."""
-    key = {"network": name, "by_class": True, "scale": study.scale, "settings": settings}
+    key = {"network": name, "by_class": True, "scale": study.scale, "settings": settings,
+           "preprocessing": str(preprocessing(name))}  # fmt: skip
 
     def measure() -> ds.Profile:
         data: Any
         if study.scale == "paper":
-            data = imagenet(study, 0)
+            data = photographs(study, 0, name)
         else:
             pictures = cifar(study)
             first = torch.cat(
@@ -90,6 +98,8 @@ def _published_by_class(study: Study, name: str, settings: dict[str, Any]) -> ds
                 ]
             )
             shown = pictures.training[first].contiguous()
+            if name.startswith("lite"):
+                shown = lite_values(pixels(shown))
             data = torch.utils.data.TensorDataset(shown, pictures.training_labels[first])
             data = _Enlarged(data, settings["side"])
         return ds.profile(
@@ -120,12 +130,14 @@ class _Enlarged(torch.utils.data.Dataset[Any]):
 def published_profile(study: Study, name: str) -> ds.Profile:
     """Measure the profile of a network with published weights, on images of all classes."""
     settings = study.of("fig3")
-    key = {"network": name, "by_class": False, "scale": study.scale, "settings": settings}
+    key = {"network": name, "by_class": False, "scale": study.scale, "settings": settings,
+           "preprocessing": str(preprocessing(name))}  # fmt: skip
     return kept_profile(
         study,
         key,
         lambda: ds.profile(
-            _network(study, name, settings["seed"]), imagenet(study, settings["n_points"]),
+            _network(study, name, settings["seed"]),
+            photographs(study, settings["n_points"], name),
             authors_estimator(), n_points=settings["n_points"], seed=settings["seed"], name=name,
             progress=study.progress,
         ),

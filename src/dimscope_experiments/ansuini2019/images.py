@@ -13,10 +13,21 @@ from typing import Any
 import numpy as np
 import torch
 
+import dimscope as ds
 from dimscope.files import write_beside
+from dimscope_experiments.ansuini2019.networks import preprocessing
 from dimscope_experiments.ansuini2019.study import Study
 
-__all__ = ["Pictures", "cifar", "digits", "fingerprint", "imagenet", "source_hash"]
+__all__ = [
+    "Pictures",
+    "cifar",
+    "digits",
+    "fingerprint",
+    "imagenet",
+    "photographs",
+    "pixels",
+    "source_hash",
+]
 
 # of the training images of CIFAR-10
 _MEAN = torch.tensor([0.4914, 0.4822, 0.4465])[:, None, None]
@@ -88,6 +99,11 @@ def cifar(study: Study, n_training: int | None = None) -> Pictures:
     return Pictures(parts[0], parts[1], parts[2], parts[3], fingerprint(*parts))
 
 
+def pixels(images: torch.Tensor) -> torch.Tensor:
+    """Return normalised CIFAR-10 images as pixels from 0 to 255."""
+    return (images * _STD + _MEAN) * 255
+
+
 def _cifar_part(study: Study, part: str, n: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Load the first n / 10 images of every class, in a fixed random order."""
     kept = study.kept("cifar_images", {"part": part, "n": n})
@@ -139,6 +155,14 @@ def imagenet(study: Study, n_points: int) -> Any:
         coarse = torch.from_numpy(rng.standard_normal((n_points, 3, 8, 8)).astype(np.float32))
         return torch.nn.functional.interpolate(coarse, (64, 64), mode="bilinear")
     return study.find("ImageNet", "imagenet_samples", "imagenet", "train")
+
+
+def photographs(study: Study, n_points: int, name: str) -> Any:
+    """Open the ImageNet images as the published weights of a network expect them."""
+    data = imagenet(study, n_points)
+    if isinstance(data, torch.Tensor):
+        return data
+    return ds.image_folder(data, preprocessing=preprocessing(name))
 
 
 def fingerprint(*tensors: torch.Tensor) -> str:
