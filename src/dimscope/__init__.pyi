@@ -9,6 +9,7 @@ from .arrays.memory import reused_memory
 from .errors import (
     BadPoints,
     BadSource,
+    ChangedNumbers,
     DegeneratePoints,
     DimscopeError,
     EstimatorsFailed,
@@ -57,6 +58,7 @@ __all__ = [
     "Approximate",
     "BadPoints",
     "BadSource",
+    "ChangedNumbers",
     "Comparison",
     "Corrected",
     "CurvatureTest",

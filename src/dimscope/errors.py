@@ -18,6 +18,7 @@ from typing import Any, get_args
 __all__ = [
     "BadPoints",
     "BadSource",
+    "ChangedNumbers",
     "DegeneratePoints",
     "DimscopeError",
     "EstimatorsFailed",
@@ -111,6 +112,10 @@ class Interrupted(KeyboardInterrupt):
 
 class TiedPoints(UserWarning):
     """Many points have two neighbours at the same distance, as in discrete data."""
+
+
+class ChangedNumbers(UserWarning):
+    """Profiles are compared whose numbers were made by versions that differ in their numbers."""
 
 
 class PoorRecall(UserWarning):

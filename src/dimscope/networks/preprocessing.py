@@ -48,7 +48,7 @@ _SIZE = 224
 Chosen = Literal["weights", "default", "user"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Preprocessing:
     """How an image becomes an input of a network.
 
@@ -74,7 +74,7 @@ std 0.229 0.224 0.225
     text: str
     transform: Callable[[Any], Tensor] = field(repr=False)
     source: Chosen = "user"
-    at_size: Callable[[int], Preprocessing] | None = field(default=None, repr=False)
+    at_size: Callable[[int], Preprocessing] | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         return self.text

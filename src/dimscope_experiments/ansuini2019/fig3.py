@@ -30,16 +30,21 @@ from dimscope_experiments.ansuini2019.networks import lite_values, named, prepro
 from dimscope_experiments.ansuini2019.study import Claim, Study, judged
 from dimscope_experiments.ansuini2019.zoo import Member
 
-__all__ = ["class_profile", "published_profile", "run"]
+__all__ = ["class_profile", "published_profile", "run", "with_zoo"]
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+def with_zoo(study: Study) -> bool:
+    """Whether the networks trained on CIFAR-10 are part of the figure at this scale."""
+    return bool(study.settings["fig3"]["zoo"])  # study.of replaces it by the settings of the zoo
 
 
 def run(study: Study) -> dict[str, Any]:
     """Measure profiles by class of the networks trained here and those with published weights."""
     settings = study.of("fig3")
     by_class: dict[str, ds.Profile] = {}
-    if settings["zoo"]:
+    if with_zoo(study):
         pictures, zoo = cifar(study), study.of("zoo")
         last = max(zoo["epochs"])
         for family, width in itertools.product(zoo["families"], zoo["widths"]):
@@ -57,7 +62,7 @@ def run(study: Study) -> dict[str, Any]:
 
 def _hashes(study: Study, settings: dict[str, Any]) -> dict[str, str]:
     found = {"images": source_hash(imagenet(study, settings["n_points"]))}
-    return {**found, "cifar": cifar(study).hash} if settings["zoo"] else found
+    return {**found, "cifar": cifar(study).hash} if with_zoo(study) else found
 
 
 def class_profile(study: Study, member: Member, pictures: Pictures) -> ds.Profile:
@@ -145,7 +150,7 @@ def published_profile(study: Study, name: str) -> ds.Profile:
 
 
 def _network(study: Study, name: str, seed: int) -> torch.nn.Module:
-    weights = next(study.weights.glob(f"{name}*"), None) if study.weights else None
+    weights = study.weights_of(name)
     trained = study.scale != "smoke" or name.startswith("lite")
     return named(name, trained=trained, weights=str(weights) if weights else None, seed=seed)
 

@@ -14,6 +14,7 @@ import dimscope as ds
 
 __all__ = [
     "DIGIT_LAYERS",
+    "WEIGHTS",
     "digit_network",
     "lite_values",
     "named",
