@@ -19,6 +19,7 @@ __all__ = [
     "BadPoints",
     "BadSource",
     "CaptureWarning",
+    "ChangedNumbers",
     "DegeneratePoints",
     "DimscopeError",
     "EstimatorsFailed",
@@ -112,6 +113,10 @@ class Interrupted(KeyboardInterrupt):
 
 class TiedPoints(UserWarning):
     """Many points have two neighbours at the same distance, as in discrete data."""
+
+
+class ChangedNumbers(UserWarning):
+    """Profiles are compared whose numbers were made by versions that differ in their numbers."""
 
 
 class CaptureWarning(UserWarning):

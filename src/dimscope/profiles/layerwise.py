@@ -18,7 +18,7 @@ from dimscope.estimators.inputs import Inputs, ProgressFailed, check_engine
 from dimscope.estimators.measure import Estimators, measured_in_turn, named_estimators
 from dimscope.estimators.uncertainty import Influence
 from dimscope.profiles.profile import Profile
-from dimscope.provenance import Provenance, versions
+from dimscope.provenance import NUMBERS, Provenance, versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,7 +88,11 @@ def measure_layers(
     budget = budget_from(memory)
     provenance = Provenance(
         "profile",
-        {"estimators": {key: repr(value) for key, value in named.items()}, "by_class": by_class},
+        {
+            "estimators": {key: repr(value) for key, value in named.items()},
+            "by_class": by_class,
+            "numbers": NUMBERS,
+        },
         versions(),
         (activations.provenance,),
     )

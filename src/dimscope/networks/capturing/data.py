@@ -8,7 +8,6 @@ generator), the first rows are used.
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,7 +29,6 @@ from torch.utils.data import (
 from dimscope.arrays.checks import check_container
 from dimscope.arrays.numpy_points import as_numpy
 from dimscope.errors import BadPoints, BadSource
-from dimscope.files import open_array
 from dimscope.networks.capturing.batches import (
     Batch,
     InputRows,
@@ -41,6 +39,7 @@ from dimscope.networks.capturing.batches import (
 )
 from dimscope.networks.capturing.inputs import Attempt, Inputs, interpret, label_path, plain
 from dimscope.networks.capturing.options import CaptureOptions
+from dimscope.networks.preprocessing import image_folder, open_data
 from dimscope.networks.signature import TARGETS, Signature
 from dimscope.networks.tensors import (
     describe_tensors,
@@ -156,98 +155,6 @@ def _is_scalar(value: Any) -> bool:
     if isinstance(value, Tensor | np.ndarray | np.generic):
         return (value.numel() if isinstance(value, Tensor) else value.size) == 1
     return isinstance(value, bool | int | float | str | bytes)
-
-
-MEAN = (0.485, 0.456, 0.406)
-
-
-STD = (0.229, 0.224, 0.225)
-
-
-def open_data(path: Path) -> Any:
-    """Open an image folder or a ``.npy`` file.
-
-    Parameters
-    ----------
-    path : Path
-        A folder of images with one folder for each class, or a ``.npy`` file with one row for each
-        stimulus. Images are preprocessed as by :func:`image_folder`.
-
-    Returns
-    -------
-    Dataset or array
-        An array is a read-only memory map.
-
-    Raises
-    ------
-    BadSource
-        If the path does not exist or cannot be read safely.
-    """
-    if path.is_dir():
-        return image_folder(path)
-    if not path.exists():
-        raise BadSource(f"{path} does not exist; give an image folder or a .npy file")
-    if path.suffix != ".npy":
-        raise BadSource(
-            f"{path} is neither a folder of images nor a .npy file; save the array with numpy.save"
-        )
-    array = open_array(path)
-    if array.ndim == 0:
-        raise BadSource(
-            f"{path} holds a single number; give an array with one row for each stimulus"
-        )
-    return array
-
-
-def image_folder(path: str | os.PathLike[str], size: int = 224) -> Any:
-    """Open a folder of images, one folder for each class, preprocessed as for ImageNet.
-
-    Parameters
-    ----------
-    path : path
-    size : int
-        Side of the preprocessed images in pixels. An image is resized until its shorter side is 8 /
-        7 of ``size``, the central square is cropped, and the values are normalised by ImageNet's
-        mean and standard deviation.
-
-    Returns
-    -------
-    torchvision.datasets.ImageFolder
-        For other preprocessing, build this data set yourself.
-
-    Raises
-    ------
-    BadSource
-        If there are no class folders, or one of them contains no images.
-    """
-    path = Path(path)
-    from torchvision import transforms
-    from torchvision.datasets import ImageFolder
-    from torchvision.datasets.folder import default_loader
-
-    def load(file: str) -> Any:
-        try:
-            return default_loader(file)
-        except (OSError, SyntaxError) as error:
-            raise BadSource(f"{file} is not a readable image: {error}") from error
-
-    prepare = transforms.Compose(
-        [
-            transforms.Resize(round(size * 8 / 7)),
-            transforms.CenterCrop(size),
-            transforms.ToTensor(),
-            transforms.Normalize(MEAN, STD),
-        ]
-    )
-    try:
-        return ImageFolder(str(path), prepare, loader=load)
-    except FileNotFoundError as error:
-        hint = "put the images of each class in a separate folder, such as cat/1.jpg"
-        if not any(path.iterdir()):
-            raise BadSource(f"{path} is an empty folder; {hint}") from error
-        if not any(entry.is_dir() for entry in path.iterdir()):
-            raise BadSource(f"{path} does not hold one folder for each class; {hint}") from error
-        raise BadSource(f"a class folder in {path} has no images: {error}") from error
 
 
 _Rows = np.ndarray[Any, Any]

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from dimscope.errors import BadSource
 from dimscope.networks.capturing.batches import Batch
+from dimscope.networks.placement import offloaded_values
 from dimscope.networks.tensors import tensors_in
 
 __all__ = ["architecture_sha256", "batch_sha256", "differing", "function_of", "weights_sha256"]
@@ -44,8 +46,20 @@ def weights_sha256(model: nn.Module) -> str:
         **dict(_offloaded(model)),
     }
     state = dict(pair for name, value in entries.items() for pair in _tensors(name, value))
+    elsewhere = offloaded_values(model)
+
+    def digest_of(name: str) -> bytes:
+        if name in elsewhere:
+            return _digest(elsewhere[name]())
+        if state[name].is_meta:
+            raise BadSource(
+                f"the weights {name} are on the device meta, which holds no values; load them "
+                "before the network is run"
+            )
+        return _digest(state[name])
+
     with ThreadPoolExecutor(2) as pool:
-        digests = list(pool.map(_digest, state.values()))
+        digests = list(pool.map(digest_of, state))
     total = hashlib.sha256()
     for (name, tensor), digest in zip(state.items(), digests, strict=True):
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

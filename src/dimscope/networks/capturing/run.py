@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from dimscope.errors import BadSource, DimscopeError
 from dimscope.networks.capturing.batches import Batch
+from dimscope.networks.placement import is_dispatched
 from dimscope.networks.structure import Site, Structure
 from dimscope.networks.tensors import (
     describe_tensors,
@@ -152,8 +153,8 @@ class Run:
         self.n_batches = 0
         self._structure, self._seed = structure, seed
         parameters = list(network.parameters())
-        # weights that accelerate has offloaded are on no device until they are used
-        devices = {p.device for p in parameters if not p.is_meta}
+        # a network that accelerate has spread brings its inputs where they are needed
+        devices = set() if is_dispatched(network) else {p.device for p in parameters}
         dtypes = {p.dtype for p in parameters if p.is_floating_point()}
         self.device = devices.pop() if len(devices) == 1 else None
         self.dtype = dtypes.pop() if len(dtypes) == 1 else None
@@ -246,6 +247,10 @@ class Run:
         return map_tensors(self._prepare, inputs)
 
     def _prepare(self, tensor: Tensor) -> Tensor:
+        if tensor.is_quantized:
+            raise BadSource(
+                f"the inputs are a quantised tensor ({tensor.dtype}); give inputs.dequantize()"
+            )
         dtype = self.dtype if tensor.is_floating_point() else None
         return tensor.to(device=self.device or tensor.device, dtype=dtype or tensor.dtype)
 
@@ -290,7 +295,8 @@ def _restore(module: nn.Module, forward: Any) -> None:
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
     """Put all modules in eval mode; restore each module's mode at the end, even after an error."""
-    flags = [(module, module.training) for module in network.modules()]
+    # a frozen scripted module has no mode
+    flags = [(m, m.training) for m in network.modules() if hasattr(m, "training")]
     try:
         for module, _ in flags:
             module.training = False

@@ -34,6 +34,7 @@ from dimscope.networks.capturing.rows import FEW, MORE
 from dimscope.networks.capturing.run import Run, evaluating
 from dimscope.networks.capturing.store_writer import Writer
 from dimscope.networks.layers import Selection
+from dimscope.networks.preprocessing import for_network
 from dimscope.networks.signature import Signature
 from dimscope.networks.structure import Structure, unwrap
 from dimscope.networks.tensors import main_tensor
@@ -77,6 +78,7 @@ class Session:
         structure = Structure(self.network)
         self._tracer = Tracer(structure)
         self.run = Run(self.network, structure, self._tracer, options.seed)
+        batches, self._preprocessing = for_network(batches, model)
         signature = Signature.of(self.network)
         self.stream = open_batches(batches, options, signature, self._attempt)
         self.run.call = self.stream.inputs.call
@@ -229,6 +231,8 @@ class Session:
             "weights_sha256": weights_sha256(self.network),
             "inputs": self.inputs,
         }
+        if self._preprocessing is not None:
+            parameters["preprocessing"] = self._preprocessing
         if self.stream.no_labels:
             parameters["no_labels"] = self.stream.no_labels
         return Provenance("capture", parameters, versions("torch", "torchvision"))
