@@ -51,14 +51,15 @@ STATES = (("rnn[[]1]*", 1),)
 STEPS_FIRST = (("rnn*", 1),)
 for kind in (nn.RNN, nn.LSTM, nn.GRU):
     name = kind.__name__
-    add(f"{name} batch first", lambda kind=kind: Recurrent(kind), (7, 5), axes=STATES)
-    add(f"{name} time first inside", lambda kind=kind: Recurrent(kind, True), (7, 5), axes=STEPS_FIRST)
+    add(f"{name} batch first", lambda kind=kind: Recurrent(kind), (7, 5), axes=STATES, n=35)
+    add(f"{name} time first inside", lambda kind=kind: Recurrent(kind, True), (7, 5), axes=STEPS_FIRST, n=35)
 add(
     "GRU on data that are time first",
     TimeFirst,
     lambda n: torch.randn(7, n, 5),
     form="tensor (7, n, 5) with batch_axis=1",
     batch_axis=1,
+    n=35,
     axes=(*STEPS_FIRST, ("input", 1)),
 )
 
@@ -85,6 +86,7 @@ add(
     Translator,
     [((7,), 60), ((5,), 60)],
     handed=user_dataset,
+    n=35,
     # weights of attention, the second output of nn.MultiheadAttention, are batch first
     axes=(("words*", 0), ("transformer*attn[[]1]", 0), ("transformer*", 1), ("head", 1)),
 )
@@ -105,7 +107,7 @@ class TimeFirstEncoder(nn.Module):
 
 
 ENCODER = (("encoder*attn[[]1]", 0), ("encoder*", 1))
-add("nn.TransformerEncoder time first inside", TimeFirstEncoder, (32, 2), axes=ENCODER)
+add("nn.TransformerEncoder time first inside", TimeFirstEncoder, (32, 2), axes=ENCODER, n=64)
 
 
 def double(inputs: int, outputs: int) -> nn.Module:

@@ -16,7 +16,7 @@ import torch
 from networks.architectures.zoo import FOLDED, Architecture, Axis, batches_of
 from torch import Tensor, nn
 
-__all__ = ["Reference", "named", "reference", "worst_row"]
+__all__ = ["Reference", "named", "reference", "same_units", "signature", "worst_row"]
 
 Reference = dict[str, Tensor | None]
 """The rows of each tensor by name, or None if its rows are not stimuli."""
@@ -27,7 +27,7 @@ def reference(architecture: Architecture, network: nn.Module, data: Any, size: i
 
     A tensor has the name of its module, ``#2`` at its second call in a batch, and its path in the
     output: ``rnn``, ``rnn[1][0]``. The first floating-point tensor of an output with rows has no
-    path. The network's own output is called ``output``.
+    path. The network's own output is called ``output``, its first input ``input``.
     """
     parts: dict[str, list[Tensor | None]] = {}
     batches = batches_of(data, architecture.n, size, architecture.batch_axis)
@@ -43,6 +43,7 @@ def reference(architecture: Architecture, network: nn.Module, data: Any, size: i
 
         with hooked(network, hook), torch.no_grad():
             architecture.plain(network, batch)
+        seen += [("input", "", input_of(batch))]
         for name, suffix, output in seen:
             for key, rows in rows_of(architecture, name, suffix, output, n_rows):
                 parts.setdefault(key, []).append(rows)
@@ -77,6 +78,13 @@ def clean(name: str) -> str | None:
     """Return the name without the prefix of torch.compile; ``output`` for the network itself."""
     name = name.removeprefix("_orig_mod").removeprefix(".")
     return name or "output"
+
+
+def input_of(batch: Any) -> Any:
+    """Return the first floating-point tensor of a batch, as the output of a module is kept."""
+    if isinstance(batch, list):
+        batch = torch.stack(batch) if isinstance(batch[0], Tensor) else batch[0].x
+    return [("", t) for _, t in named(batch) if t.is_floating_point()][:1]
 
 
 def copied(output: Any) -> Any:
@@ -146,3 +154,15 @@ def worst_row(points: Any, expected: Tensor) -> float:
     scale = right.square().sum(1).mean().sqrt()
     error = (found - right).square().sum(1).sqrt().max()
     return float(error) if scale == 0 else float(error / scale)
+
+
+def signature(points: Any) -> Tensor:
+    """Return three sums over the units of each row, which do not depend on the order of units."""
+    rows = torch.as_tensor(points).double()
+    rows = rows / max(float(rows.square().mean().sqrt()), 1e-30)
+    return torch.stack([rows.sum(1), rows.square().sum(1), rows.pow(3).sum(1)], 1)
+
+
+def same_units(one: Tensor, other: Tensor) -> bool:
+    """Tell from their signatures whether two layers have the same units, in any order."""
+    return one.shape == other.shape and bool(torch.allclose(one, other, rtol=1e-4, atol=1e-3))

@@ -6,7 +6,7 @@ from functools import cache
 import dimscope as ds
 import pytest
 import torch
-from networks.architectures.reference import reference, worst_row
+from networks.architectures.reference import reference, same_units, signature, worst_row
 from networks.architectures.zoo import ZOO, cut
 
 SIZES = (1, 7, 32)
@@ -37,7 +37,7 @@ def captured(architecture, network, data, size):
 
 def is_module_name(key, names):
     """Whether a layer has the name of a module, perhaps of a later call or one of its outputs."""
-    return key.split("[")[0].split("#")[0] in names
+    return ">" not in key and key.split("[")[0].split("#")[0] in names
 
 
 def faults(architecture, network, data, size, permuted=None):
@@ -73,15 +73,22 @@ def wrong_values(activations, expected, tolerance):
     lines = []
     names = {key.split("[")[0].split("#")[0] for key in expected}
     for name, points in activations.items():
-        if name == "input" or not is_module_name(name, names):
+        if not is_module_name(name, names):
             continue  # functions have no hooks
         if name not in expected:
             lines.append(f"{name}: captured, but not by hand")
         elif expected[name] is None:
             lines.append(f"{name}: captured, although its rows are not stimuli")
         elif not (error := worst_row(points, expected[name])) <= tolerance:
-            lines.append(f"{name}: differs by {error:.1e}, {points.shape} {expected[name].shape}")
+            lines.append(f"{name}: differs by {error:.1e}{_hint(points, expected[name])}")
     return lines
+
+
+def _hint(points, rows):
+    if points.shape != rows.shape:
+        return f", {points.shape} instead of {tuple(rows.shape)}"
+    permuted = same_units(signature(points), signature(rows))
+    return ", the same units in another order" if permuted else ""
 
 
 def missing(activations, expected):
@@ -91,12 +98,17 @@ def missing(activations, expected):
         for name, reason in activations.failures.items()
         if len(reason.split()) < 4
     ]
-    kept = [torch.as_tensor(points) for points in activations.values()]
-    kept += [expected[name] for name in activations.failures if expected.get(name) is not None]
+    kept = [signature(points) for points in activations.values()]
+    kept += [
+        signature(expected[name])
+        for name in activations.failures
+        if expected.get(name) is not None
+    ]
     for name, rows in expected.items():
         if name in activations or name in activations.failures or rows is None:
             continue
-        if not any(points.shape == rows.shape and worst_row(points, rows) <= SAME for points in kept):
+        marks = signature(rows)
+        if not any(same_units(points, marks) for points in kept):
             lines.append(f"{name}: neither captured nor refused")
     return lines
 
@@ -109,7 +121,7 @@ def unwarned(messages, expected, alone):
         if rows is not None and worst_row(rows, alone[name]) > ACROSS
     ]
     assert differ
-    if any(f"{name!r}" in message or name in message.split() for message in messages for name in differ):
+    if any(repr(name) in message for message in messages for name in differ):
         return []
     return [f"no warning names one of {', '.join(differ)}: {messages}"]
 
