@@ -153,7 +153,9 @@ def _size(shape: Any) -> str:
 
 
 def _load() -> Iterable[str]:
-    from networks.architectures import language, others, vision
+    with warnings.catch_warnings():  # of libraries that are not yet ready for this torch
+        warnings.simplefilter("ignore")
+        from networks.architectures import language, others, vision
 
     return [module.__name__ for module in (vision, language, others)]
 
