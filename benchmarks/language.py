@@ -1,4 +1,4 @@
-"""Compare a language model on padded batches with each text alone: ``python -m benchmarks.language``.
+"""Compare a language model on padded batches with each text alone.
 
 ``python -m benchmarks.language FILE`` takes 500 lines of a text file, such as one of Debian's
 fortunes (``apt-get install fortunes``; ``/usr/share/games/fortunes/computers``). The model is

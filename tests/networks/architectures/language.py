@@ -53,18 +53,26 @@ family("opt", "OPTModel", OPT, axes=TOKEN_ROWS)
 family("bloom", "BloomModel", {"n_layer": 2, "n_head": 2, "hidden_size": 16, "vocab_size": WORDS})
 family("gpt_neox", "GPTNeoXModel", SMALL | POSITIONS, axes=ALONE)
 T5 = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2, "vocab_size": WORDS}
-family("t5", "T5Model", T5, {"input_ids": IDS, "decoder_input_ids": ((5,), WORDS)}, (
-    ("*relative_attention_bias", None),
-    *((f"*[[]{key}]", 0) for key in ("0", "last_hidden_state", "encoder_last_hidden_state")),
-    ("*[[]*", None),  # the bias of attention: the same for every text, in one row
-))
+family(
+    "t5",
+    "T5Model",
+    T5,
+    {"input_ids": IDS, "decoder_input_ids": ((5,), WORDS)},
+    (
+        ("*relative_attention_bias", None),
+        *((f"*[[]{key}]", 0) for key in ("0", "last_hidden_state", "encoder_last_hidden_state")),
+        ("*[[]*", None),  # the bias of attention: the same for every text, in one row
+    ),
+)
 # the experts take the tokens in the order of the choice among them
 ROUTED = (("*.mlp.experts.act_fn", None), ("layers.*.mlp.?*", FOLDED))
 EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2, **GROUPED}
 family("mixtral", "MixtralModel", EXPERTS, axes=(*ALONE, *ROUTED))
 MAMBA = {"vocab_size": WORDS, "hidden_size": 16, "num_hidden_layers": 2, "state_size": 4}
 family("mamba", "MambaModel", MAMBA)
-family("vit", "ViTModel", {"image_size": 32, "patch_size": 8, **SIZE}, {"pixel_values": (3, 32, 32)})
+family(
+    "vit", "ViTModel", {"image_size": 32, "patch_size": 8, **SIZE}, {"pixel_values": (3, 32, 32)}
+)
 WEIGHTS = (("*parametrizations*", None),)
 WAVES = {
     "conv_dim": (8, 8),

@@ -52,7 +52,13 @@ STEPS_FIRST = (("rnn*", 1),)
 for kind in (nn.RNN, nn.LSTM, nn.GRU):
     name = kind.__name__
     add(f"{name} batch first", lambda kind=kind: Recurrent(kind), (7, 5), axes=STATES, n=35)
-    add(f"{name} time first inside", lambda kind=kind: Recurrent(kind, True), (7, 5), axes=STEPS_FIRST, n=35)
+    add(
+        f"{name} time first inside",
+        lambda kind=kind: Recurrent(kind, True),
+        (7, 5),
+        axes=STEPS_FIRST,
+        n=35,
+    )
 add(
     "GRU on data that are time first",
     TimeFirst,
@@ -250,7 +256,13 @@ add(
     call=lambda network, images: network(images),
     handed=image_lists,
     # regions of interest, of all images in turn: as many as an image has, which may differ
-    axes=(("roi_heads*", None), ("rpn", None), ("rpn[[]*", None), ("rpn.anchor*", None), ("output*", None)),
+    axes=(
+        ("roi_heads*", None),
+        ("rpn", None),
+        ("rpn[[]*", None),
+        ("rpn.anchor*", None),
+        ("output*", None),
+    ),
 )
 
 

@@ -13,8 +13,9 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
-from networks.architectures.zoo import FOLDED, Architecture, Axis, batches_of
 from torch import Tensor, nn
+
+from networks.architectures.zoo import FOLDED, Architecture, Axis, batches_of
 
 __all__ = ["Reference", "named", "reference", "same_units", "signature", "worst_row"]
 
@@ -62,19 +63,19 @@ class hooked:  # noqa: N801
 
     def __enter__(self) -> None:
         self.handles = [
-            module.register_forward_hook(
-                lambda _, inputs, output, name=clean(name): self.hook(name, output)
-            )
+            module.register_forward_hook(self._hook(clean(name)))
             for name, module in self.network.named_modules()
-            if clean(name) is not None
         ]
+
+    def _hook(self, name: str) -> Any:
+        return lambda module, inputs, output: self.hook(name, output)
 
     def __exit__(self, *error: object) -> None:
         for handle in self.handles:
             handle.remove()
 
 
-def clean(name: str) -> str | None:
+def clean(name: str) -> str:
     """Return the name without the prefix of torch.compile; ``output`` for the network itself."""
     name = name.removeprefix("_orig_mod").removeprefix(".")
     return name or "output"
@@ -137,7 +138,7 @@ def stimuli_first(tensor: Tensor, axis: Axis, n_rows: int, name: str) -> Tensor 
     if axis == FOLDED:
         assert len(tensor) % n_rows == 0, f"{name}: {tuple(tensor.shape)}, {n_rows} stimuli"
         return tensor.reshape(n_rows, -1)
-    assert tensor.ndim > axis and tensor.shape[axis] == n_rows, (
+    assert tensor.shape[axis : axis + 1] == (n_rows,), (
         f"{name}: {tuple(tensor.shape)} has not {n_rows} stimuli along axis {axis}"
     )
     return tensor.movedim(axis, 0).reshape(n_rows, -1)

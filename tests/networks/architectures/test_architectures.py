@@ -3,9 +3,10 @@
 import warnings
 from functools import cache
 
-import dimscope as ds
 import pytest
 import torch
+
+import dimscope as ds
 from networks.architectures.reference import reference, same_units, signature, worst_row
 from networks.architectures.zoo import ZOO, cut
 
@@ -100,9 +101,7 @@ def missing(activations, expected):
     ]
     kept = [signature(points) for points in activations.values()]
     kept += [
-        signature(expected[name])
-        for name in activations.failures
-        if expected.get(name) is not None
+        signature(expected[name]) for name in activations.failures if expected.get(name) is not None
     ]
     for name, rows in expected.items():
         if name in activations or name in activations.failures or rows is None:
@@ -160,7 +159,9 @@ def test_rows_by_hand_do_not_depend_on_the_batch(name):
 
 def test_the_zoo_holds_sixty_architectures():
     paper = [name for name in ZOO if name.startswith(("alexnet", "vgg", "resnet"))]
-    counts = [sum(name.startswith(f"{library} ") for name in ZOO) for library in ("timm", "transformers")]
+    counts = [
+        sum(name.startswith(f"{library} ") for name in ZOO) for library in ("timm", "transformers")
+    ]
     assert len(paper) == 14
     assert min(counts) >= 15
     assert len(ZOO) >= 60

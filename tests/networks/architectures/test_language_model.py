@@ -7,6 +7,7 @@ import textwrap
 import typing
 
 import pytest
+
 from benchmarks.language import blocks_of, compare, lines_of, load
 
 N_TEXTS = 60

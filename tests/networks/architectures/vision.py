@@ -7,10 +7,11 @@ import torchvision
 from timm.models import metaformer, mlp_mixer
 from torch import nn
 
-from networks.architectures.zoo import FOLDED, add
+from networks.architectures.zoo import FOLDED, add, fixed
 
 # The 14 networks of the paper, whole but for the number of classes, on the smallest images that
-# they accept. Few stimuli, because a VGG has 120 million weights in its first two linear layers.
+# they accept; the table in the docs takes whole ones. Few stimuli, because a VGG has 120 million
+# weights in its first two linear layers.
 PAPER = {"alexnet": 63}
 PAPER |= {f"vgg{depth}{norm}": 32 for depth in (11, 13, 16, 19) for norm in ("", "_bn")}
 PAPER |= {f"resnet{depth}": 64 for depth in (18, 34, 50, 101, 152)}
@@ -37,7 +38,14 @@ def _draw(module: nn.Module) -> None:
 
 for name, side in PAPER.items():
     n = 33 if name in ("resnet18", "resnet34") else 9
-    add(name, lambda name=name: paper_network(name), (3, side, side), n=n)
+    add(
+        name,
+        lambda name=name: paper_network(name),
+        (3, side, side),
+        form="tensor (n, 3, 224, 224)",
+        n=n,
+        whole=fixed((3, 224, 224)),
+    )
 
 
 def of_timm(name: str, model: str, side: int = 32, axes: tuple = (), **keywords: object) -> None:
@@ -80,7 +88,11 @@ of_timm("pvt", "pvt_v2_b0", **PVT)
 MAXVIT = {"embed_dim": (32, 32), "depths": (1, 1)}
 WINDOWS = (
     ("*attn.rel_pos*", None),
-    *((f"*.{part}.{inner}", FOLDED) for part in ("attn_block", "attn_grid") for inner in ("attn*",)),
+    *(
+        (f"*.{part}.{inner}", FOLDED)
+        for part in ("attn_block", "attn_grid")
+        for inner in ("attn*",)
+    ),
 )
 of_timm("maxvit", "maxvit_rmlp_pico_rw_256", 64, WINDOWS, img_size=64, **MAXVIT)
 of_timm("nfnet", "test_nfnet")
