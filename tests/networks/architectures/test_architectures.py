@@ -1,7 +1,7 @@
 """All layers of the architectures of the field, against hooks written by hand."""
 
 import warnings
-from functools import cache
+from functools import lru_cache
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ SAME, ACROSS = 1e-6, 1e-4  # of the norm of a layer, at the same batch size and 
 pytestmark = pytest.mark.slow
 
 
-@cache
+@lru_cache(maxsize=1)
 def network_of(name):
     return ZOO[name].build()
 
