@@ -1,0 +1,100 @@
+"""Measure the table of architectures: ``python docs/architectures.py``.
+
+``--check`` writes nothing and exits with 1 if the table is not current. The networks are those of
+``tests/networks/architectures``, at random weights.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import dimscope as ds
+
+DOCS = Path(__file__).resolve().parent
+PAGE = DOCS / "architectures.md"
+BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
+HEAD = (
+    "architecture",
+    "input",
+    "checkpoints",
+    "all layers",
+    "refused",
+    "depth",
+    "last hidden layer",
+)
+N_STIMULI = 8
+
+
+def zoo() -> dict[str, Any]:
+    """Return the architectures by name."""
+    sys.path.insert(0, str(DOCS.parent / "tests"))
+    try:
+        from networks.architectures.zoo import ZOO
+    finally:
+        sys.path.pop(0)
+    return ZOO
+
+
+def row(architecture: Any) -> tuple[str, ...]:
+    """Capture an architecture and return its row of the table."""
+    network = architecture.build()
+    every = _capture(architecture, network, "all")
+    if isinstance(every, str):
+        return (architecture.name, architecture.form, f"refused: {every}", "", "", "", "")
+    wide = architecture
+    if architecture.whole is not None:  # what a pooling does depends on the size of the images
+        wide = replace(architecture, data=architecture.whole, n=4)
+    found = _capture(wide, network, "checkpoints")
+    last = [layer.name for layer in found.layers if layer.role == "last_hidden"]
+    return (
+        architecture.name,
+        wide.form,
+        str(len(found.layers)),
+        str(len(every.layers)),
+        str(len(every.failures)),
+        str(max(layer.depth for layer in found.layers)),
+        ", ".join(f"`{name}`" for name in last) or "none",
+    )
+
+
+def _capture(architecture: Any, network: Any, layers: str) -> Any:
+    """Capture a few stimuli; return the activations, or why they are refused."""
+    few = replace(architecture, n=min(architecture.n, N_STIMULI))
+    data, options = few.as_user(few.stimuli(), few.n)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ds.capture(network, data, layers=layers, **options)
+    except ds.errors.DimscopeError as error:
+        return str(error)
+
+
+def table(rows: list[tuple[str, ...]]) -> str:
+    """Return the rows as a Markdown table."""
+    lines = [HEAD, ("---", "---", "--:", "--:", "--:", "--:", "---"), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def kept() -> str:
+    """Return the table of the page as it is."""
+    return PAGE.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0]
+
+
+def main(arguments: list[str]) -> int:
+    """Write the table into the page, or check that it is current."""
+    made = table([row(architecture) for architecture in zoo().values()])
+    text, current = PAGE.read_text(encoding="utf-8"), kept()
+    if "--check" in arguments:
+        print("the table is current" if made == current else "run: python docs/architectures.py")
+        return int(made != current)
+    PAGE.write_text(text.replace(current, made), encoding="utf-8", newline="\n")
+    print(f"wrote {PAGE.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
