@@ -28,6 +28,7 @@ TIME = torch.randint(0, 10, (N,))
 IDS = torch.randint(3, V, (N, T))
 LENGTHS = torch.cat([torch.tensor([T, 2]), torch.randint(2, T + 1, (N - 2,))])
 MASK = (torch.arange(T)[None] < LENGTHS[:, None]).long()
+ONE_HOT = nn.functional.one_hot(Y, 3)
 WORDS = [("cat", "dog", "ape")[i % 3] for i in range(N)]
 
 
@@ -473,6 +474,40 @@ def test_a_required_second_parameter_takes_integers(data):
     assert set(seen.text.split("; ")[0].split(": ")[1].split(", ")) == {"x", "time"}
 
 
+class Named(nn.Module):
+    def forward(self, x, scale=2.0, *, lengths):
+        return x * scale * lengths[:, None]
+
+
+@pytest.mark.parametrize("data", [(X, TIME), TensorDataset(X, TIME, Y), {"x": X, "lengths": TIME}])
+def test_a_parameter_that_only_has_a_name_is_given(data):
+    seen = Seen(Named(), data)
+    same(seen.output, X * 2 * TIME[:, None])
+    assert seen.text.startswith("inputs: x, lengths")
+
+
+def test_options_of_the_call_are_given():
+    fields = {"input_ids": IDS, "output_hidden_states": True}
+    seen = Seen(BERT, [fields])
+    assert seen.batches[0].inputs["output_hidden_states"] is True
+    assert seen.text == "inputs: input_ids, output_hidden_states"
+
+
+def test_nothing_is_attempted_where_the_structure_says_it_all():
+    def fails(inputs, batch):
+        raise AssertionError("attempted")
+
+    cases = [
+        (NET, X), (NET, (X, Y)), (NET, TensorDataset(X, Y)), (NET, [(X, WORDS)] * 2), (NET, [X]),
+        (NET, DataLoader(TensorDataset(X, Y), 7)), (NET, Items(lambda i: (X[i], WORDS[i]))),
+        (BERT, TensorDataset(IDS, MASK)), (Siamese(), (X, Y)),
+        (BERT, {"input_ids": IDS, "attention_mask": MASK}),
+    ]  # fmt: skip
+    for network, data in cases:
+        stream = open_batches(data, CaptureOptions(), Signature.of(network), fails)
+        assert stream.inputs.text.startswith("inputs: ")
+
+
 class Maybe(nn.Module):
     """The second parameter is optional, and not named as a target or an option."""
 
@@ -887,6 +922,27 @@ def test_a_tuple_of_equal_arrays_is_never_a_series_of_batches(data):
     same(seen.output, data[0].float().reshape(N, -1))
 
 
+def test_one_hot_labels_as_long_as_the_channels_do_not_make_channels_rows():
+    data = [(image, ONE_HOT[i]) for i, image in enumerate(IMAGES)]
+    for network in (CONV, FULLY):
+        seen = Seen(network, data)
+        same(seen.output, network(IMAGES))
+        assert seen.labels.tolist() == Y.tolist()
+
+
+def test_batches_of_images_stay_batches():
+    for data in (list(IMAGES.split(8)), [*zip(IMAGES.split(8), Y.split(8), strict=True)]):
+        for network in (CONV, FULLY):
+            seen = Seen(network, data)
+            same(seen.output, network(IMAGES))
+            assert len(seen.batches) == 5
+
+
+def test_fields_that_nothing_takes_are_refused_by_name():
+    with pytest.raises(BadSource, match=r"holds the fields a, b, which are not the param.*input"):
+        Seen(NET, {"a": X, "b": SECOND})
+
+
 def test_items_that_are_taken_as_batches_and_as_stimuli_are_refused():
     with pytest.raises(BadSource, match=r"torch\.stack\(data\) if each is one .* \[batch\]"):
         Seen(nn.ReLU(), list(IMAGES))
@@ -1104,9 +1160,6 @@ def test_words_are_labels(data):
     same(seen.output, NET(X))
     assert seen.labels.tolist() == WORDS
     assert seen.labels.dtype.kind == "U"
-
-
-ONE_HOT = nn.functional.one_hot(Y, 3)
 
 
 @pytest.mark.parametrize(
