@@ -273,6 +273,13 @@ def test_key_padding_masks_are_true_at_padding(data):
     assert torch.equal(seen.mask("src_key_padding_mask"), MASK.bool())
 
 
+def test_the_name_of_a_key_padding_mask_tells_where_its_values_do_not():
+    pads = torch.zeros(N, T).bool()
+    pads[::2, 0] = pads[1::2, -1] = True
+    seen = Seen(encoder(), {"src": SRC, "src_key_padding_mask": pads})
+    assert torch.equal(seen.mask("src_key_padding_mask"), ~pads)
+
+
 class Averaged(nn.Module):
     def forward(self, x, mask):
         return (x * (mask > 0)[..., None]).mean(1)
@@ -442,6 +449,7 @@ def test_batch_axis_outside_the_data_is_refused():
         (X, SECOND, Y),
         TensorDataset(X, SECOND, Y),
         [((X, SECOND), Y)],
+        [((X, SECOND), Y, TIME)],
         Items(lambda i: {"first": X[i], "second": SECOND[i], "word": "a"}),
         [(X[i], SECOND[i], int(Y[i])) for i in range(N)],
     ],
@@ -928,6 +936,13 @@ def test_one_hot_labels_as_long_as_the_channels_do_not_make_channels_rows():
         seen = Seen(network, data)
         same(seen.output, network(IMAGES))
         assert seen.labels.tolist() == Y.tolist()
+
+
+def test_labelled_batches_of_sequences_stay_batches():
+    network = nn.Linear(8, 3)  # takes any number of axes
+    seen = Seen(network, [(SRC[:20], Y[:20]), (SRC[20:], Y[20:])])
+    same(seen.output, network(SRC))
+    assert seen.labels.tolist() == Y.tolist()
 
 
 def test_batches_of_images_stay_batches():

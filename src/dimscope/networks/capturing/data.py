@@ -797,14 +797,18 @@ def _are_batches(item: Any) -> bool | None:
 
 
 def _labels_agree(item: Any) -> bool:
-    """Whether an item holds a label for each row of its first tensor."""
+    """Whether an item holds a label for each row of its first tensor.
+
+    Zeros and ones may as well describe one stimulus, as many as it has channels.
+    """
     item = plain(item)
     path = label_path(item, None)
     label = None if path is None else plain(_value_at(item, path[0]))
     rows = next(iter(tensors_in(item)), None)
     if rows is None or not isinstance(label, Tensor) or label.ndim != 1:
         return False
-    return rows.ndim > 1 and len(rows) == len(label)
+    is_vector = rows.ndim == 3 and bool(((label == 0) | (label == 1)).all())
+    return rows.ndim > 1 and len(rows) == len(label) and not is_vector
 
 
 def _value_at(item: Any, step: Any) -> Any:
@@ -840,7 +844,7 @@ def _grouped(
 
     as_batches = None if single else tried(head[0])
     n_axes = _n_axes(head[0])
-    certain = n_axes < 3 or (n_axes > 3 and _labels_agree(head[0]))
+    certain = n_axes < 3 or _labels_agree(head[0])
     if as_batches is not None and (certain or as_batches.layout.lists):
         return as_batches, itertools.chain(head, items)
     head += itertools.islice(items, _PEEKED - 1)

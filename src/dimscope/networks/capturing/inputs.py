@@ -508,7 +508,8 @@ class _Reader:
             return self._read(value[0], (*path, 0), labels)
         first = value[0] if value else None
         nested = isinstance(first, tuple | list) or fields_of(first) is not None
-        two = len(value) == 2 or self._takes_list()
+        inner = len(first) if isinstance(first, tuple | list) else 0
+        two = len(value) == 2 or self._takes_list() or inner == len(self.signature.required)
         if nested and two and not path and any(True for _ in tensors_in(first)):
             return self._read(first, (0,), (1,))
         if path and labels is not None:
