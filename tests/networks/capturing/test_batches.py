@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, Subset, TensorDataset
 
 from dimscope.errors import BadPoints, BadSource
-from dimscope.networks.capturing.batches import Batch, Layout, padding_without_mask
+from dimscope.networks.capturing.batches import Batch, InputRows, padding_without_mask
 from dimscope.networks.capturing.capture import capture
 from dimscope.networks.tensors import tensors_in
 
@@ -252,7 +252,7 @@ def test_take_returns_rows_of_everything_that_belongs_to_them():
 
 def test_take_follows_the_axis_of_rows():
     state = (torch.randn(2, 20, 3), torch.randn(2, 20, 3))
-    batch = Batch((torch.randn(5, 20, 4), state, Y), None, 20, layout=Layout(1, ("x", "h", "n")))
+    batch = Batch((torch.randn(5, 20, 4), state, Y), None, 20, layout=InputRows(1, ("x", "h", "n")))
     x, (hidden, cell), lengths = batch.take(np.array([3, 1])).inputs
     torch.testing.assert_close(x, batch.inputs[0][:, [3, 1]])
     torch.testing.assert_close(hidden, state[0][:, [3, 1]])

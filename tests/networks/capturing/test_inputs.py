@@ -28,6 +28,7 @@ TIME = torch.randint(0, 10, (N,))
 IDS = torch.randint(3, V, (N, T))
 LENGTHS = torch.cat([torch.tensor([T, 2]), torch.randint(2, T + 1, (N - 2,))])
 MASK = (torch.arange(T)[None] < LENGTHS[:, None]).long()
+ONE_HOT = nn.functional.one_hot(Y, 3)
 WORDS = [("cat", "dog", "ape")[i % 3] for i in range(N)]
 
 
@@ -47,7 +48,7 @@ def attempting(network):
             try:
                 for order in (rows[:2], rows[[2, 3, 1, 0]]):
                     output = inputs.call(network, cast(network, batch.take(order).inputs))
-                    outputs.append(main_tensor(output, len(order))[0])
+                    outputs.append(main_tensor(output)[0])
             except Exception as error:
                 return f"{type(error).__name__}: {error}"
         few, many = outputs
@@ -272,6 +273,13 @@ def test_key_padding_masks_are_true_at_padding(data):
     assert torch.equal(seen.mask("src_key_padding_mask"), MASK.bool())
 
 
+def test_the_name_of_a_key_padding_mask_tells_where_its_values_do_not():
+    pads = torch.zeros(N, T).bool()
+    pads[::2, 0] = pads[1::2, -1] = True
+    seen = Seen(encoder(), {"src": SRC, "src_key_padding_mask": pads})
+    assert torch.equal(seen.mask("src_key_padding_mask"), ~pads)
+
+
 class Averaged(nn.Module):
     def forward(self, x, mask):
         return (x * (mask > 0)[..., None]).mean(1)
@@ -441,6 +449,7 @@ def test_batch_axis_outside_the_data_is_refused():
         (X, SECOND, Y),
         TensorDataset(X, SECOND, Y),
         [((X, SECOND), Y)],
+        [((X, SECOND), Y, TIME)],
         Items(lambda i: {"first": X[i], "second": SECOND[i], "word": "a"}),
         [(X[i], SECOND[i], int(Y[i])) for i in range(N)],
     ],
@@ -471,6 +480,40 @@ def test_a_required_second_parameter_takes_integers(data):
     seen = Seen(network, data)
     same(seen.output, network(X, TIME))
     assert set(seen.text.split("; ")[0].split(": ")[1].split(", ")) == {"x", "time"}
+
+
+class Named(nn.Module):
+    def forward(self, x, scale=2.0, *, lengths):
+        return x * scale * lengths[:, None]
+
+
+@pytest.mark.parametrize("data", [(X, TIME), TensorDataset(X, TIME, Y), {"x": X, "lengths": TIME}])
+def test_a_parameter_that_only_has_a_name_is_given(data):
+    seen = Seen(Named(), data)
+    same(seen.output, X * 2 * TIME[:, None])
+    assert seen.text.startswith("inputs: x, lengths")
+
+
+def test_options_of_the_call_are_given():
+    fields = {"input_ids": IDS, "output_hidden_states": True}
+    seen = Seen(BERT, [fields])
+    assert seen.batches[0].inputs["output_hidden_states"] is True
+    assert seen.text == "inputs: input_ids, output_hidden_states"
+
+
+def test_nothing_is_attempted_where_the_structure_says_it_all():
+    def fails(inputs, batch):
+        raise AssertionError("attempted")
+
+    cases = [
+        (NET, X), (NET, (X, Y)), (NET, TensorDataset(X, Y)), (NET, [(X, WORDS)] * 2), (NET, [X]),
+        (NET, DataLoader(TensorDataset(X, Y), 7)), (NET, Items(lambda i: (X[i], WORDS[i]))),
+        (BERT, TensorDataset(IDS, MASK)), (Siamese(), (X, Y)),
+        (BERT, {"input_ids": IDS, "attention_mask": MASK}),
+    ]  # fmt: skip
+    for network, data in cases:
+        stream = open_batches(data, CaptureOptions(), Signature.of(network), fails)
+        assert stream.inputs.text.startswith("inputs: ")
 
 
 class Maybe(nn.Module):
@@ -887,6 +930,34 @@ def test_a_tuple_of_equal_arrays_is_never_a_series_of_batches(data):
     same(seen.output, data[0].float().reshape(N, -1))
 
 
+def test_one_hot_labels_as_long_as_the_channels_do_not_make_channels_rows():
+    data = [(image, ONE_HOT[i]) for i, image in enumerate(IMAGES)]
+    for network in (CONV, FULLY):
+        seen = Seen(network, data)
+        same(seen.output, network(IMAGES))
+        assert seen.labels.tolist() == Y.tolist()
+
+
+def test_labelled_batches_of_sequences_stay_batches():
+    network = nn.Linear(8, 3)  # takes any number of axes
+    seen = Seen(network, [(SRC[:20], Y[:20]), (SRC[20:], Y[20:])])
+    same(seen.output, network(SRC))
+    assert seen.labels.tolist() == Y.tolist()
+
+
+def test_batches_of_images_stay_batches():
+    for data in (list(IMAGES.split(8)), [*zip(IMAGES.split(8), Y.split(8), strict=True)]):
+        for network in (CONV, FULLY):
+            seen = Seen(network, data)
+            same(seen.output, network(IMAGES))
+            assert len(seen.batches) == 5
+
+
+def test_fields_that_nothing_takes_are_refused_by_name():
+    with pytest.raises(BadSource, match=r"holds the fields a, b, which are not the param.*input"):
+        Seen(NET, {"a": X, "b": SECOND})
+
+
 def test_items_that_are_taken_as_batches_and_as_stimuli_are_refused():
     with pytest.raises(BadSource, match=r"torch\.stack\(data\) if each is one .* \[batch\]"):
         Seen(nn.ReLU(), list(IMAGES))
@@ -1104,9 +1175,6 @@ def test_words_are_labels(data):
     same(seen.output, NET(X))
     assert seen.labels.tolist() == WORDS
     assert seen.labels.dtype.kind == "U"
-
-
-ONE_HOT = nn.functional.one_hot(Y, 3)
 
 
 @pytest.mark.parametrize(

@@ -51,9 +51,13 @@ def capture(
     ----------
     model : torch.nn.Module
         The network. It runs in eval mode; its previous mode is restored at the end.
-    batches : tensor, array, (array, labels), Dataset, DataLoader, iterable of batches, or path
-        The stimuli. A batch is a tensor, (inputs, labels) or a dict of tensors. A path is an
-        image folder with one folder for each class, or a ``.npy`` file.
+    batches : tensor, array, tuple or dict of them, Dataset, DataLoader, iterable, or path
+        The stimuli: arrays with one row for each, a data set of stimuli, or an iterable of batches
+        or of single stimuli. A path is an image folder with one folder for each class, or a
+        ``.npy`` file. What goes into the network, what is a label and what is a mask of padding
+        follows from the parameters of its ``forward`` and the structure of the data; the provenance
+        states it in one line (``inputs: input_ids, attention_mask; labels: y``). What stays
+        ambiguous is refused: name the tensors in a dict, give ``(inputs, labels)``, or ``forward``.
     **options
         The fields of CaptureOptions.
     progress : callable, optional

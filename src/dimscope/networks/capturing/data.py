@@ -142,7 +142,7 @@ def labels_of(
         path = label_path(item, signature)
         if path is None:
             return None, ""
-        value = item[path[0]] if isinstance(path[0], int) else (fields_of(item) or {})[path[0]]
+        value = _value_at(item, path[0])
         values.append(value.item() if _is_scalar(value) and hasattr(value, "item") else value)
     return read_labels(values, n, _item(path))
 
@@ -294,6 +294,7 @@ def open_batches(
     else:
         inputs = interpret(raw, options, signature, attempt)
     parts = [rows[i : i + size] for i in range(0, len(rows), size)]
+    numbers = {int(part[0]): number for number, part in enumerate(parts, 1)}
     read = {parts[0].tobytes(): raw}  # the first batch is read once
 
     def fetch(part: _Rows) -> Batch:
@@ -301,7 +302,7 @@ def open_batches(
         raw = source.fetch(part) if raw is None else raw
         if isinstance(raw, Ragged):
             raw = raw.stimuli if inputs.layout.lists else raw.refuse(part)
-        number = 1 + next((i for i, rows in enumerate(parts) if rows is part), 0)
+        number = numbers.get(int(part[0]), 1)
         return inputs.split(raw, number, part)
 
     drawn: Drawn = "sample" if is_part else "all"
@@ -653,7 +654,8 @@ def _opened(
     if are_batches:
         data = [data]
     elif isinstance(data, IterableDataset):
-        data, are_batches = DataLoader(data, batch_size=options.batch_size), True
+        data = DataLoader(data, batch_size=options.batch_size, collate_fn=_stack)
+        are_batches = True
     elif isinstance(data, DataLoader):
         are_batches = data.batch_size is not None or data.batch_sampler is not None
     if not isinstance(data, Iterable) or isinstance(data, Mapping):
@@ -673,7 +675,6 @@ def _opened(
     if attempt is None:
         _check_batch(head[0])
         return interpret(head[0], options, signature), itertools.chain(head, items)
-    head += itertools.islice(items, _PEEKED - 1)
     return _grouped(head, items, options, signature, attempt, single=evidence is False)
 
 
@@ -704,8 +705,28 @@ def _are_batches(item: Any) -> bool | None:
     if isinstance(first, list | tuple):
         return True  # stimuli beside their targets
     label = plain(label)
-    has_rows = isinstance(label, list | tuple) or (isinstance(label, Tensor) and label.ndim == 1)
-    return True if has_rows and rows.ndim > 1 and len(rows) == len(label) else None
+    # words cannot be a vector that describes one stimulus; numbers, as one-hot classes, can
+    words = isinstance(label, list | tuple) and len(label) == len(rows)
+    return True if words and rows.ndim > 1 else None
+
+
+def _labels_agree(item: Any) -> bool:
+    """Whether an item holds a label for each row of its first tensor.
+
+    Zeros and ones may as well describe one stimulus, as many as it has channels.
+    """
+    item = plain(item)
+    path = label_path(item, None)
+    label = None if path is None else plain(_value_at(item, path[0]))
+    rows = next(iter(tensors_in(item)), None)
+    if rows is None or not isinstance(label, Tensor) or label.ndim != 1:
+        return False
+    is_vector = rows.ndim == 3 and bool(((label == 0) | (label == 1)).all())
+    return rows.ndim > 1 and len(rows) == len(label) and not is_vector
+
+
+def _value_at(item: Any, step: Any) -> Any:
+    return item[step] if isinstance(step, int) else (fields_of(item) or {})[step]
 
 
 def _is_number(value: Any) -> bool:
@@ -735,11 +756,14 @@ def _grouped(
             reasons.append(error)
             return None
 
-    everything = itertools.chain(head, items)
     as_batches = None if single else tried(head[0])
     n_axes = _n_axes(head[0])
-    certain = n_axes < 3 or len(head) == 1
+    certain = n_axes < 3 or _labels_agree(head[0])
     if as_batches is not None and (certain or as_batches.layout.lists):
+        return as_batches, itertools.chain(head, items)
+    head += itertools.islice(items, _PEEKED - 1)
+    everything = itertools.chain(head, items)
+    if as_batches is not None and len(head) == 1:
         return as_batches, everything
     try:
         stacked = collate(head)

@@ -421,7 +421,7 @@ def interpret(
     reader = _Reader(raw, options, signature or Signature())
     tiers = reader.tiers()
     readings = [reading for tier in tiers for reading in tier]
-    if attempt is None or (len(readings) == 1 and not strict):
+    if attempt is None or (len(readings) == 1 and not strict and not reader.hint):
         readings[0].split(raw)
         return readings[0]
     reasons = []
@@ -442,7 +442,7 @@ def interpret(
             raise BadSource(_ambiguous(passed, reader.signature))
     if not strict and len(tiers[0]) == 1 and not reader.is_open:
         return tiers[0][0]  # the run says what is wrong
-    raise BadSource(reasons[0])
+    raise BadSource(f"{reader.hint} ({reasons[0]})" if reader.hint else reasons[0])
 
 
 def _ambiguous(readings: Sequence[Inputs], signature: Signature) -> str:
@@ -489,6 +489,7 @@ class _Reader:
     def __init__(self, raw: Any, options: CaptureOptions, signature: Signature) -> None:
         self.raw, self.options, self.signature = raw, options, signature
         self.is_open = False  # whether the first tier is no more than a guess
+        self.hint = ""
 
     def tiers(self) -> list[list[Inputs]]:
         if self.options.forward is not None:
@@ -507,7 +508,8 @@ class _Reader:
             return self._read(value[0], (*path, 0), labels)
         first = value[0] if value else None
         nested = isinstance(first, tuple | list) or fields_of(first) is not None
-        two = len(value) == 2 or self._takes_list()
+        inner = len(first) if isinstance(first, tuple | list) else 0
+        two = len(value) == 2 or self._takes_list() or inner == len(self.signature.required)
         if nested and two and not path and any(True for _ in tensors_in(first)):
             return self._read(first, (0,), (1,))
         if path and labels is not None:
@@ -542,7 +544,8 @@ class _Reader:
             matched = [
                 key
                 for key in keys
-                if key in signature and (signature[key].use != "target" or key in must)
+                if (key in signature and (signature[key].use != "target" or key in must))
+                or (signature.keywords and _is_option(key, fields[key]))
             ]
         else:
             matched = [k for k in keys if not is_target(k) and k in has_tensor and k not in named]
@@ -599,9 +602,15 @@ class _Reader:
             if others and signature.keywords:
                 given = [(key, (*path, key)) for key in [*matched, *others]]
                 tiers.append([self._make("keywords", given, labels, graph=graph)])
-        if takes_fields and is_dict and takes_one and not graph:
-            tiers.append([whole])
-        self.is_open = not takes_fields and len(tiers[0]) > 1
+            if others and is_dict and takes_one and not graph:
+                tiers.append([whole])
+        self.is_open = not takes_fields
+        if not takes_fields and is_dict and signature.known:
+            self.hint = (
+                f"a batch holds the fields {', '.join(keys)}, which are not the parameters of "
+                f"{signature.called()}, and the network does not take the batch whole; give a dict "
+                "of tensors named as its parameters, or forward="
+            )
         return tiers
 
     # By position -----------------------------------------------------------------------------
@@ -716,8 +725,13 @@ class _Reader:
         return bool(first) and first[0].takes_list
 
     def _parameter_at(self, place: int) -> str:
-        positional = self.signature.positional
-        return positional[place].name if place < len(positional) else f"item {place + 1}"
+        signature = self.signature
+        keywords = (parameter for parameter in signature.required if not parameter.positional)
+        parameters = [*signature.positional, *keywords]
+        required = [parameter for parameter in parameters if parameter.required]
+        if any(not parameter.positional for parameter in required):
+            parameters = required  # arguments that only have a name come after the others
+        return parameters[place].name if place < len(parameters) else f"item {place + 1}"
 
     def _one(
         self,
@@ -762,7 +776,7 @@ class _Reader:
         return replace(
             reading,
             forward=self.options.forward,
-            dropped=LABEL_KEYS,
+            dropped=LABEL_KEYS if path == () else (),
             layout=replace(reading.layout, names=(), lists=bool(lists)),
         )
 
@@ -828,7 +842,8 @@ class _Reader:
 
     def _label_text(self, labels: Path) -> str:
         value = _get(self.raw, labels)
-        n_rows = len(value) if hasattr(value, "__len__") and np.ndim(value) else 1
+        is_flat = isinstance(value, str | bytes | Mapping) or getattr(value, "ndim", 1) == 0
+        n_rows = len(value) if hasattr(value, "__len__") and not is_flat else 1
         classes, reason = read_labels(value, n_rows, _place(labels))
         if classes is None:
             return f"no labels ({reason})"
@@ -883,6 +898,11 @@ def _all_fields(raw: Any, path: Path = ()) -> Iterator[Path]:
 
 def _covers(path: Path, other: Path) -> bool:
     return other[: len(path)] == path
+
+
+def _is_option(name: str, value: Any) -> bool:
+    """Whether a field is an option of the call, such as ``output_hidden_states=True``."""
+    return isinstance(value, bool) and name.startswith(("output_", "return_", "use_"))
 
 
 def _are_images(values: Any) -> bool:
