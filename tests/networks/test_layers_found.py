@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from dimscope.errors import BadSource
+from dimscope.errors import BadSource, CaptureWarning
 from dimscope.networks.capturing.capture import capture
 
 # torch announces that it will drop torch.jit and torch.ao, which networks still use
@@ -322,7 +322,7 @@ def test_convolutions_after_early_checkpoints_are_found(make, x, expected, last)
     assert list(capture(model, x, "last_hidden")) == [last]
 
 
-def test_a_network_runs_twice_on_its_first_batch_only_and_draws_the_same_numbers():
+def test_a_network_runs_once_on_each_batch_and_draws_the_same_numbers():
     class Noisy(UNet):
         calls = 0
 
@@ -333,7 +333,7 @@ def test_a_network_runs_twice_on_its_first_batch_only_and_draws_the_same_numbers
 
     model = Noisy(convolutions)
     found = capture(model, IMAGES, batch_size=2)
-    assert model.calls == 3
+    assert model.calls == 2 + 4  # of few stimuli: finer values are found at the end of the first
     plain = UNet(convolutions)
     plain.load_state_dict(model.state_dict())
     noise = torch.Generator().manual_seed(0)
@@ -344,7 +344,7 @@ def test_a_network_runs_twice_on_its_first_batch_only_and_draws_the_same_numbers
     np.testing.assert_allclose(found["d1"], expected.flatten(1).numpy(), rtol=1e-5, atol=1e-6)
 
 
-def test_a_first_batch_that_the_network_overwrites_runs_again_unchanged():
+def test_a_batch_that_the_network_overwrites_is_captured_unchanged():
     class InPlace(UNet):
         def forward(self, x):
             return super().forward(x.mul_(2))
@@ -684,15 +684,21 @@ def cnn():
 
 def test_dynamically_quantised_linear_layers_are_checkpoints():
     model = quantization().quantize_dynamic(mlp(), {nn.Linear})
-    assert found_in(model, VECTORS) == (depths("input 0 0 1 2 2 output 3"), "2")
+    with pytest.warns(CaptureWarning, match="depend on which other stimuli are in the batch"):
+        layers = found_in(model, VECTORS)
+    assert layers == (depths("input 0 0 1 2 2 output 3"), "2")
     expected = hooked(model, VECTORS, "1").numpy()
-    np.testing.assert_allclose(capture(model, VECTORS)["0"], expected, rtol=1e-5, atol=1e-6)
+    with pytest.warns(CaptureWarning, match="in the batch"):
+        found = capture(model, VECTORS)
+    np.testing.assert_allclose(found["0"], expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
 def test_dynamically_quantised_recurrent_layers_are_checkpoints(kind):
     model = quantization().quantize_dynamic(Recurrent(kind, batch_first=True), {kind, nn.Linear})
-    assert found_in(model, SERIES) == (depths("input 0 rnn 1 output 2"), "rnn")
+    with pytest.warns(CaptureWarning, match="depend on which other stimuli are in the batch"):
+        layers = found_in(model, SERIES)
+    assert layers == (depths("input 0 rnn 1 output 2"), "rnn")
 
 
 def test_dynamically_quantised_cells_are_checkpoints():
@@ -708,7 +714,9 @@ def test_dynamically_quantised_cells_are_checkpoints():
             return self.head(state)
 
     model = quantization().quantize_dynamic(Loop(), {nn.GRUCell, nn.Linear})
-    assert found_in(model, SERIES) == (depths("input 0 cell#7 7 output 8"), "cell#7")
+    with pytest.warns(CaptureWarning, match="depend on which other stimuli are in the batch"):
+        layers = found_in(model, SERIES)
+    assert layers == (depths("input 0 cell#7 7 output 8"), "cell#7")
 
 
 @pytest.mark.parametrize("engine", ["x86", "qnnpack"])

@@ -164,12 +164,11 @@ class Evidence:
             output = self._find_layouts(batch, whole)
         if output is None:
             return  # no trial run of a few stimuli is possible
-        few = few_rows(batch, FEW)
-        gap = outputs_differ(output, self.run.plain(few))
+        gap = outputs_differ(output, self.run.plain(few_rows(batch, FEW)))
         if gap:
             self.run.untraced = True
             output = self._find_layouts(batch)
-            gap = outputs_differ(output, self.run.plain(few))
+            gap = outputs_differ(output, self.run.plain(few_rows(batch, FEW)))
             if gap:
                 warn(
                     f"the output of the network differs by {gap:.2g} of its norm from what it "
@@ -225,7 +224,9 @@ class Evidence:
     def _values(self, batch: Batch, random: PrivateRandom | None = None) -> tuple[Values, Any]:
         while True:
             values = Values(self.candidates(self.finer))
-            output = self.run.observed(batch, values, random or self.run.fresh_random())
+            # of a copy: the network may overwrite its inputs
+            copy = few_rows(batch, range(batch.n_rows))
+            output = self.run.observed(copy, values, random or self.run.fresh_random())
             if values.missed <= self.finer:
                 break
             self.finer |= values.missed

@@ -137,6 +137,7 @@ class Recorder:
         self.n_recorded = 0
         self._selecting = True
         self._keys: dict[Node, str] = {}
+        self._node_of: dict[str, Node] = {}
         self._seen: dict[Node, list[Sighting]] = {}
         self._by_name: dict[str, Node] = {}
         self._inputs: list[Node] = []
@@ -253,10 +254,11 @@ class Recorder:
         elif self.columns[key].equals(column):
             return  # another column holds the same points
         self.columns[name] = column
+        self._node_of[name] = node
 
     def _column_of(self, name: str, node: Node) -> Column:
         """Return the column of a layer; where its units have an order of their own, that one."""
-        return self.columns.get(name) or self.columns[self._keys[node]]
+        return self.columns[name if self._node_of.get(name) is node else self._keys[node]]
 
     def layout(self, name: str) -> Layout | str:
         """Return where the tensors of a layer hold the stimuli, or why they hold none."""

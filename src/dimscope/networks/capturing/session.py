@@ -155,7 +155,8 @@ class Session:
         is_first = self.recorder.n_batches == 0
         if is_first and self.run.untraced:
             with self._tracer.hooked():
-                self.run.traced(batch, self.recorder, self.run.fresh_random())
+                copy = few_rows(batch, range(batch.n_rows))  # it may be overwritten
+                self.run.traced(copy, self.recorder, self.run.fresh_random())
             self.recorder.restart(self.evidence.layouts)
         self.run.observed(batch, self.recorder)
         if is_first:
