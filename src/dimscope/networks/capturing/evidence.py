@@ -236,7 +236,8 @@ class Evidence:
     def _refuse_other_axis(self, batch: Batch) -> None:
         """Refuse data whose second axis holds the stimuli, rather than the first."""
         main = next(tensors_in(batch.inputs))
-        if "output" not in self.dependent or main.ndim < 2 or main.shape[1] < 2:
+        gap, layout = self.dependent.get("output"), self.layouts.get("output")
+        if (gap is None and not isinstance(layout, str)) or main.ndim < 2 or main.shape[1] < 2:
             return
         length = main.shape[1]
 
@@ -257,11 +258,16 @@ class Evidence:
         except BadSource:
             return
         if reason is None:
+            found = (
+                "the output of the network has no row for each row of the first axis of the data, "
+                "but has one for each of the second axis"
+                if gap is None
+                else "the rows of the first axis of the data change each other's values, by "
+                f"{gap:.2g} of their norm, but those of the second axis do not"
+            )
             raise BadSource(
-                "the rows of the first axis of the data change each other's values, by "
-                f"{self.dependent['output']:.2g} of their norm, but those of the second axis do "
-                "not, as in data whose first axis is time; give batch_axis=1 if the stimuli are "
-                "on the second axis"
+                f"{found}, as in data whose first axis is time; give batch_axis=1 if the stimuli "
+                "are on the second axis"
             )
 
     def check_padding(
