@@ -143,6 +143,7 @@ class Evidence:
     padding: dict[str, float] = field(default_factory=dict)
     finer: set[str] = field(default_factory=set)
     _checked: set[tuple[str, Side]] = field(default_factory=set)
+    _shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def collect(
         self,
@@ -221,6 +222,7 @@ class Evidence:
             for name, value in few.tensors.items()
             if name in more.tensors
         }
+        self._shapes = {name: tuple(value.shape) for name, value in few.tensors.items()}
         self.layouts |= {name: Layout(ragged=True) for name in few.ragged | more.ragged}
         for name, layout in layouts.items():
             if isinstance(layout, str):
@@ -375,7 +377,8 @@ class Evidence:
             before = self._values(whole)[0].tensors
             after = self._values(part)[0].tensors
         except BadSource:
-            return {}  # of one length only: no axis of tokens is known
+            self._refuse_padding(whole.masks[name].shape[1])
+            return {}
         lengths = whole.masks[name].shape[1], len(kept)
         gaps = {}
         for layer, layout in self.layouts.items():
@@ -386,6 +389,17 @@ class Evidence:
             self.layouts[layer] = found
             gaps[layer] = gap, tolerance(pair[0].dtype)
         return gaps
+
+    def _refuse_padding(self, length: int) -> None:
+        """Refuse padding in layers that may have an axis of tokens, of which nothing is known."""
+        for layer, shape in self._shapes.items():
+            layout = self.layouts.get(layer)
+            if isinstance(layout, Layout) and (len(shape) > 2 or length in shape):
+                self.layouts[layer] = replace(
+                    layout,
+                    problem="the network takes no texts of other lengths, which would show where "
+                    "its tokens are",
+                )
 
 
 def _beyond_rounding(gaps: Mapping[str, tuple[float, float]]) -> dict[str, float]:
