@@ -535,8 +535,7 @@ class _Reader:
         if labels is None:
             name = next((name for name in TARGETS if fields.get(name) is not None), None)
             labels = None if name is None else (*path, name)
-        named = {options.mask, options.ids} if isinstance(options.mask, str) else {options.ids}
-        named = {name for name in named if isinstance(name, str)}
+        named = {name for name in (options.mask, options.ids) if isinstance(name, str)}
         keys = [key for key, field in fields.items() if field is not None and isinstance(key, str)]
         has_tensor = {key for key in keys if any(True for _ in tensors_in(fields[key]))}
         must = {parameter.name for parameter in signature.required}
