@@ -9,13 +9,14 @@ short as they can be, and their random numbers start from the seed, so that they
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from dimscope.errors import BadSource, CaptureWarning, warn
 from dimscope.networks.capturing.batches import Batch
@@ -167,6 +168,9 @@ class Evidence:
         BadSource
             If the rows of the data are not stimuli.
         """
+        if any(map(is_lazy, self.run.network.parameters())):
+            with suppress(BadSource):  # it draws its weights, from the seed
+                self.run.plain(few_rows(batch, FEW))
         with hooked():
             output = self._find_layouts(batch, whole)
         if output is None:
@@ -206,7 +210,7 @@ class Evidence:
                 raise
             # perhaps it takes batches of one size only; if not, it fails here too
             batch, output = whole(), None
-            order = np.roll(np.arange(batch.n_rows)[::-1], 1)
+            order = np.roll(np.arange(batch.n_rows), 1)
             few, _ = self._values(batch, random)
             more, _ = self._values(batch.take(order))
 
