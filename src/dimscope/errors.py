@@ -18,6 +18,8 @@ from typing import Any, get_args
 __all__ = [
     "BadPoints",
     "BadSource",
+    "CaptureWarning",
+    "ChangedNumbers",
     "DegeneratePoints",
     "DimscopeError",
     "EstimatorsFailed",
@@ -111,6 +113,14 @@ class Interrupted(KeyboardInterrupt):
 
 class TiedPoints(UserWarning):
     """Many points have two neighbours at the same distance, as in discrete data."""
+
+
+class ChangedNumbers(UserWarning):
+    """Profiles are compared whose numbers were made by versions that differ in their numbers."""
+
+
+class CaptureWarning(UserWarning):
+    """Captured layers are not all they seem, for example because they depend on the batch."""
 
 
 class PoorRecall(UserWarning):

@@ -32,7 +32,9 @@ __all__ = [
     "free_disk",
     "importable",
     "is_leftover",
+    "load_module",
     "load_name",
+    "name_in",
     "near",
     "open_array",
     "write_beside",
@@ -256,16 +258,27 @@ def load_name(path: Path, name: str) -> Any:
     BadSource
         If the file is missing, cannot be run, or does not define the name.
     """
-    if not path.is_file():
-        raise BadSource(f"{path} does not exist; give path/file.py:name")
-    module = _run(path)
+    return name_in(load_module(path), path, name)
+
+
+def name_in(module: ModuleType, path: Path, name: str) -> Any:
+    """Return the object ``name`` of the module that :func:`load_module` made from ``path``."""
     if not hasattr(module, name):
         names = [key for key, value in vars(module).items() if callable(value)]
         raise BadSource(f"{path} does not define {name!r}.{near(name, names)}")
     return getattr(module, name)
 
 
-def _run(path: Path) -> ModuleType:
+def load_module(path: Path) -> ModuleType:
+    """Run a Python file and return its module.
+
+    Raises
+    ------
+    BadSource
+        If the file is missing or cannot be run.
+    """
+    if not path.is_file():
+        raise BadSource(f"{path} does not exist; give path/file.py:name")
     name = f"_dimscope_source_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

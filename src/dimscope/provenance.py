@@ -15,7 +15,18 @@ from typing import Any
 
 from dimscope.values import by_value, from_plain, to_plain
 
-__all__ = ["Provenance", "versions"]
+__all__ = ["CHANGES", "NUMBERS", "Provenance", "versions"]
+
+
+# Versions of the numbers: what changed in the numbers that users get, since the version before.
+# Profiles without a version are of version 1. docs/changes-in-numbers.md tells why and how much.
+CHANGES: Mapping[int, str] = {
+    2: "images are preprocessed as the weights of the network expect, every row is one stimulus, "
+    "and padding is left out",
+}
+
+
+NUMBERS = max(CHANGES)
 
 
 @cache

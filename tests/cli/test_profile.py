@@ -221,3 +221,87 @@ def test_profile_refuses_labels_of_another_length(folder, refusal):
     np.save(folder / "few.npy", np.zeros((7, 6)))
     said = refusal("profile", "net.py:make", "--data", "x.npy", "--labels", "few.npy")
     assert "which is not (inputs, labels)" in said
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch):
+    """A folder of images, and networks whose preprocessing is known and is not."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for label in ("cat", "dog"):
+        (tmp_path / "images" / label).mkdir(parents=True)
+        for number in range(3):
+            pixels = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / label / f"{number}.png")
+    network = (
+        "import torch\nfrom torchvision.transforms.functional import pil_to_tensor\n\n\n"
+        "def tiny():\n    return torch.nn.Sequential(\n"
+        "        torch.nn.AdaptiveAvgPool2d(8), torch.nn.Flatten(), torch.nn.Linear(192, 5))\n"
+    )
+    (tmp_path / "net.py").write_text(network)
+    (tmp_path / "known.py").write_text(
+        network + "\n\ndef preprocess(image):\n    return pil_to_tensor(image) / 255\n"
+    )
+    (tmp_path / "other.py").write_text(
+        network + "\n\ndef halved(image):\n    return pil_to_tensor(image.resize((20, 20))) / 255\n"
+        "number = 3\n"
+    )
+    return tmp_path / "images"
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "says", "features"),
+    [
+        ("net.py:tiny", [], "as for ImageNet classifiers (net.py:tiny names no other): resize 256",
+         3 * 224 * 224),
+        ("known.py:tiny", [], "preprocess of known.py", 3 * 40 * 40),
+        ("known.py:tiny", ["--preprocess", "weights"], "preprocess of known.py", 3 * 40 * 40),
+        ("known.py:tiny", ["--preprocess", "imagenet", "--image-size", "16"],
+         "as for ImageNet classifiers: resize 18, crop 16", 3 * 16 * 16),
+        ("net.py:tiny", ["--preprocess", "other.py:halved"], "halved of other.py", 3 * 20 * 20),
+    ],
+)  # fmt: skip
+def test_profile_prints_and_keeps_the_preprocessing(
+    invoke, pictures, model, options, says, features
+):
+    done = invoke("profile", model, "--data", "images", "--json", *options)
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr.startswith(f"preprocessing: {says}")
+    found = json.loads(done.stdout)
+    assert found["layers"][0]["n_features"] == features
+    assert found["provenance"]["inputs"][0]["parameters"]["preprocessing"].startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--data", "images", "--preprocess", "weights"], "not known how the weights expect"),
+        (["--data", "images", "--preprocess", "other"], "there is no preprocessing 'other'"),
+        (["--data", "images", "--preprocess", "other.py:number"], "is a int; name a function"),
+        (["--data", "x.npy", "--preprocess", "imagenet"], "not an image folder"),
+        (["--data", "x.npy", "--image-size", "16"], "not an image folder"),
+        (["--data", "x.npy", "--dtype", "int8"], "use one of float32"),
+        (["--data", "x.npy", "--device", "gpu"], "'gpu' cannot be used here"),
+        (["--data", "x.npy", "--revision", "main"], "omit revision"),
+    ],
+)
+def test_profile_refuses_options_that_have_no_effect(invoke, pictures, options, says):
+    np.save(pictures.parent / "x.npy", np.zeros((6, 3, 8, 8), np.float32))
+    done = invoke("profile", "net.py:tiny", *options)
+    assert done.exit_code == 2
+    assert says in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_profile_takes_a_type(invoke, pictures):
+    np.save(pictures.parent / "x.npy", np.random.default_rng(0).random((40, 3, 8, 8)))
+    found = {
+        dtype: json.loads(
+            invoke(
+                "profile", "net.py:tiny", "--data", "x.npy", "--weights", "random", "--json",
+                "--dtype", dtype, "--device", "cpu",
+            ).stdout
+        )["layers"][-1]["twonn"]["dimension"]
+        for dtype in ("float64", "bfloat16")
+    }  # fmt: skip
+    assert found["float64"] != found["bfloat16"]
+    assert found["float64"] == pytest.approx(found["bfloat16"], rel=0.2)

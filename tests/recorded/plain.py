@@ -89,6 +89,12 @@ def short(found: ds.Estimate) -> dict[str, Any]:
     }
 
 
+def _without_version(provenance: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the version of the numbers: the values were recorded before it was written."""
+    provenance["parameters"].pop("numbers", None)
+    return provenance
+
+
 def profile(found: ds.Profile) -> dict[str, Any]:
     """Everything in a profile."""
     result: dict[str, Any] = {
@@ -100,7 +106,7 @@ def profile(found: ds.Profile) -> dict[str, Any]:
             name: {layer: estimate(one, provenance=False) for layer, one in found.of(name).items()}
             for name in found.estimators
         },
-        "provenance": plain(found.provenance),
+        "provenance": _without_version(plain(found.provenance)),
     }
     if found.classes:
         result["spread"] = plain(found.spread)

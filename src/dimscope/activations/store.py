@@ -459,6 +459,7 @@ def opened(folder: Folder, about: Mapping[str, Any], owner: object = None) -> St
             about["name"],
             Provenance.from_dict(about["provenance"]),
             str(folder),
+            ids=read_labels(folder, about.get("ids"), "ids"),
         )
     except BadSource:
         raise
@@ -537,8 +538,10 @@ def _array_metadata(folder: Folder, name: str) -> dict[str, Any]:
     return about
 
 
-def read_labels(folder: Folder, coding: Mapping[str, Any] | None) -> NDArray[Any] | None:
-    """Return the labels in a folder, or None if some rows have no label.
+def read_labels(
+    folder: Folder, coding: Mapping[str, Any] | None, name: Literal["labels", "ids"] = "labels"
+) -> NDArray[Any] | None:
+    """Return the labels or ids in a folder, or None if some rows have none.
 
     Parameters
     ----------
@@ -550,7 +553,7 @@ def read_labels(folder: Folder, coding: Mapping[str, Any] | None) -> NDArray[Any
     if coding is None:
         return None
     try:
-        array = checked_array(folder, "labels")
+        array = checked_array(folder, name)
         lost = array.nchunks_initialized < array.nchunks
         labels: NDArray[Any] = np.asarray(array[:])
     except BadSource:
@@ -559,7 +562,7 @@ def read_labels(folder: Folder, coding: Mapping[str, Any] | None) -> NDArray[Any
         lost = True
     if lost:
         raise BadSource(
-            f"{folder} is damaged: its labels are missing or truncated; copy it again, or capture "
+            f"{folder} is damaged: its {name} are missing or truncated; copy it again, or capture "
             "again"
         )
     if coding["words"] is not None:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatchSizeOption",
+    "DeviceOption",
     "DiscardOption",
+    "DtypeOption",
     "EngineOption",
     "EstimatorOption",
     "FitOption",
@@ -32,12 +34,15 @@ __all__ = [
     "MemoryOption",
     "NPointsOption",
     "PerClassOption",
+    "PreprocessOption",
     "ReadoutOption",
     "ResamplesOption",
+    "RevisionOption",
     "RtolOption",
     "SeedOption",
     "WeightsOption",
     "bytes_from",
+    "check_data",
     "data_from",
     "engine_from",
     "estimator_from",
@@ -118,7 +123,39 @@ RtolOption = Annotated[
 
 
 ImageSizeOption = Annotated[
-    int, typer.Option(min=1, help="for an image folder: side of the cropped images in pixels")
+    int | None,
+    typer.Option(
+        min=1,
+        help="for an image folder: side of the preprocessed images in pixels, instead of the size "
+        "that the weights expect",
+    ),
+]
+
+
+PreprocessOption = Annotated[
+    str | None,
+    typer.Option(
+        help="for an image folder: weights (that of the weights; the default where it is known), "
+        "imagenet (resize 256, crop 224, normalise), or FILE.py:NAME"
+    ),
+]
+
+
+RevisionOption = Annotated[
+    str | None,
+    typer.Option(help="for timm/ and hf/: branch, tag or commit of the weights on the hub"),
+]
+
+
+DtypeOption = Annotated[
+    str | None,
+    typer.Option(help="type of the weights: float32, bfloat16, float16, float64; for hf/ auto"),
+]
+
+
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(help="cpu (the default), cuda, cuda:1, mps; for hf/ auto, over all devices"),
 ]
 
 
@@ -202,22 +239,78 @@ def points_from(text: str) -> Any:
         raise typer.BadParameter(error.args[0], param_hint="POINTS") from None
 
 
-def data_from(data: Path, labels: Path | None, image_size: int) -> Any:
-    """Open the data for a network: an image folder, or an array with or without labels."""
-    from dimscope.files import open_array
-    from dimscope.networks.capturing.data import image_folder
-
+def check_data(
+    data: Path, labels: Path | None, image_size: int | None, preprocess: str | None
+) -> None:
+    """Refuse data that do not exist, and options that have no effect on them."""
     existing(data, "--data")
-    if data.is_dir():
-        if labels is not None:
+    if data.is_dir() and labels is not None:
+        raise typer.BadParameter(
+            "in an image folder, the folder of each image is its class; omit this option",
+            param_hint="--labels",
+        )
+    for value, option in ((image_size, "--image-size"), (preprocess, "--preprocess")):
+        if value is not None and not data.is_dir():
             raise typer.BadParameter(
-                "in an image folder, the folder of each image is its class; omit this option",
-                param_hint="--labels",
+                f"{data} is not an image folder, so nothing is preprocessed; omit this option",
+                param_hint=option,
             )
-        return image_folder(data, image_size)
-    if labels is None:
-        return data
-    return open_array(data), open_array(existing(labels, "--labels"))
+    if labels is not None:
+        existing(labels, "--labels")
+
+
+def data_from(
+    data: Path,
+    labels: Path | None,
+    image_size: int | None,
+    preprocess: str | None,
+    network: Any,
+) -> Any:
+    """Open the data for a network, and print how images are preprocessed.
+
+    The data are an image folder, or an array with or without labels.
+    """
+    from dimscope.files import open_array
+    from dimscope.networks.preprocessing import image_folder
+
+    if data.is_dir():
+        chosen = _preprocessing_from(preprocess, network)
+        images = image_folder(data, image_size, preprocessing=chosen)
+        typer.echo(f"preprocessing: {images.preprocessing}", err=True)
+        return images
+    return data if labels is None else (open_array(data), open_array(labels))
+
+
+def _preprocessing_from(preprocess: str | None, network: Any) -> Any:
+    from dimscope.files import load_name
+    from dimscope.networks.preprocessing import Preprocessing, imagenet, preprocessing_of
+
+    if preprocess == "imagenet":
+        return imagenet(source="user")
+    if preprocess is None or preprocess == "weights":
+        needed = preprocessing_of(network)
+        if preprocess == "weights" and needed.source != "weights":
+            raise typer.BadParameter(
+                f"it is not known how the weights expect their images ({needed.text}); use "
+                "imagenet or FILE.py:NAME",
+                param_hint="--preprocess",
+            )
+        return needed
+    file, _, name = preprocess.rpartition(":")
+    if not file.endswith(".py"):
+        raise typer.BadParameter(
+            f"there is no preprocessing {preprocess!r}; use weights, imagenet or FILE.py:NAME",
+            param_hint="--preprocess",
+        )
+    keep_importable(preprocess)
+    function = load_name(Path(file), name)
+    if not callable(function):
+        raise typer.BadParameter(
+            f"{name} in {file} is a {type(function).__name__}; name a function that takes a PIL "
+            "image and returns a tensor",
+            param_hint="--preprocess",
+        )
+    return Preprocessing(f"{name} of {file}", function)
 
 
 def bytes_from(memory: str | None) -> int | None:

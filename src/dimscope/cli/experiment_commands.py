@@ -149,6 +149,14 @@ def reproduce(
             "by default .cache/dimscope in your home folder"
         ),
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="only list networks, weights, data, disk and time, and what is missing; nothing "
+            "is downloaded, and the exit code is 1 if something is missing",
+        ),
+    ] = False,
 ) -> None:
     """Reproduce the figures of the paper; figures that are already complete are not run again."""
     from dimscope_experiments.ansuini2019 import FIGURES, Study
@@ -168,7 +176,10 @@ def reproduce(
             study = Study(scale, out, cache, data, weights, bar)
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--scale") from None
-        run(study, chosen)
+        if not check:
+            run(study, chosen)
+    if check:
+        raise typer.Exit(_tell_needs(study, chosen))
     page = write_page(out)
     for figure in chosen:
         record = json.loads((out / figure / "record.json").read_text(encoding="utf-8"))
@@ -176,3 +187,49 @@ def reproduce(
         for claim in record["claims"]:
             say(f"  {claim['number']}. {claim['says']} {claim['verdict']}: {claim['measured']}")
     say(f"written: {page}")
+
+
+def _tell_needs(study: Any, figures: tuple[str, ...]) -> int:
+    """Print what the figures need; return 1 if something is missing, else 0."""
+    from dimscope_experiments.ansuini2019.requirements import RATES, Needs, needs_of
+
+    each = [needs_of(study, figure) for figure in figures]
+    for needs in each:
+        alone = Needs.joined([needs])
+        done = ", complete already" if study.is_done(needs.figure) else ""
+        say(f"{needs.figure}: disk {_gigabytes(alone.disk)}, {_hours(alone.seconds)}{done}")
+        for item in needs.items:
+            say(f"  {item}")
+    total = Needs.joined(each)
+    downloads = sum(item.download for item in total.items)
+    say(
+        f"together, scale {study.scale}: downloads {_gigabytes(downloads)}, disk "
+        f"{_gigabytes(total.disk)} for checkpoints and renderings, {_hours(total.seconds)}"
+    )
+    slow, fast = (f"{rate / 1e9:.0f}" for rate in RATES)
+    say(
+        f"time: an estimate, from the operations of the networks at {slow} to {fast} billion a "
+        "second, the rates of the kept results (docs/paper, two cores)"
+    )
+    missing = [item for item in total.items if not item.is_present]
+    if missing:
+        say(f"missing: {', '.join(item.name for item in missing)}")
+    return int(bool(missing))
+
+
+def _gigabytes(n_bytes: float) -> str:
+    return f"{n_bytes / 1e9:.1f} GB"
+
+
+def _hours(seconds: tuple[float, float]) -> str:
+    """Write a range of times.
+
+    >>> _hours((72, 7200)), _hours((0, 0))
+    ('0.02 to 2 hours', 'minutes')
+    """
+    least, most = (second / 3600 for second in seconds)
+    return f"{_short(least)} to {_short(most)} hours" if most >= 0.1 else "minutes"
+
+
+def _short(number: float) -> str:
+    return f"{number:.0f}" if number >= 10 else f"{number:.2g}"

@@ -8,13 +8,15 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from dimscope.cli.arguments import (
     BatchSizeOption,
+    DeviceOption,
     DiscardOption,
+    DtypeOption,
     EngineOption,
     EstimatorOption,
     FitOption,
@@ -26,12 +28,15 @@ from dimscope.cli.arguments import (
     MemoryOption,
     NPointsOption,
     PerClassOption,
+    PreprocessOption,
     ReadoutOption,
     ResamplesOption,
+    RevisionOption,
     RtolOption,
     SeedOption,
     WeightsOption,
     bytes_from,
+    check_data,
     data_from,
     engine_from,
     estimator_from,
@@ -54,7 +59,9 @@ __all__ = ["capture", "compare", "profile"]
 def profile(
     model: Annotated[
         str,
-        typer.Argument(help="torchvision/NAME, timm/NAME, hf/NAME, FILE.py:FUNCTION or a STORE"),
+        typer.Argument(
+            help="torchvision/NAME[@WEIGHTS], timm/NAME, hf/NAME, FILE.py:FUNCTION or a STORE"
+        ),
     ],
     data: Annotated[
         Path | None,
@@ -64,7 +71,11 @@ def profile(
     ] = None,
     weights: WeightsOption = None,
     labels: LabelsOption = None,
-    image_size: ImageSizeOption = 224,
+    revision: RevisionOption = None,
+    dtype: DtypeOption = None,
+    device: DeviceOption = None,
+    preprocess: PreprocessOption = None,
+    image_size: ImageSizeOption = None,
     layers: LayersOption = None,
     by_class: Annotated[
         bool, typer.Option(help="measure each class separately, and the mean over classes")
@@ -106,11 +117,23 @@ def profile(
         check_figure_path(plot)
     options: Any = {"layers": layers, "n_points": n_points, "per_class": per_class}
     if is_store(model):
-        refuse_for_a_store({"data": data, "labels": labels, "weights": weights, **options})
+        network_options = {
+            "data": data,
+            "labels": labels,
+            "weights": weights,
+            "revision": revision,
+            "dtype": dtype,
+            "device": device,
+            "preprocess": preprocess,
+            "image_size": image_size,
+        }
+        refuse_for_a_store({**network_options, **options})
         source, options, stimuli = model, {}, None
     else:
-        stimuli = data_from(existing_data(data, model), labels, image_size)
-        source = network_from(model, weights, seed)
+        data = existing_data(data, model)
+        check_data(data, labels, image_size, preprocess)
+        source = network_from(model, weights, seed, revision, dtype, device)
+        stimuli = data_from(data, labels, image_size, preprocess, source)
         options["layers"] = layers_from(layers)
         options |= {"readout": readout, "batch_size": batch_size, "seed": seed}
     interrupted = False
@@ -196,7 +219,8 @@ _GRACE = 10.0  # seconds for rank 0 to report an error
 
 def capture(
     model: Annotated[
-        str, typer.Argument(help="torchvision/NAME, timm/NAME, hf/NAME or FILE.py:FUNCTION")
+        str,
+        typer.Argument(help="torchvision/NAME[@WEIGHTS], timm/NAME, hf/NAME or FILE.py:FUNCTION"),
     ],
     data: Annotated[
         Path, typer.Option(help="an image folder (one folder per class) or a .npy file")
@@ -204,7 +228,11 @@ def capture(
     out: Annotated[str, typer.Option(help="the store: a folder, or a URL that fsspec opens")],
     weights: WeightsOption = None,
     labels: LabelsOption = None,
-    image_size: ImageSizeOption = 224,
+    revision: RevisionOption = None,
+    dtype: DtypeOption = None,
+    device: DeviceOption = None,
+    preprocess: PreprocessOption = None,
+    image_size: ImageSizeOption = None,
     layers: LayersOption = None,
     n_points: NPointsOption = None,
     per_class: PerClassOption = None,
@@ -220,7 +248,7 @@ def capture(
     """
     import dimscope as ds
 
-    stimuli = data_from(data, labels, image_size)
+    check_data(data, labels, image_size, preprocess)
     budget = bytes_from(memory)
     ran = False
     if "://" not in out:
@@ -232,9 +260,15 @@ def capture(
         start_group()
         ranks = stack.enter_context(joined(out))
         with ranks.together():
-            network = network_from(model, weights, seed)
+            if ranks.device is not None and device is not None:
+                raise typer.BadParameter(
+                    "under torchrun each rank has its own device; omit this option",
+                    param_hint="--device",
+                )
+            network = network_from(model, weights, seed, revision, dtype, device)
             if ranks.device is not None:
                 network = network.to(ranks.device)
+            stimuli = data_from(data, labels, image_size, preprocess, network)
         with Bar() as bar, ds.reused_memory():
 
             def running(step: str, done: float, total: float | None) -> None:
@@ -301,13 +335,27 @@ def refuse_for_a_store(options: dict[str, Any]) -> None:
             )
 
 
-def network_from(model: str, weights: str | None, seed: int) -> Any:
+def network_from(
+    model: str,
+    weights: str | None,
+    seed: int,
+    revision: str | None = None,
+    dtype: str | None = None,
+    device: str | None = None,
+) -> Any:
     """Load the network that MODEL names."""
     import dimscope as ds
 
     keep_importable(model)
     try:
-        return ds.load_model(model, weights=weights, seed=seed)
+        return ds.load_model(
+            model,
+            weights=weights,
+            seed=seed,
+            revision=revision,
+            dtype=cast(Any, dtype),  # the function refuses other words
+            device=device,
+        )
     except DimscopeError as error:
         raise typer.BadParameter(str(error), param_hint="MODEL") from None
 
@@ -320,6 +368,5 @@ def layers_from(layers: list[str] | None) -> Any:
 
 
 def tell_plan(plan: Plan) -> None:
-    """Print the plan to standard error if the points do not stay in memory."""
-    if plan.how != "memory":
-        typer.echo(f"plan: {plan}", err=True)
+    """Print to standard error what goes into the network and, if on disk, where the points go."""
+    typer.echo(plan.inputs if plan.how == "memory" else f"plan: {plan}", err=True)

@@ -6,16 +6,23 @@ import pickle
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from dimscope.errors import BadSource
-from dimscope.files import importable, load_name, near
+from dimscope.files import importable, load_module, name_in, near
+from dimscope.networks.preprocessing import (
+    Source,
+    note_source,
+    preprocess_in,
+    torchvision_weights,
+)
 
-__all__ = ["load_model", "load_weights"]
+__all__ = ["Dtype", "load_model", "load_weights"]
 
 
 _NESTED = ("state_dict", "model_state_dict", "model", "net", "weights")
@@ -139,42 +146,163 @@ def _first_line(error: Exception) -> str:
 _RANDOM = ("none", "random")
 
 
-def load_model(spec: str, weights: str | Path | None = None, seed: int = 0) -> nn.Module:
+Dtype = Literal["float32", "bfloat16", "float16", "float64", "auto"]
+
+
+def load_model(
+    spec: str,
+    weights: str | Path | None = None,
+    seed: int = 0,
+    *,
+    revision: str | None = None,
+    dtype: Dtype | None = None,
+    device: str | None = None,
+) -> nn.Module:
     """Build a network from its name.
 
     Parameters
     ----------
     spec : str
-        ``torchvision/NAME``, ``timm/NAME``, ``hf/NAME_OR_FOLDER``, or ``path/file.py:NAME``,
-        where NAME is a ``torch.nn.Module`` or a function without arguments that returns one.
+        ``torchvision/NAME``, ``torchvision/NAME@WEIGHTS``, ``timm/NAME``, ``hf/NAME_OR_FOLDER``,
+        ``hf/FOLDER/FILE.gguf``, or ``path/file.py:NAME``, where NAME is a ``torch.nn.Module`` or a
+        function without arguments that returns one.
     weights : str or Path, optional
         A file with a state dict, or ``"random"`` or ``"none"`` for an untrained network. By
         default, the pretrained weights; for a ``.py`` file, the weights that its network already
         has.
     seed : int
         Seed for the weights of an untrained network.
+    revision : str, optional
+        The branch, tag or commit of pretrained weights on the Hugging Face hub, for ``timm/`` and
+        ``hf/``.
+    dtype : {"float32", "bfloat16", "float16", "float64", "auto"}, optional
+        The type of the weights, and of the computation; that of the library by default, and
+        float32 for a GGUF file. ``"auto"`` is the type in which the weights are stored, for
+        ``hf/``.
+    device : str, optional
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, or, for ``hf/``, ``"auto"``, which spreads
+        the network over all devices with accelerate. The CPU by default.
 
     Returns
     -------
     torch.nn.Module
-        In eval mode.
+        In eval mode. :func:`~dimscope.preprocessing_of` tells how its images must be preprocessed.
 
     Raises
     ------
     BadSource
-        If the name is unknown, a package is missing, or the weights cannot be downloaded or read.
+        If the name is unknown, a package is missing, an option has no effect, or the weights cannot
+        be downloaded or read.
 
     Examples
     --------
     >>> type(load_model("torchvision/resnet18", weights="random")).__name__
     'ResNet'
     """
-    trained = weights is None
+    request = _Request(str(spec), weights is None, revision, dtype, device)
+    if weights is not None:
+        request.refuse_weights()
     with _seeded(seed):
-        model = _make(str(spec), trained)
+        model, preprocess = _make(request)
     if weights is not None and str(weights) not in _RANDOM:
         load_weights(model, weights)
-    return model.eval()
+    note_source(
+        model, Source(request.spec, None if weights is None else str(weights), revision, preprocess)
+    )
+    return request.placed(model.eval())
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What is to be loaded, with the options checked against the library that loads it."""
+
+    spec: str
+    trained: bool
+    revision: str | None = None
+    dtype: str | None = None
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        library = self.library
+        if self.revision is not None and (library not in ("timm", "hf") or not self.trained):
+            raise BadSource(
+                f"revision is {self.revision!r}, but only pretrained weights of timm/ and hf/ have "
+                f"revisions, and {self.spec} {'has' if self.trained else 'is loaded with'} others; "
+                "omit revision"
+            )
+        if self.revision is not None and Path(self.name).exists():
+            raise BadSource(f"{self.name} is on this disk and has no revisions; omit revision")
+        if self.dtype is not None and self.dtype not in get_args(Dtype):
+            words = ", ".join(get_args(Dtype))
+            raise BadSource(f"dtype is {self.dtype!r}; use one of {words}")
+        if self.dtype == "auto" and (library != "hf" or not self.trained or self.is_gguf):
+            raise BadSource(
+                "dtype 'auto' is the type in which the weights of hf/ are stored; "
+                f"for {self.spec}, name the type, such as float32"
+            )
+        if self.device == "auto":
+            if library != "hf" or not self.trained:
+                raise BadSource(
+                    "device 'auto' spreads networks of hf/ with their pretrained weights; "
+                    f"for {self.spec}, name a device, such as cuda"
+                )
+        elif self.device is not None:
+            _check_device(self.device)
+
+    @property
+    def library(self) -> str:
+        return "" if self.file else self.spec.partition("/")[0]
+
+    @property
+    def name(self) -> str:
+        return self.spec.partition("/")[2]
+
+    @property
+    def file(self) -> tuple[Path, str] | None:
+        file, colon, function = self.spec.rpartition(":")
+        return (Path(file), function) if colon and file.endswith(".py") else None
+
+    @property
+    def is_gguf(self) -> bool:
+        return self.name.endswith(".gguf")
+
+    def refuse_weights(self) -> None:
+        """Refuse ``weights`` where the name already says which."""
+        if self.library == "torchvision" and "@" in self.name:
+            raise BadSource(
+                f"{self.spec} already names its weights; omit weights, or omit "
+                f"@{self.name.partition('@')[2]}"
+            )
+
+    def placed(self, model: nn.Module) -> nn.Module:
+        """Return the network with the type and on the device that were asked for."""
+        if self.library == "hf" and self.trained:  # the type was given to the loader
+            return model if self.device in (None, "auto") else self._moved(model, self.device, None)
+        dtype = None if self.dtype is None else getattr(torch, self.dtype)
+        return self._moved(model, self.device, dtype)
+
+    def _moved(self, model: nn.Module, device: str | None, dtype: torch.dtype | None) -> nn.Module:
+        try:
+            return model.to(device=device, dtype=dtype)
+        except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+            wanted = " ".join(filter(None, (device, str(dtype or ""))))
+            raise BadSource(
+                f"{self.spec} cannot be brought to {wanted}: {_first_line(error)}; omit dtype and "
+                "device"
+            ) from error
+
+
+def _check_device(name: str) -> None:
+    try:
+        kind = torch.device(name)
+        torch.empty(0, device=kind)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise BadSource(
+            f"device {name!r} cannot be used here ({_first_line(error)}); use cpu, cuda, cuda:1, "
+            "mps or, for hf/, auto"
+        ) from error
+    if kind.type == "meta":
+        raise BadSource("device 'meta' holds no values; use cpu, cuda, cuda:1 or mps")
 
 
 @contextmanager
@@ -191,18 +319,18 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def _make(spec: str, trained: bool) -> nn.Module:
-    library, _, name = spec.partition("/")
-    makers: dict[str, Callable[[str, bool], nn.Module]] = {
+def _make(request: _Request) -> tuple[nn.Module, Callable[[Any], Any] | None]:
+    """Return the network, and the preprocessing beside it if it was built by a ``.py`` file."""
+    makers: dict[str, Callable[[_Request], nn.Module]] = {
         "torchvision": _from_torchvision,
         "timm": _from_timm,
         "hf": _from_transformers,
     }
-    file, colon, function = spec.rpartition(":")
-    if colon and file.endswith(".py"):
-        return _from_file(Path(file), function)
-    if library in makers and name:
-        return makers[library](name, trained)
+    if request.file is not None:
+        return _from_file(*request.file)
+    if request.library in makers and request.name:
+        return makers[request.library](request), None
+    spec = request.spec
     if spec.endswith(".py"):
         raise BadSource(f"{spec} is a file; name the function in it, as {spec}:make_model")
     raise BadSource(
@@ -212,7 +340,8 @@ def _make(spec: str, trained: bool) -> nn.Module:
     )
 
 
-def _from_torchvision(name: str, trained: bool) -> nn.Module:
+def _from_torchvision(request: _Request) -> nn.Module:
+    name, _, tag = request.name.partition("@")
     names = _torchvision_names()
     if name not in names:
         raise BadSource(f"torchvision has no model {name!r}.{near(name, names)}")
@@ -220,12 +349,12 @@ def _from_torchvision(name: str, trained: bool) -> nn.Module:
 
     # these constructors warn that their slow default initialisation will change
     extra: dict[str, Any] = {}
-    if not trained and name in ("googlenet", "inception_v3"):
+    if not request.trained and name in ("googlenet", "inception_v3"):
         extra["init_weights"] = True
-    model: nn.Module = _fetch(
-        f"torchvision/{name}",
-        lambda: get_model(name, weights="DEFAULT" if trained else None, **extra),
-    )
+    weights = None
+    if request.trained:
+        weights = torchvision_weights(name, tag or "DEFAULT")
+    model: nn.Module = _fetch(request, lambda: get_model(name, weights=weights, **extra))
     return model
 
 
@@ -237,54 +366,89 @@ def _torchvision_names() -> list[str]:
     return list(list_models())
 
 
-def _from_timm(name: str, trained: bool) -> nn.Module:
+def _from_timm(request: _Request) -> nn.Module:
+    name = request.name
     try:
         import timm
     except ImportError as error:
         raise BadSource(f"timm/{name} needs timm; run pip install dimscope[timm]") from error
+    if "@" in name:
+        raise BadSource(
+            f"timm/{name}: timm names weights by a tag, as timm/resnet18.a1_in1k; a version "
+            "of them is a revision (--revision on the command line)"
+        )
     base = name.split(".")[0]
     if base not in (names := timm.list_models()):
         raise BadSource(f"timm has no model {name!r}.{near(base, names)}")
-    model: nn.Module = _fetch(f"timm/{name}", lambda: timm.create_model(name, pretrained=trained))
+    extra: dict[str, Any] = {}
+    if request.revision is not None:
+        config = _fetch(request, lambda: timm.get_pretrained_cfg(name))
+        hub = None if config is None else config.hf_hub_id
+        if not hub:
+            raise BadSource(
+                f"the weights of timm/{name} are not on the Hugging Face hub, so they have no "
+                "revisions; omit revision"
+            )
+        extra["pretrained_cfg_overlay"] = {"hf_hub_id": f"{hub}@{request.revision}"}
+    model: nn.Module = _fetch(
+        request, lambda: timm.create_model(name, pretrained=request.trained, **extra)
+    )
     return model
 
 
-def _from_transformers(name: str, trained: bool) -> nn.Module:
+def _from_transformers(request: _Request) -> nn.Module:
+    name = request.name
     try:
         from transformers import AutoConfig, AutoModel
     except ImportError as error:
         raise BadSource(
             f"hf/{name} needs transformers; run pip install dimscope[transformers]"
         ) from error
-    # only safetensors are loaded, and code from the hub is never run
-    safe = {"trust_remote_code": False}
+    # only safetensors and GGUF are loaded, and code from the hub is never run
+    options: dict[str, Any] = {"trust_remote_code": False}
+    if request.revision is not None:
+        options["revision"] = request.revision
+    if request.is_gguf:
+        folder, _, file = name.rpartition("/")
+        if Path(folder or ".").is_dir() and not Path(name).is_file():
+            raise BadSource(f"{name} does not exist; give hf/FOLDER/FILE.gguf")
+        name, options["gguf_file"] = folder or ".", file
 
     def make() -> Any:
-        if trained:
-            return AutoModel.from_pretrained(name, use_safetensors=True, **safe)
-        config = AutoConfig.from_pretrained(name, **safe)
-        return AutoModel.from_config(config, **safe)
+        if not request.trained:
+            return AutoModel.from_config(
+                AutoConfig.from_pretrained(name, **options), trust_remote_code=False
+            )
+        if request.is_gguf:
+            options["dtype"] = torch.float32
+        else:
+            options["use_safetensors"] = True
+        if request.dtype is not None:
+            options["dtype"] = "auto" if request.dtype == "auto" else getattr(torch, request.dtype)
+        if request.device == "auto":
+            options["device_map"] = "auto"
+        return AutoModel.from_pretrained(name, **options)
 
-    model: nn.Module = _fetch(f"hf/{name}", make)
+    model: nn.Module = _fetch(request, make)
     return model
 
 
-def _fetch(spec: str, make: Callable[[], Any]) -> Any:
+def _fetch(request: _Request, make: Callable[[], Any]) -> Any:
     try:
         return make()
     except (OSError, RuntimeError, ValueError, ImportError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")
         raise BadSource(
-            f"{spec} cannot be loaded ({first}); without a network connection, give a state dict "
-            "with weights=FILE, or weights='random' for an untrained network (--weights on the "
-            "command line)"
+            f"{request.spec} cannot be loaded ({_first_line(error)}); without a network "
+            "connection, give a state dict with weights=FILE, or weights='random' for an untrained "
+            "network (--weights on the command line)"
         ) from error
 
 
-def _from_file(path: Path, function: str) -> nn.Module:
-    maker = load_name(path, function)
+def _from_file(path: Path, function: str) -> tuple[nn.Module, Callable[[Any], Any] | None]:
+    module = load_module(path)
+    maker, preprocess = name_in(module, path, function), preprocess_in(module)
     if isinstance(maker, nn.Module):
-        return maker
+        return maker, preprocess
     if not callable(maker):
         raise BadSource(
             f"{function} in {path} is a {type(maker).__name__}; name a torch.nn.Module or a "
@@ -301,4 +465,4 @@ def _from_file(path: Path, function: str) -> nn.Module:
         raise BadSource(
             f"{function} in {path} returned a {type(model).__name__}; return a torch.nn.Module"
         )
-    return model
+    return model, preprocess

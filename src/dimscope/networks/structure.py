@@ -4,6 +4,8 @@ A *block* is a composite part of a network that is repeated: an item of a ``Sequ
 ``ModuleList``, or one of several siblings of the same class (the Inception modules of GoogLeNet,
 the stages of a ResNet, the double convolutions of a U-Net). The output of a block is a checkpoint;
 the values computed inside it are not.
+
+A *stage* is a block made of repeated parts, such as ``layer3`` of a ResNet.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ from collections import Counter
 from collections.abc import Container
 from dataclasses import dataclass
 
+import torch
 from torch import nn
+from torch.fx import GraphModule
 
 from dimscope.networks import operations as vocabulary
 
@@ -48,10 +52,20 @@ class Site:
     repeated, attends : bool
         Whether it is one of several items of the same class in a container; whether it contains
         attention.
-    pooling, linear, activation : bool
-        Its kind.
+    pooling, linear, activation, recurrent, attention : bool
+        Its kind. A linear layer that is wrapped, as by LoRA, is its wrapper.
     counted : int
         Depth that it adds if the operations inside it cannot be traced.
+    stage : bool
+        Whether repeated parts make it up.
+    wrapped : bool
+        Whether it is one layer, linear or convolutional, that has modules inside it.
+    scripted : bool
+        Whether it is compiled by ``torch.jit``, so that nothing inside it can be seen.
+    composite : bool
+        Whether it has modules inside it, of which at least one is counted.
+    stub : bool
+        Whether it only marks where values are quantised.
     """
 
     name: str
@@ -64,6 +78,13 @@ class Site:
     linear: bool
     activation: bool
     counted: int
+    recurrent: bool = False
+    attention: bool = False
+    stage: bool = False
+    wrapped: bool = False
+    scripted: bool = False
+    composite: bool = False
+    stub: bool = False
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -113,8 +134,15 @@ class Structure:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self._weight: dict[nn.Module, int] = {}
+        self._wrapped: dict[nn.Module, bool] = {}
+        scripted = {m for m in model.modules() if isinstance(m, torch.jit.ScriptModule)}
+        hidden = {inner for m in scripted for inner in m.modules() if inner is not m}
+        self.scripted = scripted - hidden
+        self.hidden = {
+            clean_name(name) for name, module in model.named_modules() if module in hidden
+        }
         self._total = self._counted(model)
-        blocks = self._find(model)
+        blocks = set() if model in self.scripted else self._find(model)
         repeated = _repeated(model)
         attends = {
             m
@@ -124,19 +152,40 @@ class Structure:
         parallel = {name for name, m in model.named_modules() if isinstance(m, _PARALLEL)}
         self.sites: dict[nn.Module, Site] = {}
         for name, module in model.named_modules():
-            if unwrap(module) is not module:
+            if unwrap(module) is not module or module in hidden:
                 continue
+            is_root = module is model
+            is_wrapped = self._is_wrapped(module)
+            depth = (
+                vocabulary.scripted_depth(module)
+                if module in self.scripted
+                else vocabulary.counted_layers(module)
+            )
+            # nothing inside a scripted module can be seen, so its output is all there is
+            is_scripted = module in self.scripted and depth > 0
             self.sites[module] = Site(
                 name=clean_name(name, parallel),
-                leaf=vocabulary.is_leaf(module) and module is not model,
-                simple=next(module.children(), None) is None and module is not model,
+                leaf=(vocabulary.is_leaf(module) or module in self.scripted) and not is_root,
+                simple=next(module.children(), None) is None and not is_root,
                 block=module in blocks,
                 repeated=module in repeated,
                 attends=module in attends,
-                pooling=vocabulary.is_pooling_module(module) and module is not model,
-                linear=vocabulary.is_linear_module(module),
+                pooling=vocabulary.is_pooling_module(module) and not is_root,
+                linear=vocabulary.is_linear_module(module)
+                or (is_wrapped and any(map(vocabulary.is_linear_module, module.modules()))),
                 activation=vocabulary.is_activation_module(module),
-                counted=vocabulary.counted_layers(module),
+                counted=depth,
+                recurrent=vocabulary.is_recurrent_module(module) and not is_root,
+                attention=isinstance(module, nn.MultiheadAttention) and not is_root,
+                stage=any(m in repeated for m in module.modules() if m is not module),
+                wrapped=is_wrapped,
+                scripted=is_scripted,
+                composite=self._counted(module) > vocabulary.counted_layers(module)
+                and not is_root
+                and not is_wrapped
+                and not vocabulary.is_leaf(module)
+                and type(module) not in _LIST_LIKE,
+                stub=vocabulary.is_stub(module),
             )
         kinds = self.sites.values()
         self.plain = (
@@ -144,13 +193,54 @@ class Structure:
             and not any(site.pooling for site in kinds)
             and sum(site.linear for site in kinds) < 2
         )
+        self.exported = isinstance(model, GraphModule) and any(
+            isinstance(node.target, torch._ops.OpOverload) for node in model.graph.nodes
+        )
+        # the modules of an exported network are not called: its weights tell their names
+        self.owners = {
+            id(weight): clean_name(name.rpartition(".")[0])
+            for name, weight in (model.named_parameters() if self.exported else ())
+        }
+
+    @property
+    def unseen(self) -> str | None:
+        """A sentence on the parts of the network whose layers cannot be seen."""
+        if self.exported:
+            return (
+                "the network was exported: layers are named after their weights, and blocks are "
+                "not seen; give the original nn.Module to capture them"
+            )
+        names = [site.name for site in self.sites.values() if site.scripted]
+        if not names:
+            return None
+        if "" in names:
+            place, inner = "the network", "its inner layers"
+        else:
+            shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if names[5:] else "")
+            place, inner = shown, "the layers inside"
+        verb = "are" if len(names) > 1 else "is"
+        return (
+            f"{place} {verb} scripted or traced by torch.jit: {inner} cannot be seen; "
+            "give the original nn.Module to capture them"
+        )
 
     @property
     def names(self) -> list[str]:
         """Names of all modules except the root."""
         return [site.name for site in self.sites.values() if site.name]
 
+    def _is_wrapped(self, module: nn.Module) -> bool:
+        if module not in self._wrapped:
+            self._wrapped[module] = (
+                module is not self.model
+                and not isinstance(module, torch.jit.ScriptModule)
+                and vocabulary.is_wrapped_layer(module)
+            )
+        return self._wrapped[module]
+
     def _counted(self, module: nn.Module) -> int:
+        if module not in self._weight and self._is_wrapped(module):
+            self._weight[module] = 1
         if module not in self._weight:
             self._weight[module] = vocabulary.counted_layers(module) + sum(
                 self._counted(child) for child in module.children()
@@ -166,16 +256,18 @@ class Structure:
             blocks = [child for child in blocks if self._counted(child) >= 2]
             kinds = Counter(map(_kind, blocks))
             if not any(n >= 2 for n in kinds.values()):
-                blocks = []
+                blocks = [child for child in blocks if _has_experts(child)]
         kinds = Counter(map(_kind, blocks))
         result: set[nn.Module] = set()
         for child in children:
+            if child in self.scripted or self._is_wrapped(child):
+                continue
             if child not in blocks:
                 result |= self._find(child) if not vocabulary.is_leaf(child) else set()
             elif kinds[_kind(child)] == 1 and 2 * self._counted(child) > self._total:
                 # a whole network in a wrapper, such as Sequential(Normalize(), resnet18())
                 inner = self._find(child)
-                result |= inner if len(inner) >= 2 else {child}
+                result |= inner if len(inner) >= 2 and not _has_experts(child) else {child}
             else:
                 result.add(child)
         return result
@@ -185,6 +277,9 @@ class Structure:
             vocabulary.is_leaf(module)
             or vocabulary.counted_layers(module)
             or vocabulary.is_pooling_module(module)
+            or vocabulary.is_fused(module)
+            or module in self.scripted
+            or self._is_wrapped(module)
             or type(module) in _LIST_LIKE
         ):
             return False
@@ -210,6 +305,14 @@ def _kind(module: nn.Module) -> tuple[type, type | None]:
         type(child) for child in module.children() if next(child.children(), None) is not None
     )
     return nn.Sequential, classes.most_common(1)[0][0] if classes else None
+
+
+def _has_experts(module: nn.Module) -> bool:
+    """Whether a module is a mixture of experts, of which each may see some of the stimuli."""
+    return any(
+        "expert" in name.lower() and isinstance(child, _LIST_LIKE)
+        for name, child in module.named_children()
+    )
 
 
 def _repeated(model: nn.Module) -> set[nn.Module]:

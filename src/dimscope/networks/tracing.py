@@ -20,7 +20,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from dimscope.networks import operations as vocabulary
 from dimscope.networks.structure import Site, Structure
-from dimscope.networks.tensors import main_tensor, tensors_in
+from dimscope.networks.tensors import main_tensor, padded, tensors_in
 
 __all__ = ["Event", "Frame", "Node", "Tracer"]
 
@@ -44,6 +44,8 @@ class Node:
         Position in the order of execution.
     shape : tuple of int
         Its original shape.
+    reduced : tuple of int
+        The axes over which a mean or maximum was taken.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Node:
     blocks: int
     order: int
     shape: torch.Size
+    reduced: tuple[int, ...] = ()
 
     def ancestors(self) -> set[Node]:
         """Return all values from which this one was computed, including itself."""
@@ -77,11 +80,17 @@ class Frame:
     linears: int = 0
     attention: bool = False
     has_block: bool = False
+    most: int | None = None  # greatest depth of a value computed inside one layer
 
     @property
     def covers(self) -> bool:
         """Whether the values computed inside this call cannot be checkpoints."""
         return self.inside or self.site.block or self.site.pooling
+
+    @property
+    def is_layer(self) -> bool:
+        """Whether the call is one layer, whatever modules it has inside."""
+        return self.site.wrapped or self.site.linear
 
 
 @dataclass(slots=True)
@@ -105,6 +114,12 @@ class Event:
         Whether the module is a block; whether the block contains attention.
     fresh : bool
         Whether this call computed the value, rather than passing it through.
+    start : int
+        Position in the order of execution at which the call began.
+    others : tuple of Node
+        The other values that the call returned, such as the last state of a recurrent layer.
+    mask : Tensor, optional
+        For sequences of unequal length, which are padded in ``tensor``: True at real positions.
     """
 
     name: str
@@ -116,6 +131,9 @@ class Event:
     block: bool = False
     attends: bool = False
     fresh: bool = True
+    start: int = 0
+    others: tuple[Node, ...] = ()
+    mask: Tensor | None = None
 
 
 @dataclass
@@ -133,21 +151,23 @@ class Tracer(TorchFunctionMode):
     ----------
     structure : Structure
         Modules of the network.
+
+    Attributes
+    ----------
     watch : callable
         Called with every :class:`Event`, in the order of execution.
     """
 
-    def __init__(self, structure: Structure, watch: Callable[[Event], None]) -> None:
+    def __init__(self, structure: Structure) -> None:
         super().__init__()
         self.structure = structure
-        self.watch = watch
+        self.watch: Callable[[Event], None] = lambda event: None
         self.counts = Counts()
         self._unchanged: list[bool] = []
         self.begin()
 
-    def begin(self, n_rows: int | None = None) -> None:
-        """Discard the previous pass and prepare for a batch of ``n_rows`` stimuli."""
-        self._n_rows = n_rows
+    def begin(self) -> None:
+        """Discard the previous pass and prepare for a batch."""
         # tensor -> its node and its version; a later version means that it was overwritten
         self._nodes: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         # a module named "output" or "input" must get another name than the network's own
@@ -176,7 +196,9 @@ class Tracer(TorchFunctionMode):
         """Return the node of an output of the network; create one if it was not traced."""
         node = self.node(tensor)
         if node is None:
-            node = self._make(tensor, "output", "unknown", ())
+            root = self.structure.sites.get(self.structure.model)
+            layers = root.counted if root is not None and root.scripted else 0
+            node = self._make(tensor, "output", "unknown", (), layers)
         return node
 
     @contextmanager
@@ -184,9 +206,12 @@ class Tracer(TorchFunctionMode):
         """Hook the modules until the context ends; remove the hooks even after an error."""
         with ExitStack() as stack:
             for module, site in self.structure.sites.items():
-                before = module.register_forward_pre_hook(self._before(site), with_kwargs=True)
+                # a scripted module refuses its own methods of these names, but obeys the hooks
+                before = nn.Module.register_forward_pre_hook(
+                    module, self._before(site), with_kwargs=True
+                )
                 stack.callback(before.remove)
-                after = module.register_forward_hook(self._after(site), with_kwargs=True)
+                after = nn.Module.register_forward_hook(module, self._after(site), with_kwargs=True)
                 stack.callback(after.remove)
             yield
 
@@ -246,23 +271,35 @@ class Tracer(TorchFunctionMode):
             op in vocabulary.RESHAPES or self._is_unchanged(op, first, outputs[0])
         )
         frame = self._frames[-1] if self._frames else None
+        owner = self._owner(args, kwargs)
+        origin = owner or sources[0].name
         in_leaf = frame is not None and frame.site.leaf
         listed = not in_leaf and not same and op not in vocabulary.SELECTIONS
         for tensor in outputs:
             if held is not None and tensor is first and _is_intact(op, tensor, held[1]):
                 continue  # returned unchanged, as by dropout in eval mode
-            if held is not None and same and _is_alike(tensor, first):
+            if held is not None and same and (op == "dequantize" or _is_alike(tensor, first)):
                 self._hold(tensor, held[0])
                 continue
-            if not (listed and tensor.is_floating_point()):
-                label = frame.name if in_leaf and frame is not None else sources[0].name
+            if not (listed and (tensor.is_floating_point() or tensor.is_quantized)):
+                label = frame.name if in_leaf and frame is not None else origin
                 self._make(tensor, label, op, sources, layers)
                 continue
-            label = self._unique(f"{sources[0].name}>{op}")
+            label = self._unique(owner or f"{origin}>{op}")
             node = self._make(tensor, label, op, sources, layers)
+            if op in vocabulary.MEANS:
+                node.reduced = _axes(first, args, kwargs)
             inside = frame is not None and frame.covers
-            self.watch(Event(label, node, tensor, inputs=sources, inside=inside))
+            values, mask = padded(result, tensor) or (tensor, None)
+            self.watch(Event(label, node, values, inputs=sources, inside=inside, mask=mask))
             listed = False  # of several outputs only the first is listed
+
+    def _owner(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
+        """Return the module of an exported network whose weight an operation uses."""
+        if not self.structure.owners:
+            return None
+        owners = (self.structure.owners.get(id(t)) for t in tensors_in((args, kwargs)))
+        return next(filter(None, owners), None)
 
     def _is_unchanged(self, op: str, before: Tensor, after: Tensor) -> bool:
         """Whether a pooling has no effect, such as a 7x7 adaptive pooling of a 7x7 map."""
@@ -282,7 +319,11 @@ class Tracer(TorchFunctionMode):
                 inside = outer is not None and outer.covers
                 name = self._unique(site.name) if site.name else ""
                 inputs = tuple(self._sources((args, kwargs)))
-                self._frames.append(Frame(site, name, inputs, self._order, inside))
+                frame = Frame(site, name, inputs, self._order, inside)
+                frame.most = outer.most if outer is not None else None
+                if frame.is_layer and frame.most is None:
+                    frame.most = max((node.depth for node in inputs), default=0) + 1
+                self._frames.append(frame)
 
         return hook
 
@@ -305,30 +346,43 @@ class Tracer(TorchFunctionMode):
         if outer is not None:
             outer.has_block |= attends or frame.has_block
             outer.linears += 0 if attends else frame.linears
-        if not frame.name:
+        if not frame.name or site.stub:
             return
-        main, extras = main_tensor(output, self._n_rows)
-        for suffix, tensor in ([("", main)] if main is not None else []) + extras:
-            node = self.node(tensor)
-            if node is None:
-                node = self._make(tensor, frame.name, "unknown", frame.inputs, site.counted)
+        main, extras = main_tensor(output)
+        returned = ([("", main)] if main is not None else []) + extras
+        nodes = [
+            self.node(tensor)
+            or self._make(tensor, frame.name, "unknown", frame.inputs, site.counted)
+            for _, tensor in returned
+        ]
+        others = tuple(nodes[1:])
+        for (suffix, tensor), node in zip(returned, nodes, strict=True):
             fresh = node.order > frame.start
             if fresh and not suffix:
                 node.name = frame.name
             if fresh and attends:
                 base = max((node.blocks for node in frame.inputs), default=0)
                 node.blocks = max(node.blocks, base + 1)
+            values, mask = padded(output, tensor) or (tensor, None)
             self.watch(
                 Event(
                     frame.name + suffix,
                     node,
-                    tensor,
+                    values,
                     site,
                     frame.inputs,
                     inside=(frame.inside and not attends) or bool(suffix),
-                    block=not suffix and (attends or (site.block and not frame.has_block)),
+                    block=not suffix
+                    and (
+                        attends
+                        or (site.block and not frame.has_block)
+                        or (site.scripted and not frame.inside)
+                    ),
                     attends=attends,
                     fresh=fresh,
+                    start=frame.start,
+                    others=() if suffix else others,
+                    mask=mask,
                 )
             )
 
@@ -338,11 +392,14 @@ class Tracer(TorchFunctionMode):
         self, tensor: Tensor, name: str, op: str, parents: tuple[Node, ...], layers: int = 0
     ) -> Node:
         self._order += 1
+        depth = max((parent.depth for parent in parents), default=0) + layers
+        if self._frames and (most := self._frames[-1].most) is not None:
+            depth = min(depth, most)
         node = Node(
             name,
             op,
             parents,
-            max((parent.depth for parent in parents), default=0) + layers,
+            depth,
             max((parent.blocks for parent in parents), default=0),
             self._order,
             tensor.shape,
@@ -375,3 +432,11 @@ def _is_intact(op: str, tensor: Tensor, version: int) -> bool:
 
 def _is_alike(tensor: Tensor, other: Tensor) -> bool:
     return tensor.numel() == other.numel() and tensor.dtype == other.dtype
+
+
+def _axes(tensor: Tensor, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the axes over which ``tensor`` is reduced."""
+    axes = kwargs.get("dim", kwargs.get("axis", args[1] if len(args) > 1 else None))
+    axes = range(tensor.ndim) if axes is None or axes == () else axes
+    axes = axes if isinstance(axes, tuple | list | range) else (axes,)
+    return tuple(sorted(a % max(tensor.ndim, 1) for a in axes if isinstance(a, int)))

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dimscope.errors import BadPoints
+from dimscope.errors import BadPoints, ChangedNumbers, warn
 from dimscope.estimators.estimates import Estimate
 from dimscope.estimators.uncertainty import quantile
 from dimscope.profiles.profile import Profile
+from dimscope.provenance import CHANGES
 from dimscope.values import by_value, to_plain
 
 if TYPE_CHECKING:
@@ -142,6 +143,11 @@ def compare(profiles: Iterable[Profile], scores: Mapping[str, float]) -> Compari
     -------
     Comparison
 
+    Warns
+    -----
+    ChangedNumbers
+        If some of the profiles are from an earlier version, whose numbers differ.
+
     Raises
     ------
     BadPoints
@@ -174,6 +180,7 @@ def compare(profiles: Iterable[Profile], scores: Mapping[str, float]) -> Compari
     missing = [name for name in names if name not in scores]
     if missing:
         raise BadPoints(f"there is no score for {missing[0]!r}; give a score for every network")
+    _warn_of_changes(profiles)
     estimates = [_last_hidden(profile) for profile in profiles]
     dimensions = np.array([estimate.dimension for estimate in estimates])
     for name, dimension in zip(names, dimensions, strict=True):
@@ -200,6 +207,38 @@ def compare(profiles: Iterable[Profile], scores: Mapping[str, float]) -> Compari
         tuple(score_array.tolist()),
         linear,
         ranked,
+    )
+
+
+def numbers_of(profile: Profile) -> int | None:
+    """Return the version of the numbers of a profile; None if it was not measured by dimscope.
+
+    Examples
+    --------
+    >>> from dimscope.manifolds import cube
+    >>> from dimscope import Activations, profile
+    >>> numbers_of(profile(Activations({"a": cube(100, 2)})))
+    2
+    """
+    parameters = profile.provenance.parameters
+    return int(parameters.get("numbers", 1)) if "estimators" in parameters else None
+
+
+def _warn_of_changes(profiles: list[Profile]) -> None:
+    """Warn of profiles that an earlier version measured, if its numbers differ from others'."""
+    versions = {profile.name: numbers_of(profile) for profile in profiles}
+    measured = [version for version in versions.values() if version is not None]
+    if len(set(measured)) < 2:
+        return
+    newest = max(measured)
+    earlier = [name for name, version in versions.items() if version in range(newest)]
+    since = [text for number, text in CHANGES.items() if min(measured) < number <= newest]
+    shown = ", ".join(earlier[:3]) + (", ..." if len(earlier) > 3 else "")
+    warn(
+        f"{len(earlier)} of {len(profiles)} profiles ({shown}) are from an earlier version, whose "
+        f"numbers differ: since then {'; '.join(since)}; measure them again, or see "
+        "docs/changes-in-numbers.md",
+        ChangedNumbers,
     )
 
 

@@ -18,7 +18,7 @@ from dimscope.estimators.inputs import Inputs, ProgressFailed, check_engine
 from dimscope.estimators.measure import Estimators, measured_in_turn, named_estimators
 from dimscope.estimators.uncertainty import Influence
 from dimscope.profiles.profile import Profile
-from dimscope.provenance import Provenance, versions
+from dimscope.provenance import NUMBERS, Provenance, versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,7 +88,11 @@ def measure_layers(
     budget = budget_from(memory)
     provenance = Provenance(
         "profile",
-        {"estimators": {key: repr(value) for key, value in named.items()}, "by_class": by_class},
+        {
+            "estimators": {key: repr(value) for key, value in named.items()},
+            "by_class": by_class,
+            "numbers": NUMBERS,
+        },
         versions(),
         (activations.provenance,),
     )
@@ -133,8 +137,9 @@ _INTERRUPTED = "the measurement was interrupted before this layer was done"
 def _rows_of_classes(activations: Activations) -> dict[str, NDArray[np.intp] | None]:
     """Return the rows of each class, by its title."""
     if activations.labels is None:
+        reason = activations.provenance.parameters.get("no_labels", "the data have none")
         raise BadPoints(
-            "by_class needs labels, but the data have none; give (inputs, labels), a folder with "
+            f"by_class needs labels, but {reason}; give (inputs, labels), a folder with "
             "one folder of images for each class, or --labels on the command line"
         )
     return {

@@ -12,27 +12,39 @@ import torch
 from matplotlib.figure import Figure
 
 import dimscope as ds
-from dimscope_experiments.ansuini2019.images import Pictures, cifar, imagenet, source_hash
+from dimscope_experiments.ansuini2019.images import (
+    Pictures,
+    cifar,
+    imagenet,
+    photographs,
+    pixels,
+    source_hash,
+)
 from dimscope_experiments.ansuini2019.layers import (
     authors_estimator,
     hunchback,
     kept_profile,
     scatter,
 )
-from dimscope_experiments.ansuini2019.networks import named
+from dimscope_experiments.ansuini2019.networks import lite_values, named, preprocessing
 from dimscope_experiments.ansuini2019.study import Claim, Study, judged
 from dimscope_experiments.ansuini2019.zoo import Member
 
-__all__ = ["class_profile", "published_profile", "run"]
+__all__ = ["class_profile", "published_profile", "run", "with_zoo"]
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+def with_zoo(study: Study) -> bool:
+    """Whether the networks trained on CIFAR-10 are part of the figure at this scale."""
+    return bool(study.settings["fig3"]["zoo"])  # study.of replaces it by the settings of the zoo
 
 
 def run(study: Study) -> dict[str, Any]:
     """Measure profiles by class of the networks trained here and those with published weights."""
     settings = study.of("fig3")
     by_class: dict[str, ds.Profile] = {}
-    if settings["zoo"]:
+    if with_zoo(study):
         pictures, zoo = cifar(study), study.of("zoo")
         last = max(zoo["epochs"])
         for family, width in itertools.product(zoo["families"], zoo["widths"]):
@@ -50,7 +62,7 @@ def run(study: Study) -> dict[str, Any]:
 
 def _hashes(study: Study, settings: dict[str, Any]) -> dict[str, str]:
     found = {"images": source_hash(imagenet(study, settings["n_points"]))}
-    return {**found, "cifar": cifar(study).hash} if settings["zoo"] else found
+    return {**found, "cifar": cifar(study).hash} if with_zoo(study) else found
 
 
 def class_profile(study: Study, member: Member, pictures: Pictures) -> ds.Profile:
@@ -75,12 +87,13 @@ def class_profile(study: Study, member: Member, pictures: Pictures) -> ds.Profil
 
 def _published_by_class(study: Study, name: str, settings: dict[str, Any]) -> ds.Profile:
     """Measure the profile by class of a network with published weights."""
-    key = {"network": name, "by_class": True, "scale": study.scale, "settings": settings}
+    key = {"network": name, "by_class": True, "scale": study.scale, "settings": settings,
+           "preprocessing": str(preprocessing(name))}  # fmt: skip
 
     def measure() -> ds.Profile:
         data: Any
         if study.scale == "paper":
-            data = imagenet(study, 0)
+            data = photographs(study, 0, name, settings["preprocess"])
         else:
             pictures = cifar(study)
             first = torch.cat(
@@ -90,6 +103,8 @@ def _published_by_class(study: Study, name: str, settings: dict[str, Any]) -> ds
                 ]
             )
             shown = pictures.training[first].contiguous()
+            if name.startswith("lite"):
+                shown = lite_values(pixels(shown))
             data = torch.utils.data.TensorDataset(shown, pictures.training_labels[first])
             data = _Enlarged(data, settings["side"])
         return ds.profile(
@@ -120,12 +135,14 @@ class _Enlarged(torch.utils.data.Dataset[Any]):
 def published_profile(study: Study, name: str) -> ds.Profile:
     """Measure the profile of a network with published weights, on images of all classes."""
     settings = study.of("fig3")
-    key = {"network": name, "by_class": False, "scale": study.scale, "settings": settings}
+    key = {"network": name, "by_class": False, "scale": study.scale, "settings": settings,
+           "preprocessing": str(preprocessing(name))}  # fmt: skip
     return kept_profile(
         study,
         key,
         lambda: ds.profile(
-            _network(study, name, settings["seed"]), imagenet(study, settings["n_points"]),
+            _network(study, name, settings["seed"]),
+            photographs(study, settings["n_points"], name, settings["preprocess"]),
             authors_estimator(), n_points=settings["n_points"], seed=settings["seed"], name=name,
             progress=study.progress,
         ),
@@ -133,7 +150,7 @@ def published_profile(study: Study, name: str) -> ds.Profile:
 
 
 def _network(study: Study, name: str, seed: int) -> torch.nn.Module:
-    weights = next(study.weights.glob(f"{name}*"), None) if study.weights else None
+    weights = study.weights_of(name)
     trained = study.scale != "smoke" or name.startswith("lite")
     return named(name, trained=trained, weights=str(weights) if weights else None, seed=seed)
 

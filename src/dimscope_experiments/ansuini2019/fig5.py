@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 import dimscope as ds
-from dimscope_experiments.ansuini2019.images import imagenet, source_hash
+from dimscope_experiments.ansuini2019.images import imagenet, photographs, source_hash
 from dimscope_experiments.ansuini2019.networks import named
 from dimscope_experiments.ansuini2019.study import Claim, Study, judged
 
@@ -19,7 +19,7 @@ __all__ = ["run"]
 def run(study: Study) -> dict[str, Any]:
     """Measure spectra and surrogates of the last hidden layer, and linear dimensions."""
     settings = study.of("fig5")
-    data = imagenet(study, settings["n_points"])
+    data = photographs(study, settings["n_points"], settings["network"], settings["preprocess"])
     estimators = {
         "ID": ds.TwoNN(fit="regression"),
         "PC-ID": ds.PCA(normalized=True),
@@ -66,7 +66,7 @@ def run(study: Study) -> dict[str, Any]:
     study.table("fig5", "growth", growth)
     _draw(study, spectra, growth, profiles)
     return {
-        "data": source_hash(data),
+        "data": source_hash(imagenet(study, settings["n_points"])),
         "gaps": {kind: vars(one) for kind, one in gaps.items()},
         "claims": _claims(profiles, growth, gaps, spreads["untrained"]),
     }

@@ -13,14 +13,38 @@ from typing import Any
 import numpy as np
 import torch
 
+import dimscope as ds
 from dimscope.files import write_beside
+from dimscope_experiments.ansuini2019.networks import preprocessing
 from dimscope_experiments.ansuini2019.study import Study
 
-__all__ = ["Pictures", "cifar", "digits", "fingerprint", "imagenet", "source_hash"]
+__all__ = [
+    "Pictures",
+    "cifar",
+    "digits",
+    "fingerprint",
+    "imagenet",
+    "photographs",
+    "pixels",
+    "source_hash",
+]
 
 # of the training images of CIFAR-10
 _MEAN = torch.tensor([0.4914, 0.4822, 0.4465])[:, None, None]
 _STD = torch.tensor([0.2470, 0.2435, 0.2616])[:, None, None]
+
+
+# where the data sets are looked for in the data folder
+IMAGENET = ("imagenet_samples", "imagenet", "train")
+
+
+MNIST_FILES = tuple(
+    (name, f"{name}.gz", f"MNIST/raw/{name}", f"MNIST/raw/{name}.gz")
+    for name in ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+)
+
+
+CIFAR_FOLDERS = tuple((f"cifar10/{part}", part) for part in ("train", "test"))
 
 
 def digits(study: Study) -> tuple[torch.Tensor, torch.Tensor]:
@@ -38,8 +62,7 @@ def digits(study: Study) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.nn.functional.interpolate(images, (28, 28), mode="bilinear"), labels
     from torchvision.datasets.mnist import read_image_file, read_label_file
 
-    stem = "t10k-{}-ubyte"
-    found = [_unpacked(study, stem.format(kind)) for kind in ("images-idx3", "labels-idx1")]
+    found = [_unpacked(study, names) for names in MNIST_FILES]
     images, labels = read_image_file(str(found[0])), read_label_file(str(found[1]))
     return images[:, None].float() / 255, labels
 
@@ -88,6 +111,11 @@ def cifar(study: Study, n_training: int | None = None) -> Pictures:
     return Pictures(parts[0], parts[1], parts[2], parts[3], fingerprint(*parts))
 
 
+def pixels(images: torch.Tensor) -> torch.Tensor:
+    """Return normalised CIFAR-10 images as pixels from 0 to 255."""
+    return (images * _STD + _MEAN) * 255
+
+
 def _cifar_part(study: Study, part: str, n: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Load the first n / 10 images of every class, in a fixed random order."""
     kept = study.kept("cifar_images", {"part": part, "n": n})
@@ -116,14 +144,14 @@ def _cifar_files(study: Study, part: str, each: int) -> Iterator[tuple[int, np.n
             for row in np.flatnonzero(np.array(whole.targets) == label)[:each]:
                 yield label, whole.data[row]
         return
-    folder = study.find("CIFAR-10", f"cifar10/{part}", part)
+    folder = study.find("CIFAR-10", *CIFAR_FOLDERS[("train", "test").index(part)])
     for label, name in enumerate(sorted(one.name for one in folder.iterdir() if one.is_dir())):
         for path in sorted((folder / name).iterdir())[:each]:
             yield label, np.asarray(Image.open(path).convert("RGB"))
 
 
-def _unpacked(study: Study, name: str) -> Path:
-    path = study.find("MNIST", name, f"{name}.gz", f"MNIST/raw/{name}", f"MNIST/raw/{name}.gz")
+def _unpacked(study: Study, names: tuple[str, ...]) -> Path:
+    path, name = study.find("MNIST", *names), names[0]
     if path.suffix != ".gz":
         return path
     plain = study.kept("mnist", {"file": name}) / name
@@ -138,7 +166,27 @@ def imagenet(study: Study, n_points: int) -> Any:
         rng = np.random.default_rng(study.settings["seed"])
         coarse = torch.from_numpy(rng.standard_normal((n_points, 3, 8, 8)).astype(np.float32))
         return torch.nn.functional.interpolate(coarse, (64, 64), mode="bilinear")
-    return study.find("ImageNet", "imagenet_samples", "imagenet", "train")
+    return study.find("ImageNet", *IMAGENET)
+
+
+def photographs(study: Study, n_points: int, name: str, preprocess: str) -> Any:
+    """Open the ImageNet images for a network.
+
+    Parameters
+    ----------
+    study : Study
+    n_points : int
+        Number of images that are made at the smallest scale.
+    name : str
+        Name of the network.
+    preprocess : {"weights", "imagenet"}
+        Prepare the images as the published weights of the network expect, or all alike.
+    """
+    data = imagenet(study, n_points)
+    if isinstance(data, torch.Tensor):
+        return data
+    chosen = preprocessing(name) if preprocess == "weights" else None
+    return ds.image_folder(data, preprocessing=chosen)
 
 
 def fingerprint(*tensors: torch.Tensor) -> str:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
 
 import dimscope as ds
 
-__all__ = ["DIGIT_LAYERS", "digit_network", "named", "with_classes"]
+__all__ = [
+    "DIGIT_LAYERS",
+    "WEIGHTS",
+    "digit_network",
+    "lite_values",
+    "named",
+    "preprocessing",
+    "spec_of",
+    "with_classes",
+]
 
 DIGIT_LAYERS = ("input", "conv1", "pool1", "conv2", "pool2", "d1", "output")
 
@@ -37,10 +48,49 @@ def digit_network(seed: int) -> nn.Module:
     return network
 
 
+WEIGHTS = "IMAGENET1K_V1"  # those of the paper
+
+
+def spec_of(name: str) -> str:
+    """Return the name by which dimscope loads a network of torchvision with its weights.
+
+    >>> spec_of("vgg16")
+    'torchvision/vgg16@IMAGENET1K_V1'
+    """
+    return f"torchvision/{name}@{WEIGHTS}"
+
+
+_LITE_SIDES = {"lite0": 224, "lite1": 240, "lite2": 260}
+
+
+def preprocessing(name: str) -> ds.Preprocessing:
+    """Return how the published weights of a network expect their images."""
+    if name.startswith("lite"):
+        side = _LITE_SIDES[name]
+        text = f"EfficientNet-{name}: resize {side + 32}, crop {side}, bicubic, (x - 127) / 128"
+        return ds.Preprocessing(text, partial(_lite_image, side=side))
+    return ds.preprocessing_of(spec_of(name))
+
+
+def _lite_image(image: Any, side: int) -> torch.Tensor:
+    from torchvision.transforms import InterpolationMode, functional
+
+    large = functional.resize(image, side + 32, InterpolationMode.BICUBIC)
+    pixels = functional.pil_to_tensor(functional.center_crop(large, [side, side]))
+    return lite_values(pixels.float())
+
+
+def lite_values(pixels: torch.Tensor) -> torch.Tensor:
+    """Normalise pixels from 0 to 255 as the weights of EfficientNet-lite expect."""
+    return (pixels - 127) / 128
+
+
 def named(name: str, *, trained: bool, weights: str | None = None, seed: int = 0) -> nn.Module:
     """Load a network by its torchvision name, or as ``lite0``, ``lite1`` or ``lite2``."""
     if name.startswith("lite"):
         return _lite(name, trained, seed)
+    if trained and weights is None:
+        return ds.load_model(spec_of(name))
     return ds.load_model(f"torchvision/{name}", weights if trained else "random", seed)
 
 

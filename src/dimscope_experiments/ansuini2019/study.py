@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 import tomllib
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import dimscope as ds
 from dimscope.files import write_beside
+from dimscope.provenance import NUMBERS, versions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,14 +119,13 @@ class Study:
 
     def run(self, figure: str, measure: Callable[[Study], Mapping[str, Any]]) -> None:
         """Measure a figure and write its record: settings, versions, time, claims."""
-        from dimscope.provenance import versions
-
         start = time.monotonic()
         found = dict(measure(self))
         record = {
             "figure": figure,
             "scale": self.scale,
             "settings": self.of(figure),
+            "numbers": NUMBERS,
             "versions": versions("scipy", "torch", "torchvision"),
             "seconds": round(time.monotonic() - start, 1),
             "claims": [asdict(claim) for claim in found.pop("claims", ())],
@@ -159,6 +160,17 @@ class Study:
         )
         return path
 
+    def weights_of(self, name: str) -> Path | None:
+        """Return the file with the weights of a network in the weights folder, if there is one."""
+        files = () if self.weights is None else sorted(self.weights.glob(f"{name}*"))
+        # vgg16* also matches vgg16_bn
+        return next((p for p in files if re.split(r"[-.]", p.name)[0] == name), None)
+
+    def present(self, *names: str) -> Path | None:
+        """Return the path of the first of several names that exists in the data folder."""
+        paths = ((self.data or Path()) / name for name in names)
+        return next((path for path in paths if path.exists()), None)
+
     def find(self, what: str, *names: str) -> Path:
         """Return the path of the first of several names that exists in the data folder.
 
@@ -168,9 +180,8 @@ class Study:
             If none of them exists.
         """
         folder = self.data or Path()
-        for name in names:
-            if (folder / name).exists():
-                return folder / name
+        if (path := self.present(*names)) is not None:
+            return path
         raise ds.BadSource(
             f"{what}: there is no {' or '.join(names)} in {folder.resolve()}; give --data FOLDER"
         )

@@ -95,11 +95,15 @@ class Member:
         """Name, such as ``resnet18 x 0.25, 12 epochs``."""
         return f"{self.family} x {self.width:g}, {self.epochs} epochs"
 
+    def build(self) -> nn.Module:
+        """Build the network, untrained."""
+        return _FAMILIES[self.family](self.width)
+
     def network(self, study: Study, pictures: Pictures, settings: dict[str, Any]) -> nn.Module:
         """Return the network from the cache; train it if it is missing."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings["seed"])
-            network = _FAMILIES[self.family](self.width)
+            network = self.build()
         network = network.to(memory_format=torch.channels_last)
         most = max(settings["epochs"])
         key = {"family": self.family, "width": self.width, "data": pictures.hash,

@@ -72,7 +72,7 @@ def finish(child):
 
 
 def capture(out, passes, after=math.inf):
-    """Capture, but wait for a kill in the batch after ``after``."""
+    """Capture, but wait for a kill in the pass after ``after``."""
     global hold
     hold = after
     torch.manual_seed(0)
@@ -83,9 +83,9 @@ def count(path):
     return path.stat().st_size if path.exists() else 0
 
 
-def wait(child, passes, batches, one):
-    """Until a capture has run so many batches, of which each lasts so long, or has ended."""
-    whole, part = divmod(batches, 1)
+def wait(child, passes, number, one):
+    """Until a capture has made so many passes, of which each lasts so long, or has ended."""
+    whole, part = divmod(number, 1)
     running = os.WEXITED | os.WNOHANG | os.WNOWAIT
     while count(passes) < whole and os.waitid(os.P_PID, child, running) is None:
         time.sleep(1e-3)
@@ -98,13 +98,15 @@ def main(folder):
     for name in ("warm", "whole"):
         start = time.perf_counter()
         assert finish(forked(lambda n=name: capture(folder / f"{n}.zarr", folder / n))) == 0
-        one = (time.perf_counter() - start) / (BATCHES + 1)
+        one = (time.perf_counter() - start) / (count(folder / name) + 1)
+    checks = count(folder / "whole") - BATCHES  # passes before the first batch
     found = []
     for moment in range(MOMENTS):
         out, passes = folder / f"{moment}.zarr", folder / str(moment)
         batches = (BATCHES + 1) * (moment + 0.5) / MOMENTS
-        child = forked(lambda: capture(out, passes, max(1, int(batches))))  # noqa: B023
-        wait(child, passes, batches, one)
+        after = checks + max(1, int(batches))
+        child = forked(lambda: capture(out, passes, after))  # noqa: B023
+        wait(child, passes, checks + batches, one)
         os.kill(child, signal.SIGKILL)
         killed = finish(child) == -signal.SIGKILL
         journal = out / "journal.json"

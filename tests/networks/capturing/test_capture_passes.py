@@ -8,6 +8,7 @@ from torch import nn
 import dimscope as ds
 from dimscope.networks.capturing import capture, session
 from dimscope.networks.capturing.options import CaptureOptions
+from networks.capturing.checks import CHECKED
 
 X = torch.rand(60, 5, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(60) % 2
@@ -47,7 +48,7 @@ def test_profile_in_passes_equals_that_of_one_pass(no_room, memory, passes, by_c
     found = ds.profile(
         network, (X, Y), by_class=by_class, batch_size=16, memory=memory, on_plan=plans.append
     )
-    assert network.rows == passes * 60
+    assert network.rows == passes * (CHECKED + 60)
     assert [(one.how, one.passes) for one in plans] == [
         ("memory" if passes == 1 else "passes", passes)
     ]
@@ -99,7 +100,7 @@ def test_profile_uses_one_pass_with_room_on_disk():
     network = Network()
     assert ds.plan(Network(), X, memory=TWO).how == "store"
     ds.profile(network, X, memory=TWO)
-    assert network.rows == 60
+    assert network.rows == CHECKED + 60
 
 
 def test_capture_refuses_what_fits_nowhere(no_room):
@@ -124,7 +125,7 @@ def test_profile_in_passes_keeps_failed_layers_in_place(no_room):
     assert found.layers == wanted.layers
     assert found.to_frame().equals(wanted.to_frame())
     assert [one.reason for one in found.values()] == [one.reason for one in wanted.values()]
-    assert any("one row for each" in one.reason for one in wanted.values())
+    assert any("not the same number for each" in one.reason for one in wanted.values())
 
 
 def test_plan_keeps_layers_with_shared_points_together(no_room):

@@ -10,7 +10,11 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import dimscope as ds
-from dimscope.networks.capturing.identity import function_of, weights_sha256
+from dimscope.networks.capturing.identity import (
+    architecture_sha256,
+    function_of,
+    weights_sha256,
+)
 
 X = torch.rand(60, 5, generator=torch.Generator().manual_seed(0))
 
@@ -56,6 +60,73 @@ def test_weights_hash_includes_quantised_weights():
         module.register_buffer("weight", weight)
         hashes.append(weights_sha256(module))
     assert hashes[0] != hashes[1]
+
+
+def static(engine):
+    quantize = torch.ao.quantization
+    model = nn.Sequential(quantize.QuantStub(), *network_of(), quantize.DeQuantStub()).eval()
+    model.qconfig = quantize.get_default_qconfig(engine)
+    quantize.prepare(model, inplace=True)
+    model(X)
+    return quantize.convert(model, inplace=True)
+
+
+def network_of():
+    return nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 2))
+
+
+def offloaded():
+    accelerate = pytest.importorskip("accelerate")
+    return accelerate.cpu_offload(network_of(), execution_device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: static("x86"),
+        lambda: static("qnnpack"),
+        lambda: torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.LSTM(5, 4)), {nn.LSTM}),
+        lambda: torch.jit.script(torch.ao.quantization.quantize_dynamic(network_of(), {nn.Linear})),
+        lambda: torch.jit.freeze(torch.jit.script(network_of().eval())),
+        offloaded,
+    ],
+    ids=["per channel", "per tensor", "LSTM", "script of quantised", "frozen", "offloaded"],
+)
+@pytest.mark.filterwarnings("ignore")  # torch announces that it will drop them
+def test_weights_hash_follows_the_weights_of_every_kind_of_network(make):
+    hashes = []
+    for seed in (0, 1, 0):
+        torch.manual_seed(seed)
+        hashes.append(weights_sha256(make()))
+    assert hashes[0] == hashes[2]
+    assert hashes[0] != hashes[1]
+
+
+def test_weights_hash_takes_weights_without_values():
+    hashes = [weights_sha256(nn.Linear(3, n, device="meta")) for n in (2, 2, 4)]
+    assert hashes[0] == hashes[1] != hashes[2]
+    assert weights_sha256(nn.LazyLinear(3)) == weights_sha256(nn.LazyLinear(4))
+
+
+class Applied(nn.Module):
+    def __init__(self, *, twice):
+        super().__init__()
+        self.fc, self.twice = nn.Linear(5, 5), twice
+
+    def forward(self, x):
+        x = torch.tanh(self.fc(x))
+        if self.twice:
+            x = torch.tanh(x)
+        return x
+
+
+@pytest.mark.filterwarnings("ignore")  # torch announces that it will drop them
+def test_architecture_hash_follows_the_code_of_traced_networks():
+    hashes = [
+        architecture_sha256(torch.jit.trace(Applied(twice=twice), X))
+        for twice in (False, True, False)
+    ]
+    assert hashes[0] == hashes[2] != hashes[1]
 
 
 class Readout:

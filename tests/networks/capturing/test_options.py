@@ -92,6 +92,9 @@ def test_profile_refuses_capture_options_with_activations(option):
         ({"per_class": True}, ds.BadPoints, "per_class is True"),
         ({"n_points": 2, "per_class": 2}, ds.BadPoints, "exclude each other"),
         ({"batch_size": 0}, ds.BadPoints, "batch_size is 0"),
+        ({"batch_axis": -1}, ds.BadPoints, "batch_axis is -1; give the axis that counts"),
+        ({"batch_axis": True}, ds.BadPoints, "batch_axis is True"),
+        ({"batch_axis": {"x": "first"}}, ds.BadPoints, "batch_axis is .*'first'"),
         ({"memory": "4 XB"}, ValueError, "memory is '4 XB'"),
         ({"seed": 1.5}, TypeError, "integer"),
     ],
@@ -105,6 +108,11 @@ def test_options_hold_plain_numbers():
     options = CaptureOptions(n_points=np.int64(5), seed=np.int32(3), memory="2 kB")
     assert (options.n_points, options.seed, options.memory) == (5, 3, 2000)
     assert {type(options.n_points), type(options.seed), type(options.memory)} == {int}
+
+
+def test_batch_axis_holds_plain_numbers():
+    assert type(CaptureOptions(batch_axis=np.int64(1)).batch_axis) is int
+    assert CaptureOptions(batch_axis={"x": np.int64(1)}).batch_axis == {"x": 1}
 
 
 def test_options_are_equal_and_hashed_by_their_values():

@@ -10,6 +10,7 @@ from torch import nn
 
 from dimscope.errors import BadPoints, BadSource
 from dimscope.networks.capturing.capture import capture
+from networks.capturing.checks import CHECK_ROWS, CHECKS
 
 
 class Counting(nn.Module):
@@ -35,12 +36,12 @@ def hooks_of(model):
 def test_capture_runs_one_forward_pass_for_each_batch(layers):
     model = Counting()
     capture(model, torch.randn(10, 4), layers, batch_size=4)
-    assert model.rows == [4, 4, 2]
+    assert model.rows == [*CHECK_ROWS, 4, 4, 2]
 
 
 @pytest.mark.parametrize("fail_at", [None, 1, 2])
 def test_capture_restores_flags_hooks_and_random_numbers(fail_at):
-    model = Counting(fail_at).train()
+    model = Counting(fail_at and CHECKS + fail_at).train()
     model.bn.eval()
     flags = {name: m.training for name, m in model.named_modules()}
     mine = model.fc1.register_forward_hook(lambda *a: None)
@@ -183,11 +184,12 @@ def test_uncapturable_layers_have_reasons_and_others_go_on():
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
-            self.swap, self.fc, self.where, self.sometimes = (
+            self.swap, self.fc, self.where, self.sometimes, self.odd = (
                 Apply(lambda x: x.transpose(0, 1) * 1),
                 nn.Linear(4, 2),
                 Apply(lambda x: x.argmax(1)),
                 Apply(lambda x: x * 2),
+                Apply(lambda x: x * 3),
             )
             self.ragged = Apply(lambda x: x[:, : 2 + len(x) % 2] * 1)
 
@@ -195,8 +197,10 @@ def test_uncapturable_layers_have_reasons_and_others_go_on():
             self.swap(x)
             self.where(x)
             self.ragged(x)
-            if len(x) == 3:
+            if not (x > 9).any():
                 self.sometimes(x)
+            if len(x) == 3:
+                self.odd(x)
             return self.fc(x)
 
     class Apply(nn.Module):
@@ -207,17 +211,20 @@ def test_uncapturable_layers_have_reasons_and_others_go_on():
         def forward(self, x):
             return self.function(x)
 
-    names = ["swap", "where", "ragged", "sometimes", "fc"]
-    found = capture(Net(), torch.randn(5, 4), names, batch_size=3)
-    assert list(found) == ["fc"]
+    names = ["swap", "where", "ragged", "sometimes", "odd", "fc"]
+    x = torch.randn(5, 4)
+    x[4] = 10
+    found = capture(Net(), x, names, batch_size=3)
+    assert list(found) == ["swap", "fc"]
     assert found["fc"].shape == (5, 2)
-    assert "(4, 3)" in found.failures["swap"]
+    np.testing.assert_array_equal(found["swap"], x.numpy())  # its stimuli lie on axis 1
     assert "int64" in found.failures["where"]
     assert "from 3 to 2" in found.failures["ragged"]
     assert "but not in batch 2" in found.failures["sometimes"]
-    assert {layer.n_features for layer in found.layers if layer.name != "fc"} == {0}
+    assert "not called when the network ran on its first two" in found.failures["odd"]
+    assert {layer.n_features for layer in found.layers if layer.name in found.failures} == {0}
     with pytest.raises(KeyError, match="was not captured"):
-        found["swap"]
+        found["where"]
     with pytest.raises(BadPoints, match="none of the 1 selected layers"):
         capture(Net(), torch.randn(3, 4), "where")
 

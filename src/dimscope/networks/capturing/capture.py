@@ -51,9 +51,13 @@ def capture(
     ----------
     model : torch.nn.Module
         The network. It runs in eval mode; its previous mode is restored at the end.
-    batches : tensor, array, (array, labels), Dataset, DataLoader, iterable of batches, or path
-        The stimuli. A batch is a tensor, (inputs, labels) or a dict of tensors. A path is an
-        image folder with one folder for each class, or a ``.npy`` file.
+    batches : tensor, array, tuple or dict of them, Dataset, DataLoader, iterable, or path
+        The stimuli: arrays with one row for each, a data set of stimuli, or an iterable of batches
+        or of single stimuli. A path is an image folder with one folder for each class, or a
+        ``.npy`` file. What goes into the network, what is a label and what is a mask of padding
+        follows from the parameters of its ``forward`` and the structure of the data; the provenance
+        states it in one line (``inputs: input_ids, attention_mask; labels: y``). What stays
+        ambiguous is refused: name the tensors in a dict, give ``(inputs, labels)``, or ``forward``.
     **options
         The fields of CaptureOptions.
     progress : callable, optional
@@ -122,13 +126,18 @@ def _capture(
             keeper = Keeper(session, budget_from(options.memory), on_plan, progress)
             if options.out is not None:
                 ranks.check(session.stream)
+                if ranks.size > 1 and options.readout == "tokens":
+                    raise BadSource(
+                        "several ranks cannot share a capture with readout='tokens', because the "
+                        "number of rows of each share is unknown; capture in one process"
+                    )
                 folder, identity = Folder(options.out), session.identity()
                 parts = session.stream.parts
                 if ranks.rank == 0:  # for all ranks, to the end
                     refuse_other_capture(folder, identity)  # before it leaves a trace there
                     lock.enter_context(locked(folder))
                 if ranks.size == 1:
-                    keeper.open(Writer(folder, identity, session.stream.n_points))
+                    keeper.open(Writer(folder, identity, session.n_points))
                 elif ranks.rank == 0:
                     keeper.open(Leader(folder, identity, parts, ranks.size))
                     keeper.run(ranks, stop=1)  # the other ranks start from its choice of layers
@@ -166,6 +175,7 @@ class Keeper:
         self._in_passes = in_passes
         self._step = "running the network"
         self._labels: list[np.ndarray[Any, Any] | None] = []
+        self._ids: list[np.ndarray[Any, Any] | None] = []
 
     def open(self, writer: Writer) -> None:
         """Write to a store from the start, resuming after the batches that it already holds."""
@@ -188,7 +198,7 @@ class Keeper:
         with self._session.ready():
             for batch in islice(stream.after(begin), left):
                 start = time.perf_counter()
-                self._session.run(batch)
+                batch = self._session.run_batch(batch)
                 self._keep(batch, time.perf_counter() - start, ranks.size)
                 if self._progress is not None:
                     self._progress(self._step, self.done - first, total)
@@ -198,7 +208,9 @@ class Keeper:
     def _keep(self, batch: Batch, seconds: float, size: int) -> None:
         """Keep the points of a batch that has run; switch to a store if the plan says so."""
         self.done += batch.n_rows
-        self._labels.append(batch.labels)
+        counts = self._recorder.points_per_stimulus()
+        self._labels.append(None if batch.labels is None else np.repeat(batch.labels, counts))
+        self._ids.append(None if batch.ids is None else np.repeat(batch.ids, counts))
         if self._recorder.n_batches == 1:
             plan = self._session.plan(
                 self._budget, batch.n_rows, seconds / size, to_store=self.writer is not None
@@ -214,13 +226,16 @@ class Keeper:
             self._tell(replace(self._session.plan(self._budget, batch.n_rows), how="store"))
             self._start(batch.n_rows)
         if self.writer is not None:
-            n_rows = self.done - self.writer.n_rows
+            n_rows = self._recorder.n_recorded - self.writer.n_rows
             labels, self._labels = _joined(self._labels), []
-            self.writer.add(self._recorder, labels, n_rows, self._session.run.random.save())
+            ids, self._ids = _joined(self._ids), []
+            random = self._session.run.random.save()
+            self.writer.add(self._recorder, labels, ids, n_rows, random)
 
     def _overflows(self, n_rows: int) -> bool:
-        next_bytes = (self.done + n_rows) * self._recorder.row_bytes
-        return self._session.stream.n_points is None and next_bytes > self._budget
+        added = n_rows * self._recorder.points_per_stimulus().mean()
+        next_bytes = (self._recorder.n_recorded + added) * self._recorder.row_bytes
+        return self._session.n_points is None and next_bytes > self._budget
 
     def _tell(self, plan: Plan) -> None:
         if plan.how != "memory":
@@ -230,8 +245,8 @@ class Keeper:
 
     def _start(self, n_rows: int) -> None:
         if self.writer is None:
-            n_points = self._session.stream.n_points
-            n_bytes = (n_points or self.done) * self._recorder.row_bytes
+            n_points = self._session.n_points
+            n_bytes = (n_points or self._recorder.n_recorded) * self._recorder.row_bytes
             try:
                 need_zarr()
             except BadSource as error:
@@ -256,7 +271,8 @@ class Keeper:
         if self.complete is not None:
             return self.complete
         session = self._session
-        provenance = session.provenance(session.stream.n_points or self.done)
+        self._recorder.warn_of_late_calls()
+        provenance = session.provenance(session.n_points or self._recorder.n_recorded)
         names, chosen = session.stream.class_names, self._recorder.chosen
         if self.writer is not None:
             return self.writer.finish(self._recorder, names, session.name, provenance)
@@ -273,6 +289,7 @@ class Keeper:
             failures,
             session.name,
             provenance,
+            ids=_joined(self._ids),
         )
 
 
@@ -389,6 +406,6 @@ def plan(
     with session.ready():
         batch = session.stream.first()
         start = time.perf_counter()
-        session.run(batch)
+        session.run_batch(batch)
         seconds = time.perf_counter() - start
     return session.plan(budget, batch.n_rows, seconds, to_store=session.options.out is not None)

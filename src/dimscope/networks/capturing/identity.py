@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from dimscope.errors import BadSource
 from dimscope.networks.capturing.batches import Batch
+from dimscope.networks.placement import offloaded_values
 from dimscope.networks.tensors import tensors_in
 
 __all__ = ["architecture_sha256", "batch_sha256", "differing", "function_of", "weights_sha256"]
@@ -37,10 +39,27 @@ def weights_sha256(model: nn.Module) -> str:
     >>> weights_sha256(nn.ReLU()) == weights_sha256(nn.Tanh())
     True
     """
-    entries = {**dict(model.named_buffers()), **model.state_dict()}
+    entries = {
+        **dict(model.named_buffers()),
+        **model.state_dict(),
+        **dict(_compiled(model)),
+        **dict(_offloaded(model)),
+    }
     state = dict(pair for name, value in entries.items() for pair in _tensors(name, value))
+    elsewhere = offloaded_values(model)
+
+    def digest_of(name: str) -> bytes:
+        if name in elsewhere:
+            return _digest(elsewhere[name]())
+        if state[name].is_meta:
+            raise BadSource(
+                f"the weights {name} are on the device meta, which holds no values; load them "
+                "before the network is run"
+            )
+        return _digest(state[name])
+
     with ThreadPoolExecutor(2) as pool:
-        digests = list(pool.map(_digest, state.values()))
+        digests = list(pool.map(digest_of, state))
     total = hashlib.sha256()
     for (name, tensor), digest in zip(state.items(), digests, strict=True):
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -55,12 +74,55 @@ def _tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
     elif isinstance(value, tuple | list):
         for number, item in enumerate(value):
             yield from _tensors(f"{name}.{number}", item)
+    elif isinstance(value, torch.ScriptObject):  # packed weights of a quantised recurrent layer
+        try:
+            packed = value.__getstate__()
+        except RuntimeError:  # it cannot be saved, so it holds no weights
+            return
+        yield from _tensors(name, packed)
+
+
+def _compiled(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Yield the weights that scripted modules hold outside the state dict, with their names."""
+    for name, module in model.named_modules():
+        if not isinstance(module, torch.jit.ScriptModule):
+            continue
+        if hasattr(module, "_packed_params"):
+            yield f"{name}._packed_params", module._packed_params
+        if name == "":
+            yield from _constants(module)
+
+
+def _offloaded(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield the weights that ``accelerate`` keeps elsewhere until they are used."""
+    for name, module in model.named_modules():
+        hook = getattr(module, "_hf_hook", None)
+        for part in getattr(hook, "hooks", (hook,)):
+            weights = getattr(part, "weights_map", None)
+            if weights is None:
+                continue
+            for key, weight in (*module._parameters.items(), *module._buffers.items()):
+                if weight is not None and weight.is_meta:
+                    yield f"{name}.{key}".lstrip("."), weights[key]
+
+
+def _constants(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors that a frozen or traced network holds in its code."""
+    try:
+        graph: Any = module.inlined_graph
+    except (AttributeError, RuntimeError):  # no forward method
+        return
+    for number, node in enumerate(graph.findAllNodes("prim::Constant")):
+        if node.hasAttribute("value") and node.kindOf("value") == "t":
+            yield f"constant {number}", node.t("value")
 
 
 def _digest(tensor: Tensor) -> bytes:
+    if tensor.is_meta:  # it has no values
+        return hashlib.sha256(b"meta").digest()
     tensor = tensor.detach().cpu()
     if tensor.is_quantized:
-        scheme = repr((tensor.qscheme(), torch.dequantize(tensor[:0])))
+        scheme = repr((tensor.qscheme(), torch.empty(0, *tensor.shape[1:])))
         per_channel = tensor.qscheme() in (torch.per_channel_affine, torch.per_channel_symmetric)
         steps = (
             (tensor.q_per_channel_scales(), tensor.q_per_channel_zero_points())
@@ -90,7 +152,16 @@ def architecture_sha256(model: nn.Module) -> str:
         for key, value in sorted(vars(module).items()):
             if isinstance(value, _PLAIN) and key != "training" and not key.startswith("_"):
                 lines.append(f"{key} = {value!r}")
+        if isinstance(module, torch.jit.ScriptModule):
+            lines.append(_code_of(module))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _code_of(module: nn.Module) -> str:
+    try:
+        return str(module.code)
+    except (AttributeError, RuntimeError):  # no forward method
+        return ""
 
 
 def function_of(value: Any, inside: tuple[int, ...] = ()) -> Any:

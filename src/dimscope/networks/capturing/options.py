@@ -13,7 +13,7 @@ import functools
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import index
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypedDict, TypeVar, get_args
@@ -38,8 +38,8 @@ __all__ = [
 Layers = str | Sequence[str] | Callable[[Layer], bool]
 """Which layers to capture: a keyword such as "all", names, patterns, or a function of a Layer."""
 
-ReadoutName = Literal["flatten", "mean", "first", "last"]
-Readout = Callable[["Tensor"], "Tensor"]
+ReadoutName = Literal["flatten", "mean", "max", "first", "last", "tokens"]
+Readout = Callable[["Tensor"], "Tensor"] | Callable[["Tensor", "Tensor | None"], "Tensor"]
 Forward = Callable[["nn.Module", Any], Any]
 
 
@@ -55,15 +55,19 @@ class CaptureOptions:
         ``"layer*"``, or a function of a :class:`~dimscope.Layer` that returns True or False. A
         linear layer that is selected by name is captured as the module returns it, before any
         activation; as a checkpoint, it is captured after the activation that follows it.
-    readout : {"flatten", "mean", "first", "last"} or callable
-        How a tensor becomes points. ``"flatten"`` takes every unit; ``"mean"`` averages over the
-        positions of a feature map or over the tokens of a sequence; ``"first"`` and ``"last"`` take
-        the first or last token of a sequence. A tensor to which the readout does not apply (such as
-        a plain vector, or for ``"first"`` a feature map) is flattened. The axes are interpreted by
-        their number alone: three axes are (points, tokens, channels), and more are (points,
-        channels, positions...). For other layouts, such as the (points, channels, positions) of a
-        one-dimensional convolution, give a callable that takes a tensor and returns one of shape
-        (n_points, n_features): ``lambda t: t.mean(dim=2)``.
+    readout : {"flatten", "mean", "max", "first", "last", "tokens"} or callable
+        How a tensor becomes points. ``"flatten"`` takes every unit; ``"mean"`` and ``"max"`` take
+        the mean or the maximum over the positions of a feature map or the tokens of a sequence;
+        ``"first"`` and ``"last"`` take the first or last token of a sequence; with ``"tokens"``,
+        every token of every stimulus is a point, and labels and ids are repeated. A tensor to which
+        the readout does not apply (such as a plain vector, or for ``"first"`` a feature map) is
+        flattened. Padding is never part of a point: where the data have a mask, the tokens are
+        those that it marks as real. Without a mask, the axes are interpreted by their number: three
+        axes are (points, tokens, channels), and more are (points, channels, positions...). For
+        other layouts, such as the (points, channels, positions) of a one-dimensional convolution,
+        give a callable that takes a tensor whose first axis is that of the stimuli, and returns one
+        of shape (n_points, n_features): ``lambda t: t.mean(dim=2)``. A callable with two parameters
+        takes the mask too, of shape (n_points, n_tokens), or None.
     forward : callable, optional
         ``forward(model, inputs) -> output``, for networks that are not called as
         ``model(inputs)`` (or ``model(**inputs)`` for a dict).
@@ -75,6 +79,19 @@ class CaptureOptions:
         Seed for drawing stimuli, and for the network if it uses random numbers.
     batch_size : int
         Number of stimuli in a batch, for data that are not already in batches.
+    mask : str, array, or tensor, optional
+        Which positions are real, for data with padding: the name of a field of the batches, or an
+        array with one row for each stimulus, with True (or 1) where a position is real. It is
+        given to the network if ``forward`` takes a padding mask that the data do not hold. Masks
+        that the network gets from the data, such as ``attention_mask``, need no option.
+    ids : str or array, optional
+        A whole number or a word for each stimulus, which says which stimulus it is: the name of a
+        field of the batches, or one value for each row of the data. They become the ``ids`` of the
+        activations.
+    batch_axis : int or Mapping of str to int
+        The axis that counts the stimuli, for data that are time first (``batch_axis=1``), or the
+        axis of each input by its name (0 for others). One-dimensional labels and padding masks of
+        shape (n_points, n_positions) keep axis 0.
     name : str, optional
         Name of the network; the name of its class by default.
     memory : int or str, optional
@@ -94,7 +111,8 @@ class CaptureOptions:
     BadSource
         If ``layers`` or ``readout`` is not one of the values listed above.
     BadPoints
-        If a number is less than 1, or ``n_points`` and ``per_class`` are both given.
+        If a number is less than 1, ``n_points`` and ``per_class`` are both given, or ``batch_axis``
+        is not an axis.
     ValueError
         If ``memory`` is not a number of bytes or a text such as ``"4GB"``.
 
@@ -111,6 +129,9 @@ class CaptureOptions:
     per_class: int | None = None
     seed: int = 0
     batch_size: int = 32
+    mask: str | Any = None
+    ids: str | Any = None
+    batch_axis: int | Mapping[str, int] = 0
     name: str | None = None
     memory: int | str | None = None
     out: str | os.PathLike[str] | None = None
@@ -134,11 +155,31 @@ class CaptureOptions:
             value = getattr(self, option)
             if value is not None:
                 self._set(option, index(value))  # JSON does not hold the integers of NumPy
+        self._set("batch_axis", _check_axis(self.batch_axis))
         if self.memory is not None:
             self._set("memory", as_bytes(self.memory))
 
     def _set(self, option: str, value: Any) -> None:
         object.__setattr__(self, option, value)
+
+
+def _check_axis(batch_axis: Any) -> Any:
+    """Return ``batch_axis`` with plain integers.
+
+    Raises
+    ------
+    BadPoints
+        If it is neither an axis, counted from 0, nor a mapping of names to axes.
+    """
+    axes = batch_axis if isinstance(batch_axis, Mapping) else {"": batch_axis}
+    for axis in axes.values():
+        if isinstance(axis, bool) or not hasattr(axis, "__index__") or axis < 0:
+            raise BadPoints(
+                f"batch_axis is {batch_axis!r}; give the axis that counts the stimuli, from 0, or "
+                "a dict of axes by the names of the inputs"
+            )
+    plain = {str(name): index(axis) for name, axis in axes.items()}
+    return plain if isinstance(batch_axis, Mapping) else plain[""]
 
 
 def _check_layers(layers: Any) -> Any:
@@ -171,6 +212,9 @@ class CaptureKeywords(TypedDict, total=False):
     per_class: int | None
     seed: int
     batch_size: int
+    mask: str | Any
+    ids: str | Any
+    batch_axis: int | Mapping[str, int]
     name: str | None
     memory: int | str | None
     out: str | os.PathLike[str] | None
@@ -203,7 +247,7 @@ def takes_capture_options(
     2
     >>> count("net", bach_size=8)
     Traceback (most recent call last):
-    TypeError: count has no parameter 'bach_size'; did you mean batch_size
+    TypeError: count has no parameter 'bach_size'; did you mean batch_size or batch_axis
     """
     signature = inspect.signature(verb)
     parameters = {

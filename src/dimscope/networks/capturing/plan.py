@@ -35,6 +35,8 @@ class Plan:
         Time for all batches in all passes, extrapolated from the first batch.
     groups : tuple of tuple of str
         The layers of each pass, if there are several passes.
+    inputs : str
+        What of the data goes into the network, what are labels, and what is not used.
 
     Examples
     --------
@@ -51,6 +53,7 @@ class Plan:
     budget: int
     seconds: float | None = None
     groups: tuple[tuple[str, ...], ...] = ()
+    inputs: str = ""
 
     @classmethod
     def of(
@@ -129,10 +132,10 @@ class Plan:
         else:
             amount = f"{_size(self.row_bytes)} a point, {self.where} (budget {budget})"
         passes = "1 pass" if self.passes == 1 else f"{self.passes} passes"
-        if self.seconds is None:
-            return f"{amount}; {passes}"
-        digits = ".0f" if self.seconds >= 10 else ".2g"
-        return f"{amount}; {passes}, about {self.seconds:{digits}} s"
+        if self.seconds is not None:
+            digits = ".0f" if self.seconds >= 10 else ".2g"
+            passes += f", about {self.seconds:{digits}} s"
+        return "; ".join(filter(None, (amount, passes, self.inputs)))
 
     def __repr__(self) -> str:
         return f"Plan({self})"

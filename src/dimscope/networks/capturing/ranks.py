@@ -295,6 +295,10 @@ class Leader(Writer):
                 )
             labels = read_labels(home, share["labels"])
             coding = add_labels(self._folder, self._state["labels"], labels, self.n_rows)
+            if "ids" in share:
+                ids = read_labels(home, share["ids"], "ids")
+                before = self._state["ids"]
+                self._state["ids"] = add_labels(self._folder, before, ids, self.n_rows, "ids")
             self._state |= {"labels": coding, "rows": share["rows"], "batches": share["batches"]}
             for key, column in recorder.columns.items():
                 about = self._state["columns"][key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import mmap
 from collections.abc import Callable
 from typing import Any
@@ -12,40 +13,125 @@ from torch import Tensor
 
 from dimscope.arrays.memory import own_pages
 from dimscope.errors import BadPoints
+from dimscope.networks.capturing.batches import Batch
 from dimscope.networks.capturing.options import Readout, ReadoutName
+from dimscope.networks.capturing.rows import Layout
+from dimscope.networks.tensors import dense
 
-__all__ = ["READOUTS", "Column", "Sink", "UncapturableError", "as_readout"]
+__all__ = ["READOUTS", "Column", "MaskedReadout", "Sink", "UncapturableError", "as_readout"]
+
+BATCH_FIRST = Layout()
 
 
-def _flatten(tensor: Tensor) -> Tensor:
+class UncapturableError(Exception):
+    """A layer has no points, for the reason given in the message."""
+
+
+# A readout takes a tensor with the stimuli on its first axis and, if the tensor has an axis of
+# tokens, which is then its second, the mask of shape (n_points, n_tokens), True at real tokens.
+MaskedReadout = Callable[[Tensor, Tensor | None], Tensor]
+
+
+def _flatten(tensor: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is not None and not mask.all():
+        raise UncapturableError(
+            "its rows contain padding, and texts of unequal length have points of unequal length; "
+            "use readout 'mean', 'max', 'first', 'last' or 'tokens'"
+        )
     return tensor  # Column reshapes the rows when it writes them
 
 
-def _mean(tensor: Tensor) -> Tensor:
-    if tensor.ndim == 3:
+def _mean(tensor: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        if tensor.ndim == 3:
+            return tensor.mean(dim=1)
+        return tensor.flatten(2).mean(dim=2) if tensor.ndim > 3 else tensor
+    if mask.all():
         return tensor.mean(dim=1)
-    return tensor.flatten(2).mean(dim=2) if tensor.ndim > 3 else tensor
+    counts = mask.sum(dim=1).reshape(-1, *(1,) * (tensor.ndim - 2))
+    wide = torch.promote_types(tensor.dtype, torch.float32)
+    total = torch.where(_wide(mask, tensor), tensor, 0).sum(dim=1, dtype=wide)
+    return (total / counts).to(tensor.dtype)
 
 
-def _first(tensor: Tensor) -> Tensor:
-    return tensor[:, 0] if tensor.ndim == 3 else tensor
+def _max(tensor: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        if tensor.ndim == 3:
+            return tensor.amax(dim=1)
+        return tensor.flatten(2).amax(dim=2) if tensor.ndim > 3 else tensor
+    return torch.where(_wide(mask, tensor), tensor, -torch.inf).amax(dim=1)
 
 
-def _last(tensor: Tensor) -> Tensor:
-    return tensor[:, -1] if tensor.ndim == 3 else tensor
+def _first(tensor: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        return tensor[:, 0] if tensor.ndim == 3 else tensor
+    return tensor[torch.arange(len(tensor), device=tensor.device), mask.int().argmax(dim=1)]
 
 
-READOUTS: dict[ReadoutName, Readout] = {
+def _last(tensor: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        return tensor[:, -1] if tensor.ndim == 3 else tensor
+    last = mask.shape[1] - 1 - mask.flip(1).int().argmax(dim=1)
+    return tensor[torch.arange(len(tensor), device=tensor.device), last]
+
+
+def _tokens(tensor: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is not None:
+        return tensor[mask]
+    if tensor.ndim != 3:
+        raise UncapturableError(f"its shape {tuple(tensor.shape)} has no axis of tokens")
+    return tensor.flatten(0, 1)
+
+
+def _wide(mask: Tensor, tensor: Tensor) -> Tensor:
+    return mask.reshape(*mask.shape, *(1,) * (tensor.ndim - 2))
+
+
+READOUTS: dict[ReadoutName, MaskedReadout] = {
     "flatten": _flatten,
     "mean": _mean,
+    "max": _max,
     "first": _first,
     "last": _last,
+    "tokens": _tokens,
 }
 
 
-def as_readout(readout: ReadoutName | Readout) -> Readout:
-    """Return the function for a readout name; return a function unchanged."""
-    return readout if callable(readout) else READOUTS[readout]
+def as_readout(readout: ReadoutName | Readout) -> MaskedReadout:
+    """Return the function for a readout name, or make one of a user's function.
+
+    A function with two parameters takes the tensor and the mask, or None. A function of the tensor
+    alone is not called with a tensor that holds padding.
+    """
+    if not callable(readout):
+        return READOUTS[readout]
+    function: Callable[..., Tensor] = readout
+    if _takes_mask(function):
+        return function
+
+    def without_mask(tensor: Tensor, mask: Tensor | None) -> Tensor:
+        if mask is not None and not mask.all():
+            raise UncapturableError(
+                "its rows contain padding, which a readout function of the tensor alone would "
+                "include; give the function a second parameter, the mask"
+            )
+        return function(tensor)
+
+    return without_mask
+
+
+def _takes_mask(function: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    required = [
+        parameter
+        for parameter in parameters
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    return len(required) == 2
 
 
 Sink = Callable[[int, np.ndarray[Any, Any]], None]
@@ -57,10 +143,6 @@ _DTYPES: dict[torch.dtype, type[np.floating[Any]]] = {
 }  # all others, bfloat16 among them, are exact in float32
 
 
-class UncapturableError(Exception):
-    """A layer has no points, for the reason given in the message."""
-
-
 class Column:
     """The points of one layer, collected batch by batch.
 
@@ -69,13 +151,23 @@ class Column:
     name : str
         Name of the layer, for error messages.
     readout : callable
-        Turns a tensor into points.
+        Turns a tensor, with its mask or None, into points.
+    layout : Layout or str
+        Where its tensors hold the stimuli and the tokens, or the reason why they have no row for
+        each stimulus.
     n_points : int, optional
         Expected number of rows; if given, the array is allocated once, at its full size.
     """
 
-    def __init__(self, name: str, readout: Readout, n_points: int | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        readout: MaskedReadout,
+        layout: Layout | str = BATCH_FIRST,
+        n_points: int | None = None,
+    ) -> None:
         self.name = name
+        self.layout = layout
         self.n_points = n_points
         self.used = 0
         self.reason: str | None = None
@@ -96,12 +188,16 @@ class Column:
         """Number of bytes per point."""
         return self.n_features * self.dtype.itemsize
 
-    def append(self, tensor: Tensor, n_rows: int) -> None:
-        """Add the points of one batch, or record in ``reason`` why the layer has none."""
+    def append(self, tensor: Tensor, batch: Batch, mask: Tensor | None = None) -> None:
+        """Add the points of one batch, or record in ``reason`` why the layer has none.
+
+        ``mask`` belongs to a tensor of padded sequences; by default, a mask of the batch is used.
+        """
         if self.reason is not None:
             return
         try:
-            self._write(self._points(tensor.detach(), n_rows), n_rows)
+            points = self._points(dense(tensor.detach()), batch, mask)
+            self._write(points, len(points))
         except UncapturableError as reason:
             self.fail(str(reason))
 
@@ -126,7 +222,17 @@ class Column:
         """Continue after the ``used`` rows that the sink has already received."""
         self._width, self.dtype, self.used, self._sink = n_features, np.dtype(dtype), used, sink
 
-    def _points(self, tensor: Tensor, n_rows: int) -> Tensor:
+    def equals(self, other: Column) -> bool:
+        """Whether another column, of the same batches, holds the same points or none at all."""
+        if other.reason is not None:
+            return True
+        if self.n_features != other.n_features or self.used != other.used:
+            return False
+        assert self._array is not None
+        assert other._array is not None
+        return np.array_equal(self._array[: self.used], other._array[: other.used], equal_nan=True)
+
+    def _points(self, tensor: Tensor, batch: Batch, mask: Tensor | None) -> Tensor:
         if not tensor.is_floating_point():
             raise UncapturableError(
                 f"its values are {_word(tensor.dtype)}, not floating-point numbers"
@@ -135,23 +241,51 @@ class Column:
             raise UncapturableError(
                 "its tensor is sparse or nested, so it cannot become an array of points"
             )
-        if tensor.ndim == 0 or tensor.shape[0] != n_rows:
+        if isinstance(self.layout, str):
+            raise UncapturableError(self.layout)
+        rows = self.layout.rows_first(tensor, batch.n_rows)
+        if rows is None:
             raise UncapturableError(
-                f"its shape {tuple(tensor.shape)} does not have one row for each of the "
-                f"{n_rows} stimuli in the batch"
+                f"its shape {tuple(tensor.shape)} does not have the same number of rows for each "
+                f"of the {batch.n_rows} stimuli in the batch"
             )
+        if mask is None:
+            rows, mask = self._masked(rows, batch)
         try:
-            points = self._readout(tensor)
+            points = self._readout(rows, mask)
+        except UncapturableError:
+            raise
         except Exception as error:  # a fault of the user's function spares the other layers
             raise UncapturableError(
-                f"the readout failed on shape {tuple(tensor.shape)}: {error}"
+                f"the readout failed on shape {tuple(rows.shape)}: {error}"
             ) from error
-        if not isinstance(points, Tensor) or points.ndim == 0 or points.shape[0] != n_rows:
+        expected = batch.n_rows if self._readout is not _tokens else None
+        if (
+            not isinstance(points, Tensor)
+            or points.ndim == 0
+            or len(points) != (expected or len(points))
+        ):
             shape = tuple(points.shape) if isinstance(points, Tensor) else type(points).__name__
             raise UncapturableError(f"the readout returned {shape}, not one row for each stimulus")
         if points.numel() == 0:
             raise UncapturableError("it has no units")
         return points.detach()
+
+    def _masked(self, rows: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Return the tensor with its tokens on the second axis, and its mask or None."""
+        layout = self.layout
+        assert isinstance(layout, Layout)
+        if layout.problem is not None and batch.is_padded:
+            raise UncapturableError(f"padding cannot be left out of its points: {layout.problem}")
+        if layout.mask is None:
+            return rows, None
+        mask = batch.masks[layout.mask].to(rows.device)
+        rows = rows.movedim(layout.tokens, 1)
+        if rows.shape[1] != mask.shape[1]:
+            raise UncapturableError(
+                f"it has {rows.shape[1]} positions, but the mask has {mask.shape[1]}"
+            )
+        return rows, mask
 
     def _write(self, points: Tensor, n_rows: int) -> None:
         n_features = points.numel() // n_rows
@@ -160,7 +294,7 @@ class Column:
         elif self._width != n_features:
             raise UncapturableError(
                 f"its number of units changes from {self._width} to {n_features} "
-                "between batches; use readout 'mean', 'first' or 'last', which give rows of "
+                "between batches; use readout 'mean', 'max', 'first' or 'last', which give rows of "
                 "equal length"
             )
         if self._sink is not None:

@@ -3,23 +3,32 @@
 In the first batch, every candidate is copied to its column as soon as it is computed, so that later
 in-place operations cannot change it. At the end of the batch, when the whole graph is known, the
 layers are selected and the other columns are dropped.
+
+Where a column's tensors hold the stimuli is known before, from a few rows
+(:mod:`dimscope.networks.capturing.evidence`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from dimscope.activations.activations import Layer, Role
-from dimscope.errors import BadPoints, BadSource
-from dimscope.networks.capturing.options import Readout
-from dimscope.networks.capturing.readouts import Column
+from dimscope.errors import BadPoints, BadSource, CaptureWarning, warn
+from dimscope.networks.capturing.batches import Batch
+from dimscope.networks.capturing.readouts import READOUTS, Column, MaskedReadout
+from dimscope.networks.capturing.rows import Layout
 from dimscope.networks.layers import (
     Checkpoint,
     Checkpoints,
     Selection,
+    Stretch,
+    could_be_checkpoint,
     is_glob,
     matches,
     unknown_layer,
@@ -27,7 +36,51 @@ from dimscope.networks.layers import (
 from dimscope.networks.structure import Structure
 from dimscope.networks.tracing import Event, Node, Tracer
 
-__all__ = ["Chosen", "Recorder", "failures_of"]
+__all__ = ["Candidates", "Chosen", "Recorder", "failures_of"]
+
+
+class Candidates:
+    """Decide during one pass which values may become layers.
+
+    Parameters
+    ----------
+    structure : Structure
+    selection : Selection
+    finer : collection of str
+        Names of values that an earlier pass found to be checkpoints only at its end.
+    """
+
+    def __init__(
+        self, structure: Structure, selection: Selection, finer: Collection[str] = ()
+    ) -> None:
+        self.selection = selection
+        self.finer = finer
+        self.checkpoints = Checkpoints(structure)
+
+    def accept(self, event: Event) -> bool:
+        """Whether to keep the value of an event, judging by the pass so far."""
+        candidate = self.checkpoints.offer(event)
+        return (
+            self.selection.everything
+            or (candidate and self.selection.checkpoints)
+            or self.selection.names(event.name)
+            or event.name in self.finer
+        )
+
+    def accept_input(self, tensor: Tensor) -> bool:
+        """Whether to keep the input of the network."""
+        if "input" in self.selection.patterns:
+            return True
+        return self.selection.wants_input() and tensor.is_floating_point()
+
+    def between(self, inputs: list[Node], output: Node, tracer: Tracer) -> list[Checkpoint]:
+        """Return the checkpoints between the inputs and the output, at the end of the pass."""
+        return self.checkpoints.between(inputs, output, depth_measure(tracer))
+
+
+def depth_measure(tracer: Tracer) -> Callable[[Node], int] | None:
+    """Return how depth is measured if it is not counted in layers: in blocks."""
+    return _blocks_of if 2 * tracer.counts.in_blocks > tracer.counts.layers else None
 
 
 @dataclass(frozen=True)
@@ -61,111 +114,176 @@ class Recorder:
         Names and kinds of the network's modules.
     selection : Selection
     readout : callable
-        Turns a tensor into points.
+        Turns a tensor and its mask into points.
     n_points : int, optional
-        Expected number of rows.
+        Expected number of points.
     only : collection of str, optional
         Names of the selected layers to keep; all by default.
     """
 
     structure: Structure
     selection: Selection
-    readout: Readout
+    readout: MaskedReadout
     n_points: int | None = None
     only: Collection[str] | None = None
-    n_rows: int = 0
     n_batches: int = 0
+    late: list[str] = field(default_factory=list)  # calls of modules not seen in the first batch
     chosen: list[Chosen] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.checkpoints = Checkpoints(self.structure)
+        self.finer: Collection[str] = ()
+        self.layouts: Mapping[str, Layout | str] = {}
         self.columns: dict[str, Column] = {}
-        self._total = 0
+        self.n_recorded = 0
+        self._selecting = True
         self._keys: dict[Node, str] = {}
+        self._node_of: dict[str, Node] = {}
         self._seen: dict[Node, list[Sighting]] = {}
         self._by_name: dict[str, Node] = {}
         self._inputs: list[Node] = []
 
     # While the network runs ----------------------------------------------------------------
 
-    def begin(self, n_rows: int) -> None:
-        """Prepare for a batch of ``n_rows`` stimuli."""
-        self.n_rows = n_rows
+    def begin(self, batch: Batch) -> None:
+        """Prepare for a batch."""
+        self._batch = batch
+        self._candidates = Candidates(self.structure, self.selection, self.finer)
 
-    def enter(self, tensor: Tensor, node: Node) -> None:
+    def enter(self, tensor: Tensor, node: Node, mask: Tensor | None) -> None:
         """Record the input of the network."""
-        explicit = "input" in self.selection.patterns
-        if self.n_batches == 0:
-            self._inputs.append(node)
-            if not explicit and not (self.selection.wants_input() and tensor.is_floating_point()):
-                self._by_name.setdefault("input", node)
-                return
-            self._note("input", node, module=False, maker=True)
-            self._keep("input", node, tensor)
-        elif "input" in self.columns:
-            self.columns["input"].append(tensor, self.n_rows)
+        if not self._selecting:
+            self.add("input", tensor, mask)
+            return
+        self._inputs.append(node)
+        if not self._candidates.accept_input(tensor):
+            self._by_name.setdefault("input", node)
+            return
+        self._note("input", node, module=False, maker=True)
+        self._keep("input", node, tensor, mask)
 
     def also(self, node: Node) -> None:
         """Register an additional input, such as a mask, which is not a layer."""
-        if self.n_batches == 0:
+        if self._selecting:
             self._inputs.append(node)
 
     def watch(self, event: Event) -> None:
         """Record a value that has just been computed, if it is selected."""
-        if self.n_batches:
-            column = self.columns.get(event.name)
-            if column is not None:
-                column.append(event.tensor, self.n_rows)
-            return
-        self._note(event.name, event.node, module=event.site is not None, maker=event.fresh)
-        candidate = self.checkpoints.offer(event)
-        if (
+        if self._selecting:
+            self._note(event.name, event.node, module=event.site is not None, maker=event.fresh)
+            if self._candidates.accept(event):
+                self._keep(event.name, event.node, event.tensor, event.mask)
+        elif event.name in self.columns:
+            self.add(event.name, event.tensor, event.mask)
+        elif self._by_name and event.name not in self._by_name and self._is_late(event):
+            self._by_name[event.name] = event.node
+            self.late.append(event.name)
+
+    def _is_late(self, event: Event) -> bool:
+        """Whether a call that the first batch did not make could have been selected."""
+        return event.site is not None and (
             self.selection.everything
-            or (candidate and self.selection.checkpoints)
+            or (self.selection.checkpoints and could_be_checkpoint(event))
             or self.selection.names(event.name)
-        ):
-            self._keep(event.name, event.node, event.tensor)
+        )
 
     def leave(self, tensor: Tensor, node: Node, tracer: Tracer) -> None:
         """Record the output and, at the end of the first batch, select the layers."""
-        self._total += self.n_rows
-        if self.n_batches == 0:
+        if not self._selecting:
+            self.add("output", tensor)
+        else:
             if self.selection.wants_output():
                 self._keys.pop(node, None) if node not in self._inputs else None
-                self._keep("output", node, tensor)
+                self._keep("output", node, tensor, None)
             self._by_name["output"] = node
-            self._choose(node, tracer)
-        elif "output" in self.columns:
-            self.columns["output"].append(tensor, self.n_rows)
+            hidden = self._candidates.between(self._inputs, node, tracer)
+            self._choose(hidden, node, depth_measure(tracer))
+            self._selecting = False
+        self.end()
+
+    def add(self, name: str, tensor: Tensor, mask: Tensor | None = None) -> None:
+        """Add a value of a batch after the first to the column of that name, if there is one."""
+        column = self.columns.get(name)
+        if column is not None:
+            column.append(tensor, self._batch, mask)
+
+    def end(self) -> None:
+        """Check at the end of a batch that every column has points of every stimulus."""
         self.n_batches += 1
+        total = self.n_recorded + int(self.points_per_stimulus().sum())
         for column in self.columns.values():
-            if column.reason is None and column.used != self._total:
-                column.fail(f"it was called in the first batch, but not in batch {self.n_batches}")
+            if column.reason is None and column.used != total:
+                self._fail(column, total)
+        self.n_recorded = total
+
+    def points_per_stimulus(self) -> np.ndarray[Any, Any]:
+        """Return the number of points that each stimulus of the last batch has in every layer."""
+        n_rows = self._batch.n_rows
+        if self.readout is not READOUTS["tokens"]:
+            return np.ones(n_rows, int)
+        for mask in self._batch.masks.values():
+            return mask.sum(dim=1).cpu().numpy()
+        added = Counter(
+            column.used - self.n_recorded
+            for column in self.columns.values()
+            if column.reason is None and column.used > self.n_recorded
+        )
+        count = added.most_common(1)[0][0] if added else 0
+        return np.full(n_rows, count // n_rows)
+
+    def _fail(self, column: Column, total: int) -> None:
+        if column.used == self.n_recorded:
+            when = f"it was called in the first batch, but not in batch {self.n_batches}"
+            column.fail(when)
+            return
+        added, others = column.used - self.n_recorded, total - self.n_recorded
+        column.fail(
+            f"it has {added} rows in batch {self.n_batches}, but the other layers have {others}"
+        )
 
     def _note(self, name: str, node: Node, *, module: bool, maker: bool) -> None:
         self._seen.setdefault(node, []).append(Sighting(name, module, maker))
         self._by_name.setdefault(name, node)
 
-    def _keep(self, name: str, node: Node, tensor: Tensor) -> None:
+    def _keep(self, name: str, node: Node, tensor: Tensor, mask: Tensor | None) -> None:
         key = self._keys.get(node)
-        if key is not None and self.columns[key].reason is None:
-            return  # another column holds the same points
+        column = Column(name, self.readout, self.layout(name))
         # room for one batch is enough until the layers are selected
-        column = self.columns[name] = Column(name, self.readout)
-        column.append(tensor, self.n_rows)
-        self._keys[node] = name
+        column.append(tensor, self._batch, mask)
+        if key is None or self.columns[key].reason is not None:
+            self._keys[node] = name
+        elif self.columns[key].equals(column):
+            return  # another column holds the same points
+        self.columns[name] = column
+        self._node_of[name] = node
+
+    def _column_of(self, name: str, node: Node) -> Column:
+        """Return the column of a layer; where its units have an order of their own, that one."""
+        return self.columns[name if self._node_of.get(name) is node else self._keys[node]]
+
+    def layout(self, name: str) -> Layout | str:
+        """Return where the tensors of a layer hold the stimuli, or why they hold none."""
+        return self.layouts.get(
+            name, "it was not called when the network ran on its first two and four stimuli"
+        )
+
+    def refresh(self) -> None:
+        """Take over layouts that have changed."""
+        for name, column in self.columns.items():
+            column.layout = self.layout(name)
 
     # After the first batch -----------------------------------------------------------------
 
-    def _choose(self, output: Node, tracer: Tracer) -> None:
-        hidden = self.checkpoints.between(self._inputs, output)
+    def _choose(
+        self, hidden: list[Checkpoint], output: Node, measure: Callable[[Node], int] | None
+    ) -> None:
         last = hidden[-1] if hidden else None
-        blocks = 2 * tracer.counts.in_blocks > tracer.counts.layers
+        if self.only is None:
+            self._warn(self._candidates.checkpoints.longest_gap(hidden, output, measure))
         values = self._selected(hidden, last, output)
         has_last = last is not None and any(node is last.node for node in values.values())
 
         def describe(label: str, node: Node) -> Layer:
-            depth, total = (node.blocks, output.blocks) if blocks else (node.depth, output.depth)
+            depth, total = (measure(end) if measure else end.depth for end in (node, output))
             role: Role = "hidden"
             if label == "output" or node is output:
                 role = "output"
@@ -173,8 +291,7 @@ class Recorder:
                 role = "input"
             elif last is not None and (node is last.node or (not has_last and label == last.label)):
                 role = "last_hidden"
-            key = self._keys.get(node)
-            n_features = 0 if key is None else self.columns[key].n_features
+            n_features = self._column_of(label, node).n_features
             return Layer(label, role, depth, min(1.0, depth / total) if total else 0.0, n_features)
 
         layers = [(describe(label, node), node) for label, node in values.items()]
@@ -184,8 +301,26 @@ class Recorder:
                 raise BadSource("the function given as layers accepted none of the layers")
         ends = {"input": -1, "output": 1}
         layers.sort(key=lambda pair: (ends.get(pair[0].name, 0), pair[0].depth, pair[1].order))
-        self.chosen = [Chosen(layer, self.columns[self._keys[node]]) for layer, node in layers]
+        self.chosen = [Chosen(layer, self._column_of(layer.name, node)) for layer, node in layers]
         self.keep(self.only)
+
+    def _warn(self, gap: Stretch | None) -> None:
+        """Warn of layers that cannot be seen, and of a long stretch without checkpoints."""
+        if self.structure.unseen is not None:
+            warn(self.structure.unseen, CaptureWarning)
+        elif gap is not None and "checkpoints" in self.selection.kinds:
+            warn(str(gap), CaptureWarning)
+
+    def warn_of_late_calls(self) -> None:
+        """Warn of modules that were not called in the first batch, and so were not captured."""
+        if self.late:
+            names = ", ".join(self.late[:5])
+            rest = f" and {len(self.late) - 5} more" if self.late[5:] else ""
+            warn(
+                f"not captured, because the first batch did not call them: {names}{rest}; put a "
+                "batch that calls them first",
+                CaptureWarning,
+            )
 
     def keep(self, names: Collection[str] | None) -> None:
         """Keep the layers with these names, and drop all other columns."""
@@ -220,7 +355,32 @@ class Recorder:
     ) -> None:
         """Continue after ``n_batches`` batches, with the layers selected in the first one."""
         self.chosen, self.columns = chosen, columns
-        self._total, self.n_batches = n_rows, n_batches
+        self.n_recorded, self.n_batches = n_rows, n_batches
+        self._selecting = False
+
+    def restart(self, names: Collection[str]) -> None:
+        """Forget the points of the first batch, which runs again; keep the layers selected in it.
+
+        Parameters
+        ----------
+        names : collection of str
+            The names under which :meth:`add` will be called; a layer without one of them fails.
+        """
+        renamed: dict[int, Column] = {}
+        nodes = {key: node for node, key in self._keys.items()}
+        for key, column in self.columns.items():
+            sightings = self._seen.get(nodes[key], []) if key in nodes else []
+            aliases = [key, *(sighting.name for sighting in sightings)]
+            name = next((alias for alias in aliases if alias in names), key)
+            renamed[id(column)] = Column(name, self.readout, self.layout(name))
+            if name not in names:
+                renamed[id(column)].fail(
+                    "its value cannot be seen while the network computes as it does by itself: "
+                    "hooks on it change what the network computes"
+                )
+        self.chosen = [replace(choice, column=renamed[id(choice.column)]) for choice in self.chosen]
+        self.columns = {column.name: column for column in renamed.values()}
+        self.n_recorded = self.n_batches = 0
 
     def _selected(
         self, hidden: list[Checkpoint], last: Checkpoint | None, output: Node
@@ -266,13 +426,17 @@ class Recorder:
     def _add_pattern(self, pattern: str, labels: dict[Node, str], add: object) -> None:
         assert callable(add)
         if not is_glob(pattern) and pattern not in self._by_name:
-            raise unknown_layer(pattern, list(self._by_name), self.structure.names)
+            raise unknown_layer(
+                pattern, list(self._by_name), self.structure.names, self.structure.hidden
+            )
         if not is_glob(pattern):
             add(pattern, self._by_name[pattern], again=True)
             return
         names = [name for name in self._by_name if matches(name, pattern)]
         if not names:
-            raise unknown_layer(pattern, list(self._by_name), self.structure.names)
+            raise unknown_layer(
+                pattern, list(self._by_name), self.structure.names, self.structure.hidden
+            )
         for name in sorted(names, key="output".__ne__):
             node = self._by_name[name]
             if name in ("input", "output"):
@@ -293,6 +457,10 @@ def _best_name(sightings: list[Sighting]) -> str:
         ):
             best = other
     return best.name
+
+
+def _blocks_of(node: Node) -> int:
+    return node.blocks
 
 
 def failures_of(chosen: list[Chosen]) -> dict[str, str]:

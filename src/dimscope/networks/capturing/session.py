@@ -1,197 +1,47 @@
-"""Session: run a network batch by batch in eval mode, traced, and with its own random state."""
+"""Session: a network, its data and the options of one capture, and what is known of them."""
 
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
-import sys
-from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
+from torch import nn
 
 from dimscope.activations.store import has_zarr
-from dimscope.errors import BadSource, DimscopeError
+from dimscope.errors import BadSource, CaptureWarning, warn
 from dimscope.files import free_disk
-from dimscope.networks.capturing.batches import Batch
+from dimscope.networks.capturing.batches import Batch, padding_without_mask
 from dimscope.networks.capturing.data import open_batches
+from dimscope.networks.capturing.evidence import Evidence, few_rows, most_padded, reason_against
 from dimscope.networks.capturing.identity import (
     architecture_sha256,
     batch_sha256,
     function_of,
     weights_sha256,
 )
+from dimscope.networks.capturing.inputs import Inputs
 from dimscope.networks.capturing.options import CaptureOptions
 from dimscope.networks.capturing.plan import Plan
-from dimscope.networks.capturing.readouts import as_readout
-from dimscope.networks.capturing.recording import Recorder
+from dimscope.networks.capturing.readouts import READOUTS, as_readout
+from dimscope.networks.capturing.recording import Candidates, Recorder
+from dimscope.networks.capturing.rows import FEW, MORE
+from dimscope.networks.capturing.run import Run, evaluating
 from dimscope.networks.capturing.store_writer import Writer
 from dimscope.networks.layers import Selection
+from dimscope.networks.preprocessing import for_network
+from dimscope.networks.signature import Signature
 from dimscope.networks.structure import Structure, unwrap
-from dimscope.networks.tensors import describe_tensors, main_tensor, map_tensors, tensors_in
-from dimscope.networks.tracing import Event, Tracer
+from dimscope.networks.tensors import main_tensor
+from dimscope.networks.tracing import Tracer
 from dimscope.provenance import Provenance, versions
 
-__all__ = ["PrivateRandom", "Run", "Session", "evaluating"]
-
-
-class PrivateRandom:
-    """Random numbers for the network only; the caller's random state does not advance."""
-
-    def __init__(self, seed: int, device: torch.device | None) -> None:
-        self._devices = [device] if device is not None and device.type == "cuda" else []
-        self._states: tuple[Tensor, list[Tensor]] | None = None
-        self._seed = seed
-        self._fork: AbstractContextManager[None] = nullcontext()
-
-    def _read(self) -> tuple[Tensor, list[Tensor]]:
-        return torch.get_rng_state(), [torch.cuda.get_rng_state(d) for d in self._devices]
-
-    def __enter__(self) -> None:
-        self._fork = torch.random.fork_rng(devices=self._devices)
-        self._fork.__enter__()
-        if self._states is None:
-            torch.default_generator.manual_seed(self._seed)
-            for device in self._devices:
-                with torch.cuda.device(device):
-                    torch.cuda.manual_seed(self._seed)
-            return
-        torch.set_rng_state(self._states[0])
-        for device, state in zip(self._devices, self._states[1], strict=True):
-            torch.cuda.set_rng_state(state, device)
-
-    def __exit__(self, *error: Any) -> None:
-        self._states = self._read()
-        self._fork.__exit__(None, None, None)
-
-    def branch(self, number: int) -> None:
-        """Start the random stream of rank ``number`` (from 1), seeded from the seed of rank 0."""
-        seeds = torch.Generator().manual_seed(self._seed)
-        self._seed = int(torch.randint(1 << 62, (number,), generator=seeds)[-1])
-        self._states = None
-
-    def save(self) -> list[str]:
-        """Return the random state as text."""
-        cpu, others = self._states or self._read()
-        return [bytes(state.cpu().numpy()).hex() for state in (cpu, *others)]
-
-    def load(self, states: list[str]) -> None:
-        """Restore a random state that :meth:`save` returned."""
-        cpu, *others = (torch.frombuffer(bytearray.fromhex(s), dtype=torch.uint8) for s in states)
-        self._states = cpu, others
-
-
-class Run:
-    """Run batches through a network with ``run(batch)``, tracing and recording its values."""
-
-    def __init__(
-        self,
-        network: nn.Module,
-        forward: Callable[[nn.Module, Any], Any] | None,
-        tracer: Tracer,
-        recorder: Recorder,
-        seed: int,
-    ) -> None:
-        self.network, self.tracer, self.recorder = network, tracer, recorder
-        self.forward = forward or _call
-        parameters = list(network.parameters())
-        devices = {p.device for p in parameters}
-        dtypes = {p.dtype for p in parameters if p.is_floating_point()}
-        self.device = devices.pop() if len(devices) == 1 else None
-        self.dtype = dtypes.pop() if len(dtypes) == 1 else None
-        self.random = PrivateRandom(seed, self.device)
-
-    def __call__(self, batch: Batch) -> None:
-        """Run a batch, tracing and recording the values that the network computes."""
-        inputs = map_tensors(self._prepare, batch.inputs)
-        self.tracer.begin(batch.n_rows)
-        self.recorder.begin(batch.n_rows)
-        main, others = main_tensor(inputs, batch.n_rows)
-        assert main is not None  # as_batch refuses a batch without a tensor
-        self.recorder.enter(main, self.tracer.enter("input", main))
-        for path, tensor in others:
-            self.recorder.also(self.tracer.enter(f"input{path}", tensor))
-        # no_grad rather than inference_mode: tensors that a network keeps for later
-        # (caches, lazily made weights) stay usable in training.
-        with torch.no_grad(), self.random, _eagerly(), self.tracer:
-            output = self._run(inputs)
-        main, extras = main_tensor(output, batch.n_rows)
-        if main is None:
-            raise BadSource(
-                f"the network returned a {type(output).__name__}, which holds no tensor; give a "
-                "forward function that returns one"
-            )
-        for path, tensor in extras:
-            node = self.tracer.output(tensor)
-            self.recorder.watch(Event(f"output{path}", node, tensor, inside=True, fresh=False))
-        self.recorder.leave(main, self.tracer.output(main), self.tracer)
-
-    def unwatched(self, batch: Batch) -> None:
-        """Run a batch and record nothing."""
-        with torch.no_grad(), self.random, _eagerly():
-            self._run(map_tensors(self._prepare, batch.inputs))
-
-    def _run(self, inputs: Any) -> Any:
-        try:
-            return self.forward(self.network, inputs)
-        except DimscopeError:
-            raise
-        except Exception as error:
-            first = next(iter(tensors_in(inputs)), None)
-            integers = first is not None and not first.is_floating_point() and first.ndim > 2
-            hint = "; if these are images, give them as floating point: x / 255" if integers else ""
-            raise BadSource(
-                f"the network failed on batch {self.recorder.n_batches + 1}, of "
-                f"{describe_tensors(inputs)}: {type(error).__name__}: {error}{hint}"
-            ) from error
-
-    def _prepare(self, tensor: Tensor) -> Tensor:
-        dtype = self.dtype if tensor.is_floating_point() else None
-        return tensor.to(device=self.device or tensor.device, dtype=dtype or tensor.dtype)
-
-
-def _call(network: nn.Module, inputs: Any) -> Any:
-    """Call a network, passing a dict as keyword arguments and a tuple as arguments."""
-    if isinstance(inputs, dict):
-        return network(**inputs)
-    if not isinstance(inputs, tuple | list):
-        return network(inputs)
-    # Pass as many tensors as the network has required parameters; the rest are targets.
-    try:
-        required = [
-            p
-            for p in inspect.signature(network.forward).parameters.values()
-            if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        ]
-    except (TypeError, ValueError):
-        required = []
-    return network(*inputs[: max(1, len(required))])
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Put all modules in eval mode; restore each module's mode at the end, even after an error."""
-    flags = [(module, module.training) for module in network.modules()]
-    try:
-        for module, _ in flags:
-            module.training = False
-        yield
-    finally:
-        for module, flag in flags:
-            module.training = flag
-
-
-def _eagerly() -> AbstractContextManager[Any]:
-    """Run compiled code eagerly, so that hooks and function modes see every operation."""
-    if "torch._dynamo" not in sys.modules:
-        return nullcontext()
-    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
-    return stance
+__all__ = ["Session"]
 
 
 class Session:
@@ -223,13 +73,20 @@ class Session:
         selection = Selection(options.layers)
         self.options = options
         self.readout = as_readout(options.readout)
-        self.stream = open_batches(batches, options)
         self.network = unwrap(model)
         self.name = options.name or type(self.network).__name__
         structure = Structure(self.network)
-        self.recorder = Recorder(structure, selection, self.readout, self.stream.n_points, only)
-        self._tracer = Tracer(structure, self.recorder.watch)
-        self.run = Run(self.network, options.forward, self._tracer, self.recorder, options.seed)
+        self._tracer = Tracer(structure)
+        self.run = Run(self.network, structure, self._tracer, options.seed)
+        batches, self._preprocessing = for_network(batches, model)
+        signature = Signature.of(self.network)
+        self.stream = open_batches(batches, options, signature, self._attempt)
+        self.run.call = self.stream.inputs.call
+        self.recorder = Recorder(structure, selection, self.readout, self.n_points, only)
+        self.evidence = Evidence(
+            self.run, lambda finer: Candidates(structure, selection, finer), signature
+        )
+        self._examined = self._warned_of_padding = False
         self._described = {
             "layers": selection.text,
             "readout": options.readout
@@ -243,19 +100,109 @@ class Session:
         if callable(options.layers):
             self._functions["layers"] = options.layers
 
+    @property
+    def n_points(self) -> int | None:
+        """Number of points of a layer; None if it is unknown."""
+        return None if self.readout is READOUTS["tokens"] else self.stream.n_points
+
+    def _attempt(self, inputs: Inputs, batch: Batch) -> str | None:
+        """Return why a reading of the data does not work on a few rows; None if it does."""
+        self.run.call = inputs.call
+        try:
+            with evaluating(self.network):
+                outputs = [self.run.plain(few_rows(batch, order)) for order in (FEW, MORE)]
+        except BadSource as error:
+            return str(error)
+        # a network that takes lists, such as a detector, returns as many boxes as it sees
+        return None if inputs.layout.lists else reason_against(*outputs)
+
+    def examine(self) -> None:
+        """Find out from the first stimuli where the network's tensors hold them."""
+        if self._examined:
+            return
+        self._examined = True
+        with evaluating(self.network):
+            few = self._with_mask(self.stream.peek(len(MORE)))
+            if few.masks:  # rather those with the most padding
+                few = most_padded(self._with_mask(self.stream.first()), len(MORE))
+            self.evidence.collect(
+                few, lambda: self._with_mask(self.stream.first()), self._tracer.hooked
+            )
+        self.recorder.layouts = self.evidence.layouts
+        self.recorder.finer = self.evidence.finer
+
     def ready(self) -> ExitStack:
-        """Return a context with the network in eval mode and hooks attached."""
+        """Return a context with the network in eval mode and, for tracing, hooks attached."""
+        self.examine()
         with ExitStack() as stack:
             stack.enter_context(evaluating(self.network))
-            stack.enter_context(self._tracer.hooked())
+            if not self.run.untraced:
+                stack.enter_context(self._tracer.hooked())
             return stack.pop_all()
+
+    def run_batch(self, batch: Batch) -> Batch:
+        """Run a batch, record its layers, and return it with its masks."""
+        if not self._warned_of_padding and (padding := padding_without_mask(batch)):
+            self._warned_of_padding = True
+            warn(
+                f"the data seem to be padded: {padding}; without a mask, padding becomes part of "
+                "the points: give attention_mask with the data, or mask=",
+                CaptureWarning,
+            )
+        batch = self._with_mask(batch)
+        self.run.n_batches = self.recorder.n_batches
+        if batch.is_padded and self.evidence.check_padding(batch, nullcontext):
+            self.recorder.refresh()
+        is_first = self.recorder.n_batches == 0
+        if is_first and self.run.untraced:
+            with self._tracer.hooked():
+                copy = few_rows(batch, range(batch.n_rows))  # it may be overwritten
+                self.run.traced(copy, self.recorder, self.run.fresh_random())
+            self.recorder.restart(self.evidence.layouts)
+        self.run.observed(batch, self.recorder)
+        self._warn_of_dependence()
+        return batch
+
+    def _warn_of_dependence(self) -> None:
+        """Warn of layers whose points depend on the batch, once for each reason."""
+        gaps = self._chosen_among(self.evidence.dependent)
+        if gaps:
+            warn(
+                f"the values of {_listed(gaps, self.recorder)} depend on which other stimuli are "
+                "in the batch, as in networks that normalise or quantise over the batch; their "
+                "points change with batch_size and with the order of the stimuli",
+                CaptureWarning,
+            )
+            self.evidence.dependent.clear()
+        gaps = self._chosen_among(self.evidence.padding)
+        if gaps:
+            warn(
+                f"the values of {_listed(gaps, self.recorder)} depend on the padding, as in "
+                "networks that take a mean over all positions; their points change with the "
+                "length to which the stimuli are padded",
+                CaptureWarning,
+            )
+            self.evidence.padding.clear()
+
+    def _chosen_among(self, gaps: Mapping[str, float]) -> dict[str, float]:
+        return {
+            choice.layer.name: gaps[choice.column.name]
+            for choice in self.recorder.chosen
+            if choice.column.reason is None and choice.column.name in gaps
+        }
+
+    def _with_mask(self, batch: Batch) -> Batch:
+        """Return the batch with a mask for the readout "tokens", which needs one."""
+        if batch.masks or self.readout is not READOUTS["tokens"]:
+            return batch
+        main, _ = main_tensor(batch.inputs)
+        if main is None or main.ndim != (3 if main.is_floating_point() else 2):
+            return batch
+        return replace(batch, masks={"": torch.ones(main.shape[:2], dtype=torch.bool)})
 
     def resume(self, writer: Writer) -> None:
         """Continue after the batches that a store already holds."""
-        if any(is_lazy(parameter) for parameter in self.network.parameters()):
-            # the first batch initialises the weights, from the seed
-            with evaluating(self.network):
-                self.run.unwatched(self.stream.first())
+        self.examine()  # this initialises lazy weights too, from the seed
         writer.resume(self.recorder, self.readout)
         self.run.random.load(writer.random)
         if writer.stream:
@@ -266,12 +213,25 @@ class Session:
     ) -> Plan:
         """Plan the capture from its first batch, which had ``n_rows`` rows and took ``seconds``."""
         total = self.stream.n_points
+        per_stimulus = self.recorder.points_per_stimulus().mean()  # more than 1 for tokens
         if seconds is not None:
             seconds = None if total is None else seconds * -(-total // n_rows)
-        return Plan.of(
-            self.recorder.row_bytes, total, budget, seconds=seconds, out=to_store,
-            room=free_disk() if has_zarr() else 0, widths=self.recorder.widths,
-        )  # fmt: skip
+        plan = Plan.of(
+            round(per_stimulus * self.recorder.row_bytes),
+            total,
+            budget,
+            seconds=seconds,
+            out=to_store,
+            room=free_disk() if has_zarr() else 0,
+            widths=[(names, round(per_stimulus * width)) for names, width in self.recorder.widths],
+        )
+        return replace(plan, inputs=self.inputs)
+
+    @property
+    def inputs(self) -> str:
+        """What of the data goes into the network, in one line."""
+        text = self.stream.inputs.text
+        return f"{text}; position_ids: from attention_mask" if self.run.gives_positions else text
 
     def provenance(self, n_points: int) -> Provenance:
         """Return the provenance of the activations."""
@@ -281,7 +241,12 @@ class Session:
             "drawn": self.stream.drawn,
             "batches": len(self.stream.parts) or self.recorder.n_batches,
             "weights_sha256": weights_sha256(self.network),
+            "inputs": self.inputs,
         }
+        if self._preprocessing is not None:
+            parameters["preprocessing"] = self._preprocessing
+        if self.stream.no_labels:
+            parameters["no_labels"] = self.stream.no_labels
         return Provenance("capture", parameters, versions("torch", "torchvision"))
 
     def identity(self) -> dict[str, Any]:
@@ -304,9 +269,22 @@ class Session:
             "rows of the data": [self.stream.n_points, hashlib.sha256(rows.tobytes()).hexdigest()],
             "values of the data": hashlib.sha256("".join(hashes).encode()).hexdigest(),
         }
+        for option in ("mask", "ids", "batch_axis"):
+            value = getattr(self.options, option)
+            if not (value is None or (isinstance(value, int) and value == 0)):
+                identity[option] = function_of(value)
         # as it will be read back from the file: tuples are lists, NumPy integers are integers
         plain: dict[str, Any] = json.loads(json.dumps(identity, default=int))
         return plain
+
+
+def _listed(gaps: Mapping[str, float], recorder: Recorder) -> str:
+    worst = max(gaps, key=lambda name: gaps[name])
+    names = ", ".join(map(repr, list(gaps)[:5])) + (", ..." if len(gaps) > 5 else "")
+    return (
+        f"{len(gaps)} of {len(recorder.chosen)} layers ({names}; {worst!r} by {gaps[worst]:.2g} of "
+        "its norm)"
+    )
 
 
 def _name_of(function: Any) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,8 +32,7 @@ from dimscope.activations.store import (
 )
 from dimscope.errors import BadSource
 from dimscope.networks.capturing.identity import differing
-from dimscope.networks.capturing.options import Readout
-from dimscope.networks.capturing.readouts import Column
+from dimscope.networks.capturing.readouts import Column, MaskedReadout
 from dimscope.networks.capturing.recording import Chosen, Recorder, failures_of
 from dimscope.provenance import Provenance
 
@@ -44,9 +43,13 @@ _CHUNK = 1 << 16
 
 
 def add_labels(
-    folder: Folder, coding: dict[str, Any] | None, labels: np.ndarray[Any, Any] | None, start: int
+    folder: Folder,
+    coding: dict[str, Any] | None,
+    labels: np.ndarray[Any, Any] | None,
+    start: int,
+    name: Literal["labels", "ids"] = "labels",
 ) -> dict[str, Any] | None:
-    """Append the labels of a batch to a store; words are stored as numbers.
+    """Append the labels or ids of a batch to a store; words are stored as numbers.
 
     Parameters
     ----------
@@ -56,6 +59,7 @@ def add_labels(
     labels : array of shape (n_rows,) or None
     start : int
         Row number of the first label.
+    name : {"labels", "ids"}
 
     Returns
     -------
@@ -76,7 +80,7 @@ def add_labels(
     if not coding:
         coding = {"dtype": labels.dtype.str, "words": [] if labels.dtype.kind == "U" else None}
         zarr.create_array(
-            f"{folder}/labels",
+            f"{folder}/{name}",
             shape=(0,),
             chunks=(_CHUNK,),
             dtype="int64",
@@ -95,7 +99,7 @@ def add_labels(
         codes_of = {word: code for code, word in enumerate(words)}
         codes = np.array([codes_of[word] for word in labels.tolist()])
     with zarr.config.set(WHOLE):
-        array = checked_array(folder, "labels", "r+")
+        array = checked_array(folder, name, "r+")
     array.resize((start + len(labels),))
     array[start:] = codes.astype(np.int64)
     return coding
@@ -201,7 +205,7 @@ class Writer:
             self._state = journal
         elif about is None:
             folder.write_json(JOURNAL, self._state)
-            for leftover in ("layers", "labels", "ranks", "zarr.json"):
+            for leftover in ("layers", "labels", "ids", "ranks", "zarr.json"):
                 folder.remove(leftover)
 
     def complete(self) -> StoredActivations | None:
@@ -279,14 +283,19 @@ class Writer:
         return open_array_of(self._folder, key_of(name), self._owner)
 
     def add(
-        self, recorder: Recorder, labels: np.ndarray[Any, Any] | None, n_rows: int, random: Any
+        self,
+        recorder: Recorder,
+        labels: np.ndarray[Any, Any] | None,
+        ids: np.ndarray[Any, Any] | None,
+        n_rows: int,
+        random: Any,
     ) -> None:
         """Append the labels of new rows, and record in the journal that these rows are complete.
 
         Parameters
         ----------
         recorder : Recorder
-        labels : array of shape (n_rows,), optional
+        labels, ids : array of shape (n_rows,), optional
         n_rows : int
             Number of rows since the last call.
         random : list of str
@@ -295,6 +304,9 @@ class Writer:
         start = self.n_rows - self.first
         before = self._state["labels"] if start else {}
         self._state["labels"] = add_labels(self._home, before, labels, start)
+        if ids is not None:
+            coding = self._state["ids"] if start else {}
+            self._state["ids"] = add_labels(self._home, coding, ids, start, "ids")
         for key, column in recorder.columns.items():
             self._state["columns"][key]["reason"] = column.reason
         self._state |= {
@@ -304,7 +316,7 @@ class Writer:
         }
         self._home.write_json(JOURNAL, self._state)
 
-    def resume(self, recorder: Recorder, readout: Readout) -> None:
+    def resume(self, recorder: Recorder, readout: MaskedReadout) -> None:
         """Make a recorder continue after the rows that have been written.
 
         Raises
@@ -320,10 +332,10 @@ class Writer:
                 "remove the store"
             ) from error
 
-    def _resume(self, recorder: Recorder, readout: Readout) -> None:
+    def _resume(self, recorder: Recorder, readout: MaskedReadout) -> None:
         columns: dict[str, Column] = {}
         for key, about in self._state["columns"].items():
-            column = columns[key] = Column(key, readout)
+            column = columns[key] = Column(key, readout, recorder.layout(key))
             key_of(about["array"])  # of a failed layer too, whose array is removed at the end
             if about["reason"] is not None:
                 column.fail(about["reason"])
@@ -376,6 +388,7 @@ class Writer:
             ],
             "failures": failures,
             "labels": self._state["labels"],
+            **({"ids": self._state["ids"]} if "ids" in self._state else {}),
             "class_names": None if class_names is None else list(class_names),
             "provenance": provenance.to_dict(),
             "identity": self._state["identity"],

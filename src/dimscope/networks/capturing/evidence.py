@@ -1,0 +1,547 @@
+"""Evidence: what a few stimuli show about a network before it runs on all of them.
+
+The network runs on two and on four of the first stimuli (:mod:`dimscope.networks.capturing.rows`),
+and once more on two of them, as it is called without us, to compare the outputs. Where the data
+have a mask, it also runs on a padded stimulus, with its padding and without. These runs are as
+short as they can be, and their random numbers start from the seed, so that they change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dimscope.errors import BadSource, CaptureWarning, warn
+from dimscope.networks.capturing.batches import Batch
+from dimscope.networks.capturing.recording import Candidates
+from dimscope.networks.capturing.rows import (
+    FEW,
+    MORE,
+    Layout,
+    difference,
+    find_layout,
+    find_layout_by_order,
+    find_tokens,
+    tolerance,
+)
+from dimscope.networks.capturing.run import PrivateRandom, Run
+from dimscope.networks.signature import Signature, is_padding_mask, marks_padding
+from dimscope.networks.tensors import (
+    dense,
+    fields_of,
+    map_tensors,
+    named_tensors,
+    padded,
+    tensors_in,
+    with_fields,
+)
+from dimscope.networks.tracing import Event, Node, Tracer
+
+__all__ = ["Evidence", "Side", "few_rows", "most_padded", "reason_against", "sides_of"]
+
+Side = Literal["left", "right"]
+
+
+class Values:
+    """Observe a run on a few stimuli, and keep the values that may become layers.
+
+    Attributes
+    ----------
+    tensors : dict of str to Tensor
+    ragged : set of str
+        The names of sequences of unequal length, which have one row for each stimulus.
+    missed : set of str
+        Names of values that are layers, as the end of the pass shows, but were not kept.
+    """
+
+    def __init__(self, candidates: Candidates) -> None:
+        self._candidates = candidates
+        self._inputs: list[Node] = []
+        self._kept: set[Node] = set()
+        self.tensors: dict[str, Tensor] = {}
+        self.ragged: set[str] = set()
+        self.missed: set[str] = set()
+
+    def begin(self, batch: Batch) -> None:
+        """Do nothing."""
+
+    def enter(self, tensor: Tensor, node: Node, mask: Tensor | None) -> None:
+        """Keep the input."""
+        self._inputs.append(node)
+        if self._candidates.accept_input(tensor):
+            self._kept.add(node)
+            self.add("input", tensor, mask)
+
+    def also(self, node: Node) -> None:
+        """Take note of another input."""
+        self._inputs.append(node)
+
+    def watch(self, event: Event) -> None:
+        """Keep a value that may become a layer."""
+        if self._candidates.accept(event):
+            self._kept.add(event.node)
+            self.add(event.name, event.tensor, event.mask)
+
+    def leave(self, tensor: Tensor, node: Node, tracer: Tracer) -> None:
+        """Keep the output."""
+        self.add("output", tensor)
+        if self._candidates.selection.checkpoints:
+            hidden = self._candidates.between(self._inputs, node, tracer)
+            self.missed = {point.event for point in hidden if point.node not in self._kept}
+
+    def add(self, name: str, tensor: Tensor, mask: Tensor | None = None) -> None:
+        """Keep a value."""
+        tensor = dense(tensor.detach())
+        if mask is not None:
+            self.ragged.add(name)
+        elif tensor.is_floating_point() and tensor.layout == torch.strided:
+            # a copy, which later operations in place do not change
+            self.tensors.setdefault(name, tensor.clone())
+
+    def end(self) -> None:
+        """Do nothing."""
+
+
+@dataclass
+class Evidence:
+    """What is known of a network's layers from a few stimuli.
+
+    Parameters
+    ----------
+    run : Run
+    candidates : callable
+        Makes the :class:`Candidates` of one run, given the names of finer values.
+    signature : Signature
+        Parameters of the network's call.
+
+    Attributes
+    ----------
+    layouts : dict of str to Layout or str
+        Where the tensors of each layer hold the stimuli and the tokens, or the reason why they have
+        no row for each stimulus.
+    dependent : dict of str to float
+        By how much the values of layers depend on the other stimuli in the batch, relative to their
+        norm; only those that do so beyond rounding.
+    padding : dict of str to float
+        By how much the values of layers without an axis of tokens depend on the padding, as where
+        a network takes a mean over all positions.
+    finer : set of str
+        Names of values that are layers, as is known only at the end of a pass.
+    """
+
+    run: Run
+    candidates: Callable[[Collection[str]], Candidates]
+    signature: Signature
+    layouts: dict[str, Layout | str] = field(default_factory=dict)
+    dependent: dict[str, float] = field(default_factory=dict)
+    padding: dict[str, float] = field(default_factory=dict)
+    finer: set[str] = field(default_factory=set)
+    _checked: set[tuple[str, Side]] = field(default_factory=set)
+
+    def collect(
+        self,
+        batch: Batch,
+        whole: Callable[[], Batch],
+        hooked: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        """Run the network on a few stimuli of its first batch.
+
+        Parameters
+        ----------
+        batch : Batch
+            The first stimuli.
+        whole : callable
+            Returns the first batch.
+        hooked : callable
+            Returns a context in which the network can be traced.
+
+        Raises
+        ------
+        BadSource
+            If the rows of the data are not stimuli.
+        """
+        with hooked():
+            output = self._find_layouts(batch, whole)
+        if output is None:
+            return  # no trial run of a few stimuli is possible
+        gap = outputs_differ(output, self.run.plain(few_rows(batch, FEW)))
+        if not gap and batch.masks and not batch.is_padded:
+            # later batches may be padded, and some networks then take another path
+            padded_rows = _padded_once(few_rows(batch, FEW))
+            with hooked():
+                output = self._values(padded_rows)[1]
+            gap = outputs_differ(output, self.run.plain(padded_rows))
+        if gap:
+            self.run.untraced = True
+            self.layouts.clear()
+            self.dependent.clear()
+            output = self._find_layouts(batch)
+            gap = outputs_differ(output, self.run.plain(few_rows(batch, FEW)))
+            if gap:
+                warn(
+                    f"the output of the network differs by {gap:.2g} of its norm from what it "
+                    "computes without being observed; so do, perhaps, the values of its layers",
+                    CaptureWarning,
+                )
+        self._refuse_other_axis(batch)
+        if not self.check_padding(batch, hooked):
+            for name in batch.masks:
+                self._find_tokens(batch, name, 0, None, hooked)
+
+    def _find_layouts(self, batch: Batch, whole: Callable[[], Batch] | None = None) -> Any:
+        """Fill ``layouts`` and return the output for two stimuli; None if they cannot be run."""
+        random = self.run.fresh_random()
+        try:
+            few, output = self._values(few_rows(batch, FEW), random)
+            more, _ = self._values(few_rows(batch, MORE))
+        except BadSource:
+            if whole is None:
+                raise
+            # perhaps it takes batches of one size only; if not, it fails here too
+            batch, output = whole(), None
+            order = np.roll(np.arange(batch.n_rows)[::-1], 1)
+            few, _ = self._values(batch, random)
+            more, _ = self._values(batch.take(order))
+
+            def find(first: Tensor, second: Tensor) -> tuple[Layout, float] | str:
+                return find_layout_by_order(first, second, order.tolist())
+        else:
+
+            def find(first: Tensor, second: Tensor) -> tuple[Layout, float] | str:
+                return find_layout(first, second)
+
+        layouts = {
+            name: find(value, more.tensors[name])
+            for name, value in few.tensors.items()
+            if name in more.tensors
+        }
+        self.layouts |= {name: Layout(ragged=True) for name in few.ragged | more.ragged}
+        for name, layout in layouts.items():
+            if isinstance(layout, str):
+                self.layouts[name] = f"its rows are not stimuli: {layout}"
+                continue
+            self.layouts[name] = layout[0]
+            if batch.layout.graph and layout[0].folded:
+                self.layouts[name] = "its rows are the nodes of graphs, not stimuli"
+            if random.used:
+                continue  # random numbers differ with the number of stimuli
+            if layout[1] > tolerance(few.tensors[name].dtype):
+                self.dependent[name] = layout[1]
+        return output
+
+    def _values(self, batch: Batch, random: PrivateRandom | None = None) -> tuple[Values, Any]:
+        while True:
+            values = Values(self.candidates(self.finer))
+            # of a copy: the network may overwrite its inputs
+            copy = few_rows(batch, range(batch.n_rows))
+            output = self.run.observed(copy, values, random or self.run.fresh_random())
+            if values.missed <= self.finer:
+                break
+            self.finer |= values.missed
+            random = None if random is None else self.run.fresh_random()
+        return values, {path: tensor.detach().clone() for path, tensor in named_tensors(output)}
+
+    def _refuse_other_axis(self, batch: Batch) -> None:
+        """Refuse data whose second axis holds the stimuli, rather than the first."""
+        main = next(tensors_in(batch.inputs))
+        gap, layout = self.dependent.get("output"), self.layouts.get("output")
+        if (gap is None and not isinstance(layout, str)) or main.ndim < 2 or main.shape[1] < 2:
+            return
+        length = main.shape[1]
+
+        def run(rows: Sequence[int]) -> Any:
+            index = torch.tensor([row % length for row in rows])
+            inputs = map_tensors(
+                lambda t: (
+                    t.index_select(1, index.to(t.device))
+                    if t.ndim > 1 and t.shape[1] == length
+                    else t
+                ),
+                batch.inputs,
+            )
+            return self.run.plain(replace(batch, inputs=inputs))
+
+        try:
+            reason = reason_against(run(FEW), run(MORE))
+        except BadSource:
+            return
+        if reason is None:
+            found = (
+                "the output of the network has no row for each row of the first axis of the data, "
+                "but has one for each of the second axis"
+                if gap is None
+                else "the rows of the first axis of the data change each other's values, by "
+                f"{gap:.2g} of their norm, but those of the second axis do not"
+            )
+            raise BadSource(
+                f"{found}, as in data whose first axis is time; give batch_axis=1 if the stimuli "
+                "are on the second axis"
+            )
+
+    def check_padding(
+        self, batch: Batch, hooked: Callable[[], AbstractContextManager[None]]
+    ) -> bool:
+        """Compare a padded stimulus with itself alone, for each side not checked yet.
+
+        Returns
+        -------
+        bool
+            Whether layouts have changed.
+
+        Raises
+        ------
+        BadSource
+            If a stimulus has no real token, or the values of the network's output depend on padding
+            on the left.
+        """
+        changed = False
+        for name, mask in batch.masks.items():
+            empty = torch.nonzero(~mask.any(dim=1)).flatten()
+            if len(empty):
+                raise BadSource(
+                    f"the mask {name} leaves out every token of stimulus {int(empty[0])} in batch "
+                    f"{self.run.n_batches + 1}; leave such stimuli out of the data"
+                )
+            sides = sides_of(mask)
+            for side, row in sides.items():
+                if (name, side) not in self._checked:
+                    self._checked.add((name, side))
+                    self._find_tokens(batch, name, row, side, hooked)
+                    changed = True
+        return changed
+
+    def _find_tokens(
+        self,
+        batch: Batch,
+        name: str,
+        row: int,
+        side: Side | None,
+        hooked: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        """Find the axes of the tokens, and whether values change with the padding of a row."""
+        mask = batch.masks[name][row]
+        whole = batch.take(np.array([row, row]))
+        length = len(mask)
+        kept = torch.nonzero(mask).flatten() if side is not None else torch.arange(length - 1)
+        if not len(kept):
+            return
+        part = _cut(whole, name, kept)
+        with nullcontext() if self.run.untraced else hooked():
+            gaps = self._compare(whole, part, name, kept, compare=side is not None)
+            leaking = _beyond_rounding(gaps)
+            if side == "left" and leaking and self._takes_positions(batch, name):
+                self.run.gives_positions = True
+                gaps = self._compare(whole, part, name, kept, compare=True)
+                leaking = _beyond_rounding(gaps)
+        of_tokens = {layer: gap for layer, gap in leaking.items() if self._has_tokens(layer)}
+        self.padding |= {layer: gap for layer, gap in leaking.items() if layer not in of_tokens}
+        if side == "left" and of_tokens and "output" in leaking:
+            raise BadSource(
+                f"texts of batch {self.run.n_batches + 1} are padded on the left, which changes "
+                f"the output of the network by {leaking['output']:.2g} of its norm, because its "
+                "positions are counted from the padding; pad on the right "
+                "(tokenizer.padding_side = 'right')"
+            )
+        for layer, gap in of_tokens.items():
+            layout = self.layouts[layer]
+            assert isinstance(layout, Layout)
+            self.layouts[layer] = replace(
+                layout,
+                problem=f"its values at real tokens change with it, by {gap:.2g} of their norm",
+            )
+
+    def _has_tokens(self, layer: str) -> bool:
+        layout = self.layouts[layer]
+        return isinstance(layout, Layout) and layout.mask is not None
+
+    def _takes_positions(self, batch: Batch, name: str) -> bool:
+        return (
+            name == "attention_mask"
+            and isinstance(batch.inputs, dict)
+            and "position_ids" not in batch.inputs
+            and "position_ids" in self.signature
+        )
+
+    def _compare(
+        self, whole: Batch, part: Batch, name: str, kept: Tensor, *, compare: bool
+    ) -> dict[str, tuple[float, float]]:
+        try:
+            before = self._values(whole)[0].tensors
+            after = self._values(part)[0].tensors
+        except BadSource:
+            return {}  # of one length only: no axis of tokens is known
+        lengths = whole.masks[name].shape[1], len(kept)
+        gaps = {}
+        for layer, layout in self.layouts.items():
+            if isinstance(layout, str) or layer not in before or layer not in after:
+                continue
+            pair = before[layer], after[layer]
+            found, gap = find_tokens(layout, name, lengths, *pair, kept if compare else None)
+            self.layouts[layer] = found
+            gaps[layer] = gap, tolerance(pair[0].dtype)
+        return gaps
+
+
+def _beyond_rounding(gaps: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+    return {layer: gap for layer, (gap, limit) in gaps.items() if gap > limit}
+
+
+def sides_of(mask: Tensor) -> dict[Side, int]:
+    """Return the row with the most padding on each side, for the sides that have any.
+
+    Examples
+    --------
+    >>> sides_of(torch.tensor([[True, True, False], [True, False, False]]))
+    {'right': 1}
+    """
+    left = mask.int().argmax(dim=1)
+    right = mask.flip(1).int().argmax(dim=1)
+    sides: dict[Side, int] = {}
+    if bool(left.any()):
+        sides["left"] = int(left.argmax())
+    if bool(right.any()):
+        sides["right"] = int(right.argmax())
+    return sides
+
+
+def _cut(batch: Batch, name: str, kept: Tensor) -> Batch:
+    """Keep some positions of every input that has the length of a mask."""
+    length = batch.masks[name].shape[1]
+    decoder = _is_decoder(name)
+
+    def part(tensor: Tensor) -> Tensor:
+        index = kept.to(tensor.device)
+        if tensor.ndim > 1 and tensor.shape[0] == batch.n_rows and tensor.shape[1] == length:
+            return tensor.index_select(1, index)
+        if tensor.ndim > 1 and tensor.shape[1] == batch.n_rows and tensor.shape[0] == length:
+            return tensor.index_select(0, index)
+        return tensor
+
+    inputs = _changed(
+        batch,
+        lambda key, value: map_tensors(part, value) if _is_decoder(key) == decoder else value,
+    )
+    masks = {
+        key: part(mask) if _is_decoder(key) == decoder else mask
+        for key, mask in batch.masks.items()
+    }
+    return replace(batch, inputs=inputs, masks=masks)
+
+
+def _changed(batch: Batch, change: Callable[[str, Any], Any]) -> Any:
+    """Return the inputs of a batch with each argument changed."""
+    inputs = batch.inputs
+    changed = {key: change(str(key), value) for key, value in batch.layout.named(inputs).items()}
+    if isinstance(inputs, tuple) and len(changed) == len(inputs):
+        return tuple(changed.values())
+    if len(changed) == 1 and fields_of(inputs) is None:
+        return next(iter(changed.values()))
+    return with_fields(inputs, changed)
+
+
+def _padded_once(batch: Batch) -> Batch:
+    """Return a batch without padding as if the last position of each row were padding."""
+
+    def change(key: str, value: Any) -> Any:
+        is_mask = isinstance(value, Tensor) and value.ndim == 2 and is_padding_mask(key)
+        if not is_mask or value.is_floating_point():
+            return value
+        value = value.clone()
+        value[:, -1] = int(marks_padding(key))
+        return value
+
+    return replace(batch, inputs=_changed(batch, change))
+
+
+def _is_decoder(name: str) -> bool:
+    return name.startswith(("decoder_", "tgt"))
+
+
+def few_rows(batch: Batch, order: Sequence[int]) -> Batch:
+    """Return some of the first rows of a batch, again from the first where it has too few."""
+    return batch.take(np.array([row % batch.n_rows for row in order]))
+
+
+def most_padded(batch: Batch, n_rows: int) -> Batch:
+    """Return the rows of a batch with the most padding, at most ``n_rows``."""
+    padding = torch.zeros(batch.n_rows, dtype=torch.long)
+    for mask in batch.masks.values():
+        padding += (~mask).sum(dim=1).cpu()
+    return batch.take(padding.argsort(descending=True, stable=True)[:n_rows].numpy())
+
+
+def reason_against(few: Any, more: Any) -> str | None:
+    """Return why outputs for the stimuli FEW and MORE are not one row for each, or None.
+
+    Parameters
+    ----------
+    few, more : object
+        Outputs of the network.
+
+    Examples
+    --------
+    >>> x = torch.arange(8.0).reshape(4, 2)
+    >>> reason_against(x[list(FEW)], x[list(MORE)]) is None
+    True
+    >>> reason_against(x[list(FEW)] - x[0], x[list(MORE)] - x[2])
+    'the values of a stimulus depend on the others in its batch, by 2.8 of their norm'
+    """
+    lists = isinstance(few, list) and isinstance(more, list)
+    if lists and len(few) == len(FEW) and len(more) == len(MORE):
+        return None  # one entry for each image, as detectors return them
+    reasons = []
+    others = dict(named_tensors(more))
+    for path, tensor in named_tensors(few):
+        if path not in others or not tensor.is_floating_point():
+            continue
+        found = find_layout(tensor, others[path])
+        if isinstance(found, str):
+            reasons.append(found)
+        elif found[1] <= tolerance(tensor.dtype):
+            return None
+        else:
+            reasons.append(
+                "the values of a stimulus depend on the others in its batch, by "
+                f"{found[1]:.2g} of their norm"
+            )
+    return reasons[0] if reasons else "the output holds no floating-point tensor"
+
+
+def outputs_differ(observed: Mapping[str, Tensor], output: Any) -> float:
+    """Return by how much two outputs differ beyond rounding; 0 if they do not.
+
+    Parameters
+    ----------
+    observed : Mapping of str to Tensor
+        The tensors of an output, by their paths.
+    output : object
+        The other output.
+
+    Examples
+    --------
+    >>> x = torch.ones(2)
+    >>> outputs_differ({"": x}, x + 1e-9), outputs_differ({"": x}, 2 * x)
+    (0.0, 0.5)
+    """
+    others = dict(named_tensors(output))
+    worst = 0.0
+    for path, tensor in observed.items():
+        if not tensor.is_floating_point():
+            continue
+        other = others.get(path)
+        values = plain_values(tensor)
+        gap = float("inf") if other is None else difference(plain_values(other), values)
+        worst = max(worst, gap if gap > tolerance(values.dtype) else 0.0)
+    return worst
+
+
+def plain_values(tensor: Tensor) -> Tensor:
+    """Return a tensor that can be compared: not quantised, and not nested."""
+    values = padded(None, dense(tensor))
+    return dense(tensor) if values is None else values[0]

@@ -1,0 +1,64 @@
+"""Placement: networks that accelerate has spread over devices, memory and disk.
+
+Such a network brings its weights and its inputs where they are needed, layer by layer, so it is
+never moved, and its inputs stay where they are. Weights that are elsewhere are on the device
+``meta``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+__all__ = ["is_dispatched", "offloaded_values"]
+
+
+def is_dispatched(network: nn.Module) -> bool:
+    """Whether accelerate runs this network where its parts lie.
+
+    Examples
+    --------
+    >>> is_dispatched(nn.Linear(2, 2))
+    False
+    """
+    device_map: Any = getattr(network, "hf_device_map", {})
+    if len(set(device_map.values())) > 1:
+        return True
+    return next(_hooks(network), None) is not None
+
+
+def _hooks(network: nn.Module) -> Iterator[tuple[str, nn.Module, Any]]:
+    """Yield the name, the module and the hook of every module that has one of accelerate's."""
+    for name, module in network.named_modules():
+        hook = getattr(module, "_hf_hook", None)
+        if hook is not None:
+            for part in getattr(hook, "hooks", (hook,)):  # of a SequentialHook
+                yield name, module, part
+
+
+def offloaded_values(network: nn.Module) -> dict[str, Callable[[], Tensor]]:
+    """Return, by name, functions that read the weights which lie in memory or on disk."""
+    values: dict[str, Callable[[], Tensor]] = {}
+    for name, module, hook in _hooks(network):
+        stored = getattr(hook, "weights_map", None)
+        if stored is None:
+            continue
+        recurse = bool(getattr(hook, "place_submodules", False))
+        tensors = dict(module.named_parameters(recurse=recurse)) | dict(
+            module.named_buffers(recurse=recurse)
+        )
+        for key, tensor in tensors.items():
+            if tensor.is_meta:
+                full = f"{name}.{key}" if name else key
+                values[full] = _reader(stored, key)
+    return values
+
+
+def _reader(stored: Any, key: str) -> Callable[[], Tensor]:
+    def read() -> Tensor:
+        tensor: Tensor = stored[key]
+        return tensor
+
+    return read
