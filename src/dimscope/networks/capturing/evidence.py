@@ -31,7 +31,7 @@ from dimscope.networks.capturing.rows import (
     tolerance,
 )
 from dimscope.networks.capturing.run import PrivateRandom, Run
-from dimscope.networks.signature import Signature
+from dimscope.networks.signature import Signature, is_padding_mask
 from dimscope.networks.tensors import (
     dense,
     fields_of,
@@ -191,7 +191,7 @@ class Evidence:
                 raise
             # perhaps it takes batches of one size only; if not, it fails here too
             batch, output = whole(), None
-            order = np.roll(np.arange(batch.n_rows)[::-1], 1)
+            order = np.roll(np.arange(batch.n_rows)[::-1], batch.n_rows > 2)
             few, _ = self._values(batch, random)
             more, _ = self._values(batch.take(order))
 
@@ -319,12 +319,20 @@ class Evidence:
             return
         part = _cut(whole, name, kept)
         with hooked():
-            gaps = self._compare(whole, part, name, kept, compare=side is not None)
+            try:
+                gaps = self._compare(whole, part, name, kept, compare=side is not None)
+            except BadSource:
+                self._find_tokens_by_padding(whole, name)
+                return
             leaking = _beyond_rounding(gaps)
             if side == "left" and leaking and self._takes_positions(batch, name):
                 self.run.gives_positions = True
-                gaps = self._compare(whole, part, name, kept, compare=True)
-                leaking = _beyond_rounding(gaps)
+                try:
+                    gaps = self._compare(whole, part, name, kept, compare=True)
+                except BadSource:
+                    self.run.gives_positions = False
+                else:
+                    leaking = _beyond_rounding(gaps)
         if side == "left" and "output" in leaking:
             raise BadSource(
                 f"texts of batch {self.run.n_batches + 1} are padded on the left, which changes "
@@ -340,6 +348,43 @@ class Evidence:
                 problem=f"its values at real tokens change with it, by {gap:.2g} of their norm",
             )
 
+    def _find_tokens_by_padding(self, whole: Batch, name: str) -> None:
+        """Find the axes of the tokens of a network that takes sequences of one length only.
+
+        What stands at the padding is changed: a tensor that then changes at the padding alone has
+        its tokens there. In all others, padding is refused.
+        """
+        mask = whole.masks[name][0]
+        if bool(mask.all()):
+            return
+        try:
+            before = self._values(whole)[0].tensors
+            after = self._values(_repadded(whole, name))[0].tensors
+        except BadSource:
+            return  # the run on the whole batch says what is wrong
+        for layer, layout in self.layouts.items():
+            if isinstance(layout, str) or layer not in before or layer not in after:
+                continue
+            pair = [layout.rows_first(values[layer], 2) for values in (before, after)]
+            first, second = pair
+            if first is None or second is None or first.shape != second.shape:
+                continue
+            if first.ndim == 2 and first.shape[1] != len(mask):
+                continue  # a vector for each stimulus
+            changed = (first - second).abs() > tolerance(first.dtype) * first.abs().max()
+            if first.ndim < 4 and first.shape[1] == len(mask):
+                positions = changed.transpose(0, 1).flatten(1).any(dim=1).to(mask.device)
+                if bool(positions.any()) and not bool((positions & mask).any()):
+                    self.layouts[layer] = replace(layout, mask=name, tokens=1)
+                    continue
+            problem = (
+                "its values at real tokens change with it"
+                if bool(changed.any())
+                else "which of its axes counts the tokens is unknown"
+            )
+            problem += ", in a network that does not run on the real tokens alone"
+            self.layouts[layer] = replace(layout, problem=problem)
+
     def _takes_positions(self, batch: Batch, name: str) -> bool:
         return (
             name == "attention_mask"
@@ -351,11 +396,12 @@ class Evidence:
     def _compare(
         self, whole: Batch, part: Batch, name: str, kept: Tensor, *, compare: bool
     ) -> dict[str, tuple[float, float]]:
-        try:
-            before = self._values(whole)[0].tensors
+        before = self._values(whole)[0].tensors
+        gives_positions, self.run.gives_positions = self.run.gives_positions, False
+        try:  # the text alone has the positions that the network gives it
             after = self._values(part)[0].tensors
-        except BadSource:
-            return {}  # of one length only: no axis of tokens is known
+        finally:
+            self.run.gives_positions = gives_positions
         lengths = whole.masks[name].shape[1], len(kept)
         gaps = {}
         for layer, layout in self.layouts.items():
@@ -409,17 +455,48 @@ def _cut(batch: Batch, name: str, kept: Tensor) -> Batch:
         key: map_tensors(part, value) if _is_decoder(str(key)) == decoder else value
         for key, value in named.items()
     }
-    if isinstance(inputs, tuple) and len(cut) == len(inputs):
-        inputs = tuple(cut.values())
-    elif len(cut) == 1 and fields_of(inputs) is None:
-        inputs = next(iter(cut.values()))
-    else:
-        inputs = with_fields(inputs, cut)
     masks = {
         key: part(mask) if _is_decoder(key) == decoder else mask
         for key, mask in batch.masks.items()
     }
-    return replace(batch, inputs=inputs, masks=masks)
+    return replace(batch, inputs=_with_parts(inputs, cut), masks=masks)
+
+
+def _repadded(whole: Batch, name: str) -> Batch:
+    """Put other values where a stimulus has padding in the first input of the mask's length."""
+    mask = whole.masks[name]
+    inputs, is_done = whole.inputs, False
+
+    def changed(tensor: Tensor) -> Tensor:
+        nonlocal is_done
+        if is_done or tensor.shape[:2] != mask.shape or tensor.dtype == torch.bool:
+            return tensor
+        is_done = True
+        real = mask.to(tensor.device)
+        others = torch.unique(tensor[real]) if not tensor.is_floating_point() else None
+        copy = tensor.clone()
+        if others is None:
+            copy[~real] += 1
+        else:
+            pads = torch.unique(tensor[~real])
+            others = others[~torch.isin(others, pads)]
+            copy[~real] = others[-1] if len(others) else pads[-1]
+        return copy
+
+    parts = {
+        key: value if is_padding_mask(str(key)) else map_tensors(changed, value)
+        for key, value in whole.layout.named(inputs).items()
+    }
+    return replace(whole, inputs=_with_parts(inputs, parts))
+
+
+def _with_parts(inputs: Any, parts: dict[Any, Any]) -> Any:
+    """Return inputs with other parts, named as by :meth:`InputRows.named`."""
+    if isinstance(inputs, tuple) and len(parts) == len(inputs):
+        return tuple(parts.values())
+    if len(parts) == 1 and fields_of(inputs) is None:
+        return next(iter(parts.values()))
+    return with_fields(inputs, parts)
 
 
 def _is_decoder(name: str) -> bool:

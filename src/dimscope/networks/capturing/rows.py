@@ -206,6 +206,8 @@ def find_layout_by_order(
     shape = tuple(batch.shape)
     if batch.shape != reordered.shape:
         return f"its shape {shape} changes with the order of the stimuli"
+    if len(order) == 1 and 1 in shape:
+        return Layout(shape.index(1)), 0.0  # of one stimulus, the whole tensor is its row
     gaps: dict[Layout, float] = {}
     for axis, size in enumerate(batch.shape):
         count, rest = divmod(size, len(order))
