@@ -442,3 +442,8 @@ def test_capture_puts_single_stimuli_into_batches(labelled):
 def test_capture_refuses_single_stimuli_that_the_network_does_not_take():
     with pytest.raises(BadSource, match=r"torch\.stack"):
         capture(nn.Linear(5, 3), list(X))
+
+
+def test_complex_inputs_do_not_look_padded():
+    batch = Batch(torch.ones(4, 3, dtype=torch.complex64), None, 4)
+    assert padding_without_mask(batch) is None

@@ -411,3 +411,47 @@ def test_data_whose_first_axis_is_time_are_refused(kind, last, steps):
         output = network(x)
     output = output if last else output.transpose(0, 1)
     np.testing.assert_allclose(found["output"], output.reshape(N, -1), atol=1e-5)
+
+
+class WindowsOf(nn.Module):
+    """Two windows of an image, or of a sequence, in one batch."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        windows = torch.stack(x.chunk(2, dim=-2), 1).flatten(0, 1)
+        return self.layer(windows).reshape(len(x), 2, -1).mean(1)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "axes"),
+    [(nn.Linear(C, 5), (8, C), (1, 2)), (nn.Conv2d(C, 5, 2), (C, 8, 4), (1, 3, 4))],
+)
+def test_windows_are_positions_to_readouts(layer, shape, axes):
+    network, x = WindowsOf(layer), torch.randn(N, *shape)
+    tensor = by_hook(network, x, "layer")
+    tensor = tensor.reshape(N, 2, *tensor.shape[1:])
+    for readout, function in (("mean", torch.mean), ("max", torch.amax)):
+        found = capture(network, x, ["layer"], readout=readout)["layer"]
+        np.testing.assert_allclose(found, function(tensor, axes).numpy(), rtol=1e-4, atol=1e-5)
+
+
+class OneSize(nn.Module):
+    def __init__(self, size):
+        super().__init__()
+        self.size, self.first, self.last = size, nn.Linear(C, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.last(self.first(x).view(self.size, 4).tanh())
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_networks_of_one_batch_size_are_captured(size):
+    network, x = OneSize(size), torch.randn(N, C)
+    found = capture(network, x, "all", batch_size=size)
+    assert not found.failures
+    with torch.no_grad():
+        wanted = network.last(network.first(x).tanh())
+    np.testing.assert_allclose(found["output"], wanted, rtol=1e-4, atol=1e-5)

@@ -484,11 +484,14 @@ def padding_without_mask(batch: Batch) -> str | None:
     return None
 
 
+_IDS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
 def _padding(rows: Tensor, end: int) -> str | None:
     if rows.ndim == 3 and rows.is_floating_point():
         is_pad, what = (rows == 0).all(dim=2), "steps of zeros"
         share = 0.05
-    elif rows.ndim == 2 and not rows.is_floating_point() and rows.dtype != torch.bool:
+    elif rows.ndim == 2 and rows.dtype in _IDS:
         pad = _repeated_at(rows, end)
         is_pad, what = rows == pad, f"id {pad}"
         share = 0.25

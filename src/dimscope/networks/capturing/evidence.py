@@ -144,7 +144,6 @@ class Evidence:
     padding: dict[str, float] = field(default_factory=dict)
     finer: set[str] = field(default_factory=set)
     _checked: set[tuple[str, Side]] = field(default_factory=set)
-    _shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def collect(
         self,
@@ -210,7 +209,7 @@ class Evidence:
                 raise
             # perhaps it takes batches of one size only; if not, it fails here too
             batch, output = whole(), None
-            order = np.roll(np.arange(batch.n_rows), 1)
+            order = np.roll(np.arange(batch.n_rows)[::-1], batch.n_rows > 2)
             few, _ = self._values(batch, random)
             more, _ = self._values(batch.take(order))
 
@@ -226,7 +225,6 @@ class Evidence:
             for name, value in few.tensors.items()
             if name in more.tensors
         }
-        self._shapes = {name: tuple(value.shape) for name, value in few.tensors.items()}
         self.layouts |= {name: Layout(ragged=True) for name in few.ragged | more.ragged}
         for name, layout in layouts.items():
             if isinstance(layout, str):
@@ -339,12 +337,20 @@ class Evidence:
             return
         part = _cut(whole, name, kept)
         with nullcontext() if self.run.untraced else hooked():
-            gaps = self._compare(whole, part, name, kept, compare=side is not None)
+            try:
+                gaps = self._compare(whole, part, name, kept, compare=side is not None)
+            except BadSource:
+                self._find_tokens_by_padding(whole, name)
+                return
             leaking = _beyond_rounding(gaps)
             if side == "left" and leaking and self._takes_positions(batch, name):
                 self.run.gives_positions = True
-                gaps = self._compare(whole, part, name, kept, compare=True)
-                leaking = _beyond_rounding(gaps)
+                try:
+                    gaps = self._compare(whole, part, name, kept, compare=True)
+                except BadSource:
+                    self.run.gives_positions = False
+                else:
+                    leaking = _beyond_rounding(gaps)
         of_tokens = {layer: gap for layer, gap in leaking.items() if self._has_tokens(layer)}
         self.padding |= {layer: gap for layer, gap in leaking.items() if layer not in of_tokens}
         if side == "left" and of_tokens and "output" in leaking:
@@ -366,6 +372,43 @@ class Evidence:
         layout = self.layouts[layer]
         return isinstance(layout, Layout) and layout.mask is not None
 
+    def _find_tokens_by_padding(self, whole: Batch, name: str) -> None:
+        """Find the axes of the tokens of a network that takes sequences of one length only.
+
+        What stands at the padding is changed: a tensor that then changes at the padding alone has
+        its tokens there. In all others, padding is refused.
+        """
+        mask = whole.masks[name][0]
+        if bool(mask.all()):
+            return
+        try:
+            before = self._values(whole)[0].tensors
+            after = self._values(_repadded(whole, name))[0].tensors
+        except BadSource:
+            return  # the run on the whole batch says what is wrong
+        for layer, layout in self.layouts.items():
+            if isinstance(layout, str) or layer not in before or layer not in after:
+                continue
+            pair = [layout.rows_first(values[layer], 2) for values in (before, after)]
+            first, second = pair
+            if first is None or second is None or first.shape != second.shape:
+                continue
+            if first.ndim == 2 and first.shape[1] != len(mask):
+                continue  # a vector for each stimulus
+            changed = (first - second).abs() > tolerance(first.dtype) * first.abs().max()
+            if first.ndim < 4 and first.shape[1] == len(mask):
+                positions = changed.transpose(0, 1).flatten(1).any(dim=1).to(mask.device)
+                if bool(positions.any()) and not bool((positions & mask).any()):
+                    self.layouts[layer] = replace(layout, mask=name, tokens=1)
+                    continue
+            problem = (
+                "its values at real tokens change with it"
+                if bool(changed.any())
+                else "which of its axes counts the tokens is unknown"
+            )
+            problem += ", in a network that does not run on the real tokens alone"
+            self.layouts[layer] = replace(layout, problem=problem)
+
     def _takes_positions(self, batch: Batch, name: str) -> bool:
         return (
             name == "attention_mask"
@@ -377,12 +420,12 @@ class Evidence:
     def _compare(
         self, whole: Batch, part: Batch, name: str, kept: Tensor, *, compare: bool
     ) -> dict[str, tuple[float, float]]:
-        try:
-            before = self._values(whole)[0].tensors
+        before = self._values(whole)[0].tensors
+        gives_positions, self.run.gives_positions = self.run.gives_positions, False
+        try:  # the text alone has the positions that the network gives it
             after = self._values(part)[0].tensors
-        except BadSource:
-            self._refuse_padding(whole.masks[name].shape[1])
-            return {}
+        finally:
+            self.run.gives_positions = gives_positions
         lengths = whole.masks[name].shape[1], len(kept)
         gaps = {}
         for layer, layout in self.layouts.items():
@@ -393,17 +436,6 @@ class Evidence:
             self.layouts[layer] = found
             gaps[layer] = gap, tolerance(pair[0].dtype)
         return gaps
-
-    def _refuse_padding(self, length: int) -> None:
-        """Refuse padding in layers that may have an axis of tokens, of which nothing is known."""
-        for layer, shape in self._shapes.items():
-            layout = self.layouts.get(layer)
-            if isinstance(layout, Layout) and (len(shape) > 2 or length in shape):
-                self.layouts[layer] = replace(
-                    layout,
-                    problem="the network takes no texts of other lengths, which would show where "
-                    "its tokens are",
-                )
 
 
 def _beyond_rounding(gaps: Mapping[str, tuple[float, float]]) -> dict[str, float]:
@@ -450,6 +482,33 @@ def _cut(batch: Batch, name: str, kept: Tensor) -> Batch:
         for key, mask in batch.masks.items()
     }
     return replace(batch, inputs=inputs, masks=masks)
+
+
+def _repadded(whole: Batch, name: str) -> Batch:
+    """Put other values where a stimulus has padding in the first input of the mask's length."""
+    mask = whole.masks[name]
+    is_done = False
+
+    def changed(tensor: Tensor) -> Tensor:
+        nonlocal is_done
+        if is_done or tensor.shape[:2] != mask.shape or tensor.dtype == torch.bool:
+            return tensor
+        is_done = True
+        real = mask.to(tensor.device)
+        others = torch.unique(tensor[real]) if not tensor.is_floating_point() else None
+        copy = tensor.clone()
+        if others is None:
+            copy[~real] += 1
+        else:
+            pads = torch.unique(tensor[~real])
+            others = others[~torch.isin(others, pads)]
+            copy[~real] = others[-1] if len(others) else pads[-1]
+        return copy
+
+    def change(key: str, value: Any) -> Any:
+        return value if is_padding_mask(key) else map_tensors(changed, value)
+
+    return replace(whole, inputs=_changed(whole, change))
 
 
 def _changed(batch: Batch, change: Callable[[str, Any], Any]) -> Any:

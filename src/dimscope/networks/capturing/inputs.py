@@ -798,6 +798,11 @@ class _Reader:
             inner = fields_of(_get(raw, base)) or {}
             masks += [(key, (*base, key)) for key in inner if is_padding_mask(str(key))]
         parameter, named = None, ""
+        if not masks and fields_of(raw) is not None:
+            # a mask that the network does not take still says what is padding
+            unread = [path[-1] for path in fields if _is_plain_mask(path[-1])]
+            if unread and options.mask is None and isinstance(_get(raw, (unread[0],)), Tensor):
+                masks, named = [(unread[0], (unread[0],))], f"; mask: {unread[0]}"
         if isinstance(options.mask, str):
             path = self._field(options.mask, given, fields, "mask")
             masks, named = [(options.mask, path)], f"; mask: {options.mask}"
@@ -893,6 +898,11 @@ def _all_fields(raw: Any, path: Path = ()) -> Iterator[Path]:
         for place, item in enumerate(raw):
             inner = list(_all_fields(item, (*path, place))) if fields_of(item) else []
             yield from inner or [(*path, place)]
+
+
+def _is_plain_mask(name: Any) -> bool:
+    """Whether a field of this name can only be a padding mask, of known meaning."""
+    return isinstance(name, str) and (name in REAL_IS_TRUE or marks_padding(name))
 
 
 def _covers(path: Path, other: Path) -> bool:

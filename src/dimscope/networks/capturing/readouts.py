@@ -278,7 +278,8 @@ class Column:
         if layout.problem is not None and batch.is_padded:
             raise UncapturableError(f"padding cannot be left out of its points: {layout.problem}")
         if layout.mask is None:
-            return rows, None
+            is_named = self._readout in READOUTS.values() and self._readout is not _flatten
+            return _positions_together(rows) if layout.folded and is_named else rows, None
         mask = batch.masks[layout.mask].to(rows.device)
         rows = rows.movedim(layout.tokens, 1)
         if rows.shape[1] != mask.shape[1]:
@@ -360,6 +361,13 @@ class Column:
         if len(self._array) != self.used:
             self._resize(self.used)
         return self._array
+
+
+def _positions_together(rows: Tensor) -> Tensor:
+    """Put the entries that a stimulus has on the axis of the batch, second, to its positions."""
+    if rows.ndim == 4:
+        return rows.flatten(1, 2)  # the tokens of windows
+    return rows.movedim(1, 2) if rows.ndim > 4 else rows
 
 
 def _word(dtype: torch.dtype) -> str:
