@@ -340,7 +340,10 @@ class Evidence:
             try:
                 gaps = self._compare(whole, part, name, kept, compare=side is not None)
             except BadSource:
-                self._find_tokens_by_padding(whole, name)
+                try:
+                    self._find_tokens_by_padding(whole, name)
+                except BadSource:  # it takes batches of one size only
+                    self._find_tokens_by_padding(batch, name)
                 return
             leaking = _beyond_rounding(gaps)
             if side == "left" and leaking and self._takes_positions(batch, name):
@@ -372,32 +375,28 @@ class Evidence:
         layout = self.layouts[layer]
         return isinstance(layout, Layout) and layout.mask is not None
 
-    def _find_tokens_by_padding(self, whole: Batch, name: str) -> None:
+    def _find_tokens_by_padding(self, batch: Batch, name: str) -> None:
         """Find the axes of the tokens of a network that takes sequences of one length only.
 
         What stands at the padding is changed: a tensor that then changes at the padding alone has
         its tokens there. In all others, padding is refused.
         """
-        mask = whole.masks[name][0]
+        mask, n_rows = batch.masks[name], batch.n_rows
         if bool(mask.all()):
             return
-        try:
-            before = self._values(whole)[0].tensors
-            after = self._values(_repadded(whole, name))[0].tensors
-        except BadSource:
-            return  # the run on the whole batch says what is wrong
+        before = self._values(batch)[0].tensors
+        after = self._values(_repadded(batch, name))[0].tensors
         for layer, layout in self.layouts.items():
             if isinstance(layout, str) or layer not in before or layer not in after:
                 continue
-            pair = [layout.rows_first(values[layer], 2) for values in (before, after)]
-            first, second = pair
+            first, second = (layout.rows_first(values[layer], n_rows) for values in (before, after))
             if first is None or second is None or first.shape != second.shape:
                 continue
-            if first.ndim == 2 and first.shape[1] != len(mask):
+            if first.ndim == 2 and first.shape[1] != mask.shape[1]:
                 continue  # a vector for each stimulus
             changed = (first - second).abs() > tolerance(first.dtype) * first.abs().max()
-            if first.ndim < 4 and first.shape[1] == len(mask):
-                positions = changed.transpose(0, 1).flatten(1).any(dim=1).to(mask.device)
+            if 2 <= first.ndim < 4 and first.shape[1] == mask.shape[1]:
+                positions = changed.reshape(*mask.shape, -1).any(dim=2).to(mask.device)
                 if bool(positions.any()) and not bool((positions & mask).any()):
                     self.layouts[layer] = replace(layout, mask=name, tokens=1)
                     continue
@@ -485,7 +484,7 @@ def _cut(batch: Batch, name: str, kept: Tensor) -> Batch:
 
 
 def _repadded(whole: Batch, name: str) -> Batch:
-    """Put other values where a stimulus has padding in the first input of the mask's length."""
+    """Put other values at the padding in the first input of the mask's length."""
     mask = whole.masks[name]
     is_done = False
 
