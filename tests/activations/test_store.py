@@ -196,7 +196,8 @@ def test_stored_activations_read_layers_on_access(store):
 
 def test_store_keeps_odd_layer_names_under_plain_keys(tmp_path):
     from dimscope.activations.store import Folder
-    from dimscope.networks.capturing.readouts import Column
+    from dimscope.networks.capturing.batches import Batch
+    from dimscope.networks.capturing.readouts import Column, as_readout
     from dimscope.networks.capturing.recording import Chosen
     from dimscope.networks.capturing.store_writer import Writer, failures_of
 
@@ -204,13 +205,14 @@ def test_store_keeps_odd_layer_names_under_plain_keys(tmp_path):
         n_batches = 1
 
     recorder = Recorded()
-    recorder.columns = {name: Column(name, lambda tensor: tensor) for name in NAMES}
+    recorder.columns = {name: Column(name, as_readout("flatten")) for name in NAMES}
     for number, column in enumerate(recorder.columns.values()):
-        column.append(torch.full((3, 2), float(number)), 3)
+        tensor = torch.full((3, 2), float(number))
+        column.append(tensor, Batch(tensor, None, 3))
     recorder.chosen = [Chosen(ds.Layer(name), c) for name, c in recorder.columns.items()]
     writer = Writer(Folder(tmp_path / "s.zarr"), {}, 3)
     writer.start(recorder, 3)
-    writer.add(recorder, None, 3, [])
+    writer.add(recorder, None, None, 3, [])
     assert not failures_of(recorder.chosen)
     writer.finish(recorder, None, "odd", ds.Provenance("capture"))
     found = ds.open_store(tmp_path / "s.zarr")

@@ -508,7 +508,7 @@ def _is_ragged(values: Any) -> bool:
 # Items ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ragged:
     """Items that form no batch because their tensors differ in shape."""
 
