@@ -120,3 +120,23 @@ def test_left_padding_is_refused_where_positions_cannot_be_given():
     batch = {"input_ids": IDS * left, "attention_mask": left}
     with pytest.raises(BadSource, match="padded on the left"):
         capture(made(TakesNoPositions), batch, readout="last")
+
+
+class Masked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(V, 8)
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+
+    def forward(self, ids, src_key_padding_mask=None):
+        return self.block(self.embed(ids), src_key_padding_mask=src_key_padding_mask)
+
+
+@pytest.mark.parametrize(("field", "options"), [("m", {"mask": "m"}), ("attention_mask", {})])
+def test_a_mask_of_another_name_is_given_to_the_network(field, options):
+    network = made(Masked)
+    batch = {"ids": IDS * RIGHT, field: RIGHT}
+    found = capture(network, batch, ["block"], readout="mean", **options)
+    right = {"ids": batch["ids"], "src_key_padding_mask": RIGHT == 0}
+    wanted = [t.mean(0).numpy() for t in real_tokens(network, "block", right)]
+    np.testing.assert_allclose(found["block"], wanted, rtol=1e-4, atol=1e-5)

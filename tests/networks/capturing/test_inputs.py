@@ -1320,3 +1320,29 @@ def test_arrays_that_cannot_be_measured_are_refused_as_by_estimate(array, messag
             continue
         with pytest.raises(BadPoints, match=message):
             Seen(NET, data)
+
+
+def test_ids_as_an_array_beside_a_dict_of_inputs():
+    batch = {"input": torch.randn(6, 3), "label": torch.arange(6)}
+    found = ds.capture(nn.Linear(3, 2), batch, ids=np.arange(6)[::-1].copy())
+    assert found.ids.tolist() == [5, 4, 3, 2, 1, 0]
+
+
+class Pooled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 2)
+
+    def forward(self, x, edge_index, batch):
+        pooled = torch.zeros(int(batch.max()) + 1, 3).index_add_(0, batch, x)
+        return self.fc(pooled)
+
+
+def test_graphs_in_a_tuple_beside_their_labels():
+    x, batch = torch.randn(9, 3), torch.tensor([0, 0, 1, 1, 1, 2, 3, 3, 3])
+    edges = torch.tensor([[0, 2, 3, 6], [1, 3, 4, 7]])
+    found = ds.capture(network := Pooled(), [((x, edges, batch), torch.arange(4))], "output")
+    with torch.no_grad():
+        wanted = network(x, edges, batch)
+    np.testing.assert_allclose(found["output"], wanted, rtol=1e-5)
+    assert found.labels.tolist() == [0, 1, 2, 3]

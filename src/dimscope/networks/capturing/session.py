@@ -18,7 +18,13 @@ from dimscope.errors import BadSource, CaptureWarning, warn
 from dimscope.files import free_disk
 from dimscope.networks.capturing.batches import Batch, padding_without_mask
 from dimscope.networks.capturing.data import open_batches
-from dimscope.networks.capturing.evidence import Evidence, few_rows, reason_against
+from dimscope.networks.capturing.evidence import (
+    Evidence,
+    few_rows,
+    reason_against,
+    telling,
+    telling_rows,
+)
 from dimscope.networks.capturing.identity import (
     architecture_sha256,
     batch_sha256,
@@ -108,6 +114,7 @@ class Session:
     def _attempt(self, inputs: Inputs, batch: Batch) -> str | None:
         """Return why a reading of the data does not work on a few rows; None if it does."""
         self.run.call = inputs.call
+        batch = telling(batch)
         try:
             with evaluating(self.network):
                 outputs = [self.run.plain(few_rows(batch, order)) for order in (FEW, MORE)]
@@ -122,8 +129,11 @@ class Session:
             return
         self._examined = True
         with evaluating(self.network):
+            batch = self.stream.peek(len(MORE))
+            if len(telling_rows(batch, len(MORE))) < len(MORE):
+                batch = telling(self.stream.first())
             self.evidence.collect(
-                self._with_mask(self.stream.peek(len(MORE))),
+                self._with_mask(batch),
                 lambda: self._with_mask(self.stream.first()),
                 self._tracer.hooked,
             )
