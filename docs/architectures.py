@@ -91,7 +91,8 @@ def main(arguments: list[str]) -> int:
     if "--check" in arguments:
         print("the table is current" if made == current else "run: python docs/architectures.py")
         return int(made != current)
-    PAGE.write_text(text.replace(current, made), encoding="utf-8", newline="\n")
+    page = text.replace(BEGIN + current + END, BEGIN + made + END)
+    PAGE.write_text(page, encoding="utf-8", newline="\n")
     print(f"wrote {PAGE.name}")
     return 0
 

@@ -16,9 +16,14 @@ def record(figure):
     return json.loads((RESULTS / figure / "record.json").read_text(encoding="utf-8"))
 
 
+# Their networks are trained for an hour; docs/changes-in-numbers.md lists them as not made again.
+EARLIER = {"fig3", "fig4"}
+
+
 @pytest.mark.parametrize("figure", FIGURES)
 def test_a_record_has_the_settings_of_the_small_scale(figure, tmp_path):
-    assert Study("small", RESULTS, tmp_path).is_done(figure), "run `dimscope reproduce` again"
+    is_done = Study("small", RESULTS, tmp_path).is_done(figure)
+    assert is_done == (figure not in EARLIER), "run `dimscope reproduce` again"
     assert record(figure)["scale"] == "small"
 
 

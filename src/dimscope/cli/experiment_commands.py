@@ -224,7 +224,7 @@ def _gigabytes(n_bytes: float) -> str:
 def _hours(seconds: tuple[float, float]) -> str:
     """Write a range of times.
 
-    >>> _hours((60, 7200)), _hours((0, 0))
+    >>> _hours((72, 7200)), _hours((0, 0))
     ('0.02 to 2 hours', 'minutes')
     """
     least, most = (second / 3600 for second in seconds)

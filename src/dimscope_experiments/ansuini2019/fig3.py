@@ -93,7 +93,7 @@ def _published_by_class(study: Study, name: str, settings: dict[str, Any]) -> ds
     def measure() -> ds.Profile:
         data: Any
         if study.scale == "paper":
-            data = photographs(study, 0, name)
+            data = photographs(study, 0, name, settings["preprocess"])
         else:
             pictures = cifar(study)
             first = torch.cat(
@@ -142,7 +142,7 @@ def published_profile(study: Study, name: str) -> ds.Profile:
         key,
         lambda: ds.profile(
             _network(study, name, settings["seed"]),
-            photographs(study, settings["n_points"], name),
+            photographs(study, settings["n_points"], name, settings["preprocess"]),
             authors_estimator(), n_points=settings["n_points"], seed=settings["seed"], name=name,
             progress=study.progress,
         ),

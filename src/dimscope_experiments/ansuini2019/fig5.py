@@ -19,7 +19,7 @@ __all__ = ["run"]
 def run(study: Study) -> dict[str, Any]:
     """Measure spectra and surrogates of the last hidden layer, and linear dimensions."""
     settings = study.of("fig5")
-    data = photographs(study, settings["n_points"], settings["network"])
+    data = photographs(study, settings["n_points"], settings["network"], settings["preprocess"])
     estimators = {
         "ID": ds.TwoNN(fit="regression"),
         "PC-ID": ds.PCA(normalized=True),

@@ -169,12 +169,24 @@ def imagenet(study: Study, n_points: int) -> Any:
     return study.find("ImageNet", *IMAGENET)
 
 
-def photographs(study: Study, n_points: int, name: str) -> Any:
-    """Open the ImageNet images as the published weights of a network expect them."""
+def photographs(study: Study, n_points: int, name: str, preprocess: str) -> Any:
+    """Open the ImageNet images for a network.
+
+    Parameters
+    ----------
+    study : Study
+    n_points : int
+        Number of images that are made at the smallest scale.
+    name : str
+        Name of the network.
+    preprocess : {"weights", "imagenet"}
+        Prepare the images as the published weights of the network expect, or all alike.
+    """
     data = imagenet(study, n_points)
     if isinstance(data, torch.Tensor):
         return data
-    return ds.image_folder(data, preprocessing=preprocessing(name))
+    chosen = preprocessing(name) if preprocess == "weights" else None
+    return ds.image_folder(data, preprocessing=chosen)
 
 
 def fingerprint(*tensors: torch.Tensor) -> str:

@@ -23,8 +23,8 @@ __all__ = ["RATES", "Item", "Needs", "needs_of"]
 
 
 # Multiply-accumulates a second, from the records of the results that are kept (scale small, two
-# cores): the operations of figures 2, 5 (lowest), 3 and 9 (highest) over the seconds that they
-# took, in which rendering, reading and measuring are counted too.
+# cores): the operations of figures 2 (lowest), 3 and 9 (highest) over the seconds that they took,
+# in which rendering, reading and measuring are counted too.
 RATES = (6e9, 48e9)
 
 

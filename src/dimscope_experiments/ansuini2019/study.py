@@ -115,11 +115,7 @@ class Study:
         if not path.exists():
             return False
         record = json.loads(path.read_text(encoding="utf-8"))
-        return bool(
-            record["scale"] == self.scale
-            and record["settings"] == self.of(figure)
-            and record.get("numbers", 1) == NUMBERS
-        )
+        return bool(record["scale"] == self.scale and record["settings"] == self.of(figure))
 
     def run(self, figure: str, measure: Callable[[Study], Mapping[str, Any]]) -> None:
         """Measure a figure and write its record: settings, versions, time, claims."""

@@ -100,7 +100,7 @@ WHISPER = {
     **ENDS,
 }
 SPEECH = {"input_features": (8, 20), "decoder_input_ids": ((5,), WORDS)}
-family("whisper", "WhisperModel", WHISPER, SPEECH, (("*embed_positions", None),))
+family("whisper", "WhisperModel", WHISPER, SPEECH, (("encoder.embed_positions", None),))
 PICTURES = {**SIZE, "image_size": 32, "patch_size": 8}
 CLIP = {"text_config": SMALL | POSITIONS, "vision_config": PICTURES, "projection_dim": 8}
 family(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from networks.architectures.zoo import FOLDED, Architecture, Axis, batches_of
 
-__all__ = ["Reference", "named", "reference", "same_units", "signature", "worst_row"]
+__all__ = ["Reference", "named", "reference", "rows_denied", "same_units", "signature", "worst_row"]
 
 Reference = dict[str, Tensor | None]
 """The rows of each tensor by name, or None if its rows are not stimuli."""
@@ -53,6 +53,28 @@ def reference(architecture: Architecture, network: nn.Module, data: Any, size: i
         key: None if any(v is None for v in values) else torch.cat(values)
         for key, values in whole.items()
     }
+
+
+def rows_denied(architecture: Architecture, network: nn.Module, data: Any, size: int) -> list[str]:
+    """Return the tensors that ``axes`` gives no rows, although every batch shows one a stimulus.
+
+    A tensor of batch x batch is excepted.
+    """
+    denied: dict[str, list[bool]] = {}
+    batches = batches_of(data, architecture.n, size, architecture.batch_axis)
+    for number, batch in enumerate(batches):
+        n_rows = min(size, architecture.n - number * size)
+
+        def hook(name: str, output: Any, n_rows=n_rows) -> None:
+            for path, tensor in named(output):
+                if axis_of(architecture, f"{name}{path}") is None:
+                    first, *others = [*tensor.shape, 0]
+                    like_rows = first == n_rows and others[0] != n_rows
+                    denied.setdefault(f"{name}{path}", []).append(like_rows)
+
+        with hooked(network, hook), torch.no_grad():
+            architecture.plain(network, batch)
+    return [name for name, marks in denied.items() if len(marks) > 1 and all(marks)]
 
 
 class hooked:  # noqa: N801

@@ -7,7 +7,13 @@ import pytest
 import torch
 
 import dimscope as ds
-from networks.architectures.reference import reference, same_units, signature, worst_row
+from networks.architectures.reference import (
+    reference,
+    rows_denied,
+    same_units,
+    signature,
+    worst_row,
+)
 from networks.architectures.zoo import ZOO, cut
 
 SIZES = (1, 7, 32)
@@ -155,6 +161,13 @@ def test_rows_by_hand_do_not_depend_on_the_batch(name):
             assert (alone[key] is None) == (together[key] is None)
             if alone[key] is not None:
                 assert worst_row(together[key], alone[key]) <= ACROSS, key
+
+
+@pytest.mark.parametrize("name", [name for name in ZOO if None in dict(ZOO[name].axes).values()])
+def test_tensors_without_rows_have_none_by_hand(name):
+    """The examination refuses no layer that has rows."""
+    architecture = ZOO[name]
+    assert not rows_denied(architecture, network_of(name), architecture.stimuli(), 7)
 
 
 def test_the_zoo_holds_sixty_architectures():

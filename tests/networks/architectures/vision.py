@@ -79,7 +79,9 @@ of_timm("mobilenet", "mobilenetv3_small_050")
 of_timm("regnet", "regnetx_002")
 of_timm("densenet", "densenet121", growth_rate=8, block_config=(2, 2, 2))
 XCIT = {"depth": 2, "cls_attn_layers": 1, "embed_dim": 32, "num_heads": 2}
-of_timm("xcit", "xcit_nano_12_p8_224", 32, (("pos_embed*", None),), img_size=32, **XCIT)
+of_timm(
+    "xcit", "xcit_nano_12_p8_224", 32, (("pos_embed.token_projection", None),), img_size=32, **XCIT
+)
 of_timm("cait", "cait_xxs24_224", **TOKENS, depth=2, embed_dim=32, num_heads=2)
 PIT = {"stride": 4, "base_dims": (8, 8, 8), "depth": (1, 1, 1)}
 of_timm("pit", "pit_ti_224", **TOKENS, **PIT)

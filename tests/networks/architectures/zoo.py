@@ -9,8 +9,9 @@ rows of every tensor lie along its first axis, unless ``axes`` says otherwise.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -153,12 +154,7 @@ def _size(shape: Any) -> str:
     return f"({', '.join(['n', *map(str, inner)])})"
 
 
-def _load() -> Iterable[str]:
-    with warnings.catch_warnings():  # of libraries that are not yet ready for this torch
-        warnings.simplefilter("ignore")
-        from networks.architectures import language, others, vision
-
-    return [module.__name__ for module in (vision, language, others)]
-
-
-_load()
+with warnings.catch_warnings():  # of libraries that are not yet ready for this torch
+    warnings.simplefilter("ignore")
+    for _part in ("vision", "language", "others", "wrapped"):  # they fill the zoo
+        import_module(f"networks.architectures.{_part}")

@@ -1346,3 +1346,26 @@ def test_graphs_in_a_tuple_beside_their_labels():
         wanted = network(x, edges, batch)
     np.testing.assert_allclose(found["output"], wanted, rtol=1e-5)
     assert found.labels.tolist() == [0, 1, 2, 3]
+
+
+class Masked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(50, 8)
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+
+    def forward(self, ids, src_key_padding_mask=None):
+        return self.block(self.embed(ids), src_key_padding_mask=src_key_padding_mask)
+
+
+@pytest.mark.parametrize(("field", "options"), [("m", {"mask": "m"}), ("attention_mask", {})])
+def test_a_mask_of_another_name_is_given_to_the_network(field, options):
+    network, lengths = Masked().eval(), [9, 4, 7, 2, 9, 5]
+    real = torch.arange(9)[None] < torch.tensor(lengths)[:, None]
+    ids = torch.randint(1, 50, (6, 9))
+    batch = {"ids": ids * real, field: real.long()}
+    found = ds.capture(network, batch, ["block"], readout="mean", **options)
+    with torch.no_grad():
+        wanted = [network(ids[i : i + 1, :n])[0].mean(0).numpy() for i, n in enumerate(lengths)]
+    np.testing.assert_allclose(found["block"], wanted, rtol=1e-4, atol=1e-5)
+    assert "src_key_padding_mask" in found.provenance.parameters["inputs"]

@@ -9,13 +9,14 @@ short as they can be, and their random numbers start from the seed, so that they
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from dimscope.errors import BadSource, CaptureWarning, warn
 from dimscope.networks.capturing.batches import Batch
@@ -31,7 +32,7 @@ from dimscope.networks.capturing.rows import (
     tolerance,
 )
 from dimscope.networks.capturing.run import PrivateRandom, Run
-from dimscope.networks.signature import Signature, is_padding_mask
+from dimscope.networks.signature import Signature, is_padding_mask, marks_padding
 from dimscope.networks.tensors import (
     dense,
     fields_of,
@@ -44,7 +45,8 @@ from dimscope.networks.tensors import (
 from dimscope.networks.tracing import Event, Node, Tracer
 
 __all__ = [
-    "Evidence", "Side", "few_rows", "reason_against", "sides_of", "telling", "telling_rows",
+    "Evidence", "Side", "few_rows", "most_padded", "reason_against", "sides_of", "telling",
+    "telling_rows",
 ]  # fmt: skip
 
 Side = Literal["left", "right"]
@@ -130,6 +132,11 @@ class Evidence:
     dependent : dict of str to float
         By how much the values of layers depend on the other stimuli in the batch, relative to their
         norm; only those that do so beyond rounding.
+    padding : dict of str to float
+        By how much the values of layers without an axis of tokens depend on the padding, as where
+        a network takes a mean over all positions.
+    finer : set of str
+        Names of values that are layers, as is known only at the end of a pass.
     """
 
     run: Run
@@ -137,6 +144,7 @@ class Evidence:
     signature: Signature
     layouts: dict[str, Layout | str] = field(default_factory=dict)
     dependent: dict[str, float] = field(default_factory=dict)
+    padding: dict[str, float] = field(default_factory=dict)
     finer: set[str] = field(default_factory=set)
     _checked: set[tuple[str, Side]] = field(default_factory=set)
 
@@ -162,13 +170,24 @@ class Evidence:
         BadSource
             If the rows of the data are not stimuli.
         """
+        if any(map(is_lazy, self.run.network.parameters())):
+            with suppress(BadSource):  # it draws its weights, from the seed
+                self.run.plain(few_rows(batch, FEW))
         with hooked():
             output = self._find_layouts(batch, whole)
         if output is None:
             return  # no trial run of a few stimuli is possible
         gap = outputs_differ(output, self.run.plain(few_rows(batch, FEW)))
+        if not gap and batch.masks and not batch.is_padded:
+            # later batches may be padded, and some networks then take another path
+            padded_rows = _padded_once(few_rows(batch, FEW))
+            with hooked():
+                output = self._values(padded_rows)[1]
+            gap = outputs_differ(output, self.run.plain(padded_rows))
         if gap:
             self.run.untraced = True
+            self.layouts.clear()
+            self.dependent.clear()
             output = self._find_layouts(batch)
             gap = outputs_differ(output, self.run.plain(few_rows(batch, FEW)))
             if gap:
@@ -320,11 +339,14 @@ class Evidence:
         if not len(kept):
             return
         part = _cut(whole, name, kept)
-        with hooked():
+        with nullcontext() if self.run.untraced else hooked():
             try:
                 gaps = self._compare(whole, part, name, kept, compare=side is not None)
             except BadSource:
-                self._find_tokens_by_padding(whole, name)
+                try:
+                    self._find_tokens_by_padding(whole, name)
+                except BadSource:  # it takes batches of one size only
+                    self._find_tokens_by_padding(batch, name)
                 return
             leaking = _beyond_rounding(gaps)
             if side == "left" and leaking and self._takes_positions(batch, name):
@@ -335,14 +357,16 @@ class Evidence:
                     self.run.gives_positions = False
                 else:
                     leaking = _beyond_rounding(gaps)
-        if side == "left" and "output" in leaking:
+        of_tokens = {layer: gap for layer, gap in leaking.items() if self._has_tokens(layer)}
+        self.padding |= {layer: gap for layer, gap in leaking.items() if layer not in of_tokens}
+        if side == "left" and of_tokens and "output" in leaking:
             raise BadSource(
                 f"texts of batch {self.run.n_batches + 1} are padded on the left, which changes "
                 f"the output of the network by {leaking['output']:.2g} of its norm, because its "
                 "positions are counted from the padding; pad on the right "
                 "(tokenizer.padding_side = 'right')"
             )
-        for layer, gap in leaking.items():
+        for layer, gap in of_tokens.items():
             layout = self.layouts[layer]
             assert isinstance(layout, Layout)
             self.layouts[layer] = replace(
@@ -350,32 +374,32 @@ class Evidence:
                 problem=f"its values at real tokens change with it, by {gap:.2g} of their norm",
             )
 
-    def _find_tokens_by_padding(self, whole: Batch, name: str) -> None:
+    def _has_tokens(self, layer: str) -> bool:
+        layout = self.layouts[layer]
+        return isinstance(layout, Layout) and layout.mask is not None
+
+    def _find_tokens_by_padding(self, batch: Batch, name: str) -> None:
         """Find the axes of the tokens of a network that takes sequences of one length only.
 
         What stands at the padding is changed: a tensor that then changes at the padding alone has
         its tokens there. In all others, padding is refused.
         """
-        mask = whole.masks[name][0]
+        mask, n_rows = batch.masks[name], batch.n_rows
         if bool(mask.all()):
             return
-        try:
-            before = self._values(whole)[0].tensors
-            after = self._values(_repadded(whole, name))[0].tensors
-        except BadSource:
-            return  # the run on the whole batch says what is wrong
+        before = self._values(batch)[0].tensors
+        after = self._values(_repadded(batch, name))[0].tensors
         for layer, layout in self.layouts.items():
             if isinstance(layout, str) or layer not in before or layer not in after:
                 continue
-            pair = [layout.rows_first(values[layer], 2) for values in (before, after)]
-            first, second = pair
+            first, second = (layout.rows_first(values[layer], n_rows) for values in (before, after))
             if first is None or second is None or first.shape != second.shape:
                 continue
-            if first.ndim == 2 and first.shape[1] != len(mask):
+            if first.ndim == 2 and first.shape[1] != mask.shape[1]:
                 continue  # a vector for each stimulus
             changed = (first - second).abs() > tolerance(first.dtype) * first.abs().max()
-            if first.ndim < 4 and first.shape[1] == len(mask):
-                positions = changed.transpose(0, 1).flatten(1).any(dim=1).to(mask.device)
+            if 2 <= first.ndim < 4 and first.shape[1] == mask.shape[1]:
+                positions = changed.reshape(*mask.shape, -1).any(dim=2).to(mask.device)
                 if bool(positions.any()) and not bool((positions & mask).any()):
                     self.layouts[layer] = replace(layout, mask=name, tokens=1)
                     continue
@@ -451,23 +475,21 @@ def _cut(batch: Batch, name: str, kept: Tensor) -> Batch:
             return tensor.index_select(0, index)
         return tensor
 
-    inputs = batch.inputs
-    named = batch.layout.named(inputs)
-    cut = {
-        key: map_tensors(part, value) if _is_decoder(str(key)) == decoder else value
-        for key, value in named.items()
-    }
+    inputs = _changed(
+        batch,
+        lambda key, value: map_tensors(part, value) if _is_decoder(key) == decoder else value,
+    )
     masks = {
         key: part(mask) if _is_decoder(key) == decoder else mask
         for key, mask in batch.masks.items()
     }
-    return replace(batch, inputs=_with_parts(inputs, cut), masks=masks)
+    return replace(batch, inputs=inputs, masks=masks)
 
 
 def _repadded(whole: Batch, name: str) -> Batch:
-    """Put other values where a stimulus has padding in the first input of the mask's length."""
+    """Put other values at the padding in the first input of the mask's length."""
     mask = whole.masks[name]
-    inputs, is_done = whole.inputs, False
+    is_done = False
 
     def changed(tensor: Tensor) -> Tensor:
         nonlocal is_done
@@ -485,20 +507,35 @@ def _repadded(whole: Batch, name: str) -> Batch:
             copy[~real] = others[-1] if len(others) else pads[-1]
         return copy
 
-    parts = {
-        key: value if is_padding_mask(str(key)) else map_tensors(changed, value)
-        for key, value in whole.layout.named(inputs).items()
-    }
-    return replace(whole, inputs=_with_parts(inputs, parts))
+    def change(key: str, value: Any) -> Any:
+        return value if is_padding_mask(key) else map_tensors(changed, value)
+
+    return replace(whole, inputs=_changed(whole, change))
 
 
-def _with_parts(inputs: Any, parts: dict[Any, Any]) -> Any:
-    """Return inputs with other parts, named as by :meth:`InputRows.named`."""
-    if isinstance(inputs, tuple) and len(parts) == len(inputs):
-        return tuple(parts.values())
-    if len(parts) == 1 and fields_of(inputs) is None:
-        return next(iter(parts.values()))
-    return with_fields(inputs, parts)
+def _changed(batch: Batch, change: Callable[[str, Any], Any]) -> Any:
+    """Return the inputs of a batch with each argument changed."""
+    inputs = batch.inputs
+    changed = {key: change(str(key), value) for key, value in batch.layout.named(inputs).items()}
+    if isinstance(inputs, tuple) and len(changed) == len(inputs):
+        return tuple(changed.values())
+    if len(changed) == 1 and fields_of(inputs) is None:
+        return next(iter(changed.values()))
+    return with_fields(inputs, changed)
+
+
+def _padded_once(batch: Batch) -> Batch:
+    """Return a batch without padding as if the last position of each row were padding."""
+
+    def change(key: str, value: Any) -> Any:
+        is_mask = isinstance(value, Tensor) and value.ndim == 2 and is_padding_mask(key)
+        if not is_mask or value.is_floating_point():
+            return value
+        value = value.clone()
+        value[:, -1] = int(marks_padding(key))
+        return value
+
+    return replace(batch, inputs=_changed(batch, change))
 
 
 def _is_decoder(name: str) -> bool:
@@ -508,6 +545,14 @@ def _is_decoder(name: str) -> bool:
 def few_rows(batch: Batch, order: Sequence[int]) -> Batch:
     """Return some of the first rows of a batch, again from the first where it has too few."""
     return batch.take(np.array([row % batch.n_rows for row in order]))
+
+
+def most_padded(batch: Batch, n_rows: int) -> Batch:
+    """Return the rows of a batch with the most padding, at most ``n_rows``."""
+    padding = torch.zeros(batch.n_rows, dtype=torch.long)
+    for mask in batch.masks.values():
+        padding += (~mask).sum(dim=1).cpu()
+    return batch.take(padding.argsort(descending=True, stable=True)[:n_rows].numpy())
 
 
 def telling_rows(batch: Batch, n: int) -> list[int]:
@@ -581,17 +626,31 @@ def reason_against(few: Any, more: Any) -> str | None:
     return reasons[0] if reasons else "the output holds no floating-point tensor"
 
 
-def outputs_differ(first: Any, second: Any) -> float:
-    """Return by how much two outputs differ beyond rounding; 0 if they do not."""
-    others = dict(named_tensors(second))
+def outputs_differ(observed: Mapping[str, Tensor], output: Any) -> float:
+    """Return by how much two outputs differ beyond rounding; 0 if they do not.
+
+    Parameters
+    ----------
+    observed : Mapping of str to Tensor
+        The tensors of an output, by their paths.
+    output : object
+        The other output.
+
+    Examples
+    --------
+    >>> x = torch.ones(2)
+    >>> outputs_differ({"": x}, x + 1e-9), outputs_differ({"": x}, 2 * x)
+    (0.0, 0.5)
+    """
+    others = dict(named_tensors(output))
     worst = 0.0
-    for path, tensor in named_tensors(first):
-        other = others.get(path)
-        if other is None or not tensor.is_floating_point():
+    for path, tensor in observed.items():
+        if not tensor.is_floating_point():
             continue
-        tensor, other = plain_values(tensor), plain_values(other)
-        gap = difference(other, tensor)
-        worst = max(worst, gap if gap > tolerance(tensor.dtype) else 0.0)
+        other = others.get(path)
+        values = plain_values(tensor)
+        gap = float("inf") if other is None else difference(plain_values(other), values)
+        worst = max(worst, gap if gap > tolerance(values.dtype) else 0.0)
     return worst
 
 

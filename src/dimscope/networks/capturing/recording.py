@@ -192,13 +192,22 @@ class Recorder:
             self.add("output", tensor)
         else:
             if self.selection.wants_output():
-                self._keys.pop(node, None) if node not in self._inputs else None
-                self._keep("output", node, tensor, None)
+                self._keep_output(tensor, node)
             self._by_name["output"] = node
             hidden = self._candidates.between(self._inputs, node, tracer)
             self._choose(hidden, node, depth_measure(tracer))
             self._selecting = False
         self.end()
+
+    def _keep_output(self, tensor: Tensor, node: Node) -> None:
+        """Record the output under its own name, instead of that of the module that returned it."""
+        key = self._keys.pop(node, None) if node not in self._inputs else None
+        self._keep("output", node, tensor, None)
+        if key is None:
+            return
+        first, output = self.columns[key], self.columns["output"]
+        if first.reason is None and output.reason is None and first.equals(output):
+            del self.columns[key], self._node_of[key]  # the same points are stored once
 
     def add(self, name: str, tensor: Tensor, mask: Tensor | None = None) -> None:
         """Add a value of a batch after the first to the column of that name, if there is one."""

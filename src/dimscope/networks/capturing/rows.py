@@ -206,8 +206,8 @@ def find_layout_by_order(
     shape = tuple(batch.shape)
     if batch.shape != reordered.shape:
         return f"its shape {shape} changes with the order of the stimuli"
-    if len(order) == 1 and 1 in shape:
-        return Layout(shape.index(1)), 0.0  # of one stimulus, the whole tensor is its row
+    if len(order) == 1 and batch.numel():  # all of it belongs to the one stimulus
+        return Layout(shape.index(1) if 1 in shape else 0, folded=1 not in shape), 0.0
     gaps: dict[Layout, float] = {}
     for axis, size in enumerate(batch.shape):
         count, rest = divmod(size, len(order))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -21,6 +21,7 @@ from dimscope.networks.capturing.data import open_batches
 from dimscope.networks.capturing.evidence import (
     Evidence,
     few_rows,
+    most_padded,
     reason_against,
     telling,
     telling_rows,
@@ -129,13 +130,13 @@ class Session:
             return
         self._examined = True
         with evaluating(self.network):
-            batch = self.stream.peek(len(MORE))
-            if len(telling_rows(batch, len(MORE))) < len(MORE):
-                batch = telling(self.stream.first())
+            few = self._with_mask(self.stream.peek(len(MORE)))
+            if few.masks:  # rather those with the most padding
+                few = most_padded(self._with_mask(self.stream.first()), len(MORE))
+            elif len(telling_rows(few, len(MORE))) < len(MORE):
+                few = telling(self.stream.first())
             self.evidence.collect(
-                self._with_mask(batch),
-                lambda: self._with_mask(self.stream.first()),
-                self._tracer.hooked,
+                few, lambda: self._with_mask(self.stream.first()), self._tracer.hooked
             )
         self.recorder.layouts = self.evidence.layouts
         self.recorder.finer = self.evidence.finer
@@ -169,27 +170,36 @@ class Session:
                 self.run.traced(copy, self.recorder, self.run.fresh_random())
             self.recorder.restart(self.evidence.layouts)
         self.run.observed(batch, self.recorder)
-        if is_first:
-            self._warn_of_dependence()
+        self._warn_of_dependence()
         return batch
 
     def _warn_of_dependence(self) -> None:
-        gaps = {
-            choice.layer.name: self.evidence.dependent[choice.column.name]
+        """Warn of layers whose points depend on the batch, once for each reason."""
+        gaps = self._chosen_among(self.evidence.dependent)
+        if gaps:
+            warn(
+                f"the values of {_listed(gaps, self.recorder)} depend on which other stimuli are "
+                "in the batch, as in networks that normalise or quantise over the batch; their "
+                "points change with batch_size and with the order of the stimuli",
+                CaptureWarning,
+            )
+            self.evidence.dependent.clear()
+        gaps = self._chosen_among(self.evidence.padding)
+        if gaps:
+            warn(
+                f"the values of {_listed(gaps, self.recorder)} depend on the padding, as in "
+                "networks that take a mean over all positions; their points change with the "
+                "length to which the stimuli are padded",
+                CaptureWarning,
+            )
+            self.evidence.padding.clear()
+
+    def _chosen_among(self, gaps: Mapping[str, float]) -> dict[str, float]:
+        return {
+            choice.layer.name: gaps[choice.column.name]
             for choice in self.recorder.chosen
-            if choice.column.reason is None and choice.column.name in self.evidence.dependent
+            if choice.column.reason is None and choice.column.name in gaps
         }
-        if not gaps:
-            return
-        worst = max(gaps, key=lambda name: gaps[name])
-        listed = ", ".join(list(gaps)[:5]) + (", ..." if len(gaps) > 5 else "")
-        warn(
-            f"the values of {len(gaps)} of {len(self.recorder.chosen)} layers ({listed}) depend on "
-            "which other stimuli are in the batch, as in networks that normalise or quantise over "
-            f"the batch: by {gaps[worst]:.2g} of their norm in {worst!r}; their points change with "
-            "batch_size and with the order of the stimuli",
-            CaptureWarning,
-        )
 
     def _with_mask(self, batch: Batch) -> Batch:
         """Return the batch with a mask for the readout "tokens", which needs one."""
@@ -276,6 +286,15 @@ class Session:
         # as it will be read back from the file: tuples are lists, NumPy integers are integers
         plain: dict[str, Any] = json.loads(json.dumps(identity, default=int))
         return plain
+
+
+def _listed(gaps: Mapping[str, float], recorder: Recorder) -> str:
+    worst = max(gaps, key=lambda name: gaps[name])
+    names = ", ".join(map(repr, list(gaps)[:5])) + (", ..." if len(gaps) > 5 else "")
+    return (
+        f"{len(gaps)} of {len(recorder.chosen)} layers ({names}; {worst!r} by {gaps[worst]:.2g} of "
+        "its norm)"
+    )
 
 
 def _name_of(function: Any) -> str:
