@@ -447,3 +447,9 @@ def test_capture_refuses_single_stimuli_that_the_network_does_not_take():
 def test_complex_inputs_do_not_look_padded():
     batch = Batch(torch.ones(4, 3, dtype=torch.complex64), None, 4)
     assert padding_without_mask(batch) is None
+
+
+def test_blank_stimuli_do_not_look_padded():
+    rows = torch.randn(16, 9, 5)
+    rows[::3] = 0
+    assert padding_without_mask(Batch(rows, None, 16)) is None

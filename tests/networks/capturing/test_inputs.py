@@ -1320,3 +1320,52 @@ def test_arrays_that_cannot_be_measured_are_refused_as_by_estimate(array, messag
             continue
         with pytest.raises(BadPoints, match=message):
             Seen(NET, data)
+
+
+def test_ids_as_an_array_beside_a_dict_of_inputs():
+    batch = {"input": torch.randn(6, 3), "label": torch.arange(6)}
+    found = ds.capture(nn.Linear(3, 2), batch, ids=np.arange(6)[::-1].copy())
+    assert found.ids.tolist() == [5, 4, 3, 2, 1, 0]
+
+
+class Pooled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 2)
+
+    def forward(self, x, edge_index, batch):
+        pooled = torch.zeros(int(batch.max()) + 1, 3).index_add_(0, batch, x)
+        return self.fc(pooled)
+
+
+def test_graphs_in_a_tuple_beside_their_labels():
+    x, batch = torch.randn(9, 3), torch.tensor([0, 0, 1, 1, 1, 2, 3, 3, 3])
+    edges = torch.tensor([[0, 2, 3, 6], [1, 3, 4, 7]])
+    found = ds.capture(network := Pooled(), [((x, edges, batch), torch.arange(4))], "output")
+    with torch.no_grad():
+        wanted = network(x, edges, batch)
+    np.testing.assert_allclose(found["output"], wanted, rtol=1e-5)
+    assert found.labels.tolist() == [0, 1, 2, 3]
+
+
+class Masked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(50, 8)
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+
+    def forward(self, ids, src_key_padding_mask=None):
+        return self.block(self.embed(ids), src_key_padding_mask=src_key_padding_mask)
+
+
+@pytest.mark.parametrize(("field", "options"), [("m", {"mask": "m"}), ("attention_mask", {})])
+def test_a_mask_of_another_name_is_given_to_the_network(field, options):
+    network, lengths = Masked().eval(), [9, 4, 7, 2, 9, 5]
+    real = torch.arange(9)[None] < torch.tensor(lengths)[:, None]
+    ids = torch.randint(1, 50, (6, 9))
+    batch = {"ids": ids * real, field: real.long()}
+    found = ds.capture(network, batch, ["block"], readout="mean", **options)
+    with torch.no_grad():
+        wanted = [network(ids[i : i + 1, :n])[0].mean(0).numpy() for i, n in enumerate(lengths)]
+    np.testing.assert_allclose(found["block"], wanted, rtol=1e-4, atol=1e-5)
+    assert "src_key_padding_mask" in found.provenance.parameters["inputs"]

@@ -455,3 +455,30 @@ def test_networks_of_one_batch_size_are_captured(size):
     with torch.no_grad():
         wanted = network.last(network.first(x).tanh())
     np.testing.assert_allclose(found["output"], wanted, rtol=1e-4, atol=1e-5)
+
+
+class Flipped(nn.Module):
+    """Two views of each image, one batch after the other; without a bias, blank images give 0."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(C, 4, 3, bias=False)
+
+    def forward(self, x):
+        return self.conv(torch.cat([x, 2 * x.flip(3)])).view(2, len(x), -1).sum(0)
+
+
+@pytest.mark.parametrize("n_blank", [1, 4, 6])
+def test_blank_stimuli_at_the_beginning_do_not_hide_the_axis_of_the_stimuli(n_blank):
+    network, x = made(Flipped), torch.randn(N, C, 6, 6)
+    x[:n_blank] = 0
+    found = capture(network, x, "all", batch_size=8)
+    assert not found.failures
+    np.testing.assert_allclose(
+        found["conv"], spread(by_hook(network, x, "conv")).flatten(1), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_views_of_blank_stimuli_alone_are_refused():
+    found = capture(made(Flipped), torch.zeros(N, C, 6, 6), "all")
+    assert "cannot be told from the values" in found.failures["conv"]

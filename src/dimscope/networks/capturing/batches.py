@@ -497,6 +497,9 @@ def _padding(rows: Tensor, end: int) -> str | None:
         share = 0.25
     else:
         return None
+    is_pad = is_pad[~is_pad.all(dim=1)]  # a blank stimulus is not padded
+    if not len(is_pad):
+        return None
     runs = (is_pad.flip(1) if end else is_pad).long().cumprod(dim=1).sum(dim=1)
     inside = int(runs.sum())
     outside = int(is_pad.sum()) - inside
@@ -504,7 +507,7 @@ def _padding(rows: Tensor, end: int) -> str | None:
     if others == 0 or int(runs.max()) < 2 or runs.min() == runs.max():
         return None
     rate = outside / others
-    by_chance = len(rows) * rate / (1 - rate) if rate < 1 else float("inf")
+    by_chance = len(is_pad) * rate / (1 - rate) if rate < 1 else float("inf")
     if inside <= 2 + 4 * by_chance or outside > share * inside:
         return None
     return f"runs of {what} of differing lengths ({int(runs.min())} to {int(runs.max())})"

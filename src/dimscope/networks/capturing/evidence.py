@@ -44,7 +44,10 @@ from dimscope.networks.tensors import (
 )
 from dimscope.networks.tracing import Event, Node, Tracer
 
-__all__ = ["Evidence", "Side", "few_rows", "most_padded", "reason_against", "sides_of"]
+__all__ = [
+    "Evidence", "Side", "few_rows", "most_padded", "reason_against", "sides_of", "telling",
+    "telling_rows",
+]  # fmt: skip
 
 Side = Literal["left", "right"]
 
@@ -550,6 +553,40 @@ def most_padded(batch: Batch, n_rows: int) -> Batch:
     for mask in batch.masks.values():
         padding += (~mask).sum(dim=1).cpu()
     return batch.take(padding.argsort(descending=True, stable=True)[:n_rows].numpy())
+
+
+def telling_rows(batch: Batch, n: int) -> list[int]:
+    """Return the first ``n`` rows that differ from each other and are not constant.
+
+    Equal stimuli, such as blank images, do not tell which values belong to which of them.
+
+    Examples
+    --------
+    >>> telling_rows(Batch(torch.tensor([[0, 0], [1, 2], [1, 2], [3, 4]]), None, 4), 2)
+    [1, 3]
+    """
+    seen: list[Tensor] = []
+    rows: list[int] = []
+    for row in range(batch.n_rows):
+        values = next(tensors_in(batch.take(np.array([row])).inputs))
+        if values.is_nested or values.layout != torch.strided:
+            return list(range(min(n, batch.n_rows)))
+        if values.numel() > 1 and bool((values == values.flatten()[0]).all()):
+            continue
+        if any(torch.equal(values, other) for other in seen):
+            continue
+        seen.append(values)
+        rows.append(row)
+        if len(rows) == n:
+            break
+    return rows
+
+
+def telling(batch: Batch) -> Batch:
+    """Return a few rows of a batch, those that differ first."""
+    rows = telling_rows(batch, len(MORE))
+    others = [row for row in range(batch.n_rows) if row not in rows]
+    return batch.take(np.array([*rows, *others][: len(MORE)]))
 
 
 def reason_against(few: Any, more: Any) -> str | None:

@@ -92,7 +92,7 @@ class Inputs:
     all_masks, all_ids : array, optional
         The mask and the id of every row of the data.
     mask_parameter : str, optional
-        The parameter that gets ``all_masks``.
+        The parameter that gets the mask, if the data do not give it under this name.
     mask_is_named : bool
         Whether the user named the mask: it is True where a token is real.
     """
@@ -168,8 +168,8 @@ class Inputs:
         if self.all_masks is not None:
             mask = self.all_masks[torch.from_numpy(numbers)]
             masks = {"mask": mask}
-            if self.mask_parameter is not None:
-                inputs[self.mask_parameter] = _for(self.mask_parameter, mask)
+        if self.mask_parameter is not None:
+            inputs[self.mask_parameter] = _for(self.mask_parameter, next(iter(masks.values())))
         return Batch(inputs, labels, n_rows, masks, ids, self.layout, reason)
 
     @property
@@ -524,7 +524,9 @@ class _Reader:
             self.is_open = True
             whole = self._one(path, labels)
             return [[whole, self._one(path, labels, lists=True)] if _are_rows(value) else [whole]]
-        return [[self._make("arguments", arguments, labels)]]
+        names = {name for name, _ in arguments}
+        graph = {"edge_index", "batch"} <= names
+        return [[self._make("arguments", arguments, labels, graph=graph)]]
 
     # By name ---------------------------------------------------------------------------------
 
@@ -632,8 +634,7 @@ class _Reader:
         if is_named_tuple(items):
             steps = [*(fields_of(items) or {})]
         given = [(self._parameter_at(i), (*path, steps[i])) for i in range(n_given)]
-        first_names = [name for name, _ in given]
-        graph = "edge_index" in first_names and "batch" in first_names
+        graph = {"edge_index", "batch"} <= {name for name, _ in given}
         readings: list[tuple[list[tuple[str, Path]], int]] = [(given, n_given)]
         if not is_named_tuple(items) and n_required <= 1 and _are_images(items) and _differ(items):
             rows = {v.shape[0] for v in items if isinstance(v, Tensor)}
@@ -797,21 +798,25 @@ class _Reader:
             base = given[0][1]
             inner = fields_of(_get(raw, base)) or {}
             masks += [(key, (*base, key)) for key in inner if is_padding_mask(str(key))]
+        free = self.signature.mask
+        if how == "forward" or whole or free is None or free.name in {name for name, _ in given}:
+            free = None
         parameter, named = None, ""
-        if not masks and fields_of(raw) is not None:
-            # a mask that the network does not take still says what is padding
-            unread = [path[-1] for path in fields if _is_plain_mask(path[-1])]
-            if unread and options.mask is None and isinstance(_get(raw, (unread[0],)), Tensor):
-                masks, named = [(unread[0], (unread[0],))], f"; mask: {unread[0]}"
         if isinstance(options.mask, str):
             path = self._field(options.mask, given, fields, "mask")
             masks, named = [(options.mask, path)], f"; mask: {options.mask}"
+            parameter = free if path not in [path for _, path in given] else None
         elif options.mask is not None:
             masks, named = [], "; mask: one row for each stimulus"
-            taken = {name for name, _ in given}
-            mask = self.signature.mask
-            if how != "forward" and mask is not None and mask.name not in taken and not whole:
-                parameter, how = mask.name, "keywords"
+            parameter = free
+        elif not masks and fields_of(raw) is not None:
+            # a field that can only be a mask says what is padding under any name
+            unread = [path for path in fields if _is_plain_mask(path[-1], _get(raw, path))]
+            if unread:
+                masks, named = [(unread[0][-1], unread[0])], f"; mask: {unread[0][-1]}"
+                parameter = free if free is not None and _is_plain(free.name) else None
+        if parameter is not None:
+            how = "keywords"
         ids = None
         if isinstance(options.ids, str):
             ids = self._field(options.ids, given, fields, "ids")
@@ -820,7 +825,7 @@ class _Reader:
         if whole and how != "forward":
             kind = type(_get(raw, given[0][1])).__name__
             names = f"{names}, the whole {kind}"
-        text = f"inputs: {names}" + (f", {parameter}" if parameter is not None else "")
+        text = f"inputs: {names}" + (f", {parameter.name}" if parameter is not None else "")
         if labels is not None:
             text += f"; {self._label_text(labels)}"
         if ids is not None:
@@ -840,7 +845,8 @@ class _Reader:
         )  # fmt: skip
         return Inputs(
             text + named, how, tuple(given), labels, ids, tuple(masks), layout, _form(raw),
-            None, (), _rows_of_mask(options.mask), _rows_of_ids(options.ids), parameter,
+            None, (), _rows_of_mask(options.mask), _rows_of_ids(options.ids),
+            None if parameter is None else parameter.name,
             isinstance(options.mask, str),
         )  # fmt: skip
 
@@ -900,9 +906,13 @@ def _all_fields(raw: Any, path: Path = ()) -> Iterator[Path]:
             yield from inner or [(*path, place)]
 
 
-def _is_plain_mask(name: Any) -> bool:
-    """Whether a field of this name can only be a padding mask, of known meaning."""
+def _is_plain(name: Any) -> bool:
+    """Whether a field or parameter of this name is a padding mask of known meaning."""
     return isinstance(name, str) and (name in REAL_IS_TRUE or marks_padding(name))
+
+
+def _is_plain_mask(name: Any, value: Any) -> bool:
+    return _is_plain(name) and isinstance(value, Tensor) and value.ndim == 2
 
 
 def _covers(path: Path, other: Path) -> bool:

@@ -177,7 +177,7 @@ def find_layout(
         return layouts[0], gaps[0]
     limit = tolerance(few.dtype)
     fits = [layout for layout, gap in zip(layouts, gaps, strict=True) if gap <= limit]
-    if not fits or (len(fits) == 2 and len(rows) > 1 and bool((few != few.flatten()[0]).any())):
+    if not fits or (len(fits) == 2 and len(rows) > 1):
         return (
             f"axis {axis} has {count} entries for each stimulus, but which of them belong to "
             "which stimulus cannot be told from the values"

@@ -18,7 +18,14 @@ from dimscope.errors import BadSource, CaptureWarning, warn
 from dimscope.files import free_disk
 from dimscope.networks.capturing.batches import Batch, padding_without_mask
 from dimscope.networks.capturing.data import open_batches
-from dimscope.networks.capturing.evidence import Evidence, few_rows, most_padded, reason_against
+from dimscope.networks.capturing.evidence import (
+    Evidence,
+    few_rows,
+    most_padded,
+    reason_against,
+    telling,
+    telling_rows,
+)
 from dimscope.networks.capturing.identity import (
     architecture_sha256,
     batch_sha256,
@@ -108,6 +115,7 @@ class Session:
     def _attempt(self, inputs: Inputs, batch: Batch) -> str | None:
         """Return why a reading of the data does not work on a few rows; None if it does."""
         self.run.call = inputs.call
+        batch = telling(batch)
         try:
             with evaluating(self.network):
                 outputs = [self.run.plain(few_rows(batch, order)) for order in (FEW, MORE)]
@@ -125,6 +133,8 @@ class Session:
             few = self._with_mask(self.stream.peek(len(MORE)))
             if few.masks:  # rather those with the most padding
                 few = most_padded(self._with_mask(self.stream.first()), len(MORE))
+            elif len(telling_rows(few, len(MORE))) < len(MORE):
+                few = telling(self.stream.first())
             self.evidence.collect(
                 few, lambda: self._with_mask(self.stream.first()), self._tracer.hooked
             )
