@@ -148,6 +148,20 @@ def test_capture_equals_hooks_by_hand(name):
     assert not lines, "\n" + "\n".join(lines)
 
 
+@pytest.mark.parametrize("name", [name for name in ZOO if ZOO[name].depends_on_batch])
+def test_layers_that_depend_on_the_batch_are_named_in_any_order(name):
+    architecture = ZOO[name]
+    network, data = network_of(name), architecture.stimuli()
+    lines = []
+    for seed in range(12):
+        rows = torch.randperm(architecture.n, generator=torch.Generator().manual_seed(seed))
+        permuted = cut(data, rows)
+        _, messages = captured(architecture, network, permuted, 7)
+        together, alone = (reference(architecture, network, permuted, size) for size in (7, 1))
+        lines += [f"order {seed}: {line}" for line in unwarned(messages, together, alone)]
+    assert not lines, "\n" + "\n".join(lines)
+
+
 @pytest.mark.parametrize("name", [name for name in ZOO if not ZOO[name].depends_on_batch])
 def test_rows_by_hand_do_not_depend_on_the_batch(name):
     """The examination is right about the axes: a stimulus alone has the same row."""

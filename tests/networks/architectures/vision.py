@@ -37,7 +37,7 @@ def _draw(module: nn.Module) -> None:
 
 
 for name, side in PAPER.items():
-    n = 33 if name in ("resnet18", "resnet34") else 9
+    n = 33 if name == "resnet18" else 9
     add(
         name,
         lambda name=name: paper_network(name),
@@ -48,13 +48,16 @@ for name, side in PAPER.items():
     )
 
 
-def of_timm(name: str, model: str, side: int = 32, axes: tuple = (), **keywords: object) -> None:
+def of_timm(
+    name: str, model: str, side: int = 32, axes: tuple = (), n: int = 33, **keywords: object
+) -> None:
     """Add a family of timm."""
     add(
         f"timm {name}",
         lambda: timm.create_model(model, num_classes=7, **keywords),
         (3, side, side),
         axes=axes,
+        n=n,
     )
 
 
@@ -96,7 +99,7 @@ WINDOWS = (
         for inner in ("attn*",)
     ),
 )
-of_timm("maxvit", "maxvit_rmlp_pico_rw_256", 64, WINDOWS, img_size=64, **MAXVIT)
+of_timm("maxvit", "maxvit_rmlp_pico_rw_256", 64, WINDOWS, n=9, img_size=64, **MAXVIT)
 of_timm("nfnet", "test_nfnet")
 
 
