@@ -134,7 +134,7 @@ class Session:
             if few.masks:  # rather those with the most padding
                 few = most_padded(self._with_mask(self.stream.first()), len(MORE))
             elif len(telling_rows(few, len(MORE))) < len(MORE):
-                few = telling(self.stream.first())
+                few = telling(self._with_mask(self.stream.first()))
             self.evidence.collect(
                 few, lambda: self._with_mask(self.stream.first()), self._tracer.hooked
             )
