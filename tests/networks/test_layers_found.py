@@ -1002,7 +1002,8 @@ def test_layers_that_only_a_later_batch_calls_are_named(layers):
 
 
 def test_layers_that_were_not_selected_are_not_named():
-    capture(Branching(), [VECTORS, VECTORS + 100], "first")
+    found = capture(Branching(), [VECTORS, VECTORS + 100], "first")
+    assert list(found) == ["first"]
 
 
 def test_steps_that_only_a_longer_batch_takes_are_named():

@@ -10,6 +10,7 @@ from torch import nn
 
 from dimscope.errors import BadSource
 from dimscope.networks.capturing.capture import capture
+from dimscope.networks.capturing.rows import find_layout_by_order
 
 N, C = 20, 3
 
@@ -367,6 +368,20 @@ def test_rows_of_a_network_of_one_batch_size_are_stimuli(steps, rows):
             rows_first(by_hook(network, part, name)).reshape(rows, -1) for part in x.split(rows)
         ]
         np.testing.assert_allclose(found[name], torch.cat(parts), atol=1e-5)
+
+
+@pytest.mark.parametrize("n", [2, 3, 8])
+@pytest.mark.parametrize("folding", [runs, spread])
+def test_windows_of_a_network_of_one_batch_size_are_told_apart(folding, n):
+    batch = torch.randn(n, 4, C, generator=torch.Generator().manual_seed(0))
+    order = [n - 1, *range(n - 1)]
+
+    def folded(t):
+        return (t if folding is runs else t.transpose(0, 1)).reshape(4 * n, C)
+
+    layout, gap = find_layout_by_order(folded(batch), folded(batch[order]), order)
+    assert gap == 0
+    torch.testing.assert_close(layout.rows_first(folded(batch), n), batch)
 
 
 def test_a_network_of_one_batch_size_fails_with_another():
