@@ -220,3 +220,24 @@ def test_readout_of_tokens_makes_ragged_sequences_equal(readout, expected):
     np.testing.assert_allclose(activations["0"], hidden.detach().numpy(), rtol=1e-5, atol=1e-6)
     failed = capture(model, [*batches], lambda layer: layer.name != "nothing", readout=readout)
     assert not failed.failures
+
+
+class Overwriting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.fc(x.add_(1))
+
+
+@pytest.mark.parametrize("form", [list, iter, lambda parts: ({"x": part} for part in parts)])
+def test_data_are_kept_by_networks_that_overwrite_their_inputs(form):
+    x, network = torch.randn(10, 4), Overwriting()
+    before = x.clone()
+    found = capture(network, form(x.split(4)), "all")
+    assert torch.equal(x, before)
+    np.testing.assert_array_equal(found["input"], before)
+    with torch.no_grad():
+        wanted = network(before)
+    np.testing.assert_allclose(found["output"], wanted, rtol=1e-5, atol=1e-6)

@@ -135,6 +135,8 @@ class Run:
         Whether to observe by replaced functions instead of by the tracer.
     gives_positions : bool
         Whether to give the network the positions of the tokens, counted from the mask.
+    overwrites : bool
+        Whether the network has changed its inputs in a run; it then gets copies of the data.
     random : PrivateRandom
         The random numbers of the batches; the trial runs draw from the same seed.
     """
@@ -150,6 +152,7 @@ class Run:
         self.call: Callable[[nn.Module, Any], Any] = lambda network, inputs: network(inputs)
         self.untraced = False
         self.gives_positions = False
+        self.overwrites = False
         self.n_batches = 0
         self._structure, self._seed = structure, seed
         parameters = list(network.parameters())
@@ -225,8 +228,11 @@ class Run:
         return main, extras
 
     def _call(self, inputs: Any) -> Any:
+        given = [(t, t._version) for t in tensors_in(inputs) if not t.is_inference()]
         try:
-            return self.call(self.network, inputs)
+            output = self.call(self.network, inputs)
+            self.overwrites |= any(t._version != version for t, version in given)
+            return output
         except DimscopeError:
             raise
         except Exception as error:
@@ -252,7 +258,11 @@ class Run:
                 f"the inputs are a quantised tensor ({tensor.dtype}); give inputs.dequantize()"
             )
         dtype = self.dtype if tensor.is_floating_point() else None
-        return tensor.to(device=self.device or tensor.device, dtype=dtype or tensor.dtype)
+        return tensor.to(
+            device=self.device or tensor.device,
+            dtype=dtype or tensor.dtype,
+            copy=self.overwrites,
+        )
 
 
 @contextmanager
