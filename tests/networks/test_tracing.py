@@ -400,3 +400,26 @@ def test_layers_refuses_a_module_that_was_not_called():
     model.unused = nn.Linear(2, 2)
     with pytest.raises(BadSource, match="'unused' exists but was not called"):
         capture(model, torch.randn(3, 3, 6, 6), "unused")
+
+
+class Pools(nn.Module):
+    """Pools sequences of any length to 9 steps, and then by a function that keeps the shape."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix, self.head = nn.Conv1d(3, 3, 1), nn.Linear(27, 2)
+
+    def forward(self, x):
+        x = self.mix(functional.adaptive_max_pool1d(x, 9))  # has no effect on 9 steps
+        return self.head(functional.max_pool1d(x, 3, 1, 1).flatten(1))
+
+
+def test_poolings_are_told_apart_in_batches_of_other_lengths():
+    data = [torch.randn(8, 3, steps) for steps in (9, 8)]
+    network = Pools()
+    captured = capture(network, data, "all")
+    assert "mix>max_pool1d" in captured, captured.failures
+    with torch.no_grad():
+        mixed = network.mix(functional.adaptive_max_pool1d(data[1], 9))
+    expected = functional.max_pool1d(mixed, 3, 1, 1).flatten(1)
+    np.testing.assert_allclose(captured["mix>max_pool1d"][8:], expected, atol=1e-6)

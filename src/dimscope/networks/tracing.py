@@ -303,12 +303,13 @@ class Tracer(TorchFunctionMode):
 
     def _is_unchanged(self, op: str, before: Tensor, after: Tensor) -> bool:
         """Whether a pooling has no effect, such as a 7x7 adaptive pooling of a 7x7 map."""
-        if op not in vocabulary.POOLINGS or before.shape != after.shape:
+        if op not in vocabulary.POOLINGS:
             return False
+        is_same_shape = before.shape == after.shape
         if self._poolings == len(self._unchanged):  # decided once, in the first pass
-            self._unchanged.append(torch.equal(before, after))
+            self._unchanged.append(is_same_shape and torch.equal(before, after))
         self._poolings += 1
-        return self._unchanged[self._poolings - 1]
+        return is_same_shape and self._unchanged[self._poolings - 1]
 
     # Modules -------------------------------------------------------------------------------
 
