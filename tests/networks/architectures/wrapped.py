@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 
-import peft
 import torch
 from torch import nn
 from torch.nn import functional
@@ -63,6 +62,8 @@ class TinyAttention(nn.Module):
 
 
 def lora() -> nn.Module:
+    import peft
+
     config = peft.LoraConfig(target_modules=["query", "value", "up"], r=2, init_lora_weights=False)
     return peft.get_peft_model(TinyAttention(), config)
 

@@ -154,7 +154,5 @@ def _size(shape: Any) -> str:
     return f"({', '.join(['n', *map(str, inner)])})"
 
 
-with warnings.catch_warnings():  # of libraries that are not yet ready for this torch
-    warnings.simplefilter("ignore")
-    for _part in ("vision", "language", "others", "wrapped"):  # they fill the zoo
-        import_module(f"networks.architectures.{_part}")
+for _part in ("vision", "language", "others", "wrapped"):  # they fill the zoo
+    import_module(f"networks.architectures.{_part}")
