@@ -421,6 +421,7 @@ def _columns(data: Any, options: CaptureOptions, signature: Signature | None) ->
                 raise BadPoints(
                     "the data are a single number; give an array with one row for each stimulus"
                 )
+            plain(column)  # a nested tensor has no shape, and is refused
             axes[key] = layout.axis_of(name_of(key), column)
             counts[key] = column.shape[axes[key]]
         elif isinstance(column, PackedSequence):
@@ -667,6 +668,7 @@ def _opened(
     head = list(itertools.islice(items, 1))
     if not head:
         raise BadSource("batches is empty, or was already read; give at least one batch")
+    plain(head[0])  # what cannot be read as a batch, such as a nested tensor, is no stimulus either
     evidence = False if single else True if are_batches else _are_batches(head[0])
     if evidence is None and isinstance(data, list | tuple) and len(data) == 1:
         evidence = _n_axes(head[0]) > 1 or None

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from dimscope.errors import BadSource, CaptureWarning, warn
-from dimscope.networks.capturing.batches import Batch
+from dimscope.networks.capturing.batches import Batch, is_plain_tuple
 from dimscope.networks.capturing.recording import Candidates
 from dimscope.networks.capturing.rows import (
     FEW,
@@ -104,7 +104,7 @@ class Values:
         tensor = dense(tensor.detach())
         if mask is not None:
             self.ragged.add(name)
-        elif tensor.is_floating_point() and tensor.layout == torch.strided:
+        elif _has_axes(tensor):
             # a copy, which later operations in place do not change
             self.tensors.setdefault(name, tensor.clone())
 
@@ -412,12 +412,12 @@ class Evidence:
             self.layouts[layer] = replace(layout, problem=problem)
 
     def _takes_positions(self, batch: Batch, name: str) -> bool:
-        return (
-            name == "attention_mask"
-            and isinstance(batch.inputs, dict)
-            and "position_ids" not in batch.inputs
-            and "position_ids" in self.signature
-        )
+        inputs = batch.inputs
+        if not isinstance(inputs, dict) or "position_ids" in inputs:
+            return False
+        given = inputs.get("attention_mask")
+        is_same = isinstance(given, Tensor) and torch.equal(given, batch.masks[name].to(given))
+        return (name == "attention_mask" or is_same) and "position_ids" in self.signature
 
     def _compare(
         self, whole: Batch, part: Batch, name: str, kept: Tensor, *, compare: bool
@@ -516,12 +516,11 @@ def _repadded(whole: Batch, name: str) -> Batch:
 def _changed(batch: Batch, change: Callable[[str, Any], Any]) -> Any:
     """Return the inputs of a batch with each argument changed."""
     inputs = batch.inputs
-    changed = {key: change(str(key), value) for key, value in batch.layout.named(inputs).items()}
-    if isinstance(inputs, tuple) and len(changed) == len(inputs):
-        return tuple(changed.values())
-    if len(changed) == 1 and fields_of(inputs) is None:
-        return next(iter(changed.values()))
-    return with_fields(inputs, changed)
+    fields = None if is_plain_tuple(inputs) else fields_of(inputs)
+    if fields is not None:  # keywords, or a network that takes the whole batch
+        return with_fields(inputs, {key: change(str(key), value) for key, value in fields.items()})
+    changed = [change(str(key), value) for key, value in batch.layout.named(inputs).items()]
+    return tuple(changed) if is_plain_tuple(inputs) else changed[0]
 
 
 def _padded_once(batch: Batch) -> Batch:
@@ -611,7 +610,7 @@ def reason_against(few: Any, more: Any) -> str | None:
     reasons = []
     others = dict(named_tensors(more))
     for path, tensor in named_tensors(few):
-        if path not in others or not tensor.is_floating_point():
+        if path not in others or not _has_axes(tensor):
             continue
         found = find_layout(tensor, others[path])
         if isinstance(found, str):
@@ -652,6 +651,12 @@ def outputs_differ(observed: Mapping[str, Tensor], output: Any) -> float:
         gap = float("inf") if other is None else difference(plain_values(other), values)
         worst = max(worst, gap if gap > tolerance(values.dtype) else 0.0)
     return worst
+
+
+def _has_axes(tensor: Tensor) -> bool:
+    """Whether a tensor is a plain array of floating-point numbers."""
+    plain = tensor.layout == torch.strided and not tensor.is_nested
+    return plain and tensor.is_floating_point()
 
 
 def plain_values(tensor: Tensor) -> Tensor:
