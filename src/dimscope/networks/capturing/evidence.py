@@ -147,6 +147,7 @@ class Evidence:
     padding: dict[str, float] = field(default_factory=dict)
     finer: set[str] = field(default_factory=set)
     _checked: set[tuple[str, Side]] = field(default_factory=set)
+    _one_size: bool = False  # whether the network takes batches of one size only
 
     def collect(
         self,
@@ -174,13 +175,11 @@ class Evidence:
             with suppress(BadSource):  # it draws its weights, from the seed
                 self.run.plain(few_rows(batch, FEW))
         with hooked():
-            output = self._find_layouts(batch, whole)
-        if output is None:
-            return  # no trial run of a few stimuli is possible
-        gap = outputs_differ(output, self.run.plain(few_rows(batch, FEW)))
-        if not gap and batch.masks and not batch.is_padded:
+            rows, output = self._find_layouts(batch, whole)
+        gap = outputs_differ(output, self.run.plain(rows))
+        if not gap and rows.masks and not rows.is_padded:
             # later batches may be padded, and some networks then take another path
-            padded_rows = _padded_once(few_rows(batch, FEW))
+            padded_rows = _padded_once(rows)
             with hooked():
                 output = self._values(padded_rows)[1]
             gap = outputs_differ(output, self.run.plain(padded_rows))
@@ -188,33 +187,37 @@ class Evidence:
             self.run.untraced = True
             self.layouts.clear()
             self.dependent.clear()
-            output = self._find_layouts(batch)
-            gap = outputs_differ(output, self.run.plain(few_rows(batch, FEW)))
+            rows, output = self._find_layouts(batch, whole)
+            gap = outputs_differ(output, self.run.plain(rows))
             if gap:
                 warn(
                     f"the output of the network differs by {gap:.2g} of its norm from what it "
                     "computes without being observed; so do, perhaps, the values of its layers",
                     CaptureWarning,
                 )
+        if self._one_size:
+            return  # the other checks run on a few stimuli
         self._refuse_other_axis(batch)
         if not self.check_padding(batch, hooked):
             for name in batch.masks:
                 self._find_tokens(batch, name, 0, None, hooked)
 
-    def _find_layouts(self, batch: Batch, whole: Callable[[], Batch] | None = None) -> Any:
-        """Fill ``layouts`` and return the output for two stimuli; None if they cannot be run."""
+    def _find_layouts(
+        self, batch: Batch, whole: Callable[[], Batch]
+    ) -> tuple[Batch, dict[str, Tensor]]:
+        """Fill ``layouts``; return the stimuli of the first run, and the output for them."""
         random = self.run.fresh_random()
         try:
-            few, output = self._values(few_rows(batch, FEW), random)
+            rows = few_rows(batch, FEW)
+            few, output = self._values(rows, random)
             more, _ = self._values(few_rows(batch, MORE))
         except BadSource:
-            if whole is None:
-                raise
             # perhaps it takes batches of one size only; if not, it fails here too
-            batch, output = whole(), None
-            order = np.roll(np.arange(batch.n_rows)[::-1], batch.n_rows > 2)
-            few, _ = self._values(batch, random)
-            more, _ = self._values(batch.take(order))
+            rows, random = whole(), self.run.fresh_random()
+            order = np.roll(np.arange(rows.n_rows)[::-1], rows.n_rows > 2)
+            few, output = self._values(rows, random)
+            more, _ = self._values(rows.take(order))
+            self._one_size = True
 
             def find(first: Tensor, second: Tensor) -> tuple[Layout, float] | str:
                 return find_layout_by_order(first, second, order.tolist())
@@ -240,9 +243,12 @@ class Evidence:
                 continue  # random numbers differ with the number of stimuli
             if layout[1] > tolerance(few.tensors[name].dtype):
                 self.dependent[name] = layout[1]
-        return output
+        return rows, output
 
-    def _values(self, batch: Batch, random: PrivateRandom | None = None) -> tuple[Values, Any]:
+    def _values(
+        self, batch: Batch, random: PrivateRandom | None = None
+    ) -> tuple[Values, dict[str, Tensor]]:
+        """Run the network; return the values that may become layers, and the output."""
         while True:
             values = Values(self.candidates(self.finer))
             # of a copy: the network may overwrite its inputs
