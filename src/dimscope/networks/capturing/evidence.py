@@ -68,6 +68,8 @@ class Values:
         self._candidates = candidates
         self._inputs: list[Node] = []
         self._kept: set[Node] = set()
+        self._nodes: dict[str, Node] = {}
+        self._dynamic: set[Node] = set()
         self.tensors: dict[str, Tensor] = {}
         self.ragged: set[str] = set()
         self.missed: set[str] = set()
@@ -88,13 +90,17 @@ class Values:
 
     def watch(self, event: Event) -> None:
         """Keep a value that may become a layer."""
+        if event.site is not None and event.site.dynamic:
+            self._dynamic.add(event.node)
         if self._candidates.accept(event):
             self._kept.add(event.node)
+            self._nodes[event.name] = event.node
             self.add(event.name, event.tensor, event.mask)
 
     def leave(self, tensor: Tensor, node: Node, tracer: Tracer) -> None:
         """Keep the output."""
         self.add("output", tensor)
+        self._nodes["output"] = node
         if self._candidates.selection.checkpoints:
             hidden = self._candidates.between(self._inputs, node, tracer)
             self.missed = {point.event for point in hidden if point.node not in self._kept}
@@ -110,6 +116,12 @@ class Values:
 
     def end(self) -> None:
         """Do nothing."""
+
+    def quantised(self) -> set[str]:
+        """Return the names of values that depend on a scale taken from the whole batch."""
+        if not self._dynamic:
+            return set()
+        return {name for name, node in self._nodes.items() if self._dynamic & node.ancestors()}
 
 
 @dataclass
@@ -243,6 +255,8 @@ class Evidence:
                 continue  # random numbers differ with the number of stimuli
             if layout[1] > tolerance(few.tensors[name].dtype):
                 self.dependent[name] = layout[1]
+        # a few stimuli may happen to have the range of them all
+        self.dependent |= dict.fromkeys(few.quantised() - self.dependent.keys(), 0.0)
         return rows, output
 
     def _values(

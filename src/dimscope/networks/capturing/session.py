@@ -246,8 +246,12 @@ class Session:
     @property
     def inputs(self) -> str:
         """How the data were read: inputs, labels and masks, in one line."""
-        text = self.stream.inputs.text
-        return f"{text}; position_ids: from attention_mask" if self.run.gives_positions else text
+        parts = [self.stream.inputs.text]
+        if self.run.gives_positions:
+            parts.append("position_ids: from attention_mask")
+        if self.run.random.used:
+            parts.append(f"the network draws random numbers, from seed {self.options.seed}")
+        return "; ".join(parts)
 
     def provenance(self, n_points: int) -> Provenance:
         """Return the provenance of the activations."""
@@ -297,10 +301,8 @@ class Session:
 def _listed(gaps: Mapping[str, float], recorder: Recorder) -> str:
     worst = max(gaps, key=lambda name: gaps[name])
     names = ", ".join(map(repr, list(gaps)[:5])) + (", ..." if len(gaps) > 5 else "")
-    return (
-        f"{len(gaps)} of {len(recorder.chosen)} layers ({names}; {worst!r} by {gaps[worst]:.2g} of "
-        "its norm)"
-    )
+    size = f"; {worst!r} by {gaps[worst]:.2g} of its norm" if gaps[worst] else ""
+    return f"{len(gaps)} of {len(recorder.chosen)} layers ({names}{size})"
 
 
 def _name_of(function: Any) -> str:
