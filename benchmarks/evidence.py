@@ -1,4 +1,4 @@
-"""What the runs on a few stimuli, which every capture makes first, cost of a profile."""
+"""Measure the share of a profile's time that its first runs, on a few stimuli, take."""
 
 from __future__ import annotations
 

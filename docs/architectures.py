@@ -42,21 +42,21 @@ def zoo() -> dict[str, Any]:
 def row(architecture: Any) -> tuple[str, ...]:
     """Capture an architecture and return its row of the table."""
     network = architecture.build()
-    every = _capture(architecture, network, "all")
-    if isinstance(every, str):
-        return (architecture.name, architecture.form, f"refused: {every}", "", "", "", "")
+    captured = _capture(architecture, network, "all")
+    if isinstance(captured, str):
+        return (architecture.name, architecture.form, f"refused: {captured}", "", "", "", "")
     wide = architecture
     if architecture.whole is not None:  # what a pooling does depends on the size of the images
         wide = replace(architecture, data=architecture.whole, n=4)
-    found = _capture(wide, network, "checkpoints")
-    last = [layer.name for layer in found.layers if layer.role == "last_hidden"]
+    checkpoints = _capture(wide, network, "checkpoints")
+    last = [layer.name for layer in checkpoints.layers if layer.role == "last_hidden"]
     return (
         architecture.name,
         wide.form,
-        str(len(found.layers)),
-        str(len(every.layers)),
-        str(len(every.failures)),
-        str(max(layer.depth for layer in found.layers)),
+        str(len(checkpoints.layers)),
+        str(len(captured.layers)),
+        str(len(captured.failures)),
+        str(max(layer.depth for layer in checkpoints.layers)),
         ", ".join(f"`{name}`" for name in last) or "none",
     )
 

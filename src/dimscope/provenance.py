@@ -18,8 +18,8 @@ from dimscope.values import by_value, from_plain, to_plain
 __all__ = ["CHANGES", "NUMBERS", "Provenance", "versions"]
 
 
-# Versions of the numbers: what changed in the numbers that users get, since the version before.
-# Profiles without a version are of version 1. docs/changes-in-numbers.md tells why and how much.
+# For each version of the numbers, what changed since the version before. Profiles without a version
+# are of version 1. docs/changes-in-numbers.md says why the numbers changed, and by how much.
 CHANGES: Mapping[int, str] = {
     2: "images are preprocessed as the weights of the network expect, every row is one stimulus, "
     "and padding is left out",

@@ -275,7 +275,7 @@ def test_profile_prints_and_keeps_the_preprocessing(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--data", "images", "--preprocess", "weights"], "not known how the weights expect"),
+        (["--data", "images", "--preprocess", "weights"], "that the weights expect is unknown"),
         (["--data", "images", "--preprocess", "other"], "there is no preprocessing 'other'"),
         (["--data", "images", "--preprocess", "other.py:number"], "is a int; name a function"),
         (["--data", "x.npy", "--preprocess", "imagenet"], "not an image folder"),

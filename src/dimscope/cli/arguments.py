@@ -135,7 +135,7 @@ ImageSizeOption = Annotated[
 PreprocessOption = Annotated[
     str | None,
     typer.Option(
-        help="for an image folder: weights (that of the weights; the default where it is known), "
+        help="for an image folder: weights (as the weights expect; the default if known), "
         "imagenet (resize 256, crop 224, normalise), or FILE.py:NAME"
     ),
 ]
@@ -291,7 +291,7 @@ def _preprocessing_from(preprocess: str | None, network: Any) -> Any:
         needed = preprocessing_of(network)
         if preprocess == "weights" and needed.source != "weights":
             raise typer.BadParameter(
-                f"it is not known how the weights expect their images ({needed.text}); use "
+                f"the preprocessing that the weights expect is unknown ({needed.text}); use "
                 "imagenet or FILE.py:NAME",
                 param_hint="--preprocess",
             )

@@ -153,8 +153,8 @@ def reproduce(
         bool,
         typer.Option(
             "--check",
-            help="only list networks, weights, data, disk and time, and what is missing; nothing "
-            "is downloaded, and the exit code is 1 if something is missing",
+            help="only list the networks, weights, data, disk space and time that are needed; "
+            "download nothing, and exit with 1 if something is missing",
         ),
     ] = False,
 ) -> None:
@@ -193,14 +193,14 @@ def _tell_needs(study: Any, figures: tuple[str, ...]) -> int:
     """Print what the figures need; return 1 if something is missing, else 0."""
     from dimscope_experiments.ansuini2019.requirements import RATES, Needs, needs_of
 
-    each = [needs_of(study, figure) for figure in figures]
-    for needs in each:
+    needs_of_figures = [needs_of(study, figure) for figure in figures]
+    for needs in needs_of_figures:
         alone = Needs.joined([needs])
         done = ", complete already" if study.is_done(needs.figure) else ""
         say(f"{needs.figure}: disk {_gigabytes(alone.disk)}, {_hours(alone.seconds)}{done}")
         for item in needs.items:
             say(f"  {item}")
-    total = Needs.joined(each)
+    total = Needs.joined(needs_of_figures)
     downloads = sum(item.download for item in total.items)
     say(
         f"together, scale {study.scale}: downloads {_gigabytes(downloads)}, disk "
@@ -208,8 +208,8 @@ def _tell_needs(study: Any, figures: tuple[str, ...]) -> int:
     )
     slow, fast = (f"{rate / 1e9:.0f}" for rate in RATES)
     say(
-        f"time: an estimate, from the operations of the networks at {slow} to {fast} billion a "
-        "second, the rates of the kept results (docs/paper, two cores)"
+        f"time: estimated from the operations of the networks, at {slow} to {fast} billion per "
+        "second as for the results in docs/paper (two cores)"
     )
     missing = [item for item in total.items if not item.is_present]
     if missing:

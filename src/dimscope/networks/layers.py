@@ -2,11 +2,11 @@
 
 Checkpoints are the layers chosen in the paper: the input, the outputs of pooling layers, fully
 connected layers (after their activation), the blocks or stages of a residual network, and the
-output; so are recurrent layers and attention layers outside blocks. If a network has none of these
-between input and output, its convolutions (after their activation) are checkpoints.
+output. Recurrent layers and attention layers outside blocks are checkpoints too. If a network has
+none of these between input and output, its convolutions (after their activation) are checkpoints.
 
 If no checkpoint lies in the last half of the network, or many layers follow the last one, *finer*
-values are checkpoints too: the smallest modules that hold several layers, and single layers after
+values are checkpoints too: small modules that contain several layers, and single layers after
 their activation. The layers of a U-Net are found in this way.
 """
 
@@ -33,6 +33,7 @@ __all__ = [
     "Selection",
     "Stretch",
     "could_be_checkpoint",
+    "is_glob",
     "matches",
     "unknown_layer",
 ]
@@ -94,6 +95,8 @@ def is_glob(pattern: str) -> bool:
 def matches(name: str, pattern: str) -> bool:
     """Whether a name equals or matches a pattern; brackets such as ``[1]`` are literal.
 
+    Examples
+    --------
     >>> matches("layer1.0", "layer*"), matches("lstm[1]", "lstm[1]"), matches("fc", "f")
     (True, True, False)
     """
@@ -145,8 +148,23 @@ CheckpointKind = Literal[
 class Checkpoint:
     """A value that is a checkpoint, or may become one.
 
-    ``label`` is the name that users see, ``event`` that of the call that returned the value.
-    ``raw`` is the value before the activation, for a single layer.
+    Parameters
+    ----------
+    label : str
+        The name that users see.
+    node : Node
+        The value; for a single layer, after its activation.
+    kind : str
+    event : str
+        Name of the call that returned the value.
+    raw : Node, optional
+        The value of a single layer before its activation.
+    site : Site, optional
+        The module that computed it; None for a function.
+    inputs, others : tuple of Node
+        The arguments of the call, and the other values that it returned.
+    start : int
+        Position in the order of execution at which the call began.
     """
 
     label: str
@@ -167,7 +185,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Stretch:
-    """Layers without a checkpoint: from one depth to another, of ``total``."""
+    """A stretch of layers without a checkpoint, from depth ``low`` to ``high`` of ``total``."""
 
     low: int
     high: int
@@ -175,8 +193,8 @@ class Stretch:
 
     def __str__(self) -> str:
         return (
-            f"no checkpoint between depth {self.low} and {self.high} of {self.total}: "
-            "layers='all' or names capture more"
+            f"no checkpoint between depth {self.low} and {self.high} of {self.total}; to capture "
+            "layers there, use layers='all' or their names"
         )
 
 

@@ -173,6 +173,8 @@ def plain_name(name: str) -> str:
 def is_linear_module(module: nn.Module) -> bool:
     """Whether a module is one fully connected layer, perhaps quantised.
 
+    Examples
+    --------
     >>> is_linear_module(nn.Linear(2, 2)), is_linear_module(nn.Conv1d(2, 2, 1))
     (True, False)
     """
@@ -186,6 +188,8 @@ def is_linear_module(module: nn.Module) -> bool:
 def is_recurrent_module(module: nn.Module) -> bool:
     """Whether a module is a recurrent layer or the cell of one, perhaps quantised.
 
+    Examples
+    --------
     >>> is_recurrent_module(nn.GRU(2, 2)), is_recurrent_module(nn.LSTMCell(2, 2))
     (True, True)
     """
@@ -241,6 +245,8 @@ def is_wrapped_layer(module: nn.Module) -> bool:
     Such are the adapters of peft, layers of low rank (LoRA) written by hand, and the fused modules
     of ``torch.ao``.
 
+    Examples
+    --------
     >>> class Adapted(nn.Module):
     ...     def __init__(self, base, rank):
     ...         super().__init__()
@@ -318,6 +324,8 @@ def is_activation_module(module: nn.Module) -> bool:
 def is_pooling_module(module: nn.Module) -> bool:
     """Whether a module pools: its class name says so, and no module in it adds depth.
 
+    Examples
+    --------
     >>> is_pooling_module(nn.AdaptiveAvgPool2d(1)), is_pooling_module(nn.Linear(2, 2))
     (True, False)
     """

@@ -1,8 +1,8 @@
 """Placement: networks that accelerate has spread over devices, memory and disk.
 
-Such a network brings its weights and its inputs where they are needed, layer by layer, so it is
-never moved, and its inputs stay where they are. Weights that are elsewhere are on the device
-``meta``.
+Such a network moves its weights and inputs to the right device, layer by layer, so it must not be
+moved, and its inputs stay where they are. Offloaded weights are on the device ``meta`` until they
+are used.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["is_dispatched", "offloaded_values"]
 
 
 def is_dispatched(network: nn.Module) -> bool:
-    """Whether accelerate runs this network where its parts lie.
+    """Whether accelerate has placed the parts of this network and moves its inputs.
 
     Examples
     --------
@@ -39,7 +39,13 @@ def _hooks(network: nn.Module) -> Iterator[tuple[str, nn.Module, Any]]:
 
 
 def offloaded_values(network: nn.Module) -> dict[str, Callable[[], Tensor]]:
-    """Return, by name, functions that read the weights which lie in memory or on disk."""
+    """Return functions that read the weights offloaded to memory or disk, by the weights' names.
+
+    Examples
+    --------
+    >>> offloaded_values(nn.Linear(2, 2))
+    {}
+    """
     values: dict[str, Callable[[], Tensor]] = {}
     for name, module, hook in _hooks(network):
         stored = getattr(hook, "weights_map", None)

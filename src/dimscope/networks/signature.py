@@ -1,7 +1,7 @@
 """Signature: the parameters of a network's ``forward``, and what each of them takes.
 
-Names decide only between the uses that a parameter can have: a padding mask, a target of training,
-an option that is not a tensor of the data. Every other parameter takes a tensor of the data.
+The name of a parameter decides only whether it is a padding mask, a training target or an option,
+which takes no tensor of the data. Every other parameter takes a tensor of the data.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TARGETS = (
     "next_sentence_label", "sentence_order_label", "class_labels", "mask_labels", "label_ids",
     "y_true", "ground_truth", "class_id",
 )  # fmt: skip
-"""Names of targets, those that name classes most plainly first."""
+"""Names of targets; the clearest names of class labels come first."""
 
 PADDING_MASKS = (
     "attention_mask", "src_key_padding_mask", "key_padding_mask", "padding_mask", "mask",
@@ -49,11 +49,11 @@ SEQUENCES = (
     "encoder_hidden_states", "global_attention_mask", "bool_masked_pos", "attn_mask", "src_mask",
     "tgt_mask", "memory_mask",
 )  # fmt: skip
-"""Names of parameters that take one row of numbers for each stimulus, never a single number."""
+"""Names of parameters that take a row of numbers for each stimulus, never a single number."""
 
 
 def is_target(name: str) -> bool:
-    """Return whether a field or parameter of this name is a target of training.
+    """Return whether a field or parameter of this name is a training target.
 
     Examples
     --------
@@ -87,9 +87,19 @@ def marks_padding(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of ``forward``: its name, what it takes, and whether it must be given.
+    """A parameter of ``forward``.
 
-    ``takes_list`` is whether its annotation is a list, as that of the images of a detector.
+    Parameters
+    ----------
+    name : str
+    use : {"input", "mask", "target", "option"}
+        What it takes.
+    required : bool
+        Whether it has no default.
+    positional : bool
+        Whether it can be given by position.
+    takes_list : bool
+        Whether its annotation is a list, as for the images of a detector.
     """
 
     name: str
@@ -129,8 +139,8 @@ class Signature:
     def of(cls, model: nn.Module) -> Signature:
         """Read the signature of an unwrapped network.
 
-        A network whose ``forward`` only hands on ``*args, **kwargs`` to its single child has the
-        signature of that child. The signature of a scripted network is its schema.
+        A network whose ``forward`` takes only ``*args, **kwargs`` and that has a single child has
+        the signature of that child. The signature of a scripted network is its schema.
 
         Examples
         --------
@@ -142,7 +152,7 @@ class Signature:
             signature = _read(network)
             children = list(network.children())
             if signature.parameters or not signature.known or len(children) != 1:
-                # ``*args`` alone says nothing about what a call may be
+                # ``*args`` alone does not restrict the call
                 return signature if signature.parameters else cls()
             network = unwrap(children[0])
 

@@ -68,6 +68,7 @@ class Site:
         Whether it only marks where values are quantised.
     dynamic : bool
         Whether it quantises its input by a scale that it takes from the whole batch.
+        Whether it only marks the place where values are quantised.
     """
 
     name: str
@@ -107,6 +108,8 @@ def clean_name(name: str, parallel: Container[str] = ()) -> str:
     ``parallel`` holds the original names of the DataParallel modules; the ``module.`` that they add
     is removed too.
 
+    Examples
+    --------
     >>> clean_name("_orig_mod.layer1._orig_mod.0"), clean_name("features.module.0", ["features"])
     ('layer1.0', 'features.0')
     """
@@ -200,7 +203,7 @@ class Structure:
         self.exported = isinstance(model, GraphModule) and any(
             isinstance(node.target, torch._ops.OpOverload) for node in model.graph.nodes
         )
-        # the modules of an exported network are not called: its weights tell their names
+        # the modules of an exported network are not called; its weights give their names
         self.owners = {
             id(weight): clean_name(name.rpartition(".")[0])
             for name, weight in (model.named_parameters() if self.exported else ())
@@ -208,7 +211,7 @@ class Structure:
 
     @property
     def unseen(self) -> str | None:
-        """A sentence on the parts of the network whose layers cannot be seen."""
+        """A warning about parts of the network whose layers cannot be seen, or None."""
         if self.exported:
             return (
                 "the network was exported: layers are named after their weights, and blocks are "

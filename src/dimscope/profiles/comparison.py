@@ -225,18 +225,20 @@ def numbers_of(profile: Profile) -> int | None:
 
 
 def _warn_of_changes(profiles: list[Profile]) -> None:
-    """Warn of profiles that an earlier version measured, if its numbers differ from others'."""
+    """Warn about profiles from an earlier version, whose numbers differ from the others."""
     versions = {profile.name: numbers_of(profile) for profile in profiles}
     measured = [version for version in versions.values() if version is not None]
     if len(set(measured)) < 2:
         return
     newest = max(measured)
-    earlier = [name for name, version in versions.items() if version in range(newest)]
+    earlier = [
+        name for name, version in versions.items() if version is not None and version < newest
+    ]
     since = [text for number, text in CHANGES.items() if min(measured) < number <= newest]
     shown = ", ".join(earlier[:3]) + (", ..." if len(earlier) > 3 else "")
     warn(
         f"{len(earlier)} of {len(profiles)} profiles ({shown}) are from an earlier version, whose "
-        f"numbers differ: since then {'; '.join(since)}; measure them again, or see "
+        f"numbers differ; since then, {'; '.join(since)}; measure them again, or see "
         "docs/changes-in-numbers.md",
         ChangedNumbers,
     )

@@ -153,8 +153,8 @@ class Column:
     readout : callable
         Turns a tensor, with its mask or None, into points.
     layout : Layout or str
-        Where its tensors hold the stimuli and the tokens, or the reason why they have no row for
-        each stimulus.
+        Where its tensors hold the stimuli and the tokens, or the reason why they do not have one
+        row for each stimulus.
     n_points : int, optional
         Expected number of rows; if given, the array is allocated once, at its full size.
     """
@@ -364,7 +364,7 @@ class Column:
 
 
 def _positions_together(rows: Tensor) -> Tensor:
-    """Put the entries that a stimulus has on the axis of the batch, second, to its positions."""
+    """Join the entries of a stimulus, on the second axis, with the axes of its positions."""
     if rows.ndim == 4:
         return rows.flatten(1, 2)  # the tokens of windows
     return rows.movedim(1, 2) if rows.ndim > 4 else rows
