@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import dimscope as ds
+from dimscope.errors import DimscopeError
 from networks.architectures.reference import (
     reference,
     rows_denied,
@@ -142,7 +143,7 @@ def test_capture_equals_hooks_by_hand(name):
             permuted = cut(data, rows, architecture.batch_axis)
             try:
                 found = faults(architecture, network, permuted, size, (alone, rows))
-            except ds.errors.DimscopeError as error:
+            except DimscopeError as error:
                 found = [f"refused: {error}"]
             lines += [f"batch size {size}, {order}: {line}" for line in found]
     assert not lines, "\n" + "\n".join(lines)

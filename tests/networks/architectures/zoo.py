@@ -132,7 +132,6 @@ ZOO: dict[str, Architecture] = {}
 
 def add(name: str, make: Callable[[], nn.Module], shape: Any, **fields: Any) -> None:
     """Add an architecture to the zoo; ``shape`` is as in :func:`fixed`, or a function of n."""
-    assert name not in ZOO
     data = shape if callable(shape) else fixed(shape)
     if "form" not in fields:
         fields["form"] = _form(shape, fields.get("handed"))
