@@ -42,7 +42,7 @@ add(
     (12,),
     depends_on_batch=True,
 )
-add("quantised statically", quantised_statically, (3, 8, 8))
+add("quantised statically", quantised_statically, (3, 8, 8), rounds={"0": "input"})
 
 
 class TinyAttention(nn.Module):
