@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import dimscope as ds
 from dimscope.errors import BadPoints, BadSource
-from dimscope.networks.capturing.data import open_batches
-from dimscope.networks.capturing.options import CaptureOptions
-from dimscope.networks.signature import Signature
+from dimscope.networks.data.signature import Signature
+from dimscope.networks.data.stream import open_batches
+from dimscope.networks.options import CaptureOptions
 from dimscope.networks.tensors import main_tensor, map_tensors, tensors_in
 
 N, T, V = 40, 6, 30

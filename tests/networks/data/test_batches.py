@@ -10,8 +10,9 @@ from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, Subset, TensorDataset
 
 from dimscope.errors import BadPoints, BadSource
-from dimscope.networks.capturing.batches import Batch, InputRows, padding_without_mask
 from dimscope.networks.capturing.capture import capture
+from dimscope.networks.data.batches import Batch, InputRows
+from dimscope.networks.data.masks import padding_without_mask
 from dimscope.networks.tensors import tensors_in
 
 X = torch.arange(40.0).reshape(20, 2)
