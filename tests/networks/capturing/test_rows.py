@@ -384,6 +384,34 @@ def test_windows_of_a_network_of_one_batch_size_are_told_apart(folding, n):
     torch.testing.assert_close(layout.rows_first(folded(batch), n), batch)
 
 
+class NoisyFixed(Fixed):
+    """Adds the same random numbers to every stimulus, before it fails on another batch size."""
+
+    def forward(self, x):
+        x = x + torch.randn(x.shape[1:])
+        return super().forward(x)
+
+
+def test_noise_of_a_network_of_one_batch_size_is_the_same_in_both_orders():
+    found = capture(made(lambda: NoisyFixed(8, 4)), sequences(4, n=24), ["head"], batch_size=8)
+    assert not found.failures
+
+
+class HookedFixed(Fixed):
+    """Computes something else when one of its modules has a hook."""
+
+    def forward(self, x):
+        return super().forward(x) * (2.0 if self.head._forward_hooks else 1.0)
+
+
+def test_a_network_of_one_batch_size_is_compared_with_a_plain_call():
+    network, x = made(lambda: HookedFixed(8, 4)), sequences(4, n=24)
+    found = capture(network, x, ["output"], batch_size=8)
+    with torch.no_grad():
+        plain = torch.cat([network(part) for part in x.split(8)])
+    np.testing.assert_allclose(found["output"], plain, atol=1e-6)
+
+
 def test_a_network_of_one_batch_size_fails_with_another():
     with pytest.raises(BadSource, match=r"failed on batch 1, of float32 of shape \(6, 4, 3\)"):
         capture(made(lambda: Fixed(8, 4)), sequences(4, n=24), batch_size=6)

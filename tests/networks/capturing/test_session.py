@@ -1,5 +1,6 @@
 """One pass, and everything is left as it was found."""
 
+import contextlib
 import threading
 import warnings
 
@@ -10,6 +11,8 @@ from torch import nn
 
 from dimscope.errors import BadPoints, BadSource
 from dimscope.networks.capturing.capture import capture
+from dimscope.networks.capturing.session import Session
+from dimscope.networks.options import CaptureOptions
 from networks.capturing.checks import CHECK_ROWS, CHECKS
 
 
@@ -26,6 +29,27 @@ class Counting(nn.Module):
         if len(self.rows) == self.fail_at:
             raise ArithmeticError("on purpose")
         return self.fc2(hidden)
+
+
+@contextlib.contextmanager
+def interrupted(module):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    hook = module.register_forward_hook(stop)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def test_session_examines_again_after_an_error():
+    model = Counting()
+    session = Session(model, torch.randn(10, 4), CaptureOptions())
+    with pytest.raises(KeyboardInterrupt), interrupted(model.fc2):
+        session.examine()
+    session.examine()
+    assert session.recorder.layouts
 
 
 def hooks_of(model):

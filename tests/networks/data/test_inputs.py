@@ -1369,3 +1369,57 @@ def test_a_mask_of_another_name_is_given_to_the_network(field, options):
         wanted = [network(ids[i : i + 1, :n])[0].mean(0).numpy() for i, n in enumerate(lengths)]
     np.testing.assert_allclose(found["block"], wanted, rtol=1e-4, atol=1e-5)
     assert "src_key_padding_mask" in found.provenance.parameters["inputs"]
+
+
+class TakesAll(nn.Module):
+    """Takes the batch as it is."""
+
+    def __init__(self):
+        super().__init__()
+        self.masked = Masked()
+
+    def forward(self, batch):
+        return self.masked(batch["input_ids"], batch["attention_mask"] == 0)
+
+
+def test_padding_is_left_out_where_the_network_takes_the_whole_batch():
+    network, lengths = TakesAll().eval(), [9, 4, 7, 2, 9, 5]
+    real = torch.arange(9)[None] < torch.tensor(lengths)[:, None]
+    ids = torch.randint(1, 50, (6, 9))
+    batch = transformers.BatchEncoding({"input_ids": ids * real, "attention_mask": real.long()})
+    found = ds.capture(network, [batch], ["masked.block"], readout="mean")
+    with torch.no_grad():
+        wanted = [
+            network.masked(ids[i : i + 1, :n])[0].mean(0).numpy() for i, n in enumerate(lengths)
+        ]
+    np.testing.assert_allclose(found["masked.block"], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_positions_are_given_from_a_mask_given_as_an_array():
+    config = transformers.GPT2Config(
+        vocab_size=50, n_embd=8, n_layer=1, n_head=2, n_positions=16, bos_token_id=0, eos_token_id=0
+    )
+    network, lengths = transformers.GPT2Model(config).eval(), [9, 4, 7, 2, 9, 5]
+    real = torch.arange(9).flip(0)[None] < torch.tensor(lengths)[:, None]
+    ids = torch.randint(1, 50, (6, 9))
+    found = ds.capture(network, ids * real, ["h.0"], readout="last", mask=real)
+    assert "position_ids: from attention_mask" in found.provenance.parameters["inputs"]
+    seen = []
+    handle = network.h[0].register_forward_hook(lambda *a: seen.append(a[-1]))
+    with torch.no_grad():
+        for row, mask in zip(ids, real, strict=True):
+            network(row[mask][None])
+    handle.remove()
+    wanted = [(t[0] if isinstance(t, tuple) else t)[0, -1].numpy() for t in seen]
+    np.testing.assert_allclose(found["h.0"], wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
+@pytest.mark.parametrize("form", [lambda t: t, lambda t: [t, t]])
+def test_nested_tensors_are_refused_with_what_to_give(form, layout):
+    nested = torch.nested.nested_tensor([torch.randn(n, 3) for n in (4, 2, 5)], layout=layout)
+    with pytest.raises(BadSource, match=r"\[part\[None\] for part in nested"):
+        ds.capture(nn.Linear(3, 2), form(nested), readout="mean")
+    parts = [part[None] for part in nested.unbind()]
+    assert ds.capture(nn.Linear(3, 2), parts, readout="mean")["output"].shape == (3, 2)

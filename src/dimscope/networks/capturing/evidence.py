@@ -31,7 +31,7 @@ from dimscope.networks.capturing.rows import (
     tolerance,
 )
 from dimscope.networks.capturing.run import PrivateRandom, Run
-from dimscope.networks.data.batches import Batch
+from dimscope.networks.data.batches import Batch, is_plain_tuple
 from dimscope.networks.data.signature import Signature, is_padding_mask, marks_padding
 from dimscope.networks.tensors import (
     dense,
@@ -104,7 +104,7 @@ class Values:
         tensor = dense(tensor.detach())
         if mask is not None:
             self.ragged.add(name)
-        elif tensor.is_floating_point() and tensor.layout == torch.strided:
+        elif _has_axes(tensor):
             # a copy, which later operations in place do not change
             self.tensors.setdefault(name, tensor.clone())
 
@@ -147,6 +147,7 @@ class Evidence:
     padding: dict[str, float] = field(default_factory=dict)
     finer: set[str] = field(default_factory=set)
     _checked: set[tuple[str, Side]] = field(default_factory=set)
+    _one_size: bool = False  # whether the network takes batches of one size only
 
     def collect(
         self,
@@ -174,13 +175,11 @@ class Evidence:
             with suppress(BadSource):  # it draws its weights, from the seed
                 self.run.plain(few_rows(batch, FEW))
         with hooked():
-            output = self._find_layouts(batch, whole)
-        if output is None:
-            return  # no trial run of a few stimuli is possible
-        gap = outputs_differ(output, self.run.plain(few_rows(batch, FEW)))
-        if not gap and batch.masks and not batch.is_padded:
+            rows, output = self._find_layouts(batch, whole)
+        gap = outputs_differ(output, self.run.plain(rows))
+        if not gap and rows.masks and not rows.is_padded:
             # later batches may be padded, and some networks then take another path
-            padded_rows = _padded_once(few_rows(batch, FEW))
+            padded_rows = _padded_once(rows)
             with hooked():
                 output = self._values(padded_rows)[1]
             gap = outputs_differ(output, self.run.plain(padded_rows))
@@ -188,33 +187,37 @@ class Evidence:
             self.run.untraced = True
             self.layouts.clear()
             self.dependent.clear()
-            output = self._find_layouts(batch)
-            gap = outputs_differ(output, self.run.plain(few_rows(batch, FEW)))
+            rows, output = self._find_layouts(batch, whole)
+            gap = outputs_differ(output, self.run.plain(rows))
             if gap:
                 warn(
                     f"the output of the network differs by {gap:.2g} of its norm from what it "
                     "computes without being observed; so do, perhaps, the values of its layers",
                     CaptureWarning,
                 )
+        if self._one_size:
+            return  # the other checks run on a few stimuli
         self._refuse_other_axis(batch)
         if not self.check_padding(batch, hooked):
             for name in batch.masks:
                 self._find_tokens(batch, name, 0, None, hooked)
 
-    def _find_layouts(self, batch: Batch, whole: Callable[[], Batch] | None = None) -> Any:
-        """Fill ``layouts`` and return the output for two stimuli; None if they cannot be run."""
+    def _find_layouts(
+        self, batch: Batch, whole: Callable[[], Batch]
+    ) -> tuple[Batch, dict[str, Tensor]]:
+        """Fill ``layouts``; return the stimuli of the first run, and the output for them."""
         random = self.run.fresh_random()
         try:
-            few, output = self._values(few_rows(batch, FEW), random)
+            rows = few_rows(batch, FEW)
+            few, output = self._values(rows, random)
             more, _ = self._values(few_rows(batch, MORE))
         except BadSource:
-            if whole is None:
-                raise
             # perhaps it takes batches of one size only; if not, it fails here too
-            batch, output = whole(), None
-            order = np.roll(np.arange(batch.n_rows)[::-1], batch.n_rows > 2)
-            few, _ = self._values(batch, random)
-            more, _ = self._values(batch.take(order))
+            rows, random = whole(), self.run.fresh_random()
+            order = np.roll(np.arange(rows.n_rows)[::-1], rows.n_rows > 2)
+            few, output = self._values(rows, random)
+            more, _ = self._values(rows.take(order))
+            self._one_size = True
 
             def find(first: Tensor, second: Tensor) -> tuple[Layout, float] | str:
                 return find_layout_by_order(first, second, order.tolist())
@@ -240,9 +243,12 @@ class Evidence:
                 continue  # random numbers differ with the number of stimuli
             if layout[1] > tolerance(few.tensors[name].dtype):
                 self.dependent[name] = layout[1]
-        return output
+        return rows, output
 
-    def _values(self, batch: Batch, random: PrivateRandom | None = None) -> tuple[Values, Any]:
+    def _values(
+        self, batch: Batch, random: PrivateRandom | None = None
+    ) -> tuple[Values, dict[str, Tensor]]:
+        """Run the network; return the values that may become layers, and the output."""
         while True:
             values = Values(self.candidates(self.finer))
             # of a copy: the network may overwrite its inputs
@@ -412,12 +418,12 @@ class Evidence:
             self.layouts[layer] = replace(layout, problem=problem)
 
     def _takes_positions(self, batch: Batch, name: str) -> bool:
-        return (
-            name == "attention_mask"
-            and isinstance(batch.inputs, dict)
-            and "position_ids" not in batch.inputs
-            and "position_ids" in self.signature
-        )
+        inputs = batch.inputs
+        if not isinstance(inputs, dict) or "position_ids" in inputs:
+            return False
+        given = inputs.get("attention_mask")
+        is_same = isinstance(given, Tensor) and torch.equal(given, batch.masks[name].to(given))
+        return (name == "attention_mask" or is_same) and "position_ids" in self.signature
 
     def _compare(
         self, whole: Batch, part: Batch, name: str, kept: Tensor, *, compare: bool
@@ -516,12 +522,11 @@ def _repadded(whole: Batch, name: str) -> Batch:
 def _changed(batch: Batch, change: Callable[[str, Any], Any]) -> Any:
     """Return the inputs of a batch with each argument changed."""
     inputs = batch.inputs
-    changed = {key: change(str(key), value) for key, value in batch.layout.named(inputs).items()}
-    if isinstance(inputs, tuple) and len(changed) == len(inputs):
-        return tuple(changed.values())
-    if len(changed) == 1 and fields_of(inputs) is None:
-        return next(iter(changed.values()))
-    return with_fields(inputs, changed)
+    fields = None if is_plain_tuple(inputs) else fields_of(inputs)
+    if fields is not None:  # keywords, or a network that takes the whole batch
+        return with_fields(inputs, {key: change(str(key), value) for key, value in fields.items()})
+    changed = [change(str(key), value) for key, value in batch.layout.named(inputs).items()]
+    return tuple(changed) if is_plain_tuple(inputs) else changed[0]
 
 
 def _padded_once(batch: Batch) -> Batch:
@@ -611,7 +616,7 @@ def reason_against(few: Any, more: Any) -> str | None:
     reasons = []
     others = dict(named_tensors(more))
     for path, tensor in named_tensors(few):
-        if path not in others or not tensor.is_floating_point():
+        if path not in others or not _has_axes(tensor):
             continue
         found = find_layout(tensor, others[path])
         if isinstance(found, str):
@@ -652,6 +657,12 @@ def outputs_differ(observed: Mapping[str, Tensor], output: Any) -> float:
         gap = float("inf") if other is None else difference(plain_values(other), values)
         worst = max(worst, gap if gap > tolerance(values.dtype) else 0.0)
     return worst
+
+
+def _has_axes(tensor: Tensor) -> bool:
+    """Whether a tensor is a plain array of floating-point numbers."""
+    plain = tensor.layout == torch.strided and not tensor.is_nested
+    return plain and tensor.is_floating_point()
 
 
 def plain_values(tensor: Tensor) -> Tensor:

@@ -73,15 +73,19 @@ class PrivateRandom:
         self._devices = [device] if device is not None and device.type == "cuda" else []
         self._states: tuple[Tensor, list[Tensor]] | None = None
         self._seed = seed
-        self._fork: AbstractContextManager[None] = nullcontext()
+        self._forked = ExitStack()
         self.used = False
 
     def _read(self) -> tuple[Tensor, list[Tensor]]:
         return torch.get_rng_state(), [torch.cuda.get_rng_state(d) for d in self._devices]
 
     def __enter__(self) -> None:
-        self._fork = torch.random.fork_rng(devices=self._devices)
-        self._fork.__enter__()
+        with ExitStack() as stack:
+            stack.enter_context(torch.random.fork_rng(devices=self._devices))
+            self._start()
+            self._forked = stack.pop_all()  # from here on, __exit__ restores the caller's state
+
+    def _start(self) -> None:
         if self._states is None:
             torch.default_generator.manual_seed(self._seed)
             for device in self._devices:
@@ -94,11 +98,11 @@ class PrivateRandom:
             torch.cuda.set_rng_state(state, device)
 
     def __exit__(self, *error: Any) -> None:
-        before, self._states = self._states, self._read()
-        assert before is not None
-        pairs = zip((before[0], *before[1]), (self._states[0], *self._states[1]), strict=True)
-        self.used = self.used or any(not torch.equal(*pair) for pair in pairs)
-        self._fork.__exit__(None, None, None)
+        with self._forked:
+            before, self._states = self._states, self._read()
+            assert before is not None
+            pairs = zip((before[0], *before[1]), (self._states[0], *self._states[1]), strict=True)
+            self.used = self.used or any(not torch.equal(*pair) for pair in pairs)
 
     def branch(self, number: int) -> None:
         """Start the random stream of rank ``number`` (from 1), seeded from the seed of rank 0."""
@@ -133,6 +137,11 @@ class Run:
         ``call(network, inputs) -> output``.
     untraced : bool
         Whether to observe by replaced functions instead of by the tracer.
+    n_batches : int
+        Number of batches that have run, for messages.
+    device, dtype : torch.device, torch.dtype
+        Those of the network's parameters, to which the inputs are converted; None if the parameters
+        differ in them, or there are none.
     gives_positions : bool
         Whether to give the network the positions of the tokens, counted from the mask.
     overwrites : bool
@@ -248,7 +257,7 @@ class Run:
         """Return the inputs of a batch on the device and with the precision of the network."""
         inputs = batch.inputs
         if self.gives_positions and isinstance(inputs, dict) and "position_ids" not in inputs:
-            mask = batch.masks["attention_mask"].long()
+            mask = batch.masks.get("attention_mask", inputs["attention_mask"]).long()
             inputs = {**inputs, "position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0)}
         return map_tensors(self._prepare, inputs)
 
@@ -290,14 +299,14 @@ def _reporting(
             if not site.name or isinstance(module, torch.jit.ScriptModule):
                 continue  # a scripted module does not look its forward up
             before = module.__dict__.get("forward")  # set by others, such as accelerate
+            stack.callback(_restore, module, before)  # first, in case of an interrupt
             module.forward = reporting(site, module.forward)
-            stack.callback(_restore, module, before)
         yield
 
 
 def _restore(module: nn.Module, forward: Any) -> None:
     if forward is None:
-        del module.__dict__["forward"]
+        module.__dict__.pop("forward", None)
     else:
         module.forward = forward
 

@@ -129,7 +129,6 @@ class Session:
         """Find out from the first stimuli where the network's tensors hold them."""
         if self._examined:
             return
-        self._examined = True
         with evaluating(self.network):
             few = self._with_mask(self.stream.peek(len(MORE)))
             if few.masks:  # rather those with the most padding
@@ -141,6 +140,7 @@ class Session:
             )
         self.recorder.layouts = self.evidence.layouts
         self.recorder.finer = self.evidence.finer
+        self._examined = True
 
     def ready(self) -> ExitStack:
         """Return a context with the network in eval mode and, for tracing, hooks attached."""

@@ -206,8 +206,13 @@ def plain(value: Any) -> Any:
             [3, 4]]), 'words': ['a', 'b']}
     """
     if isinstance(value, Tensor):
+        if value.is_nested:
+            raise BadSource(
+                "a batch is a nested tensor; give its tensors as batches of one, "
+                "[part[None] for part in nested.unbind()], or a padded tensor with a mask"
+            )
         # networks view integers, such as labels; floats keep their layout, which numbers depend on
-        is_plain = value.is_floating_point() or value.is_nested or value.layout != torch.strided
+        is_plain = value.is_floating_point() or value.layout != torch.strided
         return value if is_plain else value.contiguous()
     if isinstance(value, PackedSequence | str | bytes):
         return value

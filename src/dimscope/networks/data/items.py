@@ -181,6 +181,7 @@ def read_items(
     head = list(itertools.islice(items, 1))
     if not head:
         raise BadSource("batches is empty, or was already read; give at least one batch")
+    plain(head[0])  # what cannot be read as a batch, such as a nested tensor, is no stimulus either
     evidence = _are_batches(head[0]) if are_batches is None else are_batches
     if evidence is None and alone:
         evidence = _n_axes(head[0]) > 1 or None

@@ -82,6 +82,7 @@ def interpret(
 
     Examples
     --------
+    >>> import torch
     >>> from torch import nn
     >>> batch = {"input": torch.zeros(4, 3), "label": torch.arange(4), "idx": torch.arange(4)}
     >>> interpret(batch, CaptureOptions(), Signature.of(nn.Linear(3, 2))).text

@@ -210,6 +210,7 @@ def _columns(data: Any, options: CaptureOptions, signature: Signature | None) ->
                 raise BadPoints(
                     "the data are a single number; give an array with one row for each stimulus"
                 )
+            plain(column)  # a nested tensor has no shape, and is refused
             axes[key] = layout.axis_of(name_of(key), column)
             counts[key] = column.shape[axes[key]]
         elif isinstance(column, PackedSequence):
