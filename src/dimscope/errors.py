@@ -29,6 +29,7 @@ __all__ = [
     "SampleRefused",
     "TiedPoints",
     "check_word",
+    "first_line",
     "reason_of",
     "silent",
     "warn",
@@ -116,11 +117,11 @@ class TiedPoints(UserWarning):
 
 
 class ChangedNumbers(UserWarning):
-    """Profiles are compared whose numbers were made by versions that differ in their numbers."""
+    """Profiles from versions that give different numbers are compared."""
 
 
 class CaptureWarning(UserWarning):
-    """Captured layers are not all they seem, for example because they depend on the batch."""
+    """A capture has a limitation, such as layers whose values depend on the rest of the batch."""
 
 
 class PoorRecall(UserWarning):
@@ -150,6 +151,17 @@ def check_word(name: str, value: object, words: object) -> None:
     """
     if value not in get_args(words):
         raise ValueError(f"{name} is {value!r}; use one of {', '.join(map(repr, get_args(words)))}")
+
+
+def first_line(error: BaseException) -> str:
+    r"""Return the first line of an error's message, or the name of its class if it has none.
+
+    Examples
+    --------
+    >>> first_line(OSError("no such file.\nTry again.")), first_line(MemoryError())
+    ('no such file', 'MemoryError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")
 
 
 def reason_of(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from dimscope.errors import BadSource
+from dimscope.errors import BadSource, first_line
 from dimscope.files import importable, load_module, name_in, near
 from dimscope.networks.preprocessing import (
     Source,
@@ -90,11 +90,11 @@ def _read(path: Path) -> Any:
             return load_file(path)
         except (SafetensorError, OSError, ValueError) as error:
             raise BadSource(
-                f"weights file {path} cannot be read as safetensors: {_first_line(error)}; "
+                f"weights file {path} cannot be read as safetensors: {first_line(error)}; "
                 "it may be truncated: copy it again"
             ) from error
     try:
-        with warnings.catch_warnings():  # torch warns of odd pickles, which are refused anyway
+        with warnings.catch_warnings():  # torch warns about odd pickles, which are refused anyway
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -107,7 +107,7 @@ def _read(path: Path) -> Any:
             "run code; save the state dict alone: torch.save(model.state_dict(), file)"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
-        raise _unreadable(path, _first_line(error)) from error
+        raise _unreadable(path, first_line(error)) from error
 
 
 def _unreadable(path: Path, reason: str) -> BadSource:
@@ -137,10 +137,6 @@ def _clean(state: Any, path: Path) -> dict[str, Tensor]:
 
 def _first_two(names: list[str]) -> str:
     return ", ".join(names[:2]) + (", ..." if len(names) > 2 else "")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")
 
 
 _RANDOM = ("none", "random")
@@ -176,9 +172,8 @@ def load_model(
         The branch, tag or commit of pretrained weights on the Hugging Face hub, for ``timm/`` and
         ``hf/``.
     dtype : {"float32", "bfloat16", "float16", "float64", "auto"}, optional
-        The type of the weights, and of the computation; that of the library by default, and
-        float32 for a GGUF file. ``"auto"`` is the type in which the weights are stored, for
-        ``hf/``.
+        The type of the weights and of the computation: by default that of the library, or float32
+        for a GGUF file. ``"auto"``, for ``hf/``, is the type in which the weights are stored.
     device : str, optional
         ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, or, for ``hf/``, ``"auto"``, which spreads
         the network over all devices with accelerate. The CPU by default.
@@ -186,7 +181,7 @@ def load_model(
     Returns
     -------
     torch.nn.Module
-        In eval mode. :func:`~dimscope.preprocessing_of` tells how its images must be preprocessed.
+        In eval mode. :func:`~dimscope.preprocessing_of` returns the preprocessing of its images.
 
     Raises
     ------
@@ -214,7 +209,7 @@ def load_model(
 
 @dataclass(frozen=True)
 class _Request:
-    """What is to be loaded, with the options checked against the library that loads it."""
+    """A network to load, with the options checked against the library that loads it."""
 
     spec: str
     trained: bool
@@ -237,13 +232,13 @@ class _Request:
             raise BadSource(f"dtype is {self.dtype!r}; use one of {words}")
         if self.dtype == "auto" and (library != "hf" or not self.trained or self.is_gguf):
             raise BadSource(
-                "dtype 'auto' is the type in which the weights of hf/ are stored; "
+                "dtype 'auto' is the type in which the pretrained weights of hf/ are stored; "
                 f"for {self.spec}, name the type, such as float32"
             )
         if self.device == "auto":
             if library != "hf" or not self.trained:
                 raise BadSource(
-                    "device 'auto' spreads networks of hf/ with their pretrained weights; "
+                    "device 'auto' spreads pretrained networks of hf/ over all devices; "
                     f"for {self.spec}, name a device, such as cuda"
                 )
         elif self.device is not None:
@@ -287,7 +282,7 @@ class _Request:
         except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
             wanted = " ".join(filter(None, (device, str(dtype or ""))))
             raise BadSource(
-                f"{self.spec} cannot be brought to {wanted}: {_first_line(error)}; omit dtype and "
+                f"{self.spec} cannot be moved to {wanted}: {first_line(error)}; omit dtype and "
                 "device"
             ) from error
 
@@ -298,7 +293,7 @@ def _check_device(name: str) -> None:
         torch.empty(0, device=kind)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise BadSource(
-            f"device {name!r} cannot be used here ({_first_line(error)}); use cpu, cuda, cuda:1, "
+            f"device {name!r} cannot be used here ({first_line(error)}); use cpu, cuda, cuda:1, "
             "mps or, for hf/, auto"
         ) from error
     if kind.type == "meta":
@@ -307,7 +302,7 @@ def _check_device(name: str) -> None:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Keep the caller's random numbers apart from those of an untrained network."""
+    """Draw the weights of an untrained network from ``seed``; restore the caller's state."""
     # torch.manual_seed would also seed the devices that are not in use yet
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else range(0)
     with torch.random.fork_rng(devices=devices):
@@ -438,7 +433,7 @@ def _fetch(request: _Request, make: Callable[[], Any]) -> Any:
         return make()
     except (OSError, RuntimeError, ValueError, ImportError) as error:
         raise BadSource(
-            f"{request.spec} cannot be loaded ({_first_line(error)}); without a network "
+            f"{request.spec} cannot be loaded ({first_line(error)}); without a network "
             "connection, give a state dict with weights=FILE, or weights='random' for an untrained "
             "network (--weights on the command line)"
         ) from error

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from dimscope.errors import BadSource, DimscopeError
+from dimscope.errors import BadSource, DimscopeError, first_line
 from dimscope.files import load_module, near, open_array
 from dimscope.networks.structure import unwrap
 
@@ -50,7 +50,7 @@ Chosen = Literal["weights", "default", "user"]
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How an image becomes an input of a network.
+    """A conversion of images into inputs of a network.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class Preprocessing:
     transform : callable
         Takes a PIL image and returns a tensor.
     source : {"weights", "default", "user"}
-        Who chose it: the weights of the network, nobody (then it is that of most ImageNet
+        Who chose it: the weights of the network, nobody (``"default"``, as for most ImageNet
         classifiers), or the user.
     at_size : callable, optional
         Returns the same preprocessing for images of another size; None if there is none.
@@ -122,7 +122,7 @@ std 0.229 0.224 0.225
         """Whether two preprocessings turn a test image into the same input, up to rounding."""
         from PIL import Image
 
-        # a gradient in which no two pixels are equal, wider than high, and small beside no crop
+        # colours vary from pixel to pixel; the image is wider than high, and larger than most crops
         values = torch.arange(3 * 520 * 600).reshape(520, 600, 3) * 7919 % 251
         image = Image.fromarray(values.to(torch.uint8).numpy())
         first, second = self(image), other(image)
@@ -137,12 +137,18 @@ def imagenet(size: int = _SIZE, why: str = "", source: Chosen = "default") -> Pr
     Parameters
     ----------
     size : int
-        Side of the preprocessed images in pixels. An image is resized until its shorter side is 8 /
-        7 of ``size``, the central square is cropped, and the values are normalised by ImageNet's
+        Side of the preprocessed images in pixels. An image is resized so that its shorter side is
+        8/7 of ``size``, the central square is cropped, and the values are normalised by ImageNet's
         mean and standard deviation.
     why : str
-        Why it is used, for the description.
+        The reason for using it, for the description.
     source : {"weights", "default", "user"}
+
+    Examples
+    --------
+    >>> imagenet(112, why="no other is known").text
+    'as for ImageNet classifiers (no other is known): resize 128, crop 112, bilinear, \
+mean 0.485 0.456 0.406, std 0.229 0.224 0.225'
     """
     from torchvision import transforms
 
@@ -156,7 +162,7 @@ def imagenet(size: int = _SIZE, why: str = "", source: Chosen = "default") -> Pr
         ]
     )
     reason = f" ({why})" if why else ""
-    details = _described(resize=resize, crop=size, filter="bilinear", mean=MEAN, std=STD)
+    details = _described(resize, size, "bilinear", MEAN, STD)
     return Preprocessing(
         f"as for ImageNet classifiers{reason}: {details}",
         transform,
@@ -166,16 +172,20 @@ def imagenet(size: int = _SIZE, why: str = "", source: Chosen = "default") -> Pr
 
 
 def _described(
-    resize: Any = None, crop: Any = None, filter: Any = None, mean: Any = None, std: Any = None
+    resize: Any = None,
+    crop: Any = None,
+    interpolation: Any = None,
+    mean: Any = None,
+    std: Any = None,
 ) -> str:
     parts = [
         f"resize {_numbers(resize)}" if resize else "",
         f"crop {_numbers(crop)}" if crop else "",
-        str(filter or ""),
+        str(interpolation or ""),
         f"mean {_numbers(mean)}" if mean is not None else "",
         f"std {_numbers(std)}" if std is not None else "",
     ]
-    return ", ".join(filter_ for filter_ in parts if filter_)
+    return ", ".join(filter(None, parts))
 
 
 def _numbers(values: Any) -> str:
@@ -200,7 +210,7 @@ class Source:
         ``"random"``, or the file with the weights; None for the weights that the name implies.
     revision : str or None
     preprocess : callable, optional
-        The function ``preprocess`` or ``transform`` of the ``.py`` file that builds the network.
+        The function ``preprocess`` or ``transform`` in the ``.py`` file that builds the network.
     """
 
     spec: str
@@ -220,7 +230,7 @@ _NOTE = "_dimscope_source"
 
 
 def note_source(network: nn.Module, source: Source) -> None:
-    """Note on a network where its weights come from."""
+    """Record on a network where its weights come from."""
     object.__setattr__(network, _NOTE, source)
 
 
@@ -229,21 +239,21 @@ def preprocessing_of(
     weights: str | os.PathLike[str] | None = None,
     revision: str | None = None,
 ) -> Preprocessing:
-    """Find how the images for a network must be preprocessed.
+    """Return the preprocessing that a network expects of its images.
 
     Parameters
     ----------
     model : str or torch.nn.Module
-        A name as for :func:`~dimscope.load_model`, or a network. It is known for networks from
-        ``load_model``, from timm, and image models from transformers.
+        A name as for :func:`~dimscope.load_model`, or a network. The preprocessing is known for
+        networks from ``load_model`` or timm, and for image models from transformers.
     weights, revision : optional
         As for :func:`~dimscope.load_model`; only with a name.
 
     Returns
     -------
     Preprocessing
-        That of the weights if it is known; otherwise that of most ImageNet classifiers, with the
-        attribute ``source`` equal to ``"default"``.
+        That of the weights if it is known; otherwise that of most ImageNet classifiers, whose
+        ``source`` is ``"default"``.
 
     Raises
     ------
@@ -410,9 +420,8 @@ def _of_transformers(name: str, revision: str | None) -> Preprocessing:
             name, revision=revision or "main", trust_remote_code=False
         )
     except (OSError, RuntimeError, ValueError, ImportError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")
         raise BadSource(
-            f"the image processor of hf/{name} cannot be loaded ({first}); choose the "
+            f"the image processor of hf/{name} cannot be loaded ({first_line(error)}); choose the "
             "preprocessing yourself: --preprocess imagenet or FILE.py:NAME, or "
             "image_folder(path, preprocessing=...)"
         ) from error
@@ -493,8 +502,8 @@ def image_folder(
         Side of the preprocessed images in pixels; that of the preprocessing by default.
     preprocessing : Preprocessing or callable, optional
         From :func:`preprocessing_of`, or a function that takes a PIL image and returns a tensor. By
-        default, that of most ImageNet classifiers: an image is resized until its shorter side is
-        256 pixels (8 / 7 of ``size``), the central square of 224 is cropped, and the values are
+        default, that of most ImageNet classifiers: an image is resized so that its shorter side is
+        256 pixels (8/7 of ``size``), the central 224 x 224 square is cropped, and the values are
         normalised by ImageNet's mean and standard deviation.
 
     Returns
@@ -554,7 +563,7 @@ def for_network(data: Any, model: nn.Module) -> tuple[Any, str | None]:
     -------
     data : object
     preprocessing : str or None
-        The description of the preprocessing; None if the data carry none.
+        The description of the preprocessing; None if the data do not state it.
 
     Raises
     ------
@@ -563,15 +572,28 @@ def for_network(data: Any, model: nn.Module) -> tuple[Any, str | None]:
     """
     if isinstance(data, str | os.PathLike) and Path(data).is_dir():
         data = image_folder(data, preprocessing=preprocessing_of(model))
-    carried, holder = None, data
-    while holder is not None and carried is None:
-        carried = getattr(holder, "preprocessing", None)
-        holder = getattr(holder, "dataset", None)  # of a DataLoader, a Subset
-    if isinstance(carried, Preprocessing) and carried.source == "default":
+    preprocessing = _carried_by(data)
+    if preprocessing is None:
+        return data, None
+    if isinstance(preprocessing, Preprocessing) and preprocessing.source == "default":
         needed = preprocessing_of(model)
-        if needed.source == "weights" and not needed.agrees_with(carried):
+        if needed.source == "weights" and not needed.agrees_with(preprocessing):
             raise BadSource(
-                f"the images were opened {carried}, but the network needs {needed}; give the "
-                "folder itself, or image_folder(path, preprocessing=preprocessing_of(model))"
+                f"the images were preprocessed {preprocessing}, but the network needs {needed}; "
+                "give the folder itself, or image_folder(path, "
+                "preprocessing=preprocessing_of(model))"
             )
-    return data, carried if carried is None else str(carried)
+    return data, str(preprocessing)
+
+
+def _carried_by(data: Any) -> Preprocessing | str | None:
+    """Return the preprocessing, or its description, of a data set inside any loader or subset.
+
+    An attribute of another type is ignored: the repr of a function changes from run to run.
+    """
+    while data is not None:
+        preprocessing = getattr(data, "preprocessing", None)
+        if isinstance(preprocessing, Preprocessing | str):
+            return preprocessing
+        data = getattr(data, "dataset", None)
+    return None

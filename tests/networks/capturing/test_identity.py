@@ -102,6 +102,30 @@ def test_weights_hash_follows_the_weights_of_every_kind_of_network(make):
     assert hashes[0] != hashes[1]
 
 
+def test_weights_hash_reads_each_offloaded_weight_once():
+    model, reads = offloaded(), []
+    for module in model.modules():
+        hook = getattr(module, "_hf_hook", None)
+        for part in getattr(hook, "hooks", (hook,)):
+            if getattr(part, "weights_map", None) is not None:
+                part.weights_map = Counted(part.weights_map, reads)
+    weights_sha256(model)
+    assert sorted(reads) == ["0.bias", "0.weight", "2.bias", "2.weight"]
+
+
+class Counted(dict):
+    """Weights by name, and the names that have been read."""
+
+    def __init__(self, weights, reads):
+        super().__init__()
+        self.weights, self.reads = weights, reads
+
+    def __getitem__(self, key):
+        value = self.weights[key]
+        self.reads.append(getattr(self.weights, "prefix", "") + key)
+        return value
+
+
 def test_weights_hash_refuses_weights_without_values_unless_they_are_lazy():
     with pytest.raises(ds.BadSource, match="weight are on the device meta, which holds no values"):
         weights_sha256(nn.Linear(3, 2, device="meta"))

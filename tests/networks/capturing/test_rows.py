@@ -326,7 +326,7 @@ class Through(nn.Module):
         (lambda h: torch.ones(1, 5, 4), r"no axis of its shape \(1, 5, 4\) follows"),
         (lambda h: torch.cat([h, h[:1]]), "3 entries for 2 stimuli and 5 for 4"),
         (lambda h: h[: len(h) // 2], "1 entries for 2 stimuli and 2 for 4"),
-        (lambda h: torch.cat([h, h.flip(0)]), "which of them belong to which stimulus"),
+        (lambda h: torch.cat([h, h.flip(0)]), "which entries belong to which stimulus"),
         (lambda h: h if len(h) == 2 else h[0], r"shape is \(2, 5, 4\) for 2 stimuli but \(5, 4\)"),
     ],
     ids=[
@@ -524,4 +524,4 @@ def test_blank_stimuli_at_the_beginning_do_not_hide_the_axis_of_the_stimuli(n_bl
 
 def test_views_of_blank_stimuli_alone_are_refused():
     found = capture(made(Flipped), torch.zeros(N, C, 6, 6), "all")
-    assert "cannot be told from the values" in found.failures["conv"]
+    assert "the values do not show" in found.failures["conv"]

@@ -1,9 +1,9 @@
 """Evidence: what a few stimuli show about a network before it runs on all of them.
 
 The network runs on two and on four of the first stimuli (:mod:`dimscope.networks.capturing.rows`),
-and once more on two of them, as it is called without us, to compare the outputs. Where the data
-have a mask, it also runs on a padded stimulus, with its padding and without. These runs are as
-short as they can be, and their random numbers start from the seed, so that they change nothing.
+and once more on two of them, unobserved, to compare the outputs. If the data have a mask, it also
+runs on a padded stimulus with and without the padding. Each run draws random numbers from the seed,
+so the numbers drawn for the data stay the same.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ class Values:
     ----------
     tensors : dict of str to Tensor
     ragged : set of str
-        The names of sequences of unequal length, which have one row for each stimulus.
+        Names of sequences of unequal length, which have one row for each stimulus.
     missed : set of str
-        Names of values that are layers, as the end of the pass shows, but were not kept.
+        Names of values that were not kept, although they proved to be layers at the end of the run.
     """
 
     def __init__(self, candidates: Candidates) -> None:
@@ -83,7 +83,7 @@ class Values:
             self.add("input", tensor, mask)
 
     def also(self, node: Node) -> None:
-        """Take note of another input."""
+        """Register another input."""
         self._inputs.append(node)
 
     def watch(self, event: Event) -> None:
@@ -114,7 +114,7 @@ class Values:
 
 @dataclass
 class Evidence:
-    """What is known of a network's layers from a few stimuli.
+    """Examine a network's layers on a few stimuli.
 
     Parameters
     ----------
@@ -127,16 +127,16 @@ class Evidence:
     Attributes
     ----------
     layouts : dict of str to Layout or str
-        Where the tensors of each layer hold the stimuli and the tokens, or the reason why they have
-        no row for each stimulus.
+        Where the tensors of each layer hold the stimuli and the tokens, or the reason why they do
+        not have one row for each stimulus.
     dependent : dict of str to float
-        By how much the values of layers depend on the other stimuli in the batch, relative to their
-        norm; only those that do so beyond rounding.
+        How much the values of a layer change with the other stimuli in the batch, relative to their
+        norm. Layers that do not change beyond rounding are absent.
     padding : dict of str to float
-        By how much the values of layers without an axis of tokens depend on the padding, as where
-        a network takes a mean over all positions.
+        How much the values of a layer without an axis of tokens change with the padding, for
+        example because the network takes a mean over all positions.
     finer : set of str
-        Names of values that are layers, as is known only at the end of a pass.
+        Names of values that prove to be layers only at the end of a run.
     """
 
     run: Run
@@ -169,7 +169,7 @@ class Evidence:
         Raises
         ------
         BadSource
-            If the rows of the data are not stimuli.
+            If the rows of the data are not stimuli, or the network fails.
         """
         if any(map(is_lazy, self.run.network.parameters())):
             with suppress(BadSource):  # it draws its weights, from the seed
@@ -191,8 +191,8 @@ class Evidence:
             gap = outputs_differ(output, self.run.plain(rows))
             if gap:
                 warn(
-                    f"the output of the network differs by {gap:.2g} of its norm from what it "
-                    "computes without being observed; so do, perhaps, the values of its layers",
+                    f"the output of the network changes by {gap:.2g} of its norm when the network "
+                    "is observed; the values of its layers may have changed too, so check them",
                     CaptureWarning,
                 )
         if self._one_size:
@@ -261,7 +261,7 @@ class Evidence:
         return values, {path: tensor.detach().clone() for path, tensor in named_tensors(output)}
 
     def _refuse_other_axis(self, batch: Batch) -> None:
-        """Refuse data whose second axis holds the stimuli, rather than the first."""
+        """Refuse data that hold the stimuli on the second axis."""
         main = next(tensors_in(batch.inputs))
         gap, layout = self.dependent.get("output"), self.layouts.get("output")
         if (gap is None and not isinstance(layout, str)) or main.ndim < 2 or main.shape[1] < 2:
@@ -285,16 +285,16 @@ class Evidence:
         except BadSource:
             return
         if reason is None:
-            found = (
-                "the output of the network has no row for each row of the first axis of the data, "
-                "but has one for each of the second axis"
+            observation = (
+                "the output of the network has one row for each entry on the second axis of the "
+                "data, not on the first"
                 if gap is None
-                else "the rows of the first axis of the data change each other's values, by "
-                f"{gap:.2g} of their norm, but those of the second axis do not"
+                else "the entries on the first axis of the data change each other's values, by "
+                f"{gap:.2g} of their norm, but those on the second axis do not"
             )
             raise BadSource(
-                f"{found}, as in data whose first axis is time; give batch_axis=1 if the stimuli "
-                "are on the second axis"
+                f"{observation}, as in data whose first axis is time; give batch_axis=1 if the "
+                "stimuli are on the second axis"
             )
 
     def check_padding(
@@ -310,8 +310,7 @@ class Evidence:
         Raises
         ------
         BadSource
-            If a stimulus has no real token, or the values of the network's output depend on padding
-            on the left.
+            If a stimulus has no real token, or padding on the left changes the network's output.
         """
         changed = False
         for name, mask in batch.masks.items():
@@ -319,10 +318,9 @@ class Evidence:
             if len(empty):
                 raise BadSource(
                     f"the mask {name} leaves out every token of stimulus {int(empty[0])} in batch "
-                    f"{self.run.n_batches + 1}; leave such stimuli out of the data"
+                    f"{self.run.n_batches + 1}; remove such stimuli from the data"
                 )
-            sides = sides_of(mask)
-            for side, row in sides.items():
+            for side, row in sides_of(mask).items():
                 if (name, side) not in self._checked:
                     self._checked.add((name, side))
                     self._find_tokens(batch, name, row, side, hooked)
@@ -368,8 +366,8 @@ class Evidence:
         if side == "left" and of_tokens and "output" in leaking:
             raise BadSource(
                 f"texts of batch {self.run.n_batches + 1} are padded on the left, which changes "
-                f"the output of the network by {leaking['output']:.2g} of its norm, because its "
-                "positions are counted from the padding; pad on the right "
+                f"the output of the network by {leaking['output']:.2g} of its norm, as in networks "
+                "that count positions from the first padding; pad on the right "
                 "(tokenizer.padding_side = 'right')"
             )
         for layer, gap in of_tokens.items():
@@ -385,10 +383,10 @@ class Evidence:
         return isinstance(layout, Layout) and layout.mask is not None
 
     def _find_tokens_by_padding(self, batch: Batch, name: str) -> None:
-        """Find the axes of the tokens of a network that takes sequences of one length only.
+        """Find the axes of the tokens in a network that accepts only one length of sequences.
 
-        What stands at the padding is changed: a tensor that then changes at the padding alone has
-        its tokens there. In all others, padding is refused.
+        The input is changed at the padding. The axis of the tokens is the second one of a tensor
+        that changes only at the padding; in all other tensors, padding is refused.
         """
         mask, n_rows = batch.masks[name], batch.n_rows
         if bool(mask.all()):
@@ -440,8 +438,9 @@ class Evidence:
             if isinstance(layout, str) or layer not in before or layer not in after:
                 continue
             pair = before[layer], after[layer]
-            found, gap = find_tokens(layout, name, lengths, *pair, kept if compare else None)
-            self.layouts[layer] = found
+            self.layouts[layer], gap = find_tokens(
+                layout, name, lengths, *pair, kept if compare else None
+            )
             gaps[layer] = gap, tolerance(pair[0].dtype)
         return gaps
 
@@ -451,7 +450,7 @@ def _beyond_rounding(gaps: Mapping[str, tuple[float, float]]) -> dict[str, float
 
 
 def sides_of(mask: Tensor) -> dict[Side, int]:
-    """Return the row with the most padding on each side, for the sides that have any.
+    """Return the row with the most padding on each side that has padding.
 
     Examples
     --------
@@ -530,7 +529,7 @@ def _changed(batch: Batch, change: Callable[[str, Any], Any]) -> Any:
 
 
 def _padded_once(batch: Batch) -> Batch:
-    """Return a batch without padding as if the last position of each row were padding."""
+    """Mark the last position of every row of an unpadded batch as padding."""
 
     def change(key: str, value: Any) -> Any:
         is_mask = isinstance(value, Tensor) and value.ndim == 2 and is_padding_mask(key)
@@ -548,7 +547,13 @@ def _is_decoder(name: str) -> bool:
 
 
 def few_rows(batch: Batch, order: Sequence[int]) -> Batch:
-    """Return some of the first rows of a batch, again from the first where it has too few."""
+    """Return the rows ``order`` of a batch; a batch with too few rows starts again from its first.
+
+    Examples
+    --------
+    >>> few_rows(Batch(torch.tensor([5, 6, 7]), None, 3), [2, 3]).inputs
+    tensor([7, 5])
+    """
     return batch.take(np.array([row % batch.n_rows for row in order]))
 
 
@@ -563,7 +568,7 @@ def most_padded(batch: Batch, n_rows: int) -> Batch:
 def telling_rows(batch: Batch, n: int) -> list[int]:
     """Return the first ``n`` rows that differ from each other and are not constant.
 
-    Equal stimuli, such as blank images, do not tell which values belong to which of them.
+    Equal stimuli, such as blank images, cannot show which values belong to which stimulus.
 
     Examples
     --------
@@ -588,19 +593,19 @@ def telling_rows(batch: Batch, n: int) -> list[int]:
 
 
 def telling(batch: Batch) -> Batch:
-    """Return a few rows of a batch, those that differ first."""
+    """Return a few rows of a batch, starting with those that differ from each other."""
     rows = telling_rows(batch, len(MORE))
     others = [row for row in range(batch.n_rows) if row not in rows]
     return batch.take(np.array([*rows, *others][: len(MORE)]))
 
 
 def reason_against(few: Any, more: Any) -> str | None:
-    """Return why outputs for the stimuli FEW and MORE are not one row for each, or None.
+    """Return why the outputs do not have one row for each stimulus; None if they do.
 
     Parameters
     ----------
     few, more : object
-        Outputs of the network.
+        Outputs of the network for the stimuli FEW and MORE.
 
     Examples
     --------
@@ -618,21 +623,21 @@ def reason_against(few: Any, more: Any) -> str | None:
     for path, tensor in named_tensors(few):
         if path not in others or not _has_axes(tensor):
             continue
-        found = find_layout(tensor, others[path])
-        if isinstance(found, str):
-            reasons.append(found)
-        elif found[1] <= tolerance(tensor.dtype):
+        layout = find_layout(tensor, others[path])
+        if isinstance(layout, str):
+            reasons.append(layout)
+        elif layout[1] <= tolerance(tensor.dtype):
             return None
         else:
             reasons.append(
                 "the values of a stimulus depend on the others in its batch, by "
-                f"{found[1]:.2g} of their norm"
+                f"{layout[1]:.2g} of their norm"
             )
     return reasons[0] if reasons else "the output holds no floating-point tensor"
 
 
 def outputs_differ(observed: Mapping[str, Tensor], output: Any) -> float:
-    """Return by how much two outputs differ beyond rounding; 0 if they do not.
+    """Return the largest relative difference between two outputs; 0 if it is within rounding.
 
     Parameters
     ----------
@@ -666,6 +671,6 @@ def _has_axes(tensor: Tensor) -> bool:
 
 
 def plain_values(tensor: Tensor) -> Tensor:
-    """Return a tensor that can be compared: not quantised, and not nested."""
+    """Convert a quantised or nested tensor to a plain one, which can be compared."""
     values = padded(None, dense(tensor))
     return dense(tensor) if values is None else values[0]

@@ -43,18 +43,17 @@ def weights_sha256(model: nn.Module) -> str:
         **dict(model.named_buffers()),
         **model.state_dict(),
         **dict(_compiled(model)),
-        **dict(_offloaded(model)),
     }
     state = dict(pair for name, value in entries.items() for pair in _tensors(name, value))
-    elsewhere = offloaded_values(model)
+    readers = offloaded_values(model)
 
     def digest_of(name: str) -> bytes:
-        if name in elsewhere:
-            return _digest(elsewhere[name]())
+        if name in readers:  # read one at a time: together they may not fit in memory
+            return _digest(readers[name]())
         if state[name].is_meta:
             raise BadSource(
-                f"the weights {name} are on the device meta, which holds no values; load them "
-                "before the network is run"
+                f"the weights {name} are on the device meta, which holds no values; load the "
+                "weights before you run the network"
             )
         return _digest(state[name])
 
@@ -93,19 +92,6 @@ def _compiled(model: nn.Module) -> Iterator[tuple[str, Any]]:
             yield from _constants(module)
 
 
-def _offloaded(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield the weights that ``accelerate`` keeps elsewhere until they are used."""
-    for name, module in model.named_modules():
-        hook = getattr(module, "_hf_hook", None)
-        for part in getattr(hook, "hooks", (hook,)):
-            weights = getattr(part, "weights_map", None)
-            if weights is None:
-                continue
-            for key, weight in (*module._parameters.items(), *module._buffers.items()):
-                if weight is not None and weight.is_meta:
-                    yield f"{name}.{key}".lstrip("."), weights[key]
-
-
 def _constants(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors that a frozen or traced network holds in its code."""
     try:
@@ -118,8 +104,6 @@ def _constants(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _digest(tensor: Tensor) -> bytes:
-    if tensor.is_meta:  # it has no values
-        return hashlib.sha256(b"meta").digest()
     tensor = tensor.detach().cpu()
     if tensor.is_quantized:
         scheme = repr((tensor.qscheme(), torch.empty(0, *tensor.shape[1:])))

@@ -36,7 +36,7 @@ class Plan:
     groups : tuple of tuple of str
         The layers of each pass, if there are several passes.
     inputs : str
-        What of the data goes into the network, what are labels, and what is not used.
+        How the data were read: which parts are inputs, labels or masks, and which are not used.
 
     Examples
     --------

@@ -4,7 +4,7 @@ In the first batch, every candidate is copied to its column as soon as it is com
 in-place operations cannot change it. At the end of the batch, when the whole graph is known, the
 layers are selected and the other columns are dropped.
 
-Where a column's tensors hold the stimuli is known before, from a few rows
+The axis of the stimuli in each tensor is already known from a few rows
 (:mod:`dimscope.networks.capturing.evidence`).
 """
 
@@ -47,7 +47,7 @@ class Candidates:
     structure : Structure
     selection : Selection
     finer : collection of str
-        Names of values that an earlier pass found to be checkpoints only at its end.
+        Names of values that proved to be checkpoints only at the end of an earlier pass.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Candidates:
 
 
 def depth_measure(tracer: Tracer) -> Callable[[Node], int] | None:
-    """Return how depth is measured if it is not counted in layers: in blocks."""
+    """Return the measure of depth for a network of attention blocks; None to count layers."""
     return _blocks_of if 2 * tracer.counts.in_blocks > tracer.counts.layers else None
 
 
@@ -97,7 +97,11 @@ class Chosen:
 
 @dataclass
 class Sighting:
-    """A name of a value; whether a module has this name, and whether it computed the value."""
+    """A name under which a value was seen.
+
+    ``module`` is whether the name is that of a module; ``maker``, whether the call with this name
+    computed the value.
+    """
 
     name: str
     module: bool
@@ -147,7 +151,8 @@ class Recorder:
     def begin(self, batch: Batch) -> None:
         """Prepare for a batch."""
         self._batch = batch
-        self._candidates = Candidates(self.structure, self.selection, self.finer)
+        if self._selecting:
+            self._candidates = Candidates(self.structure, self.selection, self.finer)
 
     def enter(self, tensor: Tensor, node: Node, mask: Tensor | None) -> None:
         """Record the input of the network."""
@@ -229,7 +234,8 @@ class Recorder:
         n_rows = self._batch.n_rows
         if self.readout is not READOUTS["tokens"]:
             return np.ones(n_rows, int)
-        for mask in self._batch.masks.values():
+        mask = next(iter(self._batch.masks.values()), None)
+        if mask is not None:
             return mask.sum(dim=1).cpu().numpy()
         added = Counter(
             column.used - self.n_recorded
@@ -241,8 +247,7 @@ class Recorder:
 
     def _fail(self, column: Column, total: int) -> None:
         if column.used == self.n_recorded:
-            when = f"it was called in the first batch, but not in batch {self.n_batches}"
-            column.fail(when)
+            column.fail(f"it was called in the first batch, but not in batch {self.n_batches}")
             return
         added, others = column.used - self.n_recorded, total - self.n_recorded
         column.fail(
@@ -266,17 +271,20 @@ class Recorder:
         self._node_of[name] = node
 
     def _column_of(self, name: str, node: Node) -> Column:
-        """Return the column of a layer; where its units have an order of their own, that one."""
+        """Return the column with the points of a layer, its own if its units are in another order.
+
+        Values that are reshaped or transposed share a node, and usually a column.
+        """
         return self.columns[name if self._node_of.get(name) is node else self._keys[node]]
 
     def layout(self, name: str) -> Layout | str:
         """Return where the tensors of a layer hold the stimuli, or why they hold none."""
         return self.layouts.get(
-            name, "it was not called when the network ran on its first two and four stimuli"
+            name, "it was not called when the network ran on a few of the first stimuli"
         )
 
     def refresh(self) -> None:
-        """Take over layouts that have changed."""
+        """Update the columns after layouts have changed."""
         for name, column in self.columns.items():
             column.layout = self.layout(name)
 
@@ -314,14 +322,14 @@ class Recorder:
         self.keep(self.only)
 
     def _warn(self, gap: Stretch | None) -> None:
-        """Warn of layers that cannot be seen, and of a long stretch without checkpoints."""
+        """Warn about layers that cannot be seen, and about a long stretch without checkpoints."""
         if self.structure.unseen is not None:
             warn(self.structure.unseen, CaptureWarning)
         elif gap is not None and "checkpoints" in self.selection.kinds:
             warn(str(gap), CaptureWarning)
 
     def warn_of_late_calls(self) -> None:
-        """Warn of modules that were not called in the first batch, and so were not captured."""
+        """Warn about modules that the first batch did not call, and that were not captured."""
         if self.late:
             names = ", ".join(self.late[:5])
             rest = f" and {len(self.late) - 5} more" if self.late[5:] else ""
@@ -384,8 +392,7 @@ class Recorder:
             renamed[id(column)] = Column(name, self.readout, self.layout(name))
             if name not in names:
                 renamed[id(column)].fail(
-                    "its value cannot be seen while the network computes as it does by itself: "
-                    "hooks on it change what the network computes"
+                    "its values can only be seen with hooks, which change what the network computes"
                 )
         self.chosen = [replace(choice, column=renamed[id(choice.column)]) for choice in self.chosen]
         self.columns = {column.name: column for column in renamed.values()}
@@ -432,20 +439,15 @@ class Recorder:
             self._add_pattern(pattern, labels, add)
         return values
 
-    def _add_pattern(self, pattern: str, labels: dict[Node, str], add: object) -> None:
-        assert callable(add)
-        if not is_glob(pattern) and pattern not in self._by_name:
+    def _add_pattern(self, pattern: str, labels: dict[Node, str], add: Callable[..., None]) -> None:
+        names = [name for name in self._by_name if matches(name, pattern)]
+        if not names:
             raise unknown_layer(
                 pattern, list(self._by_name), self.structure.names, self.structure.hidden
             )
         if not is_glob(pattern):
             add(pattern, self._by_name[pattern], again=True)
             return
-        names = [name for name in self._by_name if matches(name, pattern)]
-        if not names:
-            raise unknown_layer(
-                pattern, list(self._by_name), self.structure.names, self.structure.hidden
-            )
         for name in sorted(names, key="output".__ne__):
             node = self._by_name[name]
             if name in ("input", "output"):

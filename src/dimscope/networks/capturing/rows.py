@@ -1,13 +1,14 @@
 """Rows: which axis of a tensor holds the stimuli, and which the positions of a sequence.
 
-Nothing is concluded from a shape alone, because a sequence can be as long as a batch. The network
-runs on two stimuli and on four, and the axis that follows their number is the axis of the stimuli.
-In the same way, the axis that follows the length of the texts is the axis of the tokens. The values
-of a stimulus must be the same in both runs, wherever it stands in the batch.
+A shape alone proves nothing, because a sequence can be as long as a batch. The network runs on two
+stimuli and on four, and the axis whose length changes with their number is the axis of the stimuli.
+In the same way, the axis whose length changes with that of the texts is the axis of the tokens. The
+values of a stimulus must be the same in both runs, whatever its place in the batch.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -26,12 +27,8 @@ __all__ = [
 ]
 
 FEW = (0, 1)
-MORE = (
-    2,
-    3,
-    1,
-    0,
-)  # in another order, so that each stimulus has other neighbours and another place
+# another order, so that each stimulus has other neighbours and another place
+MORE = (2, 3, 1, 0)
 
 
 @dataclass(frozen=True)
@@ -48,9 +45,9 @@ class Layout:
         Whether these entries are not consecutive: entry *i* of every stimulus comes before entry
         *i* + 1 of any.
     mask : str or None
-        The mask whose length the axis of the tokens follows; None without such an axis.
+        The mask that has one entry for each token; None if there is no axis of tokens.
     tokens : int
-        The axis of the tokens, once the axis of the stimuli is the first.
+        The axis of the tokens after the axis of the stimuli has been moved to the front.
     ragged : bool
         Whether the tensor holds padded sequences of unequal length, which have a mask of their own.
     problem : str or None
@@ -73,7 +70,19 @@ class Layout:
     problem: str | None = None
 
     def rows_first(self, tensor: Tensor, n_rows: int) -> Tensor | None:
-        """Return the tensor with one entry for each stimulus on its first axis, or None."""
+        """Move the stimuli to the first axis.
+
+        Parameters
+        ----------
+        tensor : Tensor
+        n_rows : int
+            Number of stimuli.
+
+        Returns
+        -------
+        Tensor or None
+            One entry for each stimulus on the first axis; None if the shape does not allow it.
+        """
         if tensor.ndim <= self.axis:
             return None
         moved = tensor.movedim(self.axis, 0)
@@ -88,7 +97,9 @@ class Layout:
 
 
 def tolerance(dtype: torch.dtype) -> float:
-    """Return the relative difference that rounding explains: a little over half of the digits.
+    """Return the largest relative difference that is ascribed to rounding, eps^0.57.
+
+    Slightly more than half of the digits agree.
 
     Examples
     --------
@@ -99,21 +110,34 @@ def tolerance(dtype: torch.dtype) -> float:
 
 
 def difference(first: Tensor, second: Tensor) -> float:
-    """Return the norm of the difference over the norm of ``first``; NaN equals NaN."""
+    """Return the norm of the difference over the norm of ``first``.
+
+    Equal infinities, and NaN in both tensors, do not differ; tensors of different shapes, or with
+    NaN in one of them, differ by infinity.
+
+    Examples
+    --------
+    >>> difference(torch.tensor([3.0, 4.0]), torch.tensor([3.0, 4.5]))
+    0.1
+    """
     if first.shape != second.shape:
         return float("inf")
-    one, other = first.double(), second.double()
-    both = one.isnan() & other.isnan() | (one == other)  # equal infinities too
-    gap = torch.where(both, 0.0, one - other)
-    size = float(one.nan_to_num(0.0, 0.0, 0.0).norm())
-    distance = float(gap.norm())
+    first, second = _in_float64(first), _in_float64(second)
+    is_equal = (first.isnan() & second.isnan()) | (first == second)
+    distance = float(torch.where(is_equal, 0.0, first - second).norm())
     if distance == 0.0:
         return 0.0
-    return distance / size if size and distance == distance else float("inf")
+    size = float(first.nan_to_num(0.0, 0.0, 0.0).norm())
+    return distance / size if size and not math.isnan(distance) else float("inf")
+
+
+def _in_float64(tensor: Tensor) -> Tensor:
+    # Apple's devices have no float64
+    return tensor.cpu().double() if tensor.device.type == "mps" else tensor.double()
 
 
 def _columns(tensor: Tensor, layout: Layout, order: Sequence[int], rows: Sequence[int]) -> Tensor:
-    """Return the entries of some stimuli of a batch that holds the stimuli ``order``."""
+    """Return the entries of the stimuli ``rows`` in a batch of the stimuli ``order``."""
     values = layout.rows_first(tensor, len(order))
     assert values is not None
     return values[[order.index(row) for row in rows]]
@@ -134,8 +158,8 @@ def find_layout(
     Returns
     -------
     (Layout, float) or str
-        The layout, and by how much the values of the same stimuli differ, relative to their norm;
-        or the reason why the tensor has no row for each stimulus.
+        The layout, and the difference between the values of the same stimuli relative to their
+        norm; or the reason why the tensor does not have one row for each stimulus.
 
     Examples
     --------
@@ -179,8 +203,8 @@ def find_layout(
     fits = [layout for layout, gap in zip(layouts, gaps, strict=True) if gap <= limit]
     if not fits or (len(fits) == 2 and len(rows) > 1):
         return (
-            f"axis {axis} has {count} entries for each stimulus, but which of them belong to "
-            "which stimulus cannot be told from the values"
+            f"axis {axis} has {count} entries for each stimulus, but the values do not show "
+            "which entries belong to which stimulus"
         )
     return fits[0], min(gaps)
 
@@ -188,14 +212,19 @@ def find_layout(
 def find_layout_by_order(
     batch: Tensor, reordered: Tensor, order: Sequence[int]
 ) -> tuple[Layout, float] | str:
-    """Find the axis of the stimuli of a network that takes one batch size only.
+    """Find the axis of the stimuli for a network that accepts only one batch size.
 
     Parameters
     ----------
     batch, reordered : Tensor
         What the network computed for a batch, and for the same batch in another order.
     order : sequence of int
-        The place in the batch of each stimulus of the other order.
+        For each stimulus of the reordered batch, its place in the first one.
+
+    Returns
+    -------
+    (Layout, float) or str
+        As for :func:`find_layout`.
 
     Examples
     --------
@@ -246,17 +275,17 @@ def find_tokens(
     mask : str
         Name of the mask.
     lengths : (int, int)
-        Number of positions of the sequences in the two runs.
+        Number of positions in the two runs.
     whole, part : Tensor
         What the network computed for the same two rows, whole and cut to ``kept``.
     kept : Tensor or None
-        The positions that the cut kept, which are all real ones; None if real ones were cut too,
-        so that the values cannot be compared.
+        The positions that were kept, if they are all the real ones; None if real ones were cut
+        too, so that the values cannot be compared.
 
     Returns
     -------
     (Layout, float)
-        The layout with its axis of tokens, and by how much the values at real tokens differ between
+        The layout with its axis of tokens, and the difference between the values at real tokens in
         the two runs, relative to their norm.
 
     Examples

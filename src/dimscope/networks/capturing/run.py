@@ -1,10 +1,10 @@
 """Run: run a network on batches in eval mode, observed or not, with its own random state.
 
-There are two ways to observe. Traced, hooks on the modules and a torch function mode see every
-value that is computed, and how it was computed. But a few modules take another path when they are
-hooked or traced: the transformer layers of PyTorch, for example, set the padding to zero only
-without. Then each module's ``forward`` is replaced instead by one that reports its result, which
-nothing in PyTorch asks about; functions outside modules are not seen.
+There are two ways to observe. In a traced run, hooks on the modules and a torch function mode see
+every value and how it was computed. A few modules compute something else when they are hooked or
+traced: the transformer layers of PyTorch, for example, set padding to zero only when they are not.
+For such networks, each module's ``forward`` is replaced by a function that reports its result.
+PyTorch does not check for this, but functions outside modules are not seen.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["Observer", "PrivateRandom", "Run", "evaluating"]
 
 
 class Observer(Protocol):
-    """What a run tells of a batch: its inputs, the values computed, and its output."""
+    """Receive the inputs of a batch, the values that the network computes, and its output."""
 
     def begin(self, batch: Batch) -> None:
         """Prepare for a batch."""
@@ -45,7 +45,7 @@ class Observer(Protocol):
         """Take the main input; the mask is that of sequences of unequal length."""
 
     def also(self, node: Node) -> None:
-        """Take note of another input."""
+        """Take another input."""
 
     def watch(self, event: Event) -> None:
         """Take a value of a traced run."""
@@ -57,16 +57,22 @@ class Observer(Protocol):
         """Take a value, the input and the output among them, of a run that is not traced."""
 
     def end(self) -> None:
-        """Take note of the end of a run that is not traced."""
+        """Take the end of a run that is not traced."""
 
 
 class PrivateRandom:
-    """Random numbers for the network only; the caller's random state does not advance.
+    """Give the network random numbers of its own; the caller's random state does not advance.
+
+    Parameters
+    ----------
+    seed : int
+    device : torch.device or None
+        The device of the network, whose random numbers are private too if it is a CUDA device.
 
     Attributes
     ----------
     used : bool
-        Whether the network has drawn any.
+        Whether the network has drawn random numbers.
     """
 
     def __init__(self, seed: int, device: torch.device | None) -> None:
@@ -147,7 +153,7 @@ class Run:
     overwrites : bool
         Whether the network has changed its inputs in a run; it then gets copies of the data.
     random : PrivateRandom
-        The random numbers of the batches; the trial runs draw from the same seed.
+        The random numbers for the batches; trial runs start again from the same seed.
     """
 
     def __init__(
@@ -179,13 +185,13 @@ class Run:
     def observed(
         self, batch: Batch, observer: Observer, random: PrivateRandom | None = None
     ) -> Any:
-        """Run a batch and tell the observer of its values; return the output."""
+        """Run a batch, pass its values to the observer, and return the output."""
         if self.untraced:
             return self._untraced(batch, observer, random or self.random)
         return self.traced(batch, observer, random)
 
     def traced(self, batch: Batch, observer: Observer, random: PrivateRandom | None = None) -> Any:
-        """Run a batch with the modules hooked, and tell the observer of its values."""
+        """Run a batch through the hooked network, as :meth:`observed` does."""
         inputs = self._inputs(batch)
         self.tracer.watch = observer.watch
         self.tracer.begin()

@@ -1,4 +1,4 @@
-"""Session: a network, its data and the options of one capture, and what is known of them."""
+"""Session: hold the network, data, options and evidence of one capture, and run its batches."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ __all__ = ["Session"]
 
 
 class Session:
-    """A capture: a network, its data and the options.
+    """Run one capture: a network on its data, with the given options.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class Session:
         return None if self.readout is READOUTS["tokens"] else self.stream.n_points
 
     def _attempt(self, inputs: Inputs, batch: Batch) -> str | None:
-        """Return why a reading of the data does not work on a few rows; None if it does."""
+        """Return why a reading of the data fails on a few rows; None if it works."""
         self.run.call = inputs.call
         batch = telling(batch)
         try:
@@ -126,12 +126,18 @@ class Session:
         return None if inputs.layout.lists else reason_against(*outputs)
 
     def examine(self) -> None:
-        """Find out from the first stimuli where the network's tensors hold them."""
+        """Find the axis of the stimuli in every layer, once, from runs on the first stimuli.
+
+        Raises
+        ------
+        BadSource
+            If the network fails, or the rows of the data are not stimuli.
+        """
         if self._examined:
             return
         with evaluating(self.network):
             few = self._with_mask(self.stream.peek(len(MORE)))
-            if few.masks:  # rather those with the most padding
+            if few.masks:  # prefer the stimuli with the most padding
                 few = most_padded(self._with_mask(self.stream.first()), len(MORE))
             elif len(telling_rows(few, len(MORE))) < len(MORE):
                 few = telling(self._with_mask(self.stream.first()))
@@ -157,7 +163,7 @@ class Session:
             self._warned_of_padding = True
             warn(
                 f"the data seem to be padded: {padding}; without a mask, padding becomes part of "
-                "the points: give attention_mask with the data, or mask=",
+                "the points; give attention_mask with the data, or mask=",
                 CaptureWarning,
             )
         batch = self._with_mask(batch)
@@ -175,7 +181,7 @@ class Session:
         return batch
 
     def _warn_of_dependence(self) -> None:
-        """Warn of layers whose points depend on the batch, once for each reason."""
+        """Warn, once for each reason, about layers whose points depend on the batch."""
         gaps = self._chosen_among(self.evidence.dependent)
         if gaps:
             warn(
@@ -240,7 +246,7 @@ class Session:
 
     @property
     def inputs(self) -> str:
-        """What of the data goes into the network, in one line."""
+        """How the data were read: inputs, labels and masks, in one line."""
         text = self.stream.inputs.text
         return f"{text}; position_ids: from attention_mask" if self.run.gives_positions else text
 
