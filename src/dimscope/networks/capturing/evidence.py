@@ -19,7 +19,6 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from dimscope.errors import BadSource, CaptureWarning, warn
-from dimscope.networks.capturing.batches import Batch, is_plain_tuple
 from dimscope.networks.capturing.recording import Candidates
 from dimscope.networks.capturing.rows import (
     FEW,
@@ -32,7 +31,8 @@ from dimscope.networks.capturing.rows import (
     tolerance,
 )
 from dimscope.networks.capturing.run import PrivateRandom, Run
-from dimscope.networks.signature import Signature, is_padding_mask, marks_padding
+from dimscope.networks.data.batches import Batch, is_plain_tuple
+from dimscope.networks.data.signature import Signature, is_padding_mask, marks_padding
 from dimscope.networks.tensors import (
     dense,
     fields_of,

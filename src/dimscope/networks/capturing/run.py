@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from dimscope.errors import BadSource, DimscopeError
-from dimscope.networks.capturing.batches import Batch
+from dimscope.networks.data.batches import Batch
 from dimscope.networks.placement import is_dispatched
 from dimscope.networks.structure import Site, Structure
 from dimscope.networks.tensors import (
