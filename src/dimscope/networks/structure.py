@@ -65,10 +65,9 @@ class Site:
     composite : bool
         Whether it has modules inside it, of which at least one is counted.
     stub : bool
-        Whether it only marks where values are quantised.
+        Whether it only marks the place where values are quantised.
     dynamic : bool
         Whether it quantises its input by a scale that it takes from the whole batch.
-        Whether it only marks the place where values are quantised.
     """
 
     name: str
