@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import dimscope as ds
+from dimscope.errors import DimscopeError
 
 DOCS = Path(__file__).resolve().parent
 PAGE = DOCS / "architectures.md"
@@ -69,7 +70,7 @@ def _capture(architecture: Any, network: Any, layers: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return ds.capture(network, data, layers=layers, **options)
-    except ds.errors.DimscopeError as error:
+    except DimscopeError as error:
         return str(error)
 
 

@@ -122,6 +122,19 @@ def test_imports_follow_the_way_of_the_data():
     assert not wrong
 
 
+def test_the_folders_of_networks_build_on_each_other_one_way():
+    graph = import_graph()
+    data = {name: graph[name] for name in graph if name.startswith("dimscope.networks.data.")}
+    assert len(data) > 5
+    wrong = [
+        (name, other)
+        for name, others in data.items()
+        for other in others
+        if other.startswith("dimscope.networks.capturing")
+    ]
+    assert not wrong
+
+
 TESTS = Path(__file__).parent
 # Subjects that cross the folders of the package.
 ACROSS = {

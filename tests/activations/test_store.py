@@ -196,10 +196,10 @@ def test_stored_activations_read_layers_on_access(store):
 
 def test_store_keeps_odd_layer_names_under_plain_keys(tmp_path):
     from dimscope.activations.store import Folder
-    from dimscope.networks.capturing.batches import Batch
     from dimscope.networks.capturing.readouts import Column, as_readout
     from dimscope.networks.capturing.recording import Chosen
     from dimscope.networks.capturing.store_writer import Writer, failures_of
+    from dimscope.networks.data.batches import Batch
 
     class Recorded:
         n_batches = 1

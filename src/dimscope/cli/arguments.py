@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
-from dimscope.networks.capturing.options import ReadoutName
+from dimscope.networks.options import ReadoutName
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -48,7 +48,7 @@ from dimscope.cli.arguments import (
 from dimscope.cli.progress_bar import Bar
 from dimscope.cli.tables import profile_table, say
 from dimscope.errors import DimscopeError
-from dimscope.networks.capturing.options import CaptureOptions
+from dimscope.networks.options import CaptureOptions
 
 if TYPE_CHECKING:
     from dimscope import Plan, Profile

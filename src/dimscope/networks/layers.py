@@ -22,7 +22,7 @@ from typing import Literal, get_args
 from dimscope.activations.activations import Layer
 from dimscope.errors import BadSource
 from dimscope.networks import operations as vocabulary
-from dimscope.networks.capturing.options import Layers
+from dimscope.networks.options import Layers
 from dimscope.networks.structure import Site, Structure, clean_name
 from dimscope.networks.tracing import Event, Node
 
@@ -48,7 +48,7 @@ class Selection:
     Parameters
     ----------
     layers : str, sequence of str, or callable
-        As checked by :class:`~dimscope.networks.capturing.options.CaptureOptions`.
+        As checked by :class:`~dimscope.networks.options.CaptureOptions`.
     """
 
     def __init__(self, layers: Layers) -> None:

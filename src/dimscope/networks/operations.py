@@ -33,6 +33,7 @@ __all__ = [
     "counted_layers",
     "is_activation_module",
     "is_attention_module",
+    "is_dynamic_module",
     "is_fused",
     "is_leaf",
     "is_linear_module",
@@ -211,6 +212,11 @@ def is_stub(module: nn.Module) -> bool:
 def is_fused(module: nn.Module) -> bool:
     """Whether a module is one layer fused with its batch norm or activation by ``torch.ao``."""
     return any(kind.__name__ == "_FusedModule" for kind in type(module).__mro__)
+
+
+def is_dynamic_module(module: nn.Module) -> bool:
+    """Whether a module quantises its input by a scale that it takes from the whole batch."""
+    return ".quantized.dynamic." in f"{type(module).__module__}."
 
 
 def _is_quantized(module: nn.Module) -> bool:

@@ -15,12 +15,12 @@ from dimscope.activations.store import open_store
 from dimscope.arrays.memory import budget_from
 from dimscope.arrays.threads import Progress
 from dimscope.errors import Interrupted
-from dimscope.networks.capturing.options import (
+from dimscope.networks.capturing.plan import Plan
+from dimscope.networks.options import (
     CaptureOptions,
     ProfileKeywords,
     takes_capture_options,
 )
-from dimscope.networks.capturing.plan import Plan
 from dimscope.profiles.layerwise import measure_layers
 from dimscope.profiles.profile import Profile
 

@@ -66,6 +66,8 @@ class Site:
         Whether it has modules inside it, of which at least one is counted.
     stub : bool
         Whether it only marks the place where values are quantised.
+    dynamic : bool
+        Whether it quantises its input by a scale that it takes from the whole batch.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Site:
     scripted: bool = False
     composite: bool = False
     stub: bool = False
+    dynamic: bool = False
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -188,6 +191,7 @@ class Structure:
                 and not vocabulary.is_leaf(module)
                 and type(module) not in _LIST_LIKE,
                 stub=vocabulary.is_stub(module),
+                dynamic=vocabulary.is_dynamic_module(module),
             )
         kinds = self.sites.values()
         self.plain = (

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 __all__ = [
     "dense", "describe_tensors", "fields_of", "is_named_tuple", "main_tensor", "map_tensors",
-    "named_tensors", "padded", "tensors_in", "with_fields",
+    "named_tensors", "padded", "shapes_differ", "tensors_in", "with_fields",
 ]  # fmt: skip
 
 
@@ -130,6 +131,21 @@ def map_tensors(function: Callable[[Tensor], Tensor], values: Any) -> Any:
         return values
     changed = {name: map_tensors(function, value) for name, value in fields.items()}
     return with_fields(values, {k: v for k, v in changed.items() if v is not fields[k]})
+
+
+def shapes_differ(values: Iterable[Any]) -> bool:
+    """Return whether arrays differ in shape; values of other types differ if their types do.
+
+    Examples
+    --------
+    >>> shapes_differ([torch.zeros(2), torch.zeros(3)]), shapes_differ([1, 2])
+    (True, False)
+    """
+    shapes = {
+        tuple(value.shape) if isinstance(value, Tensor | np.ndarray) else type(value)
+        for value in values
+    }
+    return len(shapes) > 1
 
 
 def describe_tensors(values: Any) -> str:

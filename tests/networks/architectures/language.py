@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import transformers as hf
 from torch import nn
 
 from networks.architectures.zoo import FOLDED, add, user_dict
-
-hf.logging.set_verbosity_error()  # about kernels that are not installed
 
 WORDS = 60
 ENDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
@@ -27,6 +24,9 @@ def family(name: str, model: str, config: dict, shape: object = None, axes: tupl
     """Add a family: the class of its model and the keywords of its configuration."""
 
     def make() -> nn.Module:
+        import transformers as hf
+
+        hf.logging.set_verbosity_error()  # about kernels that are not installed
         cls = getattr(hf, model)
         return cls(cls.config_class(**config))
 

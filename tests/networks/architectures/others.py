@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import diffusers
+from typing import Any
+
 import torch
-import torch_geometric.nn as geometric
-import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
-from torch_geometric.data import Batch, Data
-from torchvision.models import detection, segmentation
 
 from networks.architectures.zoo import FOLDED, add, user_dataset
 
@@ -139,10 +136,10 @@ class UNet(nn.Module):
         return self.out(self.up1(torch.cat([x, a], 1)))
 
 
-add("U-Net", UNet, (3, 16, 16))
-add(
-    "diffusion U-Net with time",
-    lambda: diffusers.UNet2DModel(
+def diffusion() -> nn.Module:
+    import diffusers
+
+    return diffusers.UNet2DModel(
         sample_size=8,
         block_out_channels=(8, 16),
         layers_per_block=1,
@@ -150,7 +147,13 @@ add(
         attention_head_dim=4,
         down_block_types=("DownBlock2D", "AttnDownBlock2D"),
         up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-    ),
+    )
+
+
+add("U-Net", UNet, (3, 16, 16))
+add(
+    "diffusion U-Net with time",
+    diffusion,
     lambda n: (torch.randn(n, 3, 8, 8), torch.randint(0, 1000, (n,))),
     form="TensorDataset: (n, 3, 8, 8), (n) times",
     handed=user_dataset,
@@ -223,12 +226,15 @@ add("siamese", Siamese, [(3, 12, 12), (3, 12, 12)], handed=user_dataset)
 
 
 def detector() -> nn.Module:
+    from torchvision.models import detection
+    from torchvision.ops import MultiScaleRoIAlign
+
     backbone = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1))
     backbone.out_channels = 8
     return detection.FasterRCNN(
         backbone,
         rpn_anchor_generator=detection.rpn.AnchorGenerator(((8, 16),), ((1.0,),)),
-        box_roi_pool=torchvision.ops.MultiScaleRoIAlign(["0"], 3, 2),
+        box_roi_pool=MultiScaleRoIAlign(["0"], 3, 2),
         min_size=32,
         max_size=32,
         rpn_post_nms_top_n_test=20,
@@ -264,27 +270,31 @@ add(
 
 
 def segmenter() -> nn.Module:
+    from torchvision.models import _utils, segmentation
+
     backbone = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1))
-    layers = torchvision.models._utils.IntermediateLayerGetter(backbone, {"2": "out"})
+    layers = _utils.IntermediateLayerGetter(backbone, {"2": "out"})
     return segmentation.FCN(layers, segmentation.fcn.FCNHead(16, 4))
 
 
 add("segmenter", segmenter, (3, 16, 16))
-add(
-    "video",
-    lambda: nn.Sequential(
+
+
+def video() -> nn.Module:
+    from torchvision.models.video.resnet import BasicBlock, Conv3DSimple
+
+    return nn.Sequential(
         nn.Conv3d(3, 8, (3, 5, 5), (1, 2, 2), (1, 2, 2)),
         nn.BatchNorm3d(8),
         nn.ReLU(inplace=True),
-        torchvision.models.video.resnet.BasicBlock(
-            8, 8, torchvision.models.video.resnet.Conv3DSimple
-        ),
+        BasicBlock(8, 8, Conv3DSimple),
         nn.AdaptiveAvgPool3d(1),
         nn.Flatten(),
         nn.Linear(8, 4),
-    ),
-    (3, 4, 12, 12),
-)
+    )
+
+
+add("video", video, (3, 4, 12, 12))
 
 
 class Frames(nn.Module):
@@ -345,17 +355,21 @@ class Graphs(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1, self.conv2 = geometric.GCNConv(4, 16), geometric.GCNConv(16, 16)
-        self.head = nn.Linear(16, 3)
+        from torch_geometric.nn import GCNConv, global_mean_pool
+
+        self.conv1, self.conv2 = GCNConv(4, 16), GCNConv(16, 16)
+        self.head, self.pool = nn.Linear(16, 3), global_mean_pool
 
     def forward(self, data):
         h = self.conv1(data.x, data.edge_index).relu()
         h = self.conv2(h, data.edge_index).relu()
-        return self.head(geometric.global_mean_pool(h, data.batch))
+        return self.head(self.pool(h, data.batch))
 
 
-def graphs(n: int) -> list[Data]:
+def graphs(n: int) -> list[Any]:
     """Return rings of 4 to 9 nodes."""
+    from torch_geometric.data import Data
+
     rings = []
     for i in range(n):
         nodes = torch.arange(4 + i * 5 % 6)
@@ -364,15 +378,20 @@ def graphs(n: int) -> list[Data]:
     return rings
 
 
+def together(rings: list[Any]) -> Any:
+    """Return several graphs as the batch that a loader makes of them."""
+    from torch_geometric.data import Batch
+
+    return Batch.from_data_list(rings)
+
+
 add(
     "graph",
     Graphs,
     graphs,
     form="batches of graphs (torch_geometric.data.Batch)",
-    call=lambda network, part: network(Batch.from_data_list(part)),
-    handed=lambda data, size: [
-        Batch.from_data_list(data[i : i + size]) for i in range(0, len(data), size)
-    ],
+    call=lambda network, part: network(together(part)),
+    handed=lambda data, size: [together(data[i : i + size]) for i in range(0, len(data), size)],
     axes=(("conv*", None), ("input*", None)),  # rows are nodes
 )
 

@@ -9,6 +9,7 @@ import transformers as hf
 from torch import nn
 
 import dimscope as ds
+from dimscope.errors import BadSource, DimscopeError
 from networks.architectures.reference import worst_row
 
 WORDS, PAD = 60, 0
@@ -158,7 +159,7 @@ def test_points_of_padded_texts_are_those_of_each_text_alone(family, side, reado
                 found = ds.capture(
                     network, batches(chosen, side, size), layers=blocks, readout=readout
                 )
-            except ds.errors.DimscopeError as error:
+            except DimscopeError as error:
                 if side == "left" and not takes_left_padding(name, network):
                     assert_is_sentence(error)
                     continue
@@ -211,7 +212,7 @@ class Absolute(nn.Module):
 
 def test_left_padding_is_refused_where_positions_cannot_be_given():
     torch.manual_seed(0)
-    with pytest.raises(ds.errors.BadSource, match="padd"):
+    with pytest.raises(BadSource, match="padd"):
         ds.capture(Absolute(), batches(texts(), "left", 5), layers="block", readout="last")
 
 

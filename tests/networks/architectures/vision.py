@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import timm
-import torchvision
-from timm.models import metaformer, mlp_mixer
 from torch import nn
 
 from networks.architectures.zoo import FOLDED, add, fixed
@@ -19,6 +16,8 @@ PAPER |= {f"resnet{depth}": 64 for depth in (18, 34, 50, 101, 152)}
 
 def paper_network(name: str) -> nn.Module:
     """Build a network of the paper from one cheap draw a layer."""
+    import torchvision
+
     own = nn.Linear.reset_parameters, nn.Conv2d.reset_parameters
     nn.Linear.reset_parameters = nn.Conv2d.reset_parameters = _draw
     try:
@@ -52,9 +51,15 @@ def of_timm(
     name: str, model: str, side: int = 32, axes: tuple = (), n: int = 33, **keywords: object
 ) -> None:
     """Add a family of timm."""
+
+    def make() -> nn.Module:
+        import timm
+
+        return timm.create_model(model, num_classes=7, **keywords)
+
     add(
         f"timm {name}",
-        lambda: timm.create_model(model, num_classes=7, **keywords),
+        make,
         (3, side, side),
         axes=axes,
         n=n,
@@ -103,20 +108,26 @@ of_timm("maxvit", "maxvit_rmlp_pico_rw_256", 64, WINDOWS, n=9, img_size=64, **MA
 of_timm("nfnet", "test_nfnet")
 
 
-def mixer(**keywords: object) -> nn.Module:
-    return mlp_mixer.MlpMixer(7, 32, patch_size=8, num_blocks=3, embed_dim=32, **keywords)
+def mixer(block: str, **keywords: object) -> nn.Module:
+    from timm.models import mlp_mixer
+
+    layer = getattr(mlp_mixer, block)
+    sizes = {"patch_size": 8, "num_blocks": 3, "embed_dim": 32}
+    return mlp_mixer.MlpMixer(7, 32, block_layer=layer, **sizes, **keywords)
 
 
-add("timm mixer", mixer, (3, 32, 32))
-add("timm resmlp", lambda: mixer(mlp_ratio=4, block_layer=mlp_mixer.ResBlock), (3, 32, 32))
-add(
-    "timm poolformer",
-    lambda: metaformer.MetaFormer(
+def poolformer() -> nn.Module:
+    from timm.models import metaformer
+
+    return metaformer.MetaFormer(
         num_classes=7,
         depths=(1, 1, 2, 1),
         dims=(8, 16, 24, 32),
         token_mixers=metaformer.Pooling,
         norm_layers=metaformer.GroupNorm1,
-    ),
-    (3, 32, 32),
-)
+    )
+
+
+add("timm mixer", lambda: mixer("MixerBlock"), (3, 32, 32))
+add("timm resmlp", lambda: mixer("ResBlock", mlp_ratio=4), (3, 32, 32))
+add("timm poolformer", poolformer, (3, 32, 32))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 
-import peft
 import torch
 from torch import nn
 from torch.nn import functional
@@ -43,7 +42,7 @@ add(
     (12,),
     depends_on_batch=True,
 )
-add("quantised statically", quantised_statically, (3, 8, 8))
+add("quantised statically", quantised_statically, (3, 8, 8), rounds={"0": "input"})
 
 
 class TinyAttention(nn.Module):
@@ -63,6 +62,8 @@ class TinyAttention(nn.Module):
 
 
 def lora() -> nn.Module:
+    import peft
+
     config = peft.LoraConfig(target_modules=["query", "value", "up"], r=2, init_lora_weights=False)
     return peft.get_peft_model(TinyAttention(), config)
 

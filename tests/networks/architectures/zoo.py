@@ -34,6 +34,7 @@ class Architecture:
     ``axes`` holds pairs of a pattern and an Axis; the first pattern that matches the name of a
     module, with the path of the tensor in its output (``lstm[1][0]``), decides. ``batch_axis`` is
     that of the data themselves. ``whole`` draws data at full size, where ``data`` are smaller.
+    ``rounds`` maps a module that only rounds another layer to the name of that layer.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Architecture:
     options: Mapping[str, Any] = field(default_factory=dict)
     depends_on_batch: bool = False
     whole: Callable[[int], Any] | None = None
+    rounds: Mapping[str, str] = field(default_factory=dict)
 
     def build(self) -> nn.Module:
         """Return the network in eval mode, with the same weights at every call."""
@@ -132,7 +134,6 @@ ZOO: dict[str, Architecture] = {}
 
 def add(name: str, make: Callable[[], nn.Module], shape: Any, **fields: Any) -> None:
     """Add an architecture to the zoo; ``shape`` is as in :func:`fixed`, or a function of n."""
-    assert name not in ZOO
     data = shape if callable(shape) else fixed(shape)
     if "form" not in fields:
         fields["form"] = _form(shape, fields.get("handed"))
@@ -154,7 +155,5 @@ def _size(shape: Any) -> str:
     return f"({', '.join(['n', *map(str, inner)])})"
 
 
-with warnings.catch_warnings():  # of libraries that are not yet ready for this torch
-    warnings.simplefilter("ignore")
-    for _part in ("vision", "language", "others", "wrapped"):  # they fill the zoo
-        import_module(f"networks.architectures.{_part}")
+for _part in ("vision", "language", "others", "wrapped"):  # they fill the zoo
+    import_module(f"networks.architectures.{_part}")

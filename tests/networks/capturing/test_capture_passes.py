@@ -7,7 +7,7 @@ from torch import nn
 
 import dimscope as ds
 from dimscope.networks.capturing import capture, session
-from dimscope.networks.capturing.options import CaptureOptions
+from dimscope.networks.options import CaptureOptions
 from networks.capturing.checks import CHECKED
 
 X = torch.rand(60, 5, generator=torch.Generator().manual_seed(0))

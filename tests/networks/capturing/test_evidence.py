@@ -10,8 +10,8 @@ from torch import nn
 from dimscope.errors import BadSource, CaptureWarning
 from dimscope.networks.capturing.capture import capture
 from dimscope.networks.capturing.evidence import outputs_differ, reason_against, sides_of
-from dimscope.networks.capturing.options import CaptureOptions
 from dimscope.networks.capturing.session import Session
+from dimscope.networks.options import CaptureOptions
 from networks.capturing.checks import CHECK_ROWS
 
 X = torch.randn(20, 6, generator=torch.Generator().manual_seed(0))

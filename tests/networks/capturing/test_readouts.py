@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from dimscope.errors import BadPoints
-from dimscope.networks.capturing.batches import Batch
 from dimscope.networks.capturing.capture import capture
 from dimscope.networks.capturing.readouts import READOUTS, Column, as_readout
 from dimscope.networks.capturing.rows import Layout
+from dimscope.networks.data.batches import Batch
 
 T = True
 F = False

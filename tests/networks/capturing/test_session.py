@@ -11,8 +11,8 @@ from torch import nn
 
 from dimscope.errors import BadPoints, BadSource
 from dimscope.networks.capturing.capture import capture
-from dimscope.networks.capturing.options import CaptureOptions
 from dimscope.networks.capturing.session import Session
+from dimscope.networks.options import CaptureOptions
 from networks.capturing.checks import CHECK_ROWS, CHECKS
 
 

@@ -18,19 +18,19 @@ from dimscope.arrays.memory import budget_from
 from dimscope.arrays.threads import Progress
 from dimscope.errors import BadSource
 from dimscope.files import TemporaryFolder, free_disk
-from dimscope.networks.capturing.batches import Batch
 from dimscope.networks.capturing.lock import locked
-from dimscope.networks.capturing.options import (
-    CaptureKeywords,
-    CaptureOptions,
-    Layers,
-    takes_capture_options,
-)
 from dimscope.networks.capturing.plan import Plan
 from dimscope.networks.capturing.ranks import Follower, Leader, Ranks, joined
 from dimscope.networks.capturing.recording import failures_of
 from dimscope.networks.capturing.session import Session
 from dimscope.networks.capturing.store_writer import Writer, refuse_other_capture
+from dimscope.networks.data.batches import Batch
+from dimscope.networks.options import (
+    CaptureKeywords,
+    CaptureOptions,
+    Layers,
+    takes_capture_options,
+)
 
 __all__ = ["capture", "capture_groups", "plan"]
 

@@ -19,7 +19,6 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from dimscope.errors import BadSource, CaptureWarning, warn
-from dimscope.networks.capturing.batches import Batch
 from dimscope.networks.capturing.recording import Candidates
 from dimscope.networks.capturing.rows import (
     FEW,
@@ -32,7 +31,8 @@ from dimscope.networks.capturing.rows import (
     tolerance,
 )
 from dimscope.networks.capturing.run import PrivateRandom, Run
-from dimscope.networks.signature import Signature, is_padding_mask, marks_padding
+from dimscope.networks.data.batches import Batch, is_plain_tuple
+from dimscope.networks.data.signature import Signature, is_padding_mask, marks_padding
 from dimscope.networks.tensors import (
     dense,
     fields_of,
@@ -68,6 +68,8 @@ class Values:
         self._candidates = candidates
         self._inputs: list[Node] = []
         self._kept: set[Node] = set()
+        self._nodes: dict[str, Node] = {}
+        self._dynamic: set[Node] = set()
         self.tensors: dict[str, Tensor] = {}
         self.ragged: set[str] = set()
         self.missed: set[str] = set()
@@ -88,13 +90,17 @@ class Values:
 
     def watch(self, event: Event) -> None:
         """Keep a value that may become a layer."""
+        if event.site is not None and event.site.dynamic:
+            self._dynamic.add(event.node)
         if self._candidates.accept(event):
             self._kept.add(event.node)
+            self._nodes[event.name] = event.node
             self.add(event.name, event.tensor, event.mask)
 
     def leave(self, tensor: Tensor, node: Node, tracer: Tracer) -> None:
         """Keep the output."""
         self.add("output", tensor)
+        self._nodes["output"] = node
         if self._candidates.selection.checkpoints:
             hidden = self._candidates.between(self._inputs, node, tracer)
             self.missed = {point.event for point in hidden if point.node not in self._kept}
@@ -104,12 +110,18 @@ class Values:
         tensor = dense(tensor.detach())
         if mask is not None:
             self.ragged.add(name)
-        elif tensor.is_floating_point() and tensor.layout == torch.strided:
+        elif _has_axes(tensor):
             # a copy, which later operations in place do not change
             self.tensors.setdefault(name, tensor.clone())
 
     def end(self) -> None:
         """Do nothing."""
+
+    def quantised(self) -> set[str]:
+        """Return the names of values that depend on a scale taken from the whole batch."""
+        if not self._dynamic:
+            return set()
+        return {name for name, node in self._nodes.items() if self._dynamic & node.ancestors()}
 
 
 @dataclass
@@ -243,6 +255,8 @@ class Evidence:
                 continue  # random numbers differ with the number of stimuli
             if layout[1] > tolerance(few.tensors[name].dtype):
                 self.dependent[name] = layout[1]
+        # a few stimuli may happen to have the range of them all
+        self.dependent |= dict.fromkeys(few.quantised() - self.dependent.keys(), 0.0)
         return rows, output
 
     def _values(
@@ -416,12 +430,12 @@ class Evidence:
             self.layouts[layer] = replace(layout, problem=problem)
 
     def _takes_positions(self, batch: Batch, name: str) -> bool:
-        return (
-            name == "attention_mask"
-            and isinstance(batch.inputs, dict)
-            and "position_ids" not in batch.inputs
-            and "position_ids" in self.signature
-        )
+        inputs = batch.inputs
+        if not isinstance(inputs, dict) or "position_ids" in inputs:
+            return False
+        given = inputs.get("attention_mask")
+        is_same = isinstance(given, Tensor) and torch.equal(given, batch.masks[name].to(given))
+        return (name == "attention_mask" or is_same) and "position_ids" in self.signature
 
     def _compare(
         self, whole: Batch, part: Batch, name: str, kept: Tensor, *, compare: bool
@@ -521,12 +535,11 @@ def _repadded(whole: Batch, name: str) -> Batch:
 def _changed(batch: Batch, change: Callable[[str, Any], Any]) -> Any:
     """Return the inputs of a batch with each argument changed."""
     inputs = batch.inputs
-    changed = {key: change(str(key), value) for key, value in batch.layout.named(inputs).items()}
-    if isinstance(inputs, tuple) and len(changed) == len(inputs):
-        return tuple(changed.values())
-    if len(changed) == 1 and fields_of(inputs) is None:
-        return next(iter(changed.values()))
-    return with_fields(inputs, changed)
+    fields = None if is_plain_tuple(inputs) else fields_of(inputs)
+    if fields is not None:  # keywords, or a network that takes the whole batch
+        return with_fields(inputs, {key: change(str(key), value) for key, value in fields.items()})
+    changed = [change(str(key), value) for key, value in batch.layout.named(inputs).items()]
+    return tuple(changed) if is_plain_tuple(inputs) else changed[0]
 
 
 def _padded_once(batch: Batch) -> Batch:
@@ -622,7 +635,7 @@ def reason_against(few: Any, more: Any) -> str | None:
     reasons = []
     others = dict(named_tensors(more))
     for path, tensor in named_tensors(few):
-        if path not in others or not tensor.is_floating_point():
+        if path not in others or not _has_axes(tensor):
             continue
         layout = find_layout(tensor, others[path])
         if isinstance(layout, str):
@@ -663,6 +676,12 @@ def outputs_differ(observed: Mapping[str, Tensor], output: Any) -> float:
         gap = float("inf") if other is None else difference(plain_values(other), values)
         worst = max(worst, gap if gap > tolerance(values.dtype) else 0.0)
     return worst
+
+
+def _has_axes(tensor: Tensor) -> bool:
+    """Whether a tensor is a plain array of floating-point numbers."""
+    plain = tensor.layout == torch.strided and not tensor.is_nested
+    return plain and tensor.is_floating_point()
 
 
 def plain_values(tensor: Tensor) -> Tensor:

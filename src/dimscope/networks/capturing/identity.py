@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from dimscope.errors import BadSource
-from dimscope.networks.capturing.batches import Batch
+from dimscope.networks.data.batches import Batch
 from dimscope.networks.placement import offloaded_values
 from dimscope.networks.tensors import tensors_in
 

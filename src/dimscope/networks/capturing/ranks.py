@@ -39,10 +39,10 @@ from dimscope.activations.store import (
     read_labels,
 )
 from dimscope.errors import BadSource
-from dimscope.networks.capturing.data import Stream
 from dimscope.networks.capturing.identity import differing
 from dimscope.networks.capturing.recording import Recorder
 from dimscope.networks.capturing.store_writer import Writer, add_labels
+from dimscope.networks.data.stream import Stream
 from dimscope.provenance import Provenance
 
 __all__ = ["Follower", "Leader", "Ranks", "joined", "start_group"]

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from dimscope.arrays.memory import own_pages
 from dimscope.errors import BadPoints
-from dimscope.networks.capturing.batches import Batch
-from dimscope.networks.capturing.options import Readout, ReadoutName
 from dimscope.networks.capturing.rows import Layout
+from dimscope.networks.data.batches import Batch
+from dimscope.networks.options import Readout, ReadoutName
 from dimscope.networks.tensors import dense
 
 __all__ = ["READOUTS", "Column", "MaskedReadout", "Sink", "UncapturableError", "as_readout"]

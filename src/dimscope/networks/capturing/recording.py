@@ -20,9 +20,9 @@ from torch import Tensor
 
 from dimscope.activations.activations import Layer, Role
 from dimscope.errors import BadPoints, BadSource, CaptureWarning, warn
-from dimscope.networks.capturing.batches import Batch
 from dimscope.networks.capturing.readouts import READOUTS, Column, MaskedReadout
 from dimscope.networks.capturing.rows import Layout
+from dimscope.networks.data.batches import Batch
 from dimscope.networks.layers import (
     Checkpoint,
     Checkpoints,

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from dimscope.errors import BadSource, DimscopeError
-from dimscope.networks.capturing.batches import Batch
+from dimscope.networks.data.batches import Batch
 from dimscope.networks.placement import is_dispatched
 from dimscope.networks.structure import Site, Structure
 from dimscope.networks.tensors import (
@@ -263,7 +263,7 @@ class Run:
         """Return the inputs of a batch on the device and with the precision of the network."""
         inputs = batch.inputs
         if self.gives_positions and isinstance(inputs, dict) and "position_ids" not in inputs:
-            mask = batch.masks["attention_mask"].long()
+            mask = batch.masks.get("attention_mask", inputs["attention_mask"]).long()
             inputs = {**inputs, "position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0)}
         return map_tensors(self._prepare, inputs)
 

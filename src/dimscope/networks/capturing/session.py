@@ -16,8 +16,6 @@ from torch import nn
 from dimscope.activations.store import has_zarr
 from dimscope.errors import BadSource, CaptureWarning, warn
 from dimscope.files import free_disk
-from dimscope.networks.capturing.batches import Batch, padding_without_mask
-from dimscope.networks.capturing.data import open_batches
 from dimscope.networks.capturing.evidence import (
     Evidence,
     few_rows,
@@ -32,17 +30,20 @@ from dimscope.networks.capturing.identity import (
     function_of,
     weights_sha256,
 )
-from dimscope.networks.capturing.inputs import Inputs
-from dimscope.networks.capturing.options import CaptureOptions
 from dimscope.networks.capturing.plan import Plan
 from dimscope.networks.capturing.readouts import READOUTS, as_readout
 from dimscope.networks.capturing.recording import Candidates, Recorder
 from dimscope.networks.capturing.rows import FEW, MORE
 from dimscope.networks.capturing.run import Run, evaluating
 from dimscope.networks.capturing.store_writer import Writer
+from dimscope.networks.data.batches import Batch
+from dimscope.networks.data.inputs import Inputs
+from dimscope.networks.data.masks import padding_without_mask
+from dimscope.networks.data.signature import Signature
+from dimscope.networks.data.stream import open_batches
 from dimscope.networks.layers import Selection
+from dimscope.networks.options import CaptureOptions
 from dimscope.networks.preprocessing import for_network
-from dimscope.networks.signature import Signature
 from dimscope.networks.structure import Structure, unwrap
 from dimscope.networks.tensors import main_tensor
 from dimscope.networks.tracing import Tracer
@@ -246,8 +247,12 @@ class Session:
     @property
     def inputs(self) -> str:
         """How the data were read: inputs, labels and masks, in one line."""
-        text = self.stream.inputs.text
-        return f"{text}; position_ids: from attention_mask" if self.run.gives_positions else text
+        parts = [self.stream.inputs.text]
+        if self.run.gives_positions:
+            parts.append("position_ids: from attention_mask")
+        if self.run.random.used:
+            parts.append(f"the network draws random numbers, from seed {self.options.seed}")
+        return "; ".join(parts)
 
     def provenance(self, n_points: int) -> Provenance:
         """Return the provenance of the activations."""
@@ -297,10 +302,8 @@ class Session:
 def _listed(gaps: Mapping[str, float], recorder: Recorder) -> str:
     worst = max(gaps, key=lambda name: gaps[name])
     names = ", ".join(map(repr, list(gaps)[:5])) + (", ..." if len(gaps) > 5 else "")
-    return (
-        f"{len(gaps)} of {len(recorder.chosen)} layers ({names}; {worst!r} by {gaps[worst]:.2g} of "
-        "its norm)"
-    )
+    size = f"; {worst!r} by {gaps[worst]:.2g} of its norm" if gaps[worst] else ""
+    return f"{len(gaps)} of {len(recorder.chosen)} layers ({names}{size})"
 
 
 def _name_of(function: Any) -> str:

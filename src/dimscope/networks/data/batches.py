@@ -12,14 +12,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
 
 from dimscope.arrays.numpy_points import as_numpy
-from dimscope.errors import BadPoints, BadSource
-from dimscope.networks.signature import is_padding_mask, is_target
+from dimscope.errors import BadSource
+from dimscope.networks.data.signature import is_padding_mask, is_target
 from dimscope.networks.tensors import fields_of, is_named_tuple, tensors_in, with_fields
 
-__all__ = [
-    "Batch", "InputRows", "as_tensor", "is_graph", "padding_without_mask", "read_ids",
-    "read_labels",
-]  # fmt: skip
+__all__ = ["Batch", "InputRows", "as_tensor", "is_frame", "is_graph", "is_plain_tuple"]
 
 
 @dataclass(frozen=True)
@@ -290,6 +287,11 @@ class Batch:
         )
 
 
+def is_frame(value: Any) -> bool:
+    """Return whether a value is a table such as a pandas DataFrame."""
+    return hasattr(value, "iloc") and hasattr(value, "columns")
+
+
 def as_tensor(value: Any) -> Any:
     """Convert an array or a frame of numbers to a tensor; return anything else unchanged.
 
@@ -305,8 +307,7 @@ def as_tensor(value: Any) -> Any:
     """
     if isinstance(value, np.generic) and value.dtype.kind in "biuf":
         value = np.asarray(value)
-    is_frame = hasattr(value, "iloc") and hasattr(value, "columns")
-    if is_frame or isinstance(value, np.ma.MaskedArray):
+    if is_frame(value) or isinstance(value, np.ma.MaskedArray):
         value = as_numpy(value)
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
         array = value if value.dtype.kind == "c" else as_numpy(value)
@@ -315,208 +316,3 @@ def as_tensor(value: Any) -> Any:
             np.ascontiguousarray(array) if array.flags.writeable else array.copy()
         )
     return value
-
-
-# Labels and ids ------------------------------------------------------------------------------
-
-
-def read_labels(
-    values: Any, n_rows: int, name: str = "labels"
-) -> tuple[np.ndarray[Any, Any] | None, str]:
-    """Return one integer or word for each row, or None and the reason why not.
-
-    Floating-point labels that are whole numbers become integers, bytes become words, a column (n,
-    1) is flattened, and a row with exactly one 1 among zeros is the class of that column.
-
-    Parameters
-    ----------
-    values : array-like
-    n_rows : int
-    name : str
-        What to call the labels in the reason.
-
-    Raises
-    ------
-    BadSource
-        If there are more or fewer labels than rows.
-
-    Examples
-    --------
-    >>> read_labels([1.0, 2.0], 2)[0].tolist(), read_labels([0.5, 1.0], 2)[1]
-    ([1, 2], 'labels holds floats such as 0.5: no classes')
-    """
-    array = _array_of(values)
-    if array is None:
-        return None, f"{name} is a {type(values).__name__}: no classes"
-    if array.ndim == 0 and n_rows == 1:
-        array = array.reshape(1)
-    if array.ndim and len(array) != n_rows:
-        raise BadSource(
-            f"a batch has {n_rows} inputs but labels of shape {array.shape}; give one label for "
-            "each input"
-        )
-    if array.ndim > 1 and array.size == n_rows:
-        array = array.reshape(n_rows)
-    shape = f"({', '.join(['n', *map(str, array.shape[1:])])})"
-    if array.ndim == 2 and array.dtype.kind in "iubf":
-        ones = (array == 1).sum(axis=1)
-        if ((array == 0) | (array == 1)).all():
-            if (ones == 1).all():
-                return array.argmax(axis=1), ""
-            return None, (
-                f"{name} of shape {shape} has rows with {ones.max()} ones: no single class"
-            )
-    if array.ndim != 1:
-        return None, f"{name} has shape {shape}: no class for each row"
-    return _classes(array, name)
-
-
-def _array_of(values: Any) -> np.ndarray[Any, Any] | None:
-    if isinstance(values, Tensor):
-        values = values.detach().cpu()
-        values = values.float() if values.dtype == torch.bfloat16 else values
-        return np.asarray(values.numpy())
-    if isinstance(values, Mapping) or fields_of(values) is not None:
-        return None
-    if isinstance(values, list | tuple) and values and isinstance(values[0], Tensor):
-        if any(item.numel() != 1 for item in values):
-            return None
-        values = [item.item() for item in values]
-    try:
-        return np.asarray(values)
-    except ValueError:  # ragged
-        return None
-
-
-def _classes(array: np.ndarray[Any, Any], name: str) -> tuple[np.ndarray[Any, Any] | None, str]:
-    kind = array.dtype.kind
-    if kind == "O":
-        kinds = {type(value) for value in array.tolist()}
-        if kinds <= {str, np.str_}:
-            return array.astype(str), ""
-        if kinds <= {bytes, np.bytes_}:
-            return _decoded(array.tolist(), name)
-        if kinds <= {int, bool, np.int64, np.int32}:
-            return array.astype(np.int64), ""
-        missing = [value for value in array.tolist() if value is None or value != value]
-        if missing:
-            return None, f"{name} holds {missing[0]!r}, a missing value: no class for each row"
-        words = " and ".join(sorted(kind.__name__ for kind in kinds))
-        return None, f"{name} holds Python objects of type {words}: no classes"
-    if kind == "S":
-        return _decoded(array.tolist(), name)
-    if kind == "f":
-        bad = array[~np.isfinite(array)]
-        if len(bad):
-            return None, f"{name} holds {bad[0]}, a missing value: no class for each row"
-        fractions = array[array != np.round(array)]
-        if len(fractions):
-            return None, f"{name} holds floats such as {fractions[0]:.4g}: no classes"
-        return array.astype(np.int64), ""
-    if kind not in "iubU":
-        return None, f"{name} holds {array.dtype} values: no classes"
-    return array.astype(array.dtype.newbyteorder("="), copy=False), ""
-
-
-def _decoded(values: list[bytes], name: str) -> tuple[np.ndarray[Any, Any] | None, str]:
-    try:
-        return np.array([value.decode() for value in values], dtype=str), ""
-    except UnicodeDecodeError:
-        return None, f"{name} holds bytes that are not text: no classes"
-
-
-def read_ids(values: Any, n_rows: int) -> np.ndarray[Any, Any]:
-    """Return one integer or word for each row.
-
-    Raises
-    ------
-    BadPoints
-        If there is not exactly one for each row.
-
-    Examples
-    --------
-    >>> read_ids(["a", "b"], 2).tolist()
-    ['a', 'b']
-    """
-    array = _array_of(values)
-    count = None if array is None else array.size
-    if array is None or count != n_rows:
-        raise BadPoints(f"ids has {count} values for {n_rows} rows; give one for each row")
-    ids, reason = _classes(array.reshape(n_rows), "ids")
-    if ids is None:
-        raise BadPoints(f"{reason.split(': no')[0]}; give a whole number or a word for each row")
-    return ids
-
-
-# Padding -------------------------------------------------------------------------------------
-
-
-def padding_without_mask(batch: Batch) -> str | None:
-    """Describe what looks like padding in a batch without masks; None if nothing does.
-
-    Padding is an id that ends (or begins) rows in runs of differing lengths and hardly occurs
-    elsewhere, or steps of zeros that do so in sequences of floats.
-
-    Parameters
-    ----------
-    batch : Batch
-
-    Examples
-    --------
-    >>> ids = torch.tensor([[5, 6, 7, 8], [3, 4, 0, 0], [9, 0, 0, 0], [8, 5, 3, 0]])
-    >>> padding_without_mask(Batch(ids, None, 4))
-    'rows end in runs of id 0 of differing lengths (0 to 3)'
-    """
-    if batch.masks:
-        return None
-    for name, value in batch.layout.named(batch.inputs).items():
-        if not isinstance(value, Tensor) or value.is_nested or value.ndim not in (2, 3):
-            continue
-        if is_padding_mask(str(name)) or is_target(str(name)):
-            continue
-        rows = value.movedim(batch.layout.axis_of(str(name), value), 0)
-        if rows.numel() == 0 or rows.shape[1] < 2 or len(rows) != batch.n_rows:
-            continue
-        for end, verb in ((-1, "end"), (0, "begin")):
-            text = _padding(rows, end)
-            if text is not None:
-                return f"rows {verb} in {text}"
-    return None
-
-
-_IDS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-
-
-def _padding(rows: Tensor, end: int) -> str | None:
-    if rows.ndim == 3 and rows.is_floating_point():
-        is_pad, what = (rows == 0).all(dim=2), "steps of zeros"
-        share = 0.05
-    elif rows.ndim == 2 and rows.dtype in _IDS:
-        pad = _repeated_at(rows, end)
-        is_pad, what = rows == pad, f"id {pad}"
-        share = 0.25
-    else:
-        return None
-    is_pad = is_pad[~is_pad.all(dim=1)]  # a blank stimulus is not padded
-    if not len(is_pad):
-        return None
-    runs = (is_pad.flip(1) if end else is_pad).long().cumprod(dim=1).sum(dim=1)
-    inside = int(runs.sum())
-    outside = int(is_pad.sum()) - inside
-    others = is_pad.numel() - inside
-    if others == 0 or int(runs.max()) < 2 or runs.min() == runs.max():
-        return None
-    rate = outside / others
-    by_chance = len(is_pad) * rate / (1 - rate) if rate < 1 else float("inf")
-    if inside <= 2 + 4 * by_chance or outside > share * inside:
-        return None
-    return f"runs of {what} of differing lengths ({int(runs.min())} to {int(runs.max())})"
-
-
-def _repeated_at(rows: Tensor, end: int) -> int:
-    """Return the id that most positions repeat at an end of their rows."""
-    last = rows[:, end]
-    same = rows == last[:, None]
-    runs = (same.flip(1) if end else same).long().cumprod(dim=1).sum(dim=1) - 1
-    ids, which = torch.unique(last, return_inverse=True)
-    return int(ids[torch.zeros(len(ids), dtype=torch.long).index_add_(0, which, runs).argmax()])

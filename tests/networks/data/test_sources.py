@@ -1,7 +1,5 @@
 """Everything that data can come as."""
 
-import re
-
 import numpy as np
 import pytest
 import torch
@@ -10,9 +8,7 @@ from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, Subset, TensorDataset
 
 from dimscope.errors import BadPoints, BadSource
-from dimscope.networks.capturing.batches import Batch, InputRows, padding_without_mask
 from dimscope.networks.capturing.capture import capture
-from dimscope.networks.tensors import tensors_in
 
 X = torch.arange(40.0).reshape(20, 2)
 Y = torch.arange(20) % 4
@@ -229,107 +225,6 @@ def test_capture_refuses_batches_with_labels_of_another_length(batch, words):
         run([batch])
 
 
-# Rows ------------------------------------------------------------------------------------------
-
-
-def test_take_returns_rows_of_everything_that_belongs_to_them():
-    batch = Batch(
-        {"x": X, "words": [f"w{i}" for i in range(20)], "scale": torch.tensor(2.0), "flag": True},
-        Y.numpy(), 20, {"mask": X > 3}, np.arange(20) + 5,
-    )  # fmt: skip
-    taken = batch.take(np.array([4, 0, 4]))
-    assert taken.n_rows == 3
-    torch.testing.assert_close(taken.inputs["x"], X[[4, 0, 4]])
-    assert taken.inputs["words"] == ["w4", "w0", "w4"]
-    assert taken.inputs["scale"] == 2
-    assert taken.inputs["flag"] is True
-    assert taken.labels.tolist() == [0, 0, 0]
-    assert taken.ids.tolist() == [9, 5, 9]
-    assert torch.equal(taken.masks["mask"], (X > 3)[[4, 0, 4]])
-    taken.inputs["x"].zero_()
-    assert X[4].sum() > 0  # a copy
-
-
-def test_take_follows_the_axis_of_rows():
-    state = (torch.randn(2, 20, 3), torch.randn(2, 20, 3))
-    batch = Batch((torch.randn(5, 20, 4), state, Y), None, 20, layout=InputRows(1, ("x", "h", "n")))
-    x, (hidden, cell), lengths = batch.take(np.array([3, 1])).inputs
-    torch.testing.assert_close(x, batch.inputs[0][:, [3, 1]])
-    torch.testing.assert_close(hidden, state[0][:, [3, 1]])
-    torch.testing.assert_close(cell, state[1][:, [3, 1]])
-    assert lengths.tolist() == [3, 1]
-
-
-@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
-def test_take_of_nested_tensors():
-    parts = [X[:i] for i in (2, 3, 4)]
-    for layout in (torch.jagged, torch.strided):
-        nested = torch.nested.nested_tensor(parts, layout=layout)
-        taken = Batch(nested, None, 3).take(np.array([2, 0]))
-        for found, wanted in zip(taken.inputs.unbind(), (parts[2], parts[0]), strict=True):
-            torch.testing.assert_close(found, wanted)
-
-
-def padded(n=16, n_positions=9, pad=0, left=False, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(3, 60, (n, n_positions), generator=generator)
-    lengths = torch.randint(3, n_positions + 1, (n,), generator=generator)
-    real = torch.arange(n_positions)[None] < lengths[:, None]
-    ids = torch.where(real, ids, pad)
-    return ids.flip(1) if left else ids
-
-
-FLOATS = torch.randn(16, 9, 4) * (padded() > 0)[..., None]
-IMAGES = torch.rand(16, 28, 28)
-IMAGES[:, :4] = IMAGES[:, -4:] = 0
-IMAGES[::2, -6:] = IMAGES[::2, :5] = 0
-
-
-@pytest.mark.parametrize(
-    ("inputs", "text"),
-    [
-        (padded(), r"rows end in runs of id 0 of differing lengths \(0 to \d\)"),
-        (padded(pad=77), "rows end in runs of id 77"),
-        (padded(left=True), "rows begin in runs of id 0"),
-        ({"input_ids": padded()}, "rows end in runs of id 0"),
-        ((padded(), Y[:16]), "rows end in runs of id 0"),
-        (FLOATS, "rows end in runs of steps of zeros of differing lengths"),
-        (FLOATS.flip(1), "rows begin in runs of steps of zeros"),
-    ],
-)
-def test_padding_without_a_mask_is_described(inputs, text):
-    assert re.match(text, padding_without_mask(Batch(inputs, None, 16)))
-
-
-@pytest.mark.parametrize(
-    "inputs",
-    [
-        torch.randint(3, 60, (16, 9)),
-        torch.randint(0, 2, (64, 9)),  # binary sequences
-        torch.randint(0, 2, (300, 40)),
-        torch.cat([torch.randint(3, 60, (16, 8)), torch.full((16, 1), 2)], 1),  # all end in one
-        torch.full((16, 9), 4),
-        torch.randn(16, 9, 4),
-        torch.randn(16, 9, 4).relu(),
-        IMAGES,  # images with margins
-        torch.rand(16, 3, 8, 8),
-        X[:16],
-        Y[:16],
-        {"x": torch.randn(16, 9, 4), "attention_mask": (padded() > 0).long()},
-    ],
-)
-def test_nothing_is_said_of_data_without_padding(inputs):
-    assert padding_without_mask(Batch(inputs, None, len(next(tensors_in(inputs))))) is None
-
-
-def test_nothing_is_said_of_padding_with_a_mask():
-    ids = padded()
-    assert padding_without_mask(Batch(ids, None, 16, {"mask": ids > 0})) is None
-
-
-# Files -----------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def folder(tmp_path):
     rng = np.random.default_rng(0)
@@ -442,14 +337,3 @@ def test_capture_puts_single_stimuli_into_batches(labelled):
 def test_capture_refuses_single_stimuli_that_the_network_does_not_take():
     with pytest.raises(BadSource, match=r"torch\.stack"):
         capture(nn.Linear(5, 3), list(X))
-
-
-def test_complex_inputs_do_not_look_padded():
-    batch = Batch(torch.ones(4, 3, dtype=torch.complex64), None, 4)
-    assert padding_without_mask(batch) is None
-
-
-def test_blank_stimuli_do_not_look_padded():
-    rows = torch.randn(16, 9, 5)
-    rows[::3] = 0
-    assert padding_without_mask(Batch(rows, None, 16)) is None

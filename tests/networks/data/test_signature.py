@@ -5,7 +5,7 @@ import torch
 import transformers
 from torch import nn
 
-from dimscope.networks.signature import Signature, is_padding_mask, is_target, marks_padding
+from dimscope.networks.data.signature import Signature, is_padding_mask, is_target, marks_padding
 
 
 class Steps(nn.Module):

@@ -13,7 +13,7 @@ from torch import nn
 
 import dimscope as ds
 from dimscope.networks.capturing import readouts
-from dimscope.networks.capturing.options import (
+from dimscope.networks.options import (
     CaptureKeywords,
     CaptureOptions,
     ProfileKeywords,
@@ -139,7 +139,7 @@ def test_profile_of_activations_loads_no_torch():
     code = (
         "import dimscope as ds, numpy as np, sys;"
         "p = ds.profile(ds.Activations({'a': np.random.rand(50, 3)}), name='x', memory='1 GB');"
-        "from dimscope.networks.capturing.options import CaptureOptions;"
+        "from dimscope.networks.options import CaptureOptions;"
         "print(p.name, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

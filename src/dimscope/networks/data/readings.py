@@ -1,4 +1,4 @@
-"""Inputs: decide what the data of a capture are to the network, and split every batch that way.
+"""Readings: decide what the data of a capture are to the network.
 
 What goes into the call, what is a target, what is a mask follows from the signature of the network
 and the structure of the first batch. Where they leave several readings, each is attempted on a few
@@ -7,379 +7,49 @@ rows: the one that works is taken, several that work are refused with the call t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from dimscope.errors import BadPoints, BadSource
-from dimscope.networks.capturing.batches import (
-    Batch,
-    InputRows,
-    as_tensor,
-    is_graph,
-    is_plain_tuple,
-    read_ids,
-    read_labels,
+from dimscope.errors import BadSource
+from dimscope.networks.data.batches import InputRows, is_graph
+from dimscope.networks.data.inputs import (
+    Attempt,
+    Call,
+    Inputs,
+    Path,
+    form_of,
+    place_name,
+    plain,
+    value_at,
 )
-from dimscope.networks.capturing.options import CaptureOptions
-from dimscope.networks.signature import (
+from dimscope.networks.data.labels import read_ids, read_labels
+from dimscope.networks.data.masks import (
+    has_known_meaning,
+    is_known_mask,
+    looks_like_mask,
+    mask_of_all_rows,
+    may_be_mask,
+)
+from dimscope.networks.data.signature import (
     TARGETS,
     Parameter,
     Signature,
     is_padding_mask,
     is_target,
-    marks_padding,
 )
-from dimscope.networks.tensors import (
-    describe_tensors,
-    fields_of,
-    is_named_tuple,
-    tensors_in,
-    with_fields,
-)
+from dimscope.networks.options import CaptureOptions
+from dimscope.networks.tensors import fields_of, is_named_tuple, shapes_differ, tensors_in
 
-__all__ = ["Attempt", "Inputs", "interpret", "label_path", "plain"]
+__all__ = ["interpret", "label_path"]
 
-
-Path = tuple[Any, ...]
-"""Where a value lies in a raw batch: the items and fields that lead to it."""
-
-Call = Literal["one", "arguments", "keywords", "forward"]
-
-Attempt = Callable[["Inputs", Batch], "str | None"]
-"""Runs a few rows of a batch; returns None if the rows of the output follow those of the batch,
-independently of each other, or else the reason why not."""
 
 LABEL_KEYS = ("labels", "label")
 """Fields that a forward function does not get."""
-
-REAL_IS_TRUE = (
-    "attention_mask", "decoder_attention_mask", "encoder_attention_mask", "input_mask",
-    "text_mask", "token_mask", "valid_mask",
-)  # fmt: skip
-"""Masks that are 1 where a token is real; what others mean is seen in their values."""
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """How the data of a capture become calls of the network.
-
-    Parameters
-    ----------
-    text : str
-        One line: ``inputs: input_ids, attention_mask; labels: y; not used: idx``.
-    how : {"one", "arguments", "keywords", "forward"}
-        How the network is called.
-    given : tuple of (str, Path)
-        Each argument with its place in a raw batch.
-    labels, ids : Path, optional
-        Where the labels and ids lie in a raw batch.
-    masks : tuple of (str, Path)
-        Name and place of each padding mask.
-    layout : InputRows
-        Where the rows lie.
-    form : object
-        The structure that every batch must have.
-    forward : callable, optional
-        The forward function given by the user.
-    dropped : tuple of str
-        Fields that a forward function does not get.
-    all_masks, all_ids : array, optional
-        The mask and the id of every row of the data.
-    mask_parameter : str, optional
-        The parameter that gets the mask, if the data do not give it under this name.
-    mask_is_named : bool
-        Whether the user named the mask: it is True where a token is real.
-    """
-
-    text: str
-    how: Call = "one"
-    given: tuple[tuple[str, Path], ...] = ()
-    labels: Path | None = None
-    ids: Path | None = None
-    masks: tuple[tuple[str, Path], ...] = ()
-    layout: InputRows = field(default_factory=InputRows)
-    form: Any = None
-    forward: Callable[[Any, Any], Any] | None = None
-    dropped: tuple[str, ...] = ()
-    all_masks: Any = None
-    all_ids: Any = None
-    mask_parameter: str | None = None
-    mask_is_named: bool = False
-
-    def call(self, network: Any, inputs: Any) -> Any:
-        """Call the network on the inputs of a batch."""
-        if self.forward is not None:
-            return self.forward(network, inputs)
-        if self.how == "keywords":
-            return network(**inputs)
-        return network(*inputs) if self.how == "arguments" else network(inputs)
-
-    def split(self, raw: Any, number: int = 1, rows: np.ndarray[Any, Any] | int = 0) -> Batch:
-        """Split a raw batch into inputs, labels, masks and ids.
-
-        Parameters
-        ----------
-        raw : object
-            A batch as the data give it.
-        number : int
-            Its number in the data, from 1, for messages.
-        rows : array of int, or int
-            The numbers of its rows in the data, or of the first one, for masks and ids that are
-            given for all rows.
-
-        Raises
-        ------
-        BadSource
-            If the batch differs in structure from the first one, or its parts in their rows.
-        """
-        raw = plain(raw)
-        form = _form(raw) if not self.is_list else self.form
-        if self.form is not None and form != self.form:
-            raise BadSource(
-                f"batch {number} is {_described(form)}, but the first batch is "
-                f"{_described(self.form)}; give all batches the same structure"
-            )
-        inputs = self._inputs(raw)
-        n_rows = self._count(raw, inputs)
-        labels, reason = None, ""
-        if self.labels is not None:
-            labels, reason = read_labels(_get(raw, self.labels), n_rows, _place(self.labels))
-        masks = {}
-        for name, path in self.masks:
-            mask = _as_mask(name, _get(raw, path), n_rows, plainly=self.mask_is_named)
-            if mask is not None:
-                masks[name] = mask
-        ids = None if self.ids is None else read_ids(_get(raw, self.ids), n_rows)
-        numbers = np.arange(rows, rows + n_rows) if isinstance(rows, int) else rows
-        for option, values in (("ids", self.all_ids), ("mask", self.all_masks)):
-            if values is not None and numbers.size and numbers.max() >= len(values):
-                raise BadPoints(
-                    f"{option} has {len(values)} rows, but the data have more; give one row for "
-                    "each stimulus"
-                )
-        if self.all_ids is not None:
-            ids = self.all_ids[numbers]
-        if self.all_masks is not None:
-            mask = self.all_masks[torch.from_numpy(numbers)]
-            masks = {"mask": mask}
-        if self.mask_parameter is not None:
-            inputs[self.mask_parameter] = _for(self.mask_parameter, next(iter(masks.values())))
-        return Batch(inputs, labels, n_rows, masks, ids, self.layout, reason)
-
-    @property
-    def is_list(self) -> bool:
-        """Whether a raw batch is a list with an item for each row."""
-        return self.layout.lists and self.given[0][1] == ()
-
-    def _inputs(self, raw: Any) -> Any:
-        values = [_get(raw, path) for _, path in self.given]
-        if self.layout.lists:
-            values = [list(v) if isinstance(v, tuple) and is_plain_tuple(v) else v for v in values]
-        if self.how == "keywords":
-            return dict(zip((name for name, _ in self.given), values, strict=True))
-        if self.how == "arguments":
-            return tuple(values)
-        inputs = values[0]
-        if self.dropped and isinstance(inputs, Mapping):
-            return {key: value for key, value in inputs.items() if key not in self.dropped}
-        if self.how == "forward" and isinstance(inputs, list) and not self.layout.lists:
-            return tuple(inputs)
-        return inputs
-
-    def _count(self, raw: Any, inputs: Any) -> int:
-        n_rows = self.layout.n_rows(inputs)
-        if n_rows is None:
-            raise BadSource(
-                f"a batch is a {type(raw).__name__} without a tensor of stimuli; use a tensor, "
-                "(inputs, labels), or a dict of tensors"
-            )
-        if self.layout.graph or self.layout.lists:
-            return n_rows
-        items = list(raw) if isinstance(raw, list | tuple) and not is_named_tuple(raw) else []
-        if self.how == "arguments":
-            items += [_get(raw, path) for _, path in self.given]
-        elif is_plain_tuple(inputs) or (isinstance(inputs, list) and inputs is not raw):
-            items += inputs
-        counts = {
-            value.shape[self.layout.axis_of(self._name_at(i), value)]
-            for i, value in enumerate(items)
-            if isinstance(value, Tensor) and value.ndim
-        }
-        if counts - {n_rows} and not isinstance(raw, PackedSequence):
-            raise BadSource(
-                f"a batch holds {describe_tensors(raw)}, which differ in their numbers of rows; "
-                "give inputs and labels with one row for each stimulus, and anything else in a "
-                "forward function"
-            )
-        return n_rows
-
-    def _name_at(self, item: int) -> str:
-        return next((name for name, path in self.given if path[:1] == (item,)), "")
-
-
-# Structure -----------------------------------------------------------------------------------
-
-
-def plain(value: Any) -> Any:
-    """Convert the arrays, and the lists of numbers, in a raw batch to tensors.
-
-    Examples
-    --------
-    >>> plain({"x": [[1, 2], [3, 4]], "words": ["a", "b"]})
-    {'x': tensor([[1, 2],
-            [3, 4]]), 'words': ['a', 'b']}
-    """
-    if isinstance(value, Tensor):
-        # networks view integers, such as labels; floats keep their layout, which numbers depend on
-        is_plain = value.is_floating_point() or value.is_nested or value.layout != torch.strided
-        return value if is_plain else value.contiguous()
-    if isinstance(value, PackedSequence | str | bytes):
-        return value
-    if isinstance(value, list | tuple):
-        if is_named_tuple(value):
-            return with_fields(value, {k: plain(v) for k, v in (fields_of(value) or {}).items()})
-        if value and all(_is_number(item) for item in value):
-            return torch.as_tensor(np.asarray(value))
-        if value and all(isinstance(item, list | tuple) and item for item in value):
-            table = _table(value)
-            if table is not None:
-                return table
-        return type(value)(plain(item) for item in value)
-    if isinstance(value, Mapping):
-        changed = {key: plain(item) for key, item in value.items()}
-        if all(changed[key] is item for key, item in value.items()):
-            return value
-        return with_fields(value, changed)
-    return as_tensor(value)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, bool | int | float) or (
-        isinstance(value, np.generic) and value.dtype.kind in "biuf"
-    )
-
-
-def _table(rows: Sequence[Any]) -> Tensor | None:
-    """Return nested lists of numbers as a tensor, or None if they are something else or ragged."""
-    first = rows[0]
-    while isinstance(first, list | tuple) and first:
-        first = first[0]
-    if not _is_number(first):
-        return None
-    try:
-        array = np.asarray(rows)
-    except ValueError:
-        return None
-    return torch.as_tensor(array) if array.dtype.kind in "biuf" else None
-
-
-def _form(raw: Any) -> Any:
-    """Return what must be equal in the structure of all batches."""
-    if isinstance(raw, Mapping):
-        return ("dict", tuple(sorted(map(str, raw))))
-    if isinstance(raw, Tensor | PackedSequence):
-        return (type(raw).__name__.replace("Parameter", "Tensor"),)
-    if is_named_tuple(raw):
-        return (type(raw).__name__, raw._fields)
-    if isinstance(raw, list | tuple):
-        return ("tuple", len(raw))
-    return (type(raw).__name__,)
-
-
-def _shape(value: Any) -> Any:
-    return value.shape if isinstance(value, Tensor) else None
-
-
-def _described(form: Any) -> str:
-    kind, *rest = form
-    if not rest:
-        return f"a {kind}"
-    if isinstance(rest[0], int):
-        return f"a {kind} of {rest[0]}"
-    return f"a {kind} of {', '.join(rest[0])}"
-
-
-def _get(raw: Any, path: Path) -> Any:
-    for step in path:
-        if isinstance(step, int) or isinstance(raw, Mapping):
-            raw = raw[step]
-        else:
-            fields = fields_of(raw)
-            assert fields is not None  # as in the first batch
-            raw = fields[step]
-    return raw
-
-
-def _place(path: Path) -> str:
-    """Return the name of a place in a raw batch, for messages."""
-    last = path[-1] if path else 0
-    return f"item {last + 1}" if isinstance(last, int) else str(last)
-
-
-# Masks ---------------------------------------------------------------------------------------
-
-
-def _as_mask(name: str, value: Any, n_rows: int, *, plainly: bool) -> Tensor | None:
-    """Return a padding mask as booleans, True where a token is real; None if it is none.
-
-    Raises
-    ------
-    BadSource
-        If neither the name nor the values tell which of its two values marks padding.
-    """
-    if not isinstance(value, Tensor) or value.ndim != 2 or len(value) != n_rows:
-        if plainly:
-            raise BadSource(
-                f"mask {name!r} must have shape (n_rows, n_positions); give one row for each "
-                "stimulus, True where a token is real"
-            )
-        return None
-    if value.is_floating_point() and bool((value < 0).any()):
-        return value == 0  # added to the attention: 0 where real
-    if bool(((value != 0) & (value != 1)).any()):
-        return None
-    mask = value.bool()
-    if plainly or name in REAL_IS_TRUE:
-        return mask
-    if marks_padding(name):
-        return ~mask
-    whole = torch.cat([mask.all(dim=1), (~mask).all(dim=1)]).reshape(2, -1).any(dim=1)
-    if whole[0] != whole[1]:  # a row without padding has one value
-        return mask if whole[0] else ~mask
-    for column in (0, -1):
-        values = mask[:, column]
-        if not whole.any() and bool(values.all() | (~values).all()):
-            return mask if values[0] else ~mask
-    raise BadSource(
-        f"the values of {name!r} do not tell whether True marks padding; give mask=, with one row "
-        "for each stimulus, True where a token is real"
-    )
-
-
-def _for(parameter: str, mask: Tensor) -> Tensor:
-    """Return a mask, True where real, as a parameter of this name takes it."""
-    return mask.logical_not() if marks_padding(parameter) else mask.long()
-
-
-def _looks_like_mask(value: Any, first: Any) -> bool:
-    """Whether a value has one 0 or 1 for each position of the first value, zeros at one end."""
-    if not isinstance(value, Tensor) or not isinstance(first, Tensor):
-        return False
-    if value.ndim != 2 or first.ndim < 2 or value.shape != first.shape[:2] or not value.numel():
-        return False
-    if bool(((value != 0) & (value != 1)).any()):
-        return False
-    steps = value.to(torch.int8).diff(dim=1)
-    return not (bool((steps > 0).any()) and bool((steps < 0).any()))
-
-
-# Readings ------------------------------------------------------------------------------------
 
 
 def interpret(
@@ -412,6 +82,7 @@ def interpret(
 
     Examples
     --------
+    >>> import torch
     >>> from torch import nn
     >>> batch = {"input": torch.zeros(4, 3), "label": torch.arange(4), "idx": torch.arange(4)}
     >>> interpret(batch, CaptureOptions(), Signature.of(nn.Linear(3, 2))).text
@@ -636,7 +307,12 @@ class _Reader:
         given = [(self._parameter_at(i), (*path, steps[i])) for i in range(n_given)]
         graph = {"edge_index", "batch"} <= {name for name, _ in given}
         readings: list[tuple[list[tuple[str, Path]], int]] = [(given, n_given)]
-        if not is_named_tuple(items) and n_required <= 1 and _are_images(items) and _differ(items):
+        if (
+            not is_named_tuple(items)
+            and n_required <= 1
+            and _are_images(items)
+            and shapes_differ(items)
+        ):
             rows = {v.shape[0] for v in items if isinstance(v, Tensor)}
             if len({v.ndim for v in items}) == 1 and len(rows) <= 1:
                 self.is_open = True
@@ -648,7 +324,7 @@ class _Reader:
                 item, taken = items[place], {name for name, _ in given}
                 mask = signature.mask
                 is_free = mask is not None and mask.name not in taken
-                if mask is not None and is_free and _looks_like_mask(item, items[0]):
+                if mask is not None and is_free and looks_like_mask(item, items[0]):
                     given, place = [*given, (mask.name, (*path, steps[place]))], place + 1
                     continue
                 parameter = parameters[place] if place < len(parameters) else None
@@ -657,7 +333,7 @@ class _Reader:
                 if parameter is None or parameter.name in taken or not _may_take(parameter, item):
                     break
                 if parameter.use == "mask":
-                    if _is_binary(item, items[0]):
+                    if may_be_mask(item, items[0]):
                         raise BadSource(
                             f"item {place + 1} of a batch may be {parameter.name} or a target; "
                             f"give a dict of named tensors, {{'{given[0][0]}': ..., "
@@ -764,15 +440,15 @@ class _Reader:
                 path, labels = (0,), (1,)
             elif len(raw) == 1:
                 path = (0,)
-            inner = _get(raw, path)
+            inner = value_at(raw, path)
             if labels is None and fields_of(inner) is not None:
                 inside = label_path(inner, None)
                 labels = None if inside is None else (*path, *inside)
-        fields = fields_of(_get(raw, path)) or {}
+        fields = fields_of(value_at(raw, path)) or {}
         graph = is_graph(fields) and "batch" in fields
         reading = self._make("forward", [("forward=", path)], labels, graph=graph, whole=True)
-        value = _get(raw, path)
-        lists = isinstance(value, tuple | list) and _are_images(value) and _differ(value)
+        value = value_at(raw, path)
+        lists = isinstance(value, tuple | list) and _are_images(value) and shapes_differ(value)
         return replace(
             reading,
             forward=self.options.forward,
@@ -796,7 +472,7 @@ class _Reader:
         fields = list(_all_fields(raw))
         if how in ("forward", "one") and given:
             base = given[0][1]
-            inner = fields_of(_get(raw, base)) or {}
+            inner = fields_of(value_at(raw, base)) or {}
             masks += [(key, (*base, key)) for key in inner if is_padding_mask(str(key))]
         free = self.signature.mask
         if how == "forward" or whole or free is None or free.name in {name for name, _ in given}:
@@ -811,10 +487,10 @@ class _Reader:
             parameter = free
         elif not masks and fields_of(raw) is not None:
             # a field that can only be a mask says what is padding under any name
-            unread = [path for path in fields if _is_plain_mask(path[-1], _get(raw, path))]
+            unread = [path for path in fields if is_known_mask(path[-1], value_at(raw, path))]
             if unread:
                 masks, named = [(unread[0][-1], unread[0])], f"; mask: {unread[0][-1]}"
-                parameter = free if free is not None and _is_plain(free.name) else None
+                parameter = free if free is not None and has_known_meaning(free.name) else None
         if parameter is not None:
             how = "keywords"
         ids = None
@@ -823,7 +499,7 @@ class _Reader:
         used = [path for _, path in given]
         names = ", ".join(name for name, _ in given)
         if whole and how != "forward":
-            kind = type(_get(raw, given[0][1])).__name__
+            kind = type(value_at(raw, given[0][1])).__name__
             names = f"{names}, the whole {kind}"
         text = f"inputs: {names}" + (f", {parameter.name}" if parameter is not None else "")
         if labels is not None:
@@ -835,7 +511,7 @@ class _Reader:
             p for p in fields if not any(_covers(path, p) or _covers(p, path) for path in used)
         ]
         if unused:
-            text += f"; not used: {', '.join(map(_place, unused))}"
+            text += f"; not used: {', '.join(map(place_name, unused))}"
         axis = options.batch_axis
         if axis:
             text += f"; rows on axis {axis}"
@@ -844,26 +520,26 @@ class _Reader:
             lists, graph,
         )  # fmt: skip
         return Inputs(
-            text + named, how, tuple(given), labels, ids, tuple(masks), layout, _form(raw),
-            None, (), _rows_of_mask(options.mask), _rows_of_ids(options.ids),
+            text + named, how, tuple(given), labels, ids, tuple(masks), layout, form_of(raw),
+            None, (), mask_of_all_rows(options.mask), _rows_of_ids(options.ids),
             None if parameter is None else parameter.name,
             isinstance(options.mask, str),
         )  # fmt: skip
 
     def _label_text(self, labels: Path) -> str:
-        value = _get(self.raw, labels)
+        value = value_at(self.raw, labels)
         is_flat = isinstance(value, str | bytes | Mapping) or getattr(value, "ndim", 1) == 0
         n_rows = len(value) if hasattr(value, "__len__") and not is_flat else 1
-        classes, reason = read_labels(value, n_rows, _place(labels))
+        classes, reason = read_labels(value, n_rows, place_name(labels))
         if classes is None:
             return f"no labels ({reason})"
         is_table = isinstance(value, Tensor) and value.ndim == 2 and value.shape[1] > 1
-        return f"labels: {_place(labels)}{' (one-hot)' if is_table else ''}"
+        return f"labels: {place_name(labels)}{' (one-hot)' if is_table else ''}"
 
     def _field(
         self, name: str, given: Sequence[tuple[str, Path]], fields: Sequence[Path], option: str
     ) -> Path:
-        places = {_place(path): path for path in fields}
+        places = {place_name(path): path for path in fields}
         places.update({parameter: path for parameter, path in given if path})
         if name not in places:
             names = ", ".join(places) or "none"
@@ -871,19 +547,6 @@ class _Reader:
                 f"{option}={name!r} names no field of the batches; their fields are {names}"
             )
         return places[name]
-
-
-def _rows_of_mask(mask: Any) -> Tensor | None:
-    if mask is None or isinstance(mask, str):
-        return None
-    tensor = as_tensor(mask)
-    tensor = torch.as_tensor(np.asarray(tensor)) if not isinstance(tensor, Tensor) else tensor
-    if tensor.ndim != 2 or bool(((tensor != 0) & (tensor != 1)).any()):
-        raise BadPoints(
-            f"mask has shape {tuple(tensor.shape)}; give one row for each stimulus with True, or "
-            "1, for every real position and False, or 0, for padding"
-        )
-    return tensor.bool()
 
 
 def _rows_of_ids(ids: Any) -> np.ndarray[Any, Any] | None:
@@ -906,15 +569,6 @@ def _all_fields(raw: Any, path: Path = ()) -> Iterator[Path]:
             yield from inner or [(*path, place)]
 
 
-def _is_plain(name: Any) -> bool:
-    """Whether a field or parameter of this name is a padding mask of known meaning."""
-    return isinstance(name, str) and (name in REAL_IS_TRUE or marks_padding(name))
-
-
-def _is_plain_mask(name: Any, value: Any) -> bool:
-    return _is_plain(name) and isinstance(value, Tensor) and value.ndim == 2
-
-
 def _covers(path: Path, other: Path) -> bool:
     return other[: len(path)] == path
 
@@ -928,10 +582,6 @@ def _are_images(values: Any) -> bool:
     return all(isinstance(v, Tensor) and v.ndim >= 2 and v.is_floating_point() for v in values)
 
 
-def _differ(values: Sequence[Any]) -> bool:
-    return len({_shape(value) for value in values}) > 1
-
-
 def _are_rows(values: Sequence[Any]) -> bool:
     return all(isinstance(value, Tensor) for value in values)
 
@@ -941,17 +591,6 @@ def _may_take(parameter: Parameter, item: Any) -> bool:
     if parameter.use in ("target", "option") or not isinstance(item, Tensor):
         return False
     return item.ndim >= 2 if parameter.takes_sequence else True
-
-
-def _is_binary(value: Any, first: Any) -> bool:
-    return (
-        isinstance(value, Tensor)
-        and isinstance(first, Tensor)
-        and value.ndim == 2
-        and first.ndim >= 2
-        and value.shape == first.shape[:2]
-        and bool(((value == 0) | (value == 1)).all())
-    )
 
 
 def _is_target(inputs: Any, second: Any) -> bool:
