@@ -944,7 +944,7 @@ def pooled_last(n):
 
 def test_a_long_stretch_without_checkpoints_is_said_once():
     x = SERIES.transpose(1, 2)
-    with pytest.warns(UserWarning, match=f"{CUT_OFF} 0 and 6 of 7: layers='all' or") as caught:
+    with pytest.warns(UserWarning, match=f"{CUT_OFF} 0 and 6 of 7; to capture") as caught:
         capture(pooled_last(6), x, batch_size=2)
     assert len(caught) == 1
     with warnings.catch_warnings():
