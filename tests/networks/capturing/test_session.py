@@ -129,6 +129,9 @@ def test_capture_of_a_random_network_is_seeded():
     np.testing.assert_array_equal(runs[0], runs[1])
     assert (runs[0] != runs[2]).all()
     assert (runs[0][:3] != runs[0][3:]).all()  # not the same noise in every batch
+    inputs = capture(Noisy(), x, "output", seed=4).provenance.parameters["inputs"]
+    assert inputs == "inputs: x; the network draws random numbers, from seed 4"
+    assert "random" not in capture(small(), x, "output").provenance.parameters["inputs"]
 
 
 class Doubled(nn.Module):

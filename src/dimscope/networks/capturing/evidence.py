@@ -149,6 +149,8 @@ class Evidence:
         example because the network takes a mean over all positions.
     finer : set of str
         Names of values that prove to be layers only at the end of a run.
+    draws : bool
+        Whether the network draws random numbers.
     """
 
     run: Run
@@ -158,6 +160,7 @@ class Evidence:
     dependent: dict[str, float] = field(default_factory=dict)
     padding: dict[str, float] = field(default_factory=dict)
     finer: set[str] = field(default_factory=set)
+    draws: bool = False
     _checked: set[tuple[str, Side]] = field(default_factory=set)
     _one_size: bool = False  # whether the network takes batches of one size only
 
@@ -238,6 +241,7 @@ class Evidence:
             def find(first: Tensor, second: Tensor) -> tuple[Layout, float] | str:
                 return find_layout(first, second)
 
+        self.draws = random.used
         layouts = {
             name: find(value, more.tensors[name])
             for name, value in few.tensors.items()

@@ -250,7 +250,7 @@ class Session:
         parts = [self.stream.inputs.text]
         if self.run.gives_positions:
             parts.append("position_ids: from attention_mask")
-        if self.run.random.used:
+        if self.evidence.draws:
             parts.append(f"the network draws random numbers, from seed {self.options.seed}")
         return "; ".join(parts)
 
