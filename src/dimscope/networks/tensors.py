@@ -169,7 +169,7 @@ def dense(tensor: Tensor) -> Tensor:
     Examples
     --------
     >>> import torch
-    >>> dense(torch.quantize_per_tensor(torch.ones(2), 0.5, 0, torch.qint8))
+    >>> dense(torch.ones(2))
     tensor([1., 1.])
     """
     return tensor.dequantize() if tensor.is_quantized else tensor
