@@ -36,6 +36,7 @@ from dimscope.networks.data.masks import (
     may_be_mask,
 )
 from dimscope.networks.data.signature import (
+    OPTION_PREFIXES,
     TARGETS,
     Parameter,
     Signature,
@@ -575,7 +576,7 @@ def _covers(path: Path, other: Path) -> bool:
 
 def _is_option(name: str, value: Any) -> bool:
     """Whether a field is an option of the call, such as ``output_hidden_states=True``."""
-    return isinstance(value, bool) and name.startswith(("output_", "return_", "use_"))
+    return isinstance(value, bool) and name.startswith(OPTION_PREFIXES)
 
 
 def _are_images(values: Any) -> bool:

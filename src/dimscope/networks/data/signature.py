@@ -43,6 +43,9 @@ OPTIONS = (
 )  # fmt: skip
 """Names of parameters that never take a tensor of the data."""
 
+OPTION_PREFIXES = ("output_", "return_", "use_")
+"""How further names of such parameters begin, such as ``output_hidden_states``."""
+
 SEQUENCES = (
     "token_type_ids", "position_ids", "decoder_input_ids", "inputs_embeds", "input_ids",
     "decoder_inputs_embeds", "decoder_position_ids", "segment_ids", "langs",
@@ -226,7 +229,7 @@ def _parameter(
 ) -> Parameter:
     required = default is inspect.Parameter.empty
     use: Use = "input"
-    is_option = name in OPTIONS or name.startswith(("output_", "return_", "use_"))
+    is_option = name in OPTIONS or name.startswith(OPTION_PREFIXES)
     if is_option or (not required and isinstance(default, bool | str | int | float)):
         use = "option"
     elif is_target(name):
