@@ -16,6 +16,7 @@ from .errors import (
     Interrupted,
     OverBudget,
     PoorRecall,
+    ShortNeighbors,
     TiedPoints,
 )
 from .estimators.base import Estimator, Fit, NeighborEstimator, PointsEstimator, SpectralEstimator
@@ -90,6 +91,7 @@ __all__ = [
     "Sampled",
     "ScaleCurve",
     "SearchResult",
+    "ShortNeighbors",
     "SkDim",
     "Sketched",
     "SpectralEstimator",

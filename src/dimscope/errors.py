@@ -27,6 +27,7 @@ __all__ = [
     "OverBudget",
     "PoorRecall",
     "SampleRefused",
+    "ShortNeighbors",
     "TiedPoints",
     "check_word",
     "first_line",
@@ -114,6 +115,10 @@ class Interrupted(KeyboardInterrupt):
 
 class TiedPoints(UserWarning):
     """Many points have two neighbours at the same distance, as in discrete data."""
+
+
+class ShortNeighbors(UserWarning):
+    """The lists of neighbours are too short to measure the error that hubs cause."""
 
 
 class ChangedNumbers(UserWarning):

@@ -2,10 +2,9 @@ import math
 
 import numpy as np
 import pytest
-from scipy import integrate, optimize, stats
+from scipy import optimize
 
 from dimscope import DegeneratePoints, Gride, Neighbors, TwoNN, nearest_neighbors
-from dimscope.estimators.gride import fisher_information
 from dimscope.manifolds import cube, torus
 
 NEIGHBORS = nearest_neighbors(torus(400, 2, seed=3), 40)
@@ -48,18 +47,6 @@ def test_gride_of_ranks_1_and_2_equals_twonn():
     assert Gride(1, 2)(NEIGHBORS).std_error == pytest.approx(
         TwoNN(discard=0)(NEIGHBORS).std_error, rel=0.01
     )
-
-
-@each_ranks
-def test_fisher_information_is_the_variance_of_the_score(n1, n2):
-    law = stats.beta(n1, n2 - n1)
-
-    def squared_score(u):  # derivative of the logarithm of the law of mu = 1 / u at d = 1
-        length = -math.log(u)
-        return (1 - n1 * length + (n2 - n1 - 1) * length * u / (1 - u)) ** 2
-
-    expected, _ = integrate.quad(lambda u: squared_score(u) * law.pdf(u), 0, 1, limit=200)
-    assert fisher_information(n1, n2) == pytest.approx(expected, rel=1e-6)
 
 
 @each_ranks

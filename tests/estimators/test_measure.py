@@ -51,7 +51,7 @@ def test_estimate_searches_once_for_all_estimators(monkeypatch):
 
 
 def test_estimate_accepts_neighbors():
-    assert estimate(nearest_neighbors(POINTS)) == TwoNN()(POINTS)
+    assert estimate(nearest_neighbors(POINTS, TwoNN().wished)) == TwoNN()(POINTS)
 
 
 def test_estimate_reports_progress():

@@ -14,10 +14,17 @@ from dataclasses import dataclass
 from dimscope.analysis.pairing import check_paired
 from dimscope.errors import BadPoints
 from dimscope.estimators.estimates import Estimate
-from dimscope.estimators.uncertainty import covariance, quantile
+from dimscope.estimators.uncertainty import (
+    FEWEST_POINTS,
+    covariance,
+    quantile,
+    spread_of_difference,
+)
 from dimscope.values import by_value
 
 __all__ = ["Difference", "difference"]
+
+_ROUNDING = 1e-6  # relative accuracy of the distances
 
 
 @by_value
@@ -34,7 +41,9 @@ class Difference:
     correlation : float
         Correlation of the two estimates, due to the stimuli that they share.
     degrees_of_freedom : float
-        Degrees of freedom of the standard error; finite only for means over a few classes.
+        Degrees of freedom of the standard error, for Student's t.
+    rounding : float
+        Smaller differences are due to rounding and have the p-value 1.
 
     Examples
     --------
@@ -47,11 +56,17 @@ class Difference:
     std_error: float
     correlation: float
     degrees_of_freedom: float = math.inf
+    rounding: float = 0.0
+
+    @property
+    def is_rounding(self) -> bool:
+        """Whether the two dimensions are equal to rounding."""
+        return abs(self.difference) <= self.rounding
 
     @property
     def p_value(self) -> float:
         """Two-sided p-value, normal or Student's t; NaN if there is no standard error."""
-        if self.difference == 0:
+        if self.is_rounding:
             return 1.0
         t = abs(self.difference) / self.std_error
         if math.isinf(self.degrees_of_freedom):
@@ -82,6 +97,8 @@ class Difference:
         return float(self.difference)
 
     def __str__(self) -> str:
+        if self.is_rounding:
+            return "equal to rounding (p = 1)"
         return f"{self.difference:+.3g} ± {self.std_error:.2g} (p = {self.p_value:.2g})"
 
 
@@ -110,9 +127,10 @@ def difference(a: Estimate, b: Estimate) -> Difference:
 
     Notes
     -----
-    var(a - b) = var a + var b - 2 cov(a, b), where the covariance is a sum over the stimuli and
-    over the pairs that are neighbours in either representation
-    (:func:`dimscope.estimators.uncertainty.covariance`).
+    The standard error is computed from the effect of each stimulus on the difference: its effect on
+    a minus its effect on b, in the same subsamples
+    (:func:`dimscope.estimators.uncertainty.spread_of_difference`). Differences below 1e-6 of the
+    dimension, the accuracy of the distances, are equal to rounding.
 
     Examples
     --------
@@ -131,16 +149,24 @@ def difference(a: Estimate, b: Estimate) -> Difference:
         if estimate.influence is None:
             raise BadPoints(
                 f"the {which} estimate holds no influences of points: it was loaded from a file "
-                "without them (save with influences=True), or its estimator has no standard error"
+                "without them (save with influences=True), its estimator has no standard error, or "
+                f"it is from fewer than {FEWEST_POINTS} points"
             )
     check_paired(a, b)
     assert a.influence is not None
     assert b.influence is not None
+    std_error, degrees_of_freedom = spread_of_difference(a.influence, b.influence)
+    product = covariance(a.influence, a.influence) * covariance(b.influence, b.influence)
     shared = covariance(a.influence, b.influence)
-    variance = a.std_error**2 + b.std_error**2 - 2 * shared
     return Difference(
         a.dimension - b.dimension,
-        math.sqrt(variance) if variance > 0 else math.nan,
-        shared / (a.std_error * b.std_error),
-        min(a.degrees_of_freedom, b.degrees_of_freedom),
+        std_error if std_error > 0 else math.nan,
+        min(1.0, max(-1.0, shared / math.sqrt(product))) if product > 0 else math.nan,
+        min(degrees_of_freedom, _class_degrees(a), _class_degrees(b)),
+        _ROUNDING * max(a.dimension, b.dimension),
     )
+
+
+def _class_degrees(estimate: Estimate) -> float:
+    """Return the degrees of freedom of a mean over classes; infinite for other estimates."""
+    return estimate.degrees_of_freedom if estimate.classes else math.inf

@@ -39,11 +39,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dimscope.errors import DegeneratePoints, TiedPoints, warn
+from dimscope.errors import DegeneratePoints, ShortNeighbors, TiedPoints, warn
 from dimscope.estimators.corrections import Corrected
+from dimscope.estimators.effects import depth_for, effects_of, shifts_by_refitting
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, Estimate, fingerprint
 from dimscope.estimators.inputs import Inputs
-from dimscope.estimators.uncertainty import Influence, dependent_pairs
+from dimscope.estimators.uncertainty import FEWEST_POINTS, Influence, dependent_pairs
 from dimscope.provenance import Provenance, versions
 from dimscope.values import by_value
 
@@ -59,6 +60,7 @@ __all__ = ["TIE", "Estimator", "Fit", "NeighborEstimator", "PointsEstimator", "S
 TIE = 1e-6  # Distances that differ by less count as equal: the accuracy of the exact engine.
 
 _WARN_ABOVE = 1e-3  # Fraction of tied points.
+_HUB = 10  # Times the mean number of points that a point is a neighbour of.
 _TIES_BY_CHANCE = 2  # In continuous data, one or two ties within a relative 1e-6 are chance.
 
 
@@ -148,6 +150,8 @@ class Fit:
         :meth:`NeighborEstimator.goodness_of_fit` instead.
     resamples : tuple of float
         Dimension measured on each resample, if any.
+    edge : array of shape (n_distinct,), optional
+        See :class:`dimscope.estimators.uncertainty.Influence`.
     """
 
     dimension: float
@@ -156,6 +160,7 @@ class Fit:
     reach: int = 2
     goodness_of_fit: float = math.nan
     resamples: tuple[float, ...] = ()
+    edge: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -166,6 +171,11 @@ class NeighborEstimator(Estimator):
     def ranks(self) -> int:
         """Number of neighbours per point that :meth:`evaluate` needs."""
         return 2
+
+    @property
+    def wished(self) -> int:
+        """Number of neighbours to search for: some more, from which the error is measured."""
+        return depth_for(self.ranks)
 
     @property
     def compared(self) -> tuple[int, int]:
@@ -185,6 +195,44 @@ class NeighborEstimator(Estimator):
         -------
         Fit
         """
+
+    def shifts(self, neighbors: Neighbors, fit: Fit) -> NDArray[np.float64]:
+        """Return how much the score of each point falls when one of its neighbours is removed.
+
+        Override it if there is a formula; by default, the estimator is fitted to the lists without
+        one neighbour. It is assumed that a score depends on the distances of its point only, apart
+        from the fitted parameters.
+
+        Parameters
+        ----------
+        neighbors : Neighbors
+            At least ``fit.reach`` + 1 neighbours for each point.
+        fit : Fit
+            The result of :meth:`evaluate` on these neighbours.
+
+        Returns
+        -------
+        array of shape (n_distinct, reach)
+            The score of each point, minus its score without its first, second, ... neighbour.
+        """
+        return shifts_by_refitting(self, neighbors, fit.reach)
+
+    def effects(self, neighbors: Neighbors, fit: Fit) -> NDArray[np.float64] | None:
+        """Measure the effect of each point on the dimension, from which the error is computed.
+
+        Parameters
+        ----------
+        neighbors : Neighbors
+        fit : Fit
+            The result of :meth:`evaluate` on these neighbours.
+
+        Returns
+        -------
+        array of shape (3 r, n_distinct), or None
+            Effects for :class:`dimscope.estimators.uncertainty.Influence`; None if scores are
+            independent, or the neighbours are too few.
+        """
+        return effects_of(self, neighbors, fit) if fit.reach else None
 
     def goodness_of_fit(self, neighbors: Neighbors, fit: Fit) -> float:
         """Test whether the neighbours follow the fitted distribution.
@@ -248,11 +296,7 @@ class NeighborEstimator(Estimator):
             )
         ties = _tie_fraction(neighbors, *self.compared)
         fit = self.evaluate(neighbors)
-        influence = None
-        if fit.scores is not None:
-            pairs = dependent_pairs(neighbors.places, fit.reach)
-            assert neighbors.rows is not None  # Neighbors fills in its rows when created
-            influence = Influence(fit.scores, pairs, neighbors.rows, neighbors.fingerprints)
+        influence = self._influence(neighbors, fit)
         std_error = influence.std_error if influence else math.nan
         p_value = fit.goodness_of_fit
         if test_fit and math.isnan(p_value):
@@ -276,8 +320,35 @@ class NeighborEstimator(Estimator):
                 versions(),
                 (neighbors.provenance,),
             ),
+            degrees_of_freedom=influence.degrees_of_freedom if influence else math.inf,
             influence=influence,
             rows=fingerprint(neighbors.fingerprints),
+        )
+
+    def _influence(self, neighbors: Neighbors, fit: Fit) -> Influence | None:
+        if fit.scores is None or neighbors.n_distinct < FEWEST_POINTS:
+            return None
+        edge = fit.edge
+        scores, pairs = fit.scores, dependent_pairs(neighbors.places, fit.reach)
+        if neighbors.queries is not None:  # points outside the sample have no score
+            scores = np.zeros(neighbors.n_distinct)
+            scores[neighbors.queries] = fit.scores * (neighbors.n_distinct / len(fit.scores))
+            pairs = neighbors.queries[pairs]
+            edge = None  # a sample is compared with itself only
+        effects = self.effects(neighbors, fit)
+        if (
+            effects is None
+            and fit.reach
+            and neighbors.k < min(self.wished, neighbors.n_distinct - 1)
+        ):
+            _warn_of_hubs(neighbors, fit.reach, self.wished)
+        return Influence(
+            scores,
+            pairs,
+            neighbors.rows_of_points,
+            neighbors.fingerprints,
+            effects=effects,
+            edge=edge,
         )
 
 
@@ -374,3 +445,15 @@ def _tie_fraction(neighbors: Neighbors, near: int, far: int) -> float:
             TiedPoints,
         )
     return fraction
+
+
+def _warn_of_hubs(neighbors: Neighbors, reach: int, wished: int) -> None:
+    """Warn if a point is a neighbour of so many that the error by pairs may be too small."""
+    most = int(np.bincount(neighbors.indices[:, :reach].ravel()).max())
+    if most > _HUB * reach:
+        warn(
+            f"one point is among the first {reach} neighbours of {most} others, and these "
+            f"Neighbors have only {neighbors.k}, too few to measure what that does to the standard "
+            f"error: it may be half of what it should be; search with k={wished}",
+            ShortNeighbors,
+        )

@@ -42,8 +42,8 @@ class Gride(NeighborEstimator):
     The left-hand side decreases with d, so the root is unique. For n2 = n1 + 1 it is
     d = (N - 1) / (n1 sum L).
 
-    The influence of a point is its term of the sum divided by the Fisher information
-    (:func:`fisher_information`). Above a dimension of about 20 the result is a lower bound.
+    The influence of a point is its term of the sum, divided by the slope of the mean of the terms
+    at the estimate. Above a dimension of about 20 the result is a lower bound.
 
     References
     ----------
@@ -94,45 +94,33 @@ class Gride(NeighborEstimator):
             dimension = (n - 1) / (self.n1 * ratio.sum())
         else:
             dimension = _root(ratio, self.n1, between)
-        slope = _terms(ratio, dimension, self.n1, between)
-        information = fisher_information(self.n1, self.n2) / dimension**2
-        return Fit(dimension, slope / information, n, reach=self.n2)
+        return Fit(dimension, self._score(ratio, dimension), n, reach=self.n2)
 
+    def shifts(self, neighbors: Neighbors, fit: Fit) -> NDArray[np.float64]:
+        """Return the fall of each score when a neighbour is removed: one up to n1, one beyond."""
+        logarithm = np.log(neighbors.distances[:, [self.n1 - 1, self.n1, self.n2 - 1, self.n2]])
+        near, after_near, far, after_far = logarithm.T
+        ratio = far - near
+        _, inner, outer = np.split(
+            self._score(np.concatenate([ratio, after_far - after_near, after_far - near]),
+                        fit.dimension, ratio), 3
+        )  # fmt: skip
+        assert fit.scores is not None
+        shifts = np.empty((len(ratio), self.n2))
+        shifts[:, : self.n1] = (fit.scores - inner)[:, None]
+        shifts[:, self.n1 :] = (fit.scores - outer)[:, None]
+        return shifts
 
-def fisher_information(n1: int, n2: int) -> float:
-    """Return d^2 times the Fisher information about d in one ratio.
-
-    Parameters
-    ----------
-    n1, n2 : int
-
-    Notes
-    -----
-    1 + (n2-n1-1) E[ln(u)^2 u / (1-u)^2], where u follows the beta distribution. With m = n2 - n1,
-    derivatives of the beta function give the expectation as
-
-    B(n1+1, m-2) / B(n1, m) ((psi(n1+1) - psi(n1+m-1))^2 + psi'(n1+1) - psi'(n1+m-1)),
-
-    and -n1 (n1+1) psi''(n1+1) for m = 2.
-
-    Examples
-    --------
-    >>> fisher_information(1, 2)  # one exponential
-    1.0
-    >>> round(fisher_information(1, 3), 4)  # 1 + 4 (zeta(3) - 1)
-    1.8082
-    """
-    from scipy.special import beta, polygamma
-
-    m = n2 - n1
-    if m == 1:
-        return 1.0
-    if m == 2:
-        return float(1 - n1 * (n1 + 1) * polygamma(2, n1 + 1))
-    first = polygamma(0, n1 + 1) - polygamma(0, n1 + m - 1)
-    second = polygamma(1, n1 + 1) - polygamma(1, n1 + m - 1)
-    weight = beta(n1 + 1, m - 2) / beta(n1, m)
-    return float(1 + (m - 1) * weight * (first**2 + second))
+    def _score(
+        self,
+        ratio: NDArray[np.float64],
+        dimension: float,
+        fitted: NDArray[np.float64] | None = None,
+    ) -> NDArray[np.float64]:
+        """Return the influence of a point with each ratio; the slope is that of the fitted ones."""
+        between = self.n2 - self.n1 - 1
+        slope = _slope(ratio if fitted is None else fitted, dimension, between)
+        return np.asarray(_terms(ratio, dimension, self.n1, between) / slope)
 
 
 def _terms(ratio: NDArray[np.float64], d: float, n1: int, between: int) -> NDArray[np.float64]:
@@ -141,6 +129,14 @@ def _terms(ratio: NDArray[np.float64], d: float, n1: int, between: int) -> NDArr
     grown = np.expm1(np.minimum(d * ratio, 700))
     inner = np.divide(ratio, grown, out=np.full_like(ratio, 1 / d), where=grown > 0)
     return np.asarray(1 / d - n1 * ratio + between * inner)
+
+
+def _slope(ratio: NDArray[np.float64], d: float, between: int) -> float:
+    """Return the mean over the ratios of minus the second derivative of the log-likelihood."""
+    # L^2 mu^d / (mu^d - 1)^2 tends to 1/d^2 as mu tends to 1.
+    half = np.sinh(np.minimum(d * ratio / 2, 350))
+    inner = np.divide(ratio, 2 * half, out=np.full_like(ratio, 1 / d), where=half > 0)
+    return float(np.mean(1 / d**2 + between * inner**2))
 
 
 def _root(ratio: NDArray[np.float64], n1: int, between: int) -> float:

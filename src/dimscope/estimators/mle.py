@@ -104,6 +104,18 @@ class MLE(NeighborEstimator):
             scores = local - dimension if self.k > 3 else None
         return Fit(dimension, scores, n, reach=self.k)
 
+    def shifts(self, neighbors: Neighbors, fit: Fit) -> NDArray[np.float64]:
+        """Return the fall of each score when one of the k neighbours is removed."""
+        k = self.k
+        logarithm = np.log(neighbors.distances[:, : k + 1])
+        total = logarithm[:, :k].sum(axis=1, keepdims=True)
+        inverse = (k * logarithm[:, k - 1 : k] - total) / (k - 1)
+        # without neighbour j, the others and the next one remain
+        without = logarithm[:, k:] - (total - logarithm[:, :k]) / (k - 1)
+        if self.average == "inverse":
+            return np.asarray(fit.dimension**2 * (without - inverse))
+        return np.asarray((k - 2) / (k - 1) * (1 / inverse - 1 / without))
+
 
 def local_dimension(points: Any, k: int = 20, engine: Engine | None = None) -> NDArray[np.float64]:
     """Measure the dimension around each point by maximum likelihood over its k neighbours.

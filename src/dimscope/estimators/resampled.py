@@ -90,7 +90,7 @@ class Resampled(NeighborEstimator):
     def wished(self) -> int:
         """Number of neighbours to search for, so that subsets nearly always keep enough of them."""
         needed = self.estimator.ranks
-        k = needed
+        k = self.estimator.wished
         while self.n * _tail(k, needed, self.keep) > _SEARCHED_AGAIN and k < 8 * needed:
             k += 1
         return k
@@ -103,6 +103,10 @@ class Resampled(NeighborEstimator):
     def corrected(self, fit: Fit, std_error: float, n_points: int) -> Corrected | None:
         """Correct the dimension as the resampled estimator does."""
         return self.estimator.corrected(fit, std_error, n_points)
+
+    def effects(self, neighbors: Neighbors, fit: Fit) -> NDArray[np.float64] | None:
+        """Measure the effects of points as the resampled estimator does."""
+        return self.estimator.effects(neighbors, fit)
 
     def goodness_of_fit(self, neighbors: Neighbors, fit: Fit) -> float:
         """Test the fit to all points as the resampled estimator does."""

@@ -1,8 +1,8 @@
 """TwoNN: the dimension from the ratio of the distances to the two nearest neighbours.
 
 The ratios mu follow a Pareto distribution with exponent d, so L = ln mu is exponential with rate d.
-Each fitting function takes L and the number of values to keep, and returns the rate, the influence
-of each point on the rate, and the number of points used.
+Each fitting function takes L and the number of values to keep, and returns the rate, the number of
+points used, and a function of L: the influence of a point with this L on the rate.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ import numpy as np
 from dimscope.errors import DegeneratePoints, check_word
 from dimscope.estimators.base import Fit, NeighborEstimator
 from dimscope.estimators.corrections import Corrected, correct
+from dimscope.estimators.effects import effects_of_halves
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dimscope.neighbors.neighbors import Neighbors
 
-    Fitted = tuple[float, NDArray[np.float64], int]
+    Score = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    Fitted = tuple[float, int, Score]
     Fitter = Callable[[NDArray[np.float64], int], Fitted]
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
 
 FitMethod = Literal["mle", "regression", "triplets"]
 
+_AT_EDGE = 6  # Points on each side of the last one kept that could be in its place.
 _N_SIMULATIONS = 400  # Samples drawn to calibrate the goodness of fit.
 _SIMULATED_POINTS = 400  # Values in each of them, at most.
 
@@ -117,18 +120,30 @@ class TwoNN(NeighborEstimator):
                 f"only {kept} of {n} distinct points can be used by {self!r}; "
                 "give more points or discard less"
             )
-        dimension, scores, used = self._fitter(ratio, kept)
+        dimension, used, score = self._fitter(ratio, kept)
         if not math.isfinite(dimension):
             raise DegeneratePoints(
                 f"at least {kept} of {n} ratios r2 / r1 are exactly 1, so they determine no "
                 "dimension; the data are discrete: for counts use I3D"
             )
+        scores = score(ratio)
         if chosen is None:
-            return Fit(dimension, scores, used)
+            edge = None
+            if self.fit == "mle" and kept < n:
+                edge = _edge(ratio, kept, dimension)
+            return Fit(dimension, scores, used, edge=edge)
         # Points outside the chosen triplets have no influence.
         all_scores = np.zeros(n_distinct)
         all_scores[chosen] = scores * n_distinct / n
         return Fit(dimension, all_scores, used, reach=0)
+
+    def shifts(self, neighbors: Neighbors, fit: Fit) -> NDArray[np.float64]:
+        """Return the fall of each score when the first or the second neighbour is removed."""
+        r1, r2, r3 = neighbors.distances[:, :3].T
+        ratio = np.log(r2 / r1)
+        _, _, score = self._fitter(ratio, self._n_kept(len(ratio)))
+        without = np.stack([score(np.log(r3 / r2)), score(np.log(r3 / r1))], axis=1)
+        return np.asarray(score(ratio)[:, None] - without)
 
     def goodness_of_fit(self, neighbors: Neighbors, fit: Fit) -> float:
         """Test whether L is exponential; see :func:`goodness_of_fit`."""
@@ -156,6 +171,20 @@ class TwoNN(NeighborEstimator):
         chosen = triplets(neighbors.indices, self.seed)
         return ratio[chosen], chosen
 
+    def effects(self, neighbors: Neighbors, fit: Fit) -> NDArray[np.float64] | None:
+        """Measure the effects of points, or of halves if triplets are chosen."""
+        if self.fit != "triplets":
+            return super().effects(neighbors, fit)
+        return effects_of_halves(self._of_triplets, neighbors, fit.dimension)
+
+    def _of_triplets(self, sample: Neighbors) -> float:
+        """Return the dimension of a part of the points, some of which may have no neighbours."""
+        points = np.arange(len(sample.distances)) if sample.queries is None else sample.queries
+        chosen = triplets(sample.indices, self.seed, points)
+        ratio = np.log(sample.distances[chosen, 1] / sample.distances[chosen, 0])
+        total = float(ratio.sum())
+        return (len(chosen) - 1) / total if total > 0 else math.nan
+
 
 def censored_likelihood(ratio: NDArray[np.float64], kept: int) -> Fitted:
     """Fit the rate by maximum likelihood, censoring values above the largest one kept.
@@ -169,28 +198,67 @@ def censored_likelihood(ratio: NDArray[np.float64], kept: int) -> Fitted:
 
     Returns
     -------
-    rate, scores, n_used
+    rate, n_used, score
 
     Notes
     -----
-    d = (R - 1) / T with T = sum of the R smallest + (n - R) L_R; the score of a point
-    is (n / R) d (observed - d min(L, L_R)), a martingale residual.
+    d = (R - 1) / T with T = sum of the R smallest + (n - R) L_R. The influence of a point with L is
+
+    -d^2 (n / R) (min(L, L_R) + (1 - R/n) (R/n - [L <= L_R]) / p) + d,
+
+    where p is the density of L at the limit L_R, measured by the spacing of the values around it:
+    the second term is the influence of a point on the limit. For exponential L, p = d (1 - R/n),
+    and the influence is the martingale residual (n / R) d ([L <= L_R] - d min(L, L_R)).
 
     Examples
     --------
-    >>> rate, _, used = censored_likelihood(np.array([1.0, 2.0, 3.0, 9.0]), 3)
+    >>> rate, used, _ = censored_likelihood(np.array([1.0, 2.0, 3.0, 9.0]), 3)
     >>> rate, used  # (3 - 1) / (1 + 2 + 3 + 3)
     (0.2222222222222222, 3)
     """
     n = len(ratio)
     limit = np.partition(ratio, kept - 1)[kept - 1]
-    shown = np.minimum(ratio, limit)
-    total = float(shown.sum())
+    total = float(np.minimum(ratio, limit).sum())
     if total <= 0:
-        return math.inf, np.zeros(n), kept
+        return math.inf, kept, np.zeros_like
     rate = (kept - 1) / total
-    observed = ratio <= limit
-    return rate, (n / kept) * rate * (observed - rate * shown), kept
+
+    def score(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        censored, inside = 1 - kept / n, values <= limit
+        through_limit = np.zeros(len(values))
+        if kept < n:
+            # half of the censored values, and as many below the limit
+            reach = min(max(2, (n - kept) // 2), kept - 1)
+            low, high = kept - 1 - reach, min(kept - 1 + reach, n - 1)
+            around = np.partition(ratio, [low, high])
+            width = float(around[high] - around[low])
+            through_limit = censored * (kept / n - inside) * width * n / (high - low)
+        influence = np.minimum(values, limit) + through_limit
+        return np.asarray(rate * (1 - rate * (n / kept) * influence))
+
+    return rate, kept, score
+
+
+def _edge(ratio: NDArray[np.float64], kept: int, rate: float) -> NDArray[np.float64]:
+    """Return the contribution of each point to the rate if it were the last one kept.
+
+    The last value kept counts for all that are censored. Its own noise is negligible beside the
+    influence of all points on its rank, except in the difference of two representations in which
+    the same points have nearly the same values.
+    """
+    n = len(ratio)
+    reach = min(_AT_EDGE, kept - 1, n - kept)
+    ends = [kept - 1 - reach, kept - 1, kept - 1 + reach]
+    low, limit, high = np.partition(ratio, ends)[ends]
+    width = (high - low) / 2
+    if width <= 0:
+        return np.zeros(n)
+    near = ratio - limit
+    # tapered, so that a point that enters or leaves the range changes little; the square of the
+    # slope of the taper is 1/3 on average
+    near *= np.maximum(0, 1 - np.abs(near) / width)
+    weight = rate**2 * (n - kept + 1) / (kept - 1)
+    return np.asarray(weight * near / math.sqrt((2 * reach + 1) / 3))
 
 
 def regression(ratio: NDArray[np.float64], kept: int) -> Fitted:
@@ -205,14 +273,15 @@ def regression(ratio: NDArray[np.float64], kept: int) -> Fitted:
 
     Returns
     -------
-    rate, scores, n_used
+    rate, n_used, score
 
     Notes
     -----
     With x_i ascending, F_i = i / n and y_i = -ln(1 - F_i), d = sum x y / sum x^2. A point at x_j
     changes the empirical distribution at every x >= x_j. Linearising y in F gives the
     influence of this change: (s_j - mean of s over all points) / sum x^2, where s_j is the sum of
-    x_i / (1 - F_i) over i >= j. The residuals y_i - d x_i add the influence of x itself.
+    x_i / (1 - F_i) over i >= j. The residuals y_i - d x_i add the influence of x itself. The
+    influence of other values is interpolated.
 
     Examples
     --------
@@ -222,31 +291,36 @@ def regression(ratio: NDArray[np.float64], kept: int) -> Fitted:
     """
     n = len(ratio)
     used = min(kept, n - 1)
-    order = np.argsort(ratio, kind="stable")
-    x = ratio[order[:used]]
+    ascending = np.sort(ratio)
+    x = ascending[:used]
     share = np.arange(1, used + 1) / n
     y = -np.log1p(-share)
     squares = float(x @ x)
     if squares <= 0:
-        return math.inf, np.zeros(n), used
+        return math.inf, used, np.zeros_like
     rate = float(x @ y) / squares
-    # The influence through F: 1[L <= x_i] - F_i, over 1 - F_i, weighted by x_i.
-    weight = x / (1 - share)
-    above = np.cumsum(weight[::-1])[::-1]
-    through_law = np.zeros(n)
-    through_law[order[:used]] = above
-    through_law -= weight @ share
-    # The influence of a point's own place: its residual, less that of the last point kept,
-    # which it pushes out of the fit.
-    through_place = np.zeros(n)
-    residual = x * (y - rate * x)
-    through_place[order[:used]] = residual - residual[-1]
-    through_place += residual[-1] * used / n
-    through_place -= residual.sum() / n
-    return rate, (through_law + n * through_place) / squares, used
+
+    def score(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        # The influence through F: 1[L <= x_i] - F_i, over 1 - F_i, weighted by x_i.
+        weight = x / (1 - share)
+        through_law = np.zeros(n)
+        through_law[:used] = np.cumsum(weight[::-1])[::-1]
+        through_law -= weight @ share
+        # The influence of a point's own place: its residual, less that of the last point kept,
+        # which it pushes out of the fit.
+        through_place = np.zeros(n)
+        residual = x * (y - rate * x)
+        through_place[:used] = residual - residual[-1]
+        through_place += residual[-1] * used / n
+        through_place -= residual.sum() / n
+        return np.interp(values, ascending, (through_law + n * through_place) / squares)
+
+    return rate, used, score
 
 
-def triplets(indices: NDArray[np.intp], seed: int) -> NDArray[np.intp]:
+def triplets(
+    indices: NDArray[np.intp], seed: int, points: NDArray[np.intp] | None = None
+) -> NDArray[np.intp]:
     """Choose points so that their triplets (a point and its two neighbours) are disjoint.
 
     Parameters
@@ -255,27 +329,42 @@ def triplets(indices: NDArray[np.intp], seed: int) -> NDArray[np.intp]:
         Neighbours of each point.
     seed : int
         Seed for the order in which points are tried.
+    points : array of shape (n,), optional
+        The points whose neighbours are given; by default, all in order.
 
     Returns
     -------
-    array of int
+    array of int, ascending
         Positions of the chosen points, a maximal set: the triplet of any other point overlaps one
         of theirs.
+
+    Notes
+    -----
+    The points are tried in random order, many at a time: a triplet is chosen if it comes first
+    among all remaining triplets that contain any of its points.
 
     Examples
     --------
     >>> len(triplets(np.array([[1, 2], [0, 2], [1, 0]]), seed=0))
     1
     """
-    taken = np.zeros(len(indices), dtype=bool)
-    chosen = []
-    pairs = indices[:, :2].tolist()
-    for i in np.random.default_rng(seed).permutation(len(indices)).tolist():
-        a, b = pairs[i]
-        if not (taken[i] or taken[a] or taken[b]):
-            taken[[i, a, b]] = True
-            chosen.append(i)
-    return np.asarray(chosen)
+    n = len(indices)
+    own = np.arange(n) if points is None else points
+    members = np.column_stack([own, indices[:, :2]])
+    turn = np.empty(n, dtype=np.intp)
+    turn[np.random.default_rng(seed).permutation(n)] = np.arange(n)
+    first = np.empty(int(members.max(initial=0)) + 1, dtype=np.intp)
+    chosen = np.zeros(n, dtype=bool)
+    remaining = np.arange(n)
+    while len(remaining):
+        triplet, place = members[remaining], turn[remaining]
+        first[triplet] = n
+        np.minimum.at(first, triplet, place[:, None])
+        wins = (first[triplet] == place[:, None]).all(axis=1)
+        chosen[remaining[wins]] = True
+        first[triplet[wins]] = -1  # taken
+        remaining = remaining[(first[triplet] >= 0).all(axis=1)]
+    return np.flatnonzero(chosen)
 
 
 def goodness_of_fit(
@@ -310,7 +399,7 @@ def goodness_of_fit(
     Examples
     --------
     >>> x = np.random.default_rng(0).exponential(size=500)
-    >>> rate, _, used = censored_likelihood(x, 450)
+    >>> rate, _, _ = censored_likelihood(x, 450)
     >>> goodness_of_fit(x, rate, censored_likelihood, 450) > 0.05
     True
     """

@@ -1,10 +1,11 @@
-"""Standard errors and intervals that account for dependence between neighbours.
+"""Influences, standard errors and intervals that account for dependence between neighbours.
 
 Neighbouring points share distances, so their ratios mu are not independent, and a standard error of
-``d / sqrt(N)`` would be too small. An estimator supplies *scores*: the influence of each point on
-the dimension. The variance is (S + 2 P) / N^2, where S is the sum of the squared scores and P the
-sum of the products of scores over all pairs of neighbouring points (a sandwich estimator whose
-dependence structure is the neighbour graph).
+``d / sqrt(N)`` would be too small; in many dimensions, one point can be a neighbour of hundreds.
+The variance is therefore computed from the *effect* of each point on the estimate, measured in
+subsamples that share part of their points (:mod:`dimscope.estimators.effects`). Where the lists of
+neighbours are too short for that, it is (S + 2 P) / N^2, where S is the sum of the squared scores
+and P the sum of the products of scores over all pairs of neighbouring points.
 """
 
 from __future__ import annotations
@@ -25,33 +26,59 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "FEWEST_POINTS",
     "Influence",
+    "aligned",
     "covariance",
     "dependent_pairs",
     "from_text",
     "interval",
     "quantile",
+    "spread_of",
+    "spread_of_difference",
     "to_text",
 ]
+
+
+# Subsamples come in rounds of three, which share this part of their points two by two.
+_ROUND, _SHARED = 3, 0.6
+
+# Sum of the squared effects, as they are scaled, over the sum of the squared changes: 6/7 of the
+# points are in two subsamples and one pair of them, 1/7 in three and three pairs.
+_SQUARES = 13 / 7
+
+_MOST_POINTS = 12.0  # Interactions of more points are not told from noise.
+_FEWEST_DEGREES = 5.0  # Degrees of freedom are themselves estimated; fewer are noise.
+
+FEWEST_POINTS = 10  # Fewer points give no standard error.
 
 
 @by_value
 @dataclass(frozen=True, eq=False)
 class Influence:
-    """The influence of each point on an estimate, and the pairs of points that are dependent.
+    """The influence of each point on an estimate, and which points depend on each other.
 
     Parameters
     ----------
     scores : array of shape (n,)
         To first order, the estimate is its expectation plus the mean of the scores.
     pairs : array of int, shape (2, m)
-        Positions of points that depend on each other, each unordered pair once.
+        Positions of points that are neighbours, each unordered pair once.
     rows : array of int, shape (n,)
         Row of each point in the original array, in any order, without repeats.
     identities : array of uint64, shape (n_points,), optional
         Which stimulus each row of the original array is: equal numbers for equal stimuli.
     stated : bool
         Whether the identities come from ids that the user gave, not from values.
+    effects : array of shape (3 r, n), optional
+        The effect of each point on the estimate in r rounds of three subsamples, 0 in a subsample
+        that leaves the point out, scaled so that the variance is the sum over points of the
+        products of effects between the subsamples of each round
+        (:func:`dimscope.estimators.effects.effects_of`).
+    edge : array of shape (n,), optional
+        What each point would contribute to the estimate by its distance from the limit of the
+        values kept, if it were the last of them; constant away from the limit. It matters only in
+        the difference of nearly equal representations.
 
     Examples
     --------
@@ -65,20 +92,86 @@ class Influence:
     rows: NDArray[np.intp]
     identities: NDArray[np.uint64] | None = None
     stated: bool = False
+    effects: NDArray[np.float64] | None = None
+    edge: NDArray[np.float64] | None = None
 
     @property
     def std_error(self) -> float:
-        """Standard error of the estimate; never less than it would be for independent scores.
-
-        sqrt(sum_i psi_i^2 + 2 sum_(i~j) psi_i psi_j) / n, each unordered pair once.
-        """
+        """Standard error of the estimate; NaN for fewer than three scores that are all zero."""
         if not len(self.scores):
             return math.nan
+        if self.effects is not None:
+            return spread_of(self.effects)[0]
         squares = self.scores @ self.scores
         low, high = self.pairs
         # In a small sample the sum of the cross terms may be negative by chance.
         cross_terms = max(0.0, 2 * (self.scores[low] @ self.scores[high]))
         return float(np.sqrt(squares + cross_terms) / len(self.scores))
+
+    @property
+    def degrees_of_freedom(self) -> float:
+        """Degrees of freedom of the standard error, for Student's t."""
+        if self.effects is None:
+            return math.inf
+        return spread_of(self.effects)[1]
+
+
+def spread_of(
+    effects: NDArray[np.float64], by_pairs: NDArray[np.float64] | None = None
+) -> tuple[float, float]:
+    """Compute the standard error, and its degrees of freedom, from the effects of points.
+
+    Parameters
+    ----------
+    effects : array of shape (3 r, n)
+        Effects in r rounds of three subsamples, as in :class:`Influence`.
+    by_pairs : array of shape (n,), optional
+        The contribution of each point to the variance by pairs of neighbours, where that is right
+        for interactions of many points; their sum takes the place of J / k below if it is smaller.
+
+    Returns
+    -------
+    std_error, degrees_of_freedom : float
+
+    Notes
+    -----
+    Point i contributes v_i, the sum of the products of its effects over the pairs of subsamples of
+    each round; their sum is U, and the sum of the squared effects is J. If only interactions of k
+    points mattered, J = k V and U = k 0.6^(k-1) V, so that k = 1 + ln(J / U) / ln(1 / 0.6) and
+    V = J / k. The variance is the larger of U and J / k (k at most 12): J / k is the larger for
+    interactions of more than three points, as in the difference of nearly equal representations.
+
+    The degrees of freedom are 2 U^2 / sum (v_i - U / n)^2 (Satterthwaite). The root of a variance
+    underestimates the error on average; it is divided by 1 - 1 / (4 df), to first order the mean of
+    a chi variable with df degrees of freedom over sqrt(df).
+
+    Examples
+    --------
+    >>> error, freedom = spread_of(np.array([[0.1, -0.1] * 50] * 3) / math.sqrt(3 * 100))
+    >>> round(error, 3), freedom > 1e6
+    (0.1, True)
+    """
+    rounds = effects.reshape(-1, _ROUND, effects.shape[1])
+    total, squares = rounds.sum(axis=1), np.einsum("rsn,rsn->n", rounds, rounds)
+    contribution = (np.einsum("rn,rn->n", total, total) - squares) / 2
+    products = float(contribution.sum())
+    total_squares = float(squares.sum()) / _SQUARES
+    if total_squares <= 0:
+        return math.nan, math.inf
+    ratio = total_squares / products if products > 0 else math.inf
+    interacting = 1 + math.log(max(ratio, 1)) / -math.log(_SHARED)
+    variance = total_squares / min(interacting, _MOST_POINTS)
+    freedom = _degrees_of_freedom(contribution)
+    if by_pairs is not None and products < by_pairs.sum() < variance:
+        variance, freedom = float(by_pairs.sum()), _degrees_of_freedom(by_pairs)
+    return math.sqrt(max(products, variance)) / (1 - 1 / (4 * freedom)), freedom
+
+
+def _degrees_of_freedom(contribution: NDArray[np.float64]) -> float:
+    """Return the degrees of freedom of a variance that is a sum of contributions of points."""
+    noise = float(np.sum((contribution - contribution.mean()) ** 2))
+    total = float(contribution.sum())
+    return max(2 * total**2 / noise, _FEWEST_DEGREES) if noise > 0 else math.inf
 
 
 def dependent_pairs(indices: NDArray[np.intp], reach: int) -> NDArray[np.intp]:
@@ -111,6 +204,25 @@ def dependent_pairs(indices: NDArray[np.intp], reach: int) -> NDArray[np.intp]:
     return np.array(np.divmod(key[new], n), dtype=np.intp)
 
 
+def aligned(a: Influence, b: Influence) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return the effects of two influences with one column for each row of the original array.
+
+    Returns
+    -------
+    (effects of a, effects of b), each of shape (3 r, n_rows), or None
+        None if the effects were not measured in the same subsamples.
+    """
+    if a.effects is None or b.effects is None or len(a.effects) != len(b.effects):
+        return None
+    if a.effects.shape[1] != len(a.rows) or b.effects.shape[1] != len(b.rows):
+        # of halvings, which are the same for all
+        return (a.effects, b.effects) if a.effects.shape == b.effects.shape else None
+    n = int(max(a.rows.max(), b.rows.max())) + 1
+    effects = np.zeros((2, len(a.effects), n))
+    effects[0][:, a.rows], effects[1][:, b.rows] = a.effects, b.effects
+    return effects[0], effects[1]
+
+
 def covariance(a: Influence, b: Influence) -> float:
     """Compute the covariance of two estimates from the same rows.
 
@@ -122,8 +234,9 @@ def covariance(a: Influence, b: Influence) -> float:
     Returns
     -------
     float
-        The sum of psi_a(i) psi_b(j) / (n_a n_b) over i = j and over the pairs (i, j) that are
-        dependent in either representation, where psi are the scores.
+        From effects: the sum over points of the products of effects on a and on b, between the
+        subsamples of each round. From scores: the sum of psi_a(i) psi_b(j) / (n_a n_b) over i = j
+        and over the pairs (i, j) that are dependent in either representation.
 
     Examples
     --------
@@ -132,15 +245,77 @@ def covariance(a: Influence, b: Influence) -> float:
     >>> bool(np.isclose(covariance(influence, influence), influence.std_error**2))
     True
     """
+    effects = aligned(a, b)
+    if effects is not None:
+        x, y = (array.reshape(-1, _ROUND, array.shape[1]) for array in effects)
+        total = np.einsum("rn,rn->", x.sum(axis=1), y.sum(axis=1)) - np.einsum("rsn,rsn->", x, y)
+        return float(total) / 2
+    x, y, low, high = _joined(a, b)
+    total = x @ y + x[low] @ y[high] + x[high] @ y[low]
+    return float(total)
+
+
+def spread_of_difference(a: Influence, b: Influence) -> tuple[float, float]:
+    """Compute the standard error of the difference of two estimates from the same rows.
+
+    Parameters
+    ----------
+    a, b : Influence
+
+    Returns
+    -------
+    std_error, degrees_of_freedom : float
+
+    Notes
+    -----
+    The effects on a minus the effects on b are the effects on the difference: nothing cancels, so
+    that even the difference of two nearly equal representations has an error. There, every
+    neighbour of a point matters, which interact in their dozens, but the differences of scores have
+    the same mean everywhere, so that the sum over pairs of neighbours is right.
+
+    Examples
+    --------
+    >>> none = np.empty((2, 0), dtype=int)
+    >>> a = Influence(np.array([1.0, -1.0]), none, np.arange(2))
+    >>> b = Influence(np.array([0.5, -0.5]), none, np.arange(2))
+    >>> round(spread_of_difference(a, b)[0] / a.std_error, 12)
+    0.5
+    """
+    x, y, low, high = _joined(a, b)
+    scores = x - y
+    across = np.zeros(len(scores))
+    np.add.at(across, low, scores[high])
+    np.add.at(across, high, scores[low])
+    by_pairs = scores**2
+    if scores @ across > 0:  # in a small sample, it may be negative by chance
+        by_pairs = by_pairs + scores * across
+    effects = aligned(a, b)
+    if effects is None:
+        return math.sqrt(float(by_pairs.sum())), math.inf
+    std_error, degrees_of_freedom = spread_of(effects[0] - effects[1], by_pairs)
+    return math.hypot(std_error, _spread_at_edge(a, b)), degrees_of_freedom
+
+
+def _spread_at_edge(a: Influence, b: Influence) -> float:
+    """Return the error of the difference that is due to the last value kept alone."""
+    if a.edge is None or b.edge is None:
+        return 0.0
+    _, in_a, in_b = np.intersect1d(a.rows, b.rows, assume_unique=True, return_indices=True)
+    return float(np.linalg.norm(a.edge[in_a] - b.edge[in_b]))
+
+
+def _joined(
+    a: Influence, b: Influence
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp], NDArray[np.intp]]:
+    """Return the scores / n of each row, and the pairs of rows that depend on each other."""
     n = int(max(a.rows.max(), b.rows.max())) + 1
     x, y = np.zeros(n), np.zeros(n)
-    x[a.rows], y[b.rows] = a.scores, b.scores
+    x[a.rows], y[b.rows] = a.scores / len(a.scores), b.scores / len(b.scores)
     pairs = np.concatenate(
         [np.sort(influence.rows[influence.pairs], axis=0) for influence in (a, b)], axis=1
     )
     low, high = np.divmod(np.unique(pairs[0] * np.int64(n) + pairs[1]), n)
-    total = x @ y + x[low] @ y[high] + x[high] @ y[low]
-    return float(total / (len(a.scores) * len(b.scores)))
+    return x, y, low, high
 
 
 def interval(
@@ -196,7 +371,10 @@ def quantile(p: float, degrees_of_freedom: float = math.inf) -> float:
 # -- text ---------------------------------------------------------------------------------
 
 
-_DTYPES = {"scores": "<f8", "pairs": "<i8", "rows": "<i8", "identities": "<u8"}
+_DTYPES = {
+    "scores": "<f8", "pairs": "<i8", "rows": "<i8", "identities": "<u8", "effects": "<f8",
+    "edge": "<f8",
+}  # fmt: skip
 
 
 def to_text(influence: Influence | None) -> dict[str, Any] | None:
@@ -212,6 +390,8 @@ def to_text(influence: Influence | None) -> dict[str, Any] | None:
     if influence is None:
         return None
     text: dict[str, Any] = {"stated": influence.stated}
+    if influence.effects is not None:
+        text["subsamples"] = len(influence.effects)
     for name, dtype in _DTYPES.items():
         array = getattr(influence, name)
         if array is not None:
@@ -238,10 +418,14 @@ def from_text(data: Mapping[str, Any] | None) -> Influence | None:
                 raise ValueError(f"{name} of an influence cannot be read: {error}") from None
             arrays[name] = np.frombuffer(plain, dtype).astype(dtype[1:])
     scores, pairs, rows = arrays["scores"], arrays["pairs"].reshape(2, -1), arrays["rows"]
-    identities = arrays.get("identities")
+    identities, effects = arrays.get("identities"), arrays.get("effects")
+    if effects is not None:
+        effects = effects.reshape(data["subsamples"], -1)
     n_rows = np.iinfo(np.intp).max if identities is None else len(identities)
     fits = (
         rows.shape == scores.shape
+        and (effects is None or len(effects) % _ROUND == 0)
+        and (arrays.get("edge") is None or arrays["edge"].shape == scores.shape)
         and not ((pairs < 0) | (pairs >= len(scores))).any()
         and not ((rows < 0) | (rows >= n_rows)).any()
         and len(np.unique(rows)) == len(rows)
@@ -249,5 +433,6 @@ def from_text(data: Mapping[str, Any] | None) -> Influence | None:
     if not fits:
         raise ValueError("the arrays of an influence do not fit together")
     return Influence(
-        scores, pairs.astype(np.intp), rows.astype(np.intp), identities, bool(data["stated"])
-    )
+        scores, pairs.astype(np.intp), rows.astype(np.intp), identities, bool(data["stated"]),
+        effects, arrays.get("edge"),
+    )  # fmt: skip

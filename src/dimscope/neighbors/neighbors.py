@@ -121,6 +121,8 @@ class Neighbors:
         Number of distinct points searched; the number of rows by default.
     fingerprints : array of uint64, shape (n_points,), optional
         A hash of each row of the user's array, to recognise the same rows in other estimates.
+    all_rows : array of shape (n_distinct,), optional
+        Row of each distinct point, if only a sample was searched, so that ``rows`` are fewer.
 
     Raises
     ------
@@ -147,6 +149,7 @@ class Neighbors:
     queries: NDArray[np.intp] | None = None
     n_distinct: int = 0
     fingerprints: NDArray[np.uint64] | None = field(default=None, repr=False, compare=False)
+    all_rows: NDArray[np.intp] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.guarantee, str):
@@ -215,6 +218,16 @@ class Neighbors:
         return place[self.indices]
 
     @property
+    def rows_of_points(self) -> NDArray[np.intp]:
+        """Row of each distinct point in the user's array, whether it was searched or not."""
+        if self.all_rows is not None:
+            return self.all_rows
+        if self.queries is not None:
+            return np.arange(self.n_distinct)
+        assert self.rows is not None  # set in __post_init__
+        return self.rows
+
+    @property
     def n_duplicates(self) -> int:
         """Number of rows that repeat an earlier row and were collapsed into it."""
         return self.n_points - self.n_distinct
@@ -240,6 +253,93 @@ class Neighbors:
                 f"{what} needs the neighbours of all points, but only a sample of "
                 f"{len(self.queries)} of {self.n_distinct} was searched; use Exact() or Sketched()"
             )
+
+    def thinned(self, kept: NDArray[np.bool_], k: int, depth: int) -> Neighbors | None:
+        """Return the k nearest neighbours among some of the points, without searching again.
+
+        Points whose lists are left with fewer than k neighbours are left out, as in a sample.
+
+        Parameters
+        ----------
+        kept : array of bool, shape (n_distinct,)
+        k : int
+        depth : int
+            How many neighbours of each list to look at; more make no difference then.
+
+        Returns
+        -------
+        Neighbors or None
+            None if fewer than three points have k neighbours left.
+
+        Examples
+        --------
+        >>> n = Neighbors([[1, 2, 3], [1, 1, 2], [1, 1, 2], [1, 2, 3]],
+        ...               [[1, 2, 3], [0, 2, 3], [1, 3, 0], [2, 1, 0]])
+        >>> n.thinned(np.array([True, True, False, True]), k=2, depth=3).distances.tolist()
+        [[1.0, 3.0], [1.0, 2.0], [2.0, 3.0]]
+        """
+        position = np.cumsum(kept) - 1
+        queries = np.arange(self.n_distinct) if self.queries is None else self.queries
+        searched = np.flatnonzero(kept[queries])
+        indices = self.indices[searched, :depth]
+        is_kept = kept[indices]
+        n_left = is_kept.sum(axis=1)
+        # of the kept neighbours, which follow each other row by row, the first k of each row
+        first = np.cumsum(n_left) - n_left
+        enough = n_left >= k
+        if np.count_nonzero(enough) < 3:
+            return None
+        places = np.flatnonzero(is_kept)[first[enough][:, None] + np.arange(k)]
+        rows, columns = np.divmod(places, indices.shape[1])
+        searched = searched[enough]
+        all_points = self.queries is None and bool(enough.all())
+        return self._unchecked(
+            self.distances[searched[:, None], columns],
+            position[indices[rows, columns]],
+            None if all_points else position[queries[searched]],
+            int(np.count_nonzero(kept)),
+        )
+
+    def stacked(self, columns: Iterable[NDArray[np.intp]]) -> Neighbors:
+        """Return the lists of all points, once for each choice of columns, as one sample.
+
+        Parameters
+        ----------
+        columns : iterable of arrays of int, shape (k,)
+            Positions in the lists, ascending; k is the same for all.
+
+        Examples
+        --------
+        >>> n = Neighbors([[1.0, 2, 3]] * 4, [[1, 2, 3], [0, 2, 3], [1, 3, 0], [2, 1, 0]])
+        >>> n.stacked([np.array([0, 1]), np.array([1, 2])]).distances[[0, 4]].tolist()
+        [[1.0, 2.0], [2.0, 3.0]]
+        """
+        columns = list(columns)
+        return self._unchecked(
+            np.concatenate([self.distances[:, chosen] for chosen in columns]),
+            np.concatenate([self.indices[:, chosen] for chosen in columns]),
+            None,
+            len(columns) * len(self.distances),
+        )
+
+    def _unchecked(
+        self,
+        distances: NDArray[np.float64],
+        indices: NDArray[np.intp],
+        queries: NDArray[np.intp] | None,
+        n_distinct: int,
+    ) -> Neighbors:
+        """Create Neighbors from parts of these, which were checked, without checking them again."""
+        neighbors = object.__new__(Neighbors)
+        values = {
+            "distances": distances, "indices": indices, "rows": np.arange(len(distances)),
+            "n_points": n_distinct, "guarantee": self.guarantee, "provenance": self.provenance,
+            "search_again": None, "queries": queries, "n_distinct": n_distinct,
+            "fingerprints": None, "all_rows": None,
+        }  # fmt: skip
+        for name, value in values.items():
+            object.__setattr__(neighbors, name, value)
+        return neighbors
 
     def within(self, rows: NDArray[Any], k: int = 2) -> Neighbors:
         """Return the k nearest neighbours within a subset of the distinct points.

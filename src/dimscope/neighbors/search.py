@@ -258,6 +258,7 @@ class Search:
             queries,
             self.n_distinct,
             self._points.fingerprints,
+            None if queries is None else self._rows,
         )
 
     def _check_range(self, nearest: NDArray[np.float64], rows: NDArray[np.intp]) -> None:
