@@ -40,7 +40,7 @@ _ROUND = 3  # Subsamples in a round.
 _POINTS = 1000  # Rounds are added until they hold this many points together,
 _MOST_ROUNDS = 8  # up to this number.
 _HALVINGS = 20
-_MISSING = 1e-3  # Share of points that may run out of neighbours in a subsample.
+_MISSING = 0.15  # Share of points that may run out of neighbours in a subsample.
 
 
 @cache
@@ -50,7 +50,7 @@ def depth_for(k: int) -> int:
     Examples
     --------
     >>> depth_for(2), depth_for(10)
-    (11, 26)
+    (5, 19)
     """
     depth = k + 1
     while _tail(depth, k + 1, 1 - _LEFT_OUT) > _MISSING:
@@ -117,30 +117,30 @@ def effects_of(
     neighbour takes its place.
     """
     k = estimator.ranks
-    n = neighbors.n_distinct
+    n, n_lists = neighbors.n_distinct, len(neighbors.distances)
     rows = neighbors.rows_of_points
     if neighbors.k <= k or fit.scores is None:
         return None
     numbers = left_out(max(neighbors.n_points, int(rows.max()) + 1))[:, rows]
-    effects = np.zeros((len(numbers) * _ROUND, n))
+    depth = min(depth_for(k), neighbors.k)
+    effects = np.zeros((len(numbers), _ROUND, n))
     covered = np.zeros(n)
-    for i, number in enumerate(numbers):
+    for effects_in_round, number in zip(effects, numbers, strict=True):
         for j in range(_ROUND):
             kept = number != j
-            subsample = neighbors.thinned(kept, k + 1, depth_for(k))
-            if subsample is None:
-                return None
-            changes = _changes(estimator, subsample)
+            subsample = neighbors.thinned(kept, k + 1, depth)
+            changes = None if subsample is None else _changes(estimator, subsample, depth)
             if changes is None:
                 return None
-            effects[i * _ROUND + j, kept] = changes * fit.dimension
+            effects_in_round[j, kept] = changes * fit.dimension
         # a point that is left out of one subsample is in one pair of them, else in three
         covered += np.where(number == _ROUND, 3, 1)
-    n_fitted = len(neighbors.distances)
-    return np.asarray(effects / (n_fitted * np.sqrt(covered)))
+    return np.asarray(effects.reshape(-1, n) / (n_lists * np.sqrt(covered)))
 
 
-def _changes(estimator: NeighborEstimator, subsample: Neighbors) -> NDArray[np.float64] | None:
+def _changes(
+    estimator: NeighborEstimator, subsample: Neighbors, depth: int
+) -> NDArray[np.float64] | None:
     """Return the effect of each point of a subsample, relative to its dimension, times n."""
     try:
         fit = estimator.evaluate(subsample)
@@ -148,14 +148,18 @@ def _changes(estimator: NeighborEstimator, subsample: Neighbors) -> NDArray[np.f
         return None
     if fit.scores is None or not math.isfinite(fit.dimension):
         return None
+    # Some lists are too short in this subsample, at random: they count through the others. A list
+    # is less often too short if one of its neighbours is known to be kept.
+    k = estimator.ranks
+    own = 1 - _tail(depth, k + 1, 1 - _LEFT_OUT)
+    through = 1 - _tail(depth - 1, k, 1 - _LEFT_OUT)
     changes = np.zeros(subsample.n_distinct)
     queries = slice(None) if subsample.queries is None else subsample.queries
-    changes[queries] = fit.scores - fit.scores.mean()
-    if fit.reach:
-        shifts = estimator.shifts(subsample, fit)
-        changes += np.bincount(
-            subsample.indices[:, : shifts.shape[1]].ravel(), shifts.ravel(), len(changes)
-        )
+    changes[queries] = (fit.scores - fit.scores.mean()) / own
+    shifts = estimator.shifts(subsample, fit) / through
+    changes += np.bincount(
+        subsample.indices[:, : shifts.shape[1]].ravel(), shifts.ravel(), len(changes)
+    )
     # A constant part is due to the size of the sample, which does not vary.
     return np.asarray((changes - changes.mean()) / fit.dimension)
 

@@ -269,7 +269,8 @@ class Neighbors:
         Returns
         -------
         Neighbors or None
-            None if fewer than three points have k neighbours left.
+            Their ``rows`` are places in these lists. None if fewer than three points have k
+            neighbours left.
 
         Examples
         --------
@@ -298,6 +299,7 @@ class Neighbors:
             position[indices[rows, columns]],
             None if all_points else position[queries[searched]],
             int(np.count_nonzero(kept)),
+            searched,
         )
 
     def stacked(self, columns: Iterable[NDArray[np.intp]]) -> Neighbors:
@@ -328,11 +330,12 @@ class Neighbors:
         indices: NDArray[np.intp],
         queries: NDArray[np.intp] | None,
         n_distinct: int,
+        rows: NDArray[np.intp] | None = None,
     ) -> Neighbors:
         """Create Neighbors from parts of these, which were checked, without checking them again."""
         neighbors = object.__new__(Neighbors)
         values = {
-            "distances": distances, "indices": indices, "rows": np.arange(len(distances)),
+            "distances": distances, "indices": indices, "rows": np.arange(len(distances)) if rows is None else rows,
             "n_points": n_distinct, "guarantee": self.guarantee, "provenance": self.provenance,
             "search_again": None, "queries": queries, "n_distinct": n_distinct,
             "fingerprints": None, "all_rows": None,
