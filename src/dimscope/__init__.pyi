@@ -23,7 +23,7 @@ from .estimators.corrections import Corrected
 from .estimators.estimates import Estimate
 from .estimators.gride import Gride
 from .estimators.i3d import I3D
-from .estimators.linear import PCA, ParticipationRatio
+from .estimators.linear import PCA, EffectiveRank, ParticipationRatio
 from .estimators.measure import estimate
 from .estimators.mle import MLE, local_dimension
 from .estimators.resampled import Resampled
@@ -65,6 +65,7 @@ __all__ = [
     "DegeneratePoints",
     "Difference",
     "DimscopeError",
+    "EffectiveRank",
     "Engine",
     "Estimate",
     "Estimator",

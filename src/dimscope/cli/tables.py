@@ -47,6 +47,10 @@ def estimate_table(estimate: Estimate, title: str, shape: tuple[int, ...]) -> Ta
     table.add_row("points", f"{shape[0]} x {shape[1]} features, {estimate.n_used} used")
     if "guarantee" in estimate.provenance.parameters:
         table.add_row("neighbours", str(estimate.provenance.parameters["guarantee"]))
+    if not math.isnan(estimate.distance):
+        table.add_row("distance", f"median r1 = {estimate.distance:.3g}")
+    if not math.isnan(estimate.hubness):
+        table.add_row("hubness", f"{estimate.hubness:.2f}")
     if estimate.n_duplicates:
         table.add_row("duplicates", f"{estimate.n_duplicates} rows collapsed")
     if estimate.tie_fraction:

@@ -267,6 +267,8 @@ class NeighborEstimator(Estimator):
             tie_fraction=ties,
             is_lower_bound=bool(fit.dimension > LOWER_BOUND_ABOVE),
             goodness_of_fit=p_value,
+            distance=float(np.median(neighbors.distances[:, 0])),
+            hubness=neighbors.hubness(self.ranks),
             corrected=self.corrected(fit, std_error, neighbors.n_distinct),
             resample_std=float(np.std(fit.resamples, ddof=1)) if fit.resamples else None,
             resamples=fit.resamples,

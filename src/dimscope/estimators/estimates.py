@@ -65,6 +65,13 @@ class Estimate:
         Whether the dimension is above 20, where estimates from neighbours are too low.
     goodness_of_fit : float
         p-value of the hypothesis that the ratios follow the fitted distribution; NaN if not tested.
+    distance : float
+        Median distance of the distinct points to their nearest neighbour, r1, in the units of the
+        data: the scale at which the dimension was measured. NaN if no neighbours were searched.
+    hubness : float
+        Skewness of the number of points that have a point among their first k neighbours, where k
+        is the number of neighbours that the estimator needs (:meth:`dimscope.Neighbors.hubness`).
+        NaN if no neighbours were searched, or those of a sample only.
     corrected : Corrected or None
         The dimension corrected for the finite number of points, with an interval
         (:mod:`dimscope.estimators.corrections`). It relies on more assumptions than the estimate.
@@ -119,6 +126,8 @@ class Estimate:
     classes: tuple[str, ...] = ()
     classes_failed: tuple[str, ...] = ()
     rows: str = ""
+    distance: float = math.nan
+    hubness: float = math.nan
     traceback: str = field(default="", repr=False, compare=False, metadata=NOT_WRITTEN)
     provenance: Provenance = field(default_factory=lambda: Provenance("estimate"), repr=False)
     influence: Influence | None = field(

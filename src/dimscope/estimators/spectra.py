@@ -106,6 +106,18 @@ class Spectrum:
         share = self.eigenvalues / self.eigenvalues.sum()
         return float(1 / (share @ share))
 
+    @property
+    def effective_rank(self) -> float:
+        """Exponential of the entropy of the eigenvalues, as shares of the variance.
+
+        Examples
+        --------
+        >>> Spectrum(np.array([2.0, 1.0, 1.0, 0.0]), 10, 4).effective_rank  # 2^(3/2)
+        2.82842712474619
+        """
+        share = self.eigenvalues[self.eigenvalues > 0] / self.eigenvalues.sum()
+        return float(np.exp(-(share @ np.log(share))))
+
     def gap(self) -> Gap:
         """Find the widest gap among the leading half of the eigenvalues, and test it.
 

@@ -296,6 +296,10 @@ def _over_classes(
                 n_used=sum(value.n_used for value in measured.values()),
                 n_duplicates=sum(value.n_duplicates for value in measured.values()),
                 is_lower_bound=mean > LOWER_BOUND_ABOVE,
+                distance=float(
+                    np.mean([value.distance for value in measured.values()] or math.nan)
+                ),
+                hubness=float(np.mean([value.hubness for value in measured.values()] or math.nan)),
                 reason=_summary(failed, len(by_title)),
                 degrees_of_freedom=max(1, n - 1),
                 classes=tuple(measured),

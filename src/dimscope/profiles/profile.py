@@ -186,10 +186,11 @@ class Profile(Mapping[str, Estimate]):
         -------
         pandas.DataFrame
             Columns ``layer``, ``role``, ``depth``, ``relative_depth``, ``n_features``,
-            ``estimator``, ``dimension``, ``std_error``, ``lower``, ``upper`` and ``reason`` (why
-            a layer, or a class of a mean, could not be measured; otherwise empty). A profile by
-            class has two more columns: ``label`` holds the class, or ``mean`` for the mean over
-            the classes, and ``class_std`` holds the standard deviation over the classes.
+            ``estimator``, ``dimension``, ``std_error``, ``lower``, ``upper``, ``reason`` (why a
+            layer, or a class of a mean, could not be measured; otherwise empty), ``distance`` and
+            ``hubness``. A profile by class has two more columns: ``label`` holds the class, or
+            ``mean`` for the mean over the classes, and ``class_std`` holds the standard deviation
+            over the classes.
         """
         import pandas as pd
 
@@ -217,6 +218,8 @@ class Profile(Mapping[str, Estimate]):
                         "lower": estimate.interval[0],
                         "upper": estimate.interval[1],
                         "reason": estimate.reason,
+                        "distance": estimate.distance,
+                        "hubness": estimate.hubness,
                     }
                 )
         return rows
@@ -338,6 +341,7 @@ class Profile(Mapping[str, Estimate]):
 _COLUMNS = [
     "layer", "role", "depth", "relative_depth", "n_features",
     "estimator", "dimension", "std_error", "lower", "upper", "reason",
+    "distance", "hubness",
 ]  # fmt: skip
 
 
