@@ -118,6 +118,8 @@ def frame(table: Any) -> dict[str, Any]:
     """The columns and rows of a table, but for columns that were added later."""
     if "reason" in table:
         table = table.drop(columns=["reason", "distance", "hubness"])
+    if "n_blocks" in table:
+        table = table.drop(columns="goodness_of_fit")
     rows = table.to_dict("records")
     return {"columns": list(table.columns), "rows": [plain(list(row.values())) for row in rows]}
 
