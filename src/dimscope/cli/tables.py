@@ -115,6 +115,9 @@ def profile_table(profile: Profile) -> Table:
     table.add_column("layer", overflow="fold")
     for heading in ("depth", "units", "dimension"):
         table.add_column(heading, justify="right", no_wrap=True)
+    beside = {name: profile.beside(name) for name in profile.companions}
+    for name in beside:
+        table.add_column(name.replace("_", " "), justify="right")
     if with_spread:
         over = "classes" if profile.classes else "resamples"
         table.add_column(f"std over {over}", justify="right")
@@ -126,10 +129,18 @@ def profile_table(profile: Profile) -> Table:
         estimate = estimates[layer.name]
         cells: list[str | Text] = [layer.name, str(layer.depth), str(layer.n_features)]
         if math.isnan(estimate.dimension):
-            cells += ["-", *[""] * with_spread, Text(estimate.reason, style="dim", overflow="fold")]
+            cells += [
+                "-",
+                *[""] * (len(beside) + with_spread),
+                Text(estimate.reason, style="dim", overflow="fold"),
+            ]
         else:
             bar = Text(_bar(estimate.dimension / max(measured)), style="cyan", no_wrap=True)
-            cells += [str(estimate), *[f"{spread[layer.name]:.2g}"] * with_spread, bar]
+            values = [
+                "-" if math.isnan(by[layer.name]) else f"{by[layer.name]:.3g}"
+                for by in beside.values()
+            ]
+            cells += [str(estimate), *values, *[f"{spread[layer.name]:.2g}"] * with_spread, bar]
         table.add_row(*cells)
     return table
 

@@ -59,6 +59,9 @@ class Profile(Mapping[str, Estimate]):
         classes, and ``spread`` the standard deviations.
     spread : Mapping of str to Mapping of str to float
         Estimator name -> layer name -> standard deviation over the classes.
+    companions : tuple of str
+        What is shown beside the dimension: ``"distance"``, ``"hubness"``, ``"effective_rank"`` or
+        ``"participation_ratio"`` (:meth:`beside`).
 
     Examples
     --------
@@ -71,7 +74,8 @@ class Profile(Mapping[str, Estimate]):
 
     # the order of the estimators counts: the mapping is that of the first
     _compared = (
-        "layers", "estimates", "estimators", "name", "classes", "spread", "provenance",
+        "layers", "estimates", "estimators", "name", "classes", "spread", "companions",
+        "provenance",
     )  # fmt: skip
 
     layers: tuple[Layer, ...]
@@ -80,6 +84,7 @@ class Profile(Mapping[str, Estimate]):
     classes: Mapping[str, Profile] = field(default_factory=dict)
     spread: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     provenance: Provenance = field(default_factory=lambda: Provenance("profile"), repr=False)
+    companions: tuple[str, ...] = ()
 
     @classmethod
     def joined(cls, parts: Sequence[Profile]) -> Profile:
@@ -108,6 +113,7 @@ class Profile(Mapping[str, Estimate]):
             {label: cls.joined([part.classes[label] for part in parts]) for label in first.classes},
             {key: _merged([part.spread[key] for part in parts]) for key in first.spread},
             first.provenance,
+            first.companions,
         )
 
     @property
@@ -122,6 +128,33 @@ class Profile(Mapping[str, Estimate]):
                 f"there is no estimator {estimator!r}; the profile has {', '.join(self.estimators)}"
             )
         return self.estimates[estimator]
+
+    def beside(self, companion: str) -> dict[str, float]:
+        """Return layer name -> value of a companion of the first estimator.
+
+        Parameters
+        ----------
+        companion : str
+            One of :attr:`companions`.
+
+        Examples
+        --------
+        >>> import dimscope as ds
+        >>> from dimscope.manifolds import cube, embed
+        >>> activations = ds.Activations({"a": embed(cube(500, 3), 20)})
+        >>> profile = ds.profile(activations, companions=["distance", "effective_rank"])
+        >>> round(profile.beside("effective_rank")["a"], 1)
+        3.0
+        """
+        if companion not in self.companions:
+            raise KeyError(
+                f"there is no companion {companion!r}; the profile has "
+                f"{', '.join(self.companions) or 'none'}, so measure it with "
+                f"companions=[{companion!r}]"
+            )
+        if companion in self.estimates:
+            return {layer: value.dimension for layer, value in self.of(companion).items()}
+        return {layer: getattr(value, companion) for layer, value in self.items()}
 
     def __getitem__(self, layer: str) -> Estimate:
         estimates = self.of(self.estimators[0])
@@ -254,6 +287,7 @@ class Profile(Mapping[str, Estimate]):
             "schema_version": SCHEMA_VERSION,
             "name": self.name,
             "estimators": list(self.estimators),
+            "companions": list(self.companions),
             "layers": layers,
             "classes": {
                 label: profile.to_dict(influences=influences)
@@ -295,6 +329,7 @@ class Profile(Mapping[str, Estimate]):
             classes,
             from_plain(dict[str, dict[str, float]], spread),
             Provenance.from_dict(data["provenance"]),
+            from_plain(tuple[str, ...], data.get("companions", ())),
         )
 
     def save(self, path: str | os.PathLike[str], *, influences: bool = False) -> None:
