@@ -47,6 +47,7 @@ from .networks.models import load_model
 from .networks.preprocessing import Preprocessing, image_folder, preprocessing_of
 from .networks.profile_network import profile
 from .profiles.comparison import Comparison, compare
+from .profiles.matched import profile_at_scale
 from .profiles.profile import Profile
 from .provenance import Provenance
 
@@ -111,6 +112,7 @@ __all__ = [
     "plan",
     "preprocessing_of",
     "profile",
+    "profile_at_scale",
     "rank_curve",
     "reused_memory",
     "scale_curve",

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dimscope.estimators.base import Estimator
     from dimscope.neighbors.engines import Engine
 
-__all__ = ["measure_layers"]
+__all__ = ["identify", "measure_layers"]
 
 
 def measure_layers(
@@ -132,11 +132,11 @@ def measure_layers(
                     activations, layer.name, named, rows, engine, budget, steps, estimates[part]
                 )
                 steps.end()
-            _identify(activations, rows, estimates[part])
+            identify(activations, rows, estimates[part])
     except ProgressFailed as failed:
         raise failed.error from None
     except KeyboardInterrupt as interrupt:
-        _identify(activations, rows, estimates[part])
+        identify(activations, rows, estimates[part])
         raise Interrupted(result()) from interrupt
     return result()
 
@@ -237,7 +237,7 @@ def _measure(
             estimates[layer] = failed(error)
 
 
-def _identify(
+def identify(
     activations: Activations,
     rows: NDArray[np.intp] | None,
     estimates: Mapping[str, dict[str, Estimate]],
