@@ -161,6 +161,16 @@ def test_gap_is_seldom_found_in_smooth_spectra(power):
     assert np.mean(np.array(p_values) < 0.05) <= 0.1
 
 
+@pytest.mark.parametrize(("lead", "seen", "unseen"), [(1, 20, 5), (2, 10, 2), (10, 5, 1.5)])
+def test_gap_after_few_eigenvalues_needs_the_documented_ratio(lead, seen, unseen):
+    def gap(ratio):
+        spread = np.where(np.arange(40) < lead, np.sqrt(ratio), 1)
+        return spectrum(gaussian(500, 40, seed=3) * spread).gap()
+
+    assert gap(seen).after == lead
+    assert gap(seen).p_value < 0.05 < gap(unseen).p_value
+
+
 def test_gap_refuses_fewer_than_3_eigenvalues():
     with pytest.raises(DegeneratePoints, match="at least 3 eigenvalues"):
         spectrum(gaussian(10, 2)).gap()

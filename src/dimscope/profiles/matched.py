@@ -104,8 +104,8 @@ def profile_at_scale(
 
     The points of a layer are split at random into disjoint blocks of n points, as in
     :func:`dimscope.scale_curve`, with the number n at which the median r1 in the blocks is the
-    wanted one, to about 1 %. All blocks share one search. The dimension is the mean over the blocks.
-    Its standard error comes from the influence of each point on its block, so
+    wanted one, to about 1 %. All blocks share one search. The dimension is the mean over the
+    blocks. Its standard error comes from the influence of each point on its block, so
     :func:`dimscope.difference` compares two layers; ``resample_std`` is the standard deviation over
     the blocks.
 
