@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dimscope.profiles.companions import digits
 from dimscope.profiles.profile import over_classes
 
 if TYPE_CHECKING:
@@ -136,10 +137,7 @@ def profile_table(profile: Profile) -> Table:
             ]
         else:
             bar = Text(_bar(estimate.dimension / max(measured)), style="cyan", no_wrap=True)
-            values = [
-                "-" if math.isnan(by[layer.name]) else f"{by[layer.name]:.3g}"
-                for by in beside.values()
-            ]
+            values = [digits(by[layer.name]) for by in beside.values()]
             cells += [str(estimate), *values, *[f"{spread[layer.name]:.2g}"] * with_spread, bar]
         table.add_row(*cells)
     return table

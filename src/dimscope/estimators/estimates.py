@@ -182,6 +182,17 @@ class Estimate:
         digits = max(0, -math.floor(math.log10(self.std_error)) + (f"{self.std_error:e}"[0] == "1"))
         return f"{bound}{self.dimension:.{digits}f} ± {self.std_error:.{digits}f}"
 
+    def methods(self) -> str:
+        """Describe in a sentence, for a methods section, how the dimension was measured.
+
+        It names the number of points, the estimator with its parameters, the search and its
+        guarantee, the kind of error and the version, with the citation keys of
+        :mod:`dimscope.estimators.methods`.
+        """
+        from dimscope.estimators.methods import sentence
+
+        return sentence(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Convert to a JSON-compatible dict: NaN becomes None, the influence is left out."""
         plain: dict[str, Any] = to_plain(self)

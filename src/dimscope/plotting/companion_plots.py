@@ -37,6 +37,8 @@ def stacked_axes(n_panels: int) -> tuple[Axes, list[Axes]]:
 
 def draw_companions(profile: ds.Profile, panels: list[Axes]) -> None:
     """Draw one companion in each panel, against the relative depth of the layers."""
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
     depths = [layer.relative_depth for layer in profile.layers]
     for number, (name, ax) in enumerate(zip(profile.companions, panels, strict=True), start=1):
         values = list(profile.beside(name).values())
@@ -48,6 +50,9 @@ def draw_companions(profile: ds.Profile, panels: list[Axes]) -> None:
         finite = [value for value in values if math.isfinite(value)]
         if finite and min(finite) > 0 and max(finite) > _WIDE * min(finite):
             ax.set_yscale("log")
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=6))
+            ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            ax.yaxis.set_minor_locator(NullLocator())
         elif finite and min(finite) >= 0:
             ax.set_ylim(bottom=0)
     panels[-1].set_xlabel("relative depth")

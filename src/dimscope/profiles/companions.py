@@ -6,6 +6,7 @@ neighbours; the effective rank and the participation ratio are measured in addit
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
@@ -15,7 +16,7 @@ from dimscope.estimators.linear import EffectiveRank, ParticipationRatio
 if TYPE_CHECKING:
     from dimscope.estimators.base import Estimator
 
-__all__ = ["CompanionName", "checked_names", "companion_estimators"]
+__all__ = ["CompanionName", "checked_names", "companion_estimators", "digits"]
 
 CompanionName = Literal["distance", "hubness", "effective_rank", "participation_ratio"]
 
@@ -53,3 +54,16 @@ def companion_estimators(names: Iterable[str]) -> dict[str, Estimator]:
     {'effective_rank': EffectiveRank(normalized=False)}
     """
     return {name: _MEASURED[name] for name in names if name in _MEASURED}
+
+
+def digits(value: float) -> str:
+    """Write the value of a companion with three digits, without an exponent above 1000.
+
+    Examples
+    --------
+    >>> digits(0.01234), digits(1371.0), digits(math.nan)
+    ('0.0123', '1371', '-')
+    """
+    if math.isnan(value):
+        return "-"
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"

@@ -263,6 +263,64 @@ class Profile(Mapping[str, Estimate]):
 
         return plot_profile(self, ax, **style)
 
+    def to_latex(self, estimator: str | None = None) -> str:
+        r"""Write a LaTeX table: layer, depth, features, dimension with one standard error, points.
+
+        Parameters
+        ----------
+        estimator : str, optional
+            Name of the estimator; the first by default.
+
+        Returns
+        -------
+        str
+            A ``tabular`` with the rules of booktabs (``\usepackage{booktabs}``). Companions have
+            columns of their own; a layer that was not measured has a dash.
+
+        Examples
+        --------
+        >>> layer = Layer("fc_1", "hidden", 2, 1.0, 64)
+        >>> p = Profile((layer,), {"twonn": {"fc_1": Estimate(3.0, 0.1, n_points=500)}})
+        >>> print(p.to_latex().splitlines()[4])
+        fc\_1 & 2 & 64 & $3.00 \pm 0.10$ & 500 \\
+        """
+        from dimscope.profiles.latex import latex_table
+
+        return latex_table(self, estimator)
+
+    def methods(self, estimator: str | None = None) -> str:
+        """Describe in a sentence, for a methods section, how the profile was measured.
+
+        Parameters
+        ----------
+        estimator : str, optional
+            Name of the estimator; the first by default.
+
+        Raises
+        ------
+        ValueError
+            If no layer was measured.
+
+        Examples
+        --------
+        >>> import dimscope as ds
+        >>> from dimscope.manifolds import cube
+        >>> profile = ds.profile(ds.Activations({"a": cube(500, 2)}, name="net"))
+        >>> profile.methods().startswith("The intrinsic dimension of 1 layer of net (500 points)")
+        True
+        """
+        from dimscope.estimators.methods import how_measured
+
+        estimates = self.of(self.estimators[0] if estimator is None else estimator).values()
+        measured = [value for value in estimates if not math.isnan(value.dimension)]
+        if not measured:
+            raise ValueError("no layer of the profile was measured")
+        layers = f"{len(measured)} layer{'s' * (len(measured) > 1)}"
+        return (
+            f"The intrinsic dimension of {layers}{self.name and f' of {self.name}'} "
+            f"({measured[0].n_points} points) was {how_measured(measured)}."
+        )
+
     # -- files ------------------------------------------------------------------------
 
     def to_dict(self, *, influences: bool = False) -> dict[str, Any]:
