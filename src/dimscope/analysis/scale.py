@@ -184,6 +184,7 @@ class ScaleCurve:
             return (
                 f"The dimension depends on the scale: it runs from {low:.3g} to {high:.3g} and "
                 f"never stays within 10 % over a range of a factor {_MIN_FACTOR}."
+                + (f" {_capital(self._mixture)}." if self._mixture else "")
             )
         by_rank = plateau.first.n_points == plateau.last.n_points
         ends = (
@@ -200,16 +201,23 @@ class ScaleCurve:
                 "the ratios of distances do not follow the distribution of a single dimension "
                 f"(p = {plateau.goodness_of_fit:.1g})"
             )
-        if self.local_spread >= _MIXED_ABOVE:
-            doubts.append(
-                "the dimension differs from point to point (the inverse of the local dimension has "
-                f"a standard deviation of {self.local_spread:.0%})"
-            )
+        if self._mixture:
+            doubts.append(self._mixture)
         if not doubts:
             return f"The dimension is {number} {varies}."
         return (
             f"No single dimension describes these points: {', and '.join(doubts)}. On average, the "
             f"dimension is {number} {varies}."
+        )
+
+    @property
+    def _mixture(self) -> str:
+        """A clause that says how much the dimension differs between points; empty if little."""
+        if not self.local_spread >= _MIXED_ABOVE:
+            return ""
+        return (
+            "the dimension differs from point to point (the inverse of the local dimension has a "
+            f"standard deviation of {self.local_spread:.0%})"
         )
 
     def to_frame(self) -> pd.DataFrame:
@@ -436,6 +444,10 @@ def _scale_point(samples: list[Neighbors], estimator: NeighborEstimator) -> Scal
         std_error,
         p_value,
     )
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _local_spread(neighbors: Neighbors) -> float:
