@@ -24,7 +24,10 @@ VALUES = json.loads((Path(__file__).parent / "values.json").read_text(encoding="
 # channels), it was over the tokens and the channels.
 #
 # The test of the fit is calibrated on more samples, and allows for dependence between neighbours.
+#
+# Tables of scales and of comparisons round to the place of the error, as estimates do.
 CHANGED = (
+    *(f"{place}/out[" for place in ("/", "/--blocks 2 --plot scale.png", "/table", "/three")),
     "goodness_of_fit: is ",
     "'│ goodness of fit │ p = ",
     "classes could not be measured",

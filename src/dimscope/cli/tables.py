@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dimscope.estimators.estimates import with_error
 from dimscope.profiles.companions import digits
 from dimscope.profiles.profile import over_classes
 
@@ -81,7 +82,7 @@ def scale_table(curve: ScaleCurve, title: str) -> Table:
     for point in curve.points:
         table.add_row(
             str(point.n_points), str(point.n_blocks), f"{point.ranks[0]}, {point.ranks[1]}",
-            f"{point.distance:.3g}", f"{point.dimension:.3g} ± {point.std_error:.2g}",
+            f"{point.distance:.3g}", with_error(point.dimension, point.std_error),
             "" if math.isnan(point.std) else f"{point.std:.2g}",
             Text(_bar(point.dimension / highest), style="cyan", no_wrap=True),
         )  # fmt: skip
@@ -102,7 +103,7 @@ def comparison_table(comparison: Comparison) -> Table:
         strict=True,
     )
     for dimension, error, score, name in sorted(rows):
-        table.add_row(name, f"{dimension:.3g} ± {error:.2g}", f"{score:.4g}")
+        table.add_row(name, with_error(dimension, error), f"{score:.4g}")
     return table
 
 
