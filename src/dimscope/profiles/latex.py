@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from dimscope.profiles.companions import digits
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from dimscope.activations.activations import Layer
     from dimscope.estimators.estimates import Estimate
-    from dimscope.profiles.profile import Profile
 
 __all__ = ["escaped", "latex_table"]
 
@@ -34,10 +36,21 @@ def escaped(text: str) -> str:
     return "".join(_SPECIAL.get(character, character) for character in text)
 
 
-def latex_table(profile: Profile, estimator: str | None = None) -> str:
-    """Write a profile as a ``tabular`` with the rules of booktabs; see :meth:`Profile.to_latex`."""
-    estimates = profile.of(profile.estimators[0] if estimator is None else estimator)
-    beside = {name: profile.beside(name) for name in profile.companions}
+def latex_table(
+    layers: Iterable[Layer],
+    estimates: Mapping[str, Estimate],
+    beside: Mapping[str, Mapping[str, float]],
+) -> str:
+    """Write a ``tabular`` with the rules of booktabs, one row for each layer.
+
+    Parameters
+    ----------
+    layers : iterable of Layer
+    estimates : Mapping of str to Estimate
+        Layer name -> Estimate.
+    beside : Mapping of str to Mapping of str to float
+        Companion -> layer name -> value.
+    """
     headings = ["Layer", "Depth", "Features", "Dimension", *map(_heading, beside), "$n$"]
     rows = [
         [
@@ -48,7 +61,7 @@ def latex_table(profile: Profile, estimator: str | None = None) -> str:
             *(digits(values[layer.name]).replace("-", "--") for values in beside.values()),
             str(estimates[layer.name].n_points),
         ]
-        for layer in profile.layers
+        for layer in layers
     ]
     lines = [" & ".join(cells) + r" \\" for cells in (headings, *rows)]
     return "\n".join(

@@ -286,7 +286,9 @@ class Profile(Mapping[str, Estimate]):
         """
         from dimscope.profiles.latex import latex_table
 
-        return latex_table(self, estimator)
+        estimates = self.of(self.estimators[0] if estimator is None else estimator)
+        beside = {name: self.beside(name) for name in self.companions}
+        return latex_table(self.layers, estimates, beside)
 
     def methods(self, estimator: str | None = None) -> str:
         """Describe in a sentence, for a methods section, how the profile was measured.
