@@ -19,10 +19,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from dimscope.estimators.estimates import Estimate
     from dimscope.provenance import Provenance
 
 __all__ = ["KEYS", "how_measured", "sentence"]
@@ -41,7 +40,30 @@ KEYS: Mapping[str, str] = {
 _SOFTWARE = "ansuini2019"
 
 
-def sentence(estimate: Estimate) -> str:
+class Measured(Protocol):
+    """What a sentence says of an :class:`dimscope.Estimate`."""
+
+    @property
+    def dimension(self) -> float: ...
+    @property
+    def std_error(self) -> float: ...
+    @property
+    def n_points(self) -> int: ...
+    @property
+    def n_duplicates(self) -> int: ...
+    @property
+    def is_lower_bound(self) -> bool: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def degrees_of_freedom(self) -> float: ...
+    @property
+    def over_classes(self) -> str: ...
+    @property
+    def provenance(self) -> Provenance: ...
+
+
+def sentence(estimate: Measured) -> str:
     """Describe in a sentence how an estimate was made.
 
     Raises
@@ -62,12 +84,12 @@ def sentence(estimate: Estimate) -> str:
     return f"The intrinsic dimension of {_points(estimate)} was {how_measured([estimate])}."
 
 
-def _points(estimate: Estimate) -> str:
+def _points(estimate: Measured) -> str:
     collapsed = f" ({estimate.n_duplicates} repeated rows collapsed)"
     return f"{estimate.n_points} points{collapsed if estimate.n_duplicates else ''}"
 
 
-def how_measured(estimates: Sequence[Estimate]) -> str:
+def how_measured(estimates: Sequence[Measured]) -> str:
     """Describe the estimator, the search, the error and the version, without the points.
 
     Parameters
@@ -101,7 +123,7 @@ def how_measured(estimates: Sequence[Estimate]) -> str:
     return f"{text}; {_error(first)} (dimscope{version and ' ' + version}{_keys([_SOFTWARE])})"
 
 
-def _blocks(estimates: Sequence[Estimate]) -> str:
+def _blocks(estimates: Sequence[Measured]) -> str:
     """Describe the blocks of estimates that were made at one relative distance."""
     parameters = [estimate.provenance.parameters for estimate in estimates]
     sizes = sorted({int(values["points in a block"]) for values in parameters})
@@ -113,7 +135,7 @@ def _blocks(estimates: Sequence[Estimate]) -> str:
     )
 
 
-def _error(estimate: Estimate) -> str:
+def _error(estimate: Measured) -> str:
     if math.isnan(estimate.std_error):
         return "no standard error is available"
     if estimate.over_classes:
