@@ -19,6 +19,7 @@ from benchmarks import (
     scales,
     sizes,
     statements,
+    verdicts,
 )
 from benchmarks.timing import machine
 
@@ -41,6 +42,7 @@ def main() -> None:
         "correction": correction.run,
         "statements": statements.run,
         "scales": scales.run,
+        "verdicts": verdicts.run,
         "sizes": sizes.run,
     }
     parser.add_argument("--only", choices=sections, action="append")

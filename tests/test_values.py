@@ -138,6 +138,7 @@ VALUES = {
     ds.MLE: (ds.MLE, {"k": 7}),
     ds.Gride: (ds.Gride, {"n2": 9}),
     ds.PCA: (ds.PCA, {"variance": 0.5}),
+    ds.EffectiveRank: (ds.EffectiveRank, {"normalized": True}),
     ds.ParticipationRatio: (ds.ParticipationRatio, {"normalized": True}),
     ds.I3D: (lambda: ds.I3D(8, 2), {"near": 1}),
     ds.Resampled: (ds.Resampled, {"n": 3, "estimator": ds.Gride(2, 4)}),

@@ -24,7 +24,7 @@ from .estimators.corrections import Corrected
 from .estimators.estimates import Estimate
 from .estimators.gride import Gride
 from .estimators.i3d import I3D
-from .estimators.linear import PCA, ParticipationRatio
+from .estimators.linear import PCA, EffectiveRank, ParticipationRatio
 from .estimators.measure import estimate
 from .estimators.mle import MLE, local_dimension
 from .estimators.resampled import Resampled
@@ -48,6 +48,7 @@ from .networks.models import load_model
 from .networks.preprocessing import Preprocessing, image_folder, preprocessing_of
 from .networks.profile_network import profile
 from .profiles.comparison import Comparison, compare
+from .profiles.matched import profile_at_scale
 from .profiles.profile import Profile
 from .provenance import Provenance
 
@@ -66,6 +67,7 @@ __all__ = [
     "DegeneratePoints",
     "Difference",
     "DimscopeError",
+    "EffectiveRank",
     "Engine",
     "Estimate",
     "Estimator",
@@ -112,6 +114,7 @@ __all__ = [
     "plan",
     "preprocessing_of",
     "profile",
+    "profile_at_scale",
     "rank_curve",
     "reused_memory",
     "scale_curve",

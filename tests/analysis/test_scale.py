@@ -3,10 +3,12 @@
 import json
 import math
 import threading
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from scipy.stats import combine_pvalues
 
 from dimscope import (
     MLE,
@@ -23,8 +25,7 @@ from dimscope import (
     scale_curve,
 )
 from dimscope.analysis.scale import ScaleCurve, ScalePoint
-from dimscope.estimators import two_nn
-from dimscope.manifolds import cube, embed, gaussian, torus
+from dimscope.manifolds import cube, embed, gaussian, sphere, torus
 
 POINTS = torus(600, 2, seed=2)
 WIDE = embed(POINTS, 50)
@@ -119,20 +120,24 @@ def test_curves_refuse_an_engine_together_with_neighbors(curve):
         curve(searched, engine=Exact())
 
 
-def test_scale_curve_skips_the_goodness_of_fit_and_estimate_computes_it_once(monkeypatch):
-    calls = []
-    goodness_of_fit = two_nn.goodness_of_fit
+def test_scale_curve_combines_the_tests_of_the_blocks():
+    curve = scale_curve(POINTS, blocks=[1, 3], seed=5)
+    assert curve.points[0].goodness_of_fit == estimate(POINTS).goodness_of_fit
+    order = np.random.default_rng(5).permutation(600).reshape(3, -1)
+    p_values = [estimate(POINTS[rows]).goodness_of_fit for rows in order]
+    expected = combine_pvalues(p_values, method="fisher").pvalue
+    assert curve.points[1].goodness_of_fit == pytest.approx(expected)
+    assert all(math.isnan(point.goodness_of_fit) for point in scale_curve(POINTS, Gride()).points)
 
-    def counted(*args):
-        calls.append(args)
-        return goodness_of_fit(*args)
 
-    monkeypatch.setattr(two_nn, "goodness_of_fit", counted)
-    points = torus(2000, 2)
-    scale_curve(points)
-    assert len(calls) == 0
-    estimate(points)
-    assert len(calls) == 1
+def test_scale_curve_uses_the_test_that_a_fit_brings():
+    class Tested(TwoNN):
+        def evaluate(self, neighbors):
+            return replace(super().evaluate(neighbors), goodness_of_fit=0.25)
+
+    curve = scale_curve(POINTS, Tested(), blocks=[1, 2])
+    assert curve.points[0].goodness_of_fit == 0.25
+    assert curve.points[1].goodness_of_fit == pytest.approx(0.0625 * (1 - math.log(0.0625)))
 
 
 # -- plateaus --------------------------------------------------------------------------
@@ -224,3 +229,55 @@ def test_scale_curve_blocks_hold_as_many_points_as_the_estimator_needs():
 def test_scale_curve_and_curvature_test_refuse_an_estimator_without_neighbours(call):
     with pytest.raises(TypeError, match="give one that uses"):
         call(torus(500, 3), PCA())
+
+
+# -- verdicts on mixtures ----------------------------------------------------------------
+
+
+def mixture(a, b, n, share=0.5):
+    n_first = int(n * share)
+    first = embed(cube(n_first, a), 12, seed=1)
+    return np.concatenate([first, embed(cube(n - n_first, b, seed=1), 12, seed=2) + 20])
+
+
+def test_verdict_refuses_a_single_dimension_for_a_line_and_a_cube():
+    curve = scale_curve(mixture(1, 5, 2000))
+    assert curve.plateau().goodness_of_fit < 1e-3
+    assert curve.verdict.startswith("No single dimension describes these points: the ratios")
+    assert "and the dimension differs from point to point" in curve.verdict
+    assert f"On average, the dimension is {curve.plateau().dimension:.3g} from" in curve.verdict
+
+
+@pytest.mark.parametrize("make", [scale_curve, rank_curve])
+@pytest.mark.parametrize(("a", "b", "share"), [(2, 5, 0.5), (5, 10, 0.5), (2, 10, 0.1)])
+def test_verdict_sees_mixed_dimensions_that_the_fit_does_not(make, a, b, share):
+    curve = make(mixture(a, b, 2000, share))
+    assert curve.local_spread > 0.25
+    assert "he dimension differs from point to point" in curve.verdict
+
+
+def test_local_spread_of_a_mixture_is_that_of_the_inverse_dimensions():
+    curve = rank_curve(mixture(1, 5, 4000))
+    assert curve.local_spread == pytest.approx(0.4 / 0.6, abs=0.05)
+    assert rank_curve(torus(4000, 2)).local_spread < 0.1
+    assert math.isnan(rank_curve(torus(200, 2), 8).local_spread)
+
+
+def test_verdict_of_homogeneous_clouds_raises_no_alarm():
+    clouds = [
+        make(400, d, seed=seed)
+        for make, d in ((torus, 2), (sphere, 5), (gaussian, 10))
+        for seed in range(10)
+    ]
+    verdicts = [scale_curve(cloud, blocks=[1, 2, 4, 8]).verdict for cloud in clouds]
+    assert sum(verdict.startswith("No single") for verdict in verdicts) <= 1
+
+
+def test_verdict_doubts_only_what_was_tested():
+    curve = curve_of([5.0, 5.1, 4.95, 5.0])
+    assert math.isnan(curve.plateau().goodness_of_fit)
+    assert curve.verdict.startswith("The dimension is 5.01 from")
+    refused = replace(
+        curve, points=tuple(replace(point, goodness_of_fit=1e-4) for point in curve.points)
+    )
+    assert "single dimension (p = 0.0001)" in refused.verdict

@@ -68,6 +68,7 @@ def test_estimate_takes_an_estimator_from_a_file(run, points, tmp_path):
         ("MLE(k=5)", ds.MLE(k=5)),
         ("PCA(variance=0.5)", ds.PCA(variance=0.5)),
         ("participationratio", ds.ParticipationRatio()),
+        ("effectiverank", ds.EffectiveRank()),
     ],
 )
 def test_estimate_takes_estimators_by_name(run, points, text, estimator):

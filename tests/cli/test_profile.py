@@ -125,6 +125,23 @@ def test_profile_takes_a_network_from_a_file(folder, invoke, model):
     assert "exact to 1e-6" in result.output
 
 
+def test_profile_shows_companions_in_the_table_the_file_and_the_plot(folder, invoke):
+    beside = ["--companion", "distance", "--companion", "effective_rank"]
+    files = ["--out", "beside.json", "--plot", "beside.png"]
+    result = invoke("profile", "net.py:make", "--data", "x.npy", *beside, *files)
+    assert result.exit_code == 0, result.output
+    assert "effective rank" in result.output
+    profile = ds.Profile.load("beside.json")
+    assert profile.companions == ("distance", "effective_rank")
+    assert f"{profile.beside('distance')['input']:.3g}" in result.output
+    assert (folder / "beside.png").stat().st_size > 1000
+
+
+def test_profile_refuses_an_unknown_companion(folder, refusal):
+    message = refusal("profile", "net.py:make", "--data", "x.npy", "--companion", "entropy")
+    assert "participation_ratio" in message
+
+
 def test_profile_reuses_the_memory_of_the_network(folder, invoke, monkeypatch):
     calls, options_set = [], memory._set
     monkeypatch.setattr(memory, "_set", lambda *given: calls.append(options_set(*given)))

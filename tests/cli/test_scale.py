@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import dimscope as ds
+from dimscope.cli.tables import scale_table
 from dimscope.manifolds import torus
 
 
@@ -32,6 +33,13 @@ def test_scale_prints_tables_and_verdict_and_draws_a_figure(run, points, tmp_pat
     assert done.code == 0, done.err
     assert done.out.count("The dimension") == 2
     assert (tmp_path / "scale.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_scale_table_has_the_digits_of_estimates():
+    points = torus(500, 2)
+    curve = ds.scale_curve(points, blocks=[1])
+    column = next(c for c in scale_table(curve, "").columns if c.header == "dimension")
+    assert list(column.cells) == [str(ds.estimate(points))]
 
 
 @pytest.mark.parametrize(

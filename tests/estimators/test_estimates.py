@@ -2,10 +2,24 @@ import json
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
+from scipy.stats import skew
 
-from dimscope import Estimate, Fit, NeighborEstimator, Resampled, TwoNN
-from dimscope.manifolds import cube
+from dimscope import (
+    MLE,
+    PCA,
+    EffectiveRank,
+    Estimate,
+    Fit,
+    Gride,
+    NeighborEstimator,
+    Resampled,
+    Sampled,
+    TwoNN,
+    nearest_neighbors,
+)
+from dimscope.manifolds import cube, gaussian
 
 
 def strict(value):
@@ -102,3 +116,65 @@ def test_estimate_takes_the_p_value_of_a_fit():
 
     assert Constant()(cube(50, 2)).goodness_of_fit == 0.25
     assert Resampled(Constant(), n=2)(cube(50, 2)).goodness_of_fit == 0.25
+
+
+# -- what stands beside the dimension -----------------------------------------------------
+
+
+def test_distance_is_the_median_of_r1_in_the_units_of_the_data():
+    points = cube(300, 2)
+    expected = np.median(nearest_neighbors(points).distances[:, 0])
+    for estimator in (TwoNN(), Gride(4, 8), MLE(5), Resampled(n=3)):
+        assert estimator(points).distance == expected
+        assert estimator(points * 1000).distance == pytest.approx(1000 * expected)
+
+
+def test_distance_is_that_of_distinct_points():
+    points = cube(300, 2)
+    twice = np.concatenate([points, points[:200]])
+    assert TwoNN()(twice).distance == TwoNN()(points).distance
+
+
+@pytest.mark.parametrize(("estimator", "k"), [(TwoNN(), 2), (Gride(2, 4), 4), (MLE(7), 7)])
+def test_hubness_is_the_skewness_of_the_in_degree(estimator, k):
+    points = gaussian(400, 20)
+    distances = np.linalg.norm(points[:, None] - points, axis=2)
+    np.fill_diagonal(distances, np.inf)
+    nearest = np.argsort(distances, axis=1)[:, :k]
+    in_degree = [(nearest == point).sum() for point in range(400)]
+    assert estimator(points).hubness == pytest.approx(skew(in_degree))
+
+
+def test_hubness_grows_with_the_dimension():
+    assert TwoNN()(gaussian(1000, 2)).hubness < 0.6 < 1.5 < TwoNN()(gaussian(1000, 50)).hubness
+
+
+def test_hubness_of_a_ring_is_zero_and_of_a_sample_nan():
+    angle = np.arange(12) * np.pi / 6
+    ring = np.column_stack([np.cos(angle), np.sin(angle)])
+    assert nearest_neighbors(ring).hubness(2) == 0
+    sample = TwoNN()(gaussian(3000, 5), engine=Sampled(rtol=0.2))
+    assert sample.n_queries < 3000
+    assert math.isnan(sample.hubness)
+    assert sample.distance > 0
+
+
+def test_hubness_refuses_more_neighbours_than_there_are():
+    with pytest.raises(ValueError, match="k is 3; there are 1 to 2"):
+        nearest_neighbors(cube(50, 2)).hubness(3)
+
+
+@pytest.mark.parametrize("estimator", [PCA(), EffectiveRank()])
+def test_estimates_without_neighbours_have_no_distance_and_no_hubness(estimator):
+    estimate = estimator(cube(300, 2))
+    assert math.isnan(estimate.distance)
+    assert math.isnan(estimate.hubness)
+
+
+def test_distance_and_hubness_survive_files_and_are_nan_in_earlier_ones():
+    estimate = TwoNN()(cube(200, 2))
+    written = strict(estimate.to_dict())
+    again = Estimate.from_dict(written)
+    assert (again.distance, again.hubness) == (estimate.distance, estimate.hubness)
+    del written["distance"], written["hubness"]
+    assert math.isnan(Estimate.from_dict(written).distance)

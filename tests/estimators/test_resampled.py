@@ -3,7 +3,7 @@ import pytest
 
 from dimscope import PCA, Neighbors, Resampled, TwoNN, nearest_neighbors
 from dimscope.errors import DegeneratePoints
-from dimscope.manifolds import sphere
+from dimscope.manifolds import sphere, torus
 
 POINTS = sphere(300, 3, seed=1)
 
@@ -81,3 +81,13 @@ def test_resampled_repr_evaluates_to_the_estimator():
     resampled = Resampled(TwoNN(fit="regression"), n=4, keep=0.8, seed=2)
     assert eval(repr(resampled)) == resampled
     assert resampled.name == "twonn"
+
+
+@pytest.mark.parametrize(("keep", "low", "high"), [(0.9, 0.45, 0.75), (0.5, 1.05, 1.75)])
+def test_resample_std_is_the_documented_part_of_the_spread(keep, low, high):
+    estimates = [
+        Resampled(TwoNN(), n=10, keep=keep, seed=seed)(torus(300, 2, seed=seed))
+        for seed in range(100)
+    ]
+    spread = np.std([float(e) for e in estimates], ddof=1)
+    assert low < np.sqrt(np.mean([e.resample_std**2 for e in estimates])) / spread < high

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dimscope import PCA, ParticipationRatio, estimate, spectrum
+from dimscope import PCA, EffectiveRank, ParticipationRatio, estimate, spectrum
 from dimscope.errors import BadPoints, DegeneratePoints
 from dimscope.estimators import spectra
 from dimscope.manifolds import embed, gaussian
@@ -89,6 +89,33 @@ def test_participation_ratio_equals_the_formula():
     assert float(ParticipationRatio()(WIDE)) == pytest.approx(expected)
 
 
+@each_shape
+@pytest.mark.parametrize("normalized", [False, True])
+def test_effective_rank_is_the_exponential_of_the_entropy(points, normalized):
+    values = plain(points, normalized)
+    share = values[values > 1e-12] / values.sum()
+    expected = np.prod(share**-share)
+    assert float(EffectiveRank(normalized)(points)) == pytest.approx(expected)
+
+
+def test_effective_rank_counts_equal_eigenvalues_and_halves_of_them():
+    equal = spectra.Spectrum(np.array([2.0] * 7 + [0.0] * 5), 20, 12)
+    assert equal.effective_rank == pytest.approx(7)
+    assert spectra.Spectrum(np.array([2.0, 1, 1]), 20, 3).effective_rank == pytest.approx(8**0.5)
+
+
+def test_effective_rank_lies_between_the_participation_ratio_and_the_rank():
+    values = spectrum(TALL)
+    assert values.participation_ratio < values.effective_rank < 40
+
+
+@pytest.mark.parametrize(("n", "width"), [(100, 1000), (1000, 1000), (2000, 100)])
+def test_participation_ratio_of_noise_is_biased_as_documented(n, width):
+    measured = spectrum(np.random.default_rng(1).standard_normal((n, width))).participation_ratio
+    assert measured == pytest.approx(n * width / (n + width), rel=0.02)
+    assert measured / (1 - measured / n) == pytest.approx(width, rel=0.2)
+
+
 @pytest.mark.parametrize("variance", [0, 1, 90, float("nan")])
 def test_pca_refuses_a_variance_outside_0_and_1(variance):
     with pytest.raises(ValueError, match="between 0 and 1"):
@@ -132,6 +159,16 @@ def test_gap_is_seldom_found_in_smooth_spectra(power):
     spread = np.arange(1, 81.0) ** -power
     p_values = [spectrum(gaussian(300, 80, seed) * spread).gap().p_value for seed in range(60)]
     assert np.mean(np.array(p_values) < 0.05) <= 0.1
+
+
+@pytest.mark.parametrize(("lead", "seen", "unseen"), [(1, 20, 5), (2, 10, 2), (10, 5, 1.5)])
+def test_gap_after_few_eigenvalues_needs_the_documented_ratio(lead, seen, unseen):
+    def gap(ratio):
+        spread = np.where(np.arange(40) < lead, np.sqrt(ratio), 1)
+        return spectrum(gaussian(500, 40, seed=3) * spread).gap()
+
+    assert gap(seen).after == lead
+    assert gap(seen).p_value < 0.05 < gap(unseen).p_value
 
 
 def test_gap_refuses_fewer_than_3_eigenvalues():

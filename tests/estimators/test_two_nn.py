@@ -6,7 +6,12 @@ import pytest
 
 from dimscope import Neighbors, TwoNN, nearest_neighbors
 from dimscope.errors import DegeneratePoints, TiedPoints
-from dimscope.estimators.two_nn import triplets
+from dimscope.estimators.two_nn import (
+    censored_likelihood,
+    goodness_of_fit,
+    regression,
+    triplets,
+)
 from dimscope.manifolds import cube, sphere, torus
 
 POINTS = torus(400, 2, seed=3)
@@ -114,9 +119,20 @@ def test_goodness_of_fit_rejects_a_mixture_of_dimensions():
 @pytest.mark.parametrize("fit", ["mle", "regression"])
 def test_goodness_of_fit_is_uniform_under_the_law(fit):
     rng = np.random.default_rng(1)
-    p = [TwoNN(fit=fit)(of_ratios(rng.exponential(size=400))).goodness_of_fit for _ in range(200)]
-    assert 0.01 <= np.mean(np.less(p, 0.05)) <= 0.11
-    assert 0.38 <= np.mean(np.less(p, 0.5)) <= 0.62
+    fitter = regression if fit == "regression" else censored_likelihood
+    p = []
+    for ratio in rng.exponential(size=(400, 300)):
+        rate = fitter(ratio, 270)[0]
+        p.append(goodness_of_fit(ratio, rate, fitter, 270, independent=True))
+    assert 0.02 <= np.mean(np.less(p, 0.05)) <= 0.085
+    assert 0.42 <= np.mean(np.less(p, 0.5)) <= 0.58
+
+
+@pytest.mark.parametrize("n", [60, 200, 500])
+def test_goodness_of_fit_keeps_its_level_on_clouds(n):
+    p = [TwoNN()(torus(n, 2, seed=seed)).goodness_of_fit for seed in range(300)]
+    assert 0.01 <= np.mean(np.less(p, 0.05)) <= 0.08
+    assert np.mean(np.less(p, 0.01)) <= 0.03
 
 
 @pytest.mark.parametrize("dimension", [3, 40])

@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dimscope import I3D, MLE, PCA, Gride, ParticipationRatio, Resampled, TwoNN, nearest_neighbors
+from dimscope import (
+    I3D,
+    MLE,
+    PCA,
+    EffectiveRank,
+    Gride,
+    ParticipationRatio,
+    Resampled,
+    TwoNN,
+    nearest_neighbors,
+)
 
 few = settings(deadline=None, max_examples=25, derandomize=True)
 seeds = st.integers(0, 2**32 - 1)
@@ -23,7 +33,7 @@ ESTIMATORS = [
     MLE(5),
     MLE(5, average="dimension"),
 ]
-SPECTRAL = [PCA(), PCA(variance=0.99), ParticipationRatio()]
+SPECTRAL = [PCA(), PCA(variance=0.99), ParticipationRatio(), EffectiveRank()]
 
 
 def cloud(seed, width, n=120):

@@ -90,3 +90,29 @@ def test_plot_of_several_estimators_has_a_legend_and_a_title():
 def test_plot_shows_only_neighbour_estimates_as_lower_bounds(estimator, shaded):
     ax = cloud_profile(estimator).plot()
     assert any(text.get_text() == "lower bounds" for text in ax.texts) == shaded
+
+
+def test_plot_draws_companions_in_panels_below():
+    net = ds.profile(
+        ds.Activations({"input": cube(60, 2), "output": 1000 * cube(60, 4)}),
+        companions=["distance", "hubness", "effective_rank"],
+    )
+    ax = net.plot(companions=True)
+    main, *panels = ax.figure.axes
+    assert main is ax
+    assert [e.dimension for e in net.values()] in curves(ax)
+    assert list(net.beside("effective_rank").values()) not in curves(ax)
+    drawn = [curves(panel)[0] for panel in panels]
+    assert drawn == [list(net.beside(name).values()) for name in net.companions]
+    assert [panel.get_yscale() for panel in panels] == ["log", "linear", "linear"]
+    assert panels[-1].get_xlabel() == "relative depth"
+    assert ax.get_xlabel() == ""
+    assert len({panel.lines[0].get_color() for panel in panels}) == 3
+
+
+def test_plot_refuses_companions_on_given_axes_or_without_any():
+    net = profile("net")
+    with pytest.raises(ValueError, match="has no companions"):
+        net.plot(companions=True)
+    with pytest.raises(ValueError, match="leave out ax"):
+        net.plot(net.plot(), companions=True)

@@ -116,7 +116,10 @@ def profile(found: ds.Profile) -> dict[str, Any]:
 
 def frame(table: Any) -> dict[str, Any]:
     """The columns and rows of a table, but for columns that were added later."""
-    table = table.drop(columns="reason", errors="ignore")
+    if "reason" in table:
+        table = table.drop(columns=["reason", "distance", "hubness"])
+    if "n_blocks" in table:
+        table = table.drop(columns="goodness_of_fit")
     rows = table.to_dict("records")
     return {"columns": list(table.columns), "rows": [plain(list(row.values())) for row in rows]}
 

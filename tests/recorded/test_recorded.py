@@ -22,7 +22,14 @@ VALUES = json.loads((Path(__file__).parent / "values.json").read_text(encoding="
 # A tensor without rows is described by its axes, no longer by the stimuli of one batch. Where the
 # data have a mask, the mean is over the axis of the tokens; of a tensor (points, heads, tokens,
 # channels), it was over the tokens and the channels.
+#
+# The test of the fit is calibrated on more samples, and allows for dependence between neighbours.
+#
+# Tables of scales and of comparisons round to the place of the error, as estimates do.
 CHANGED = (
+    *(f"{place}/out[" for place in ("/", "/--blocks 2 --plot scale.png", "/table", "/three")),
+    "goodness_of_fit: is ",
+    "'│ goodness of fit │ p = ",
     "classes could not be measured",
     "standard deviation over 3 to 4 of 4 classes",
     "/layout[0]: is ",

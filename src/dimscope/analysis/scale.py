@@ -22,6 +22,7 @@ from dimscope.errors import DegeneratePoints
 from dimscope.estimators.base import NeighborEstimator
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE
 from dimscope.estimators.gride import Gride
+from dimscope.estimators.mle import spread_of_inverse
 from dimscope.estimators.two_nn import TwoNN
 from dimscope.neighbors.search import neighbors_of
 from dimscope.provenance import Provenance, versions
@@ -40,6 +41,9 @@ __all__ = ["Plateau", "ScaleCurve", "ScalePoint", "rank_curve", "scale_curve"]
 _MIN_FACTOR = 4  # Least factor in points or ranks that a plateau spans.
 _RANKS = 64  # Neighbours to search for; the few points that need more are searched again.
 _SMALLEST = 20  # Least number of points in a block.
+_LOCAL = 20  # Neighbours for the local dimension.
+_MIXED_ABOVE = 0.25  # Spread of the local dimension above which points are a mixture.
+_REFUSED_BELOW = 0.01  # p-value below which no single dimension explains the ratios.
 
 
 @by_value
@@ -63,6 +67,9 @@ class ScalePoint:
         Standard deviation of the dimension over the blocks; NaN for a single block.
     std_error : float
         Standard error of the dimension.
+    goodness_of_fit : float
+        p-value of the hypothesis that the ratios in each block follow the distribution of a single
+        dimension, combined over the blocks by Fisher's method; NaN if the estimator has no test.
     """
 
     n_points: int
@@ -72,6 +79,7 @@ class ScalePoint:
     dimension: float
     std: float
     std_error: float
+    goodness_of_fit: float = math.nan
 
 
 @by_value
@@ -87,12 +95,17 @@ class Plateau:
         Mean of the dimensions in the range, weighted by their errors.
     spread : float
         Largest minus smallest dimension, relative to the mean.
+    goodness_of_fit : float
+        p-value of the hypothesis that one dimension explains the ratios at all of these scales,
+        combined over the scales by the Cauchy rule, which allows for their dependence; NaN if the
+        estimator has no test.
     """
 
     first: ScalePoint
     last: ScalePoint
     dimension: float
     spread: float
+    goodness_of_fit: float = math.nan
 
 
 @by_value
@@ -103,6 +116,10 @@ class ScaleCurve:
     Parameters
     ----------
     points : tuple of ScalePoint
+    local_spread : float
+        By how much the inverse of the local dimension, from 20 neighbours, varies from point to
+        point: its standard deviation beyond chance, relative to its mean. NaN if there are fewer
+        neighbours.
 
     Examples
     --------
@@ -116,6 +133,7 @@ class ScaleCurve:
     """
 
     points: tuple[ScalePoint, ...]
+    local_spread: float = math.nan
     provenance: Provenance = field(default_factory=lambda: Provenance("scale curve"), repr=False)
 
     def plateau(self, tolerance: float = 0.1) -> Plateau | None:
@@ -147,18 +165,26 @@ class ScaleCurve:
                     continue
                 mean, spread = _mean_and_spread(self.points[i : j + 1], tolerance)
                 if math.isfinite(spread) and (best is None or (width, -spread) > best[:2]):
-                    best = width, -spread, Plateau(first, last, mean, spread)
+                    best = width, -spread, Plateau(
+                        first, last, mean, spread, _cauchy(self.points[i : j + 1])
+                    )  # fmt: skip
         return best[2] if best else None
 
     @property
     def verdict(self) -> str:
-        """A sentence that says whether the dimension is well defined, and at which scales."""
+        """A sentence that says whether the dimension is well defined, and at which scales.
+
+        Where the dimension stays the same, it says "on average" if no single dimension explains the
+        data: because the fit is refused at these scales (p < 0.01), or because the local dimension
+        varies from point to point (``local_spread`` of at least 25 %).
+        """
         plateau = self.plateau()
         if plateau is None:
             low, high = (f(point.dimension for point in self.points) for f in (min, max))
             return (
                 f"The dimension depends on the scale: it runs from {low:.3g} to {high:.3g} and "
                 f"never stays within 10 % over a range of a factor {_MIN_FACTOR}."
+                + (f" {_capital(self._mixture)}." if self._mixture else "")
             )
         by_rank = plateau.first.n_points == plateau.last.n_points
         ends = (
@@ -167,9 +193,31 @@ class ScaleCurve:
             else f"{plateau.first.n_points} to {plateau.last.n_points} points"
         )
         bound = "at least " if plateau.dimension > LOWER_BOUND_ABOVE else ""
+        number = f"{bound}{plateau.dimension:.3g} from {ends}"
+        varies = f"(it varies by {plateau.spread:.0%} there)"
+        doubts = []
+        if plateau.goodness_of_fit < _REFUSED_BELOW:
+            doubts.append(
+                "the ratios of distances do not follow the distribution of a single dimension "
+                f"(p = {plateau.goodness_of_fit:.1g})"
+            )
+        if self._mixture:
+            doubts.append(self._mixture)
+        if not doubts:
+            return f"The dimension is {number} {varies}."
         return (
-            f"The dimension is {bound}{plateau.dimension:.3g} from {ends} "
-            f"(it varies by {plateau.spread:.0%} there)."
+            f"No single dimension describes these points: {', and '.join(doubts)}. On average, the "
+            f"dimension is {number} {varies}."
+        )
+
+    @property
+    def _mixture(self) -> str:
+        """A clause that says how much the dimension differs between points; empty if little."""
+        if not self.local_spread >= _MIXED_ABOVE:
+            return ""
+        return (
+            "the dimension differs from point to point (the inverse of the local dimension has a "
+            f"standard deviation of {self.local_spread:.0%})"
         )
 
     def to_frame(self) -> pd.DataFrame:
@@ -189,6 +237,7 @@ class ScaleCurve:
                 "dimension": point.dimension,
                 "std": point.std,
                 "std_error": point.std_error,
+                "goodness_of_fit": point.goodness_of_fit,
             }
             for point in self.points
         ]
@@ -205,7 +254,13 @@ class ScaleCurve:
         return {
             "schema_version": 1,
             "scales": to_plain(self._rows()),
-            "plateau": plateau and {"dimension": plateau.dimension, "spread": plateau.spread},
+            "plateau": plateau
+            and {
+                "dimension": plateau.dimension,
+                "spread": plateau.spread,
+                "goodness_of_fit": to_plain(plateau.goodness_of_fit),
+            },
+            "local_spread": to_plain(self.local_spread),
             "verdict": self.verdict,
             "provenance": self.provenance.to_dict(),
         }
@@ -302,6 +357,7 @@ def scale_curve(
     splits = parallel(split, usable, on_done)
     return ScaleCurve(
         tuple(_scale_point(samples, estimator) for samples in splits),
+        _local_spread(neighbors),
         Provenance(
             "scale curve", {"estimator": repr(estimator), "blocks": usable, "seed": seed},
             versions(), (neighbors.provenance,),
@@ -360,6 +416,7 @@ def rank_curve(
     estimators = [Gride(2**i, 2 ** (i + 1)) for i in range(n_doublings)]
     return ScaleCurve(
         tuple(_scale_point([neighbors], estimator) for estimator in estimators),
+        _local_spread(neighbors),
         Provenance("rank curve", {"most": most}, versions(), (neighbors.provenance,)),
     )
 
@@ -368,12 +425,15 @@ def _scale_point(samples: list[Neighbors], estimator: NeighborEstimator) -> Scal
     """Measure the dimension of one block, or its mean over several."""
     near, far = estimator.compared
     if len(samples) == 1:
-        estimate = estimator.from_neighbors(samples[0], test_fit=False)
+        estimate = estimator.from_neighbors(samples[0])
         dimension, std, std_error = estimate.dimension, math.nan, estimate.std_error
+        p_value = estimate.goodness_of_fit
     else:
-        dimensions = np.array([estimator.evaluate(sample).dimension for sample in samples])
+        fits = [estimator.evaluate(sample) for sample in samples]
+        dimensions = np.array([fit.dimension for fit in fits])
         dimension, std = float(dimensions.mean()), float(dimensions.std(ddof=1))
         std_error = std / math.sqrt(len(dimensions))
+        p_value = _fisher(list(map(estimator.tested, samples, fits)))
     return ScalePoint(
         samples[0].n_distinct,
         len(samples),
@@ -382,7 +442,47 @@ def _scale_point(samples: list[Neighbors], estimator: NeighborEstimator) -> Scal
         dimension,
         std,
         std_error,
+        p_value,
     )
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def _local_spread(neighbors: Neighbors) -> float:
+    """Return the spread of the inverse local dimension; NaN if there are too few neighbours."""
+    if neighbors.k < _LOCAL:
+        return math.nan
+    return spread_of_inverse(neighbors, _LOCAL)
+
+
+def _fisher(p_values: list[float]) -> float:
+    """Combine p-values of independent blocks by Fisher's method.
+
+    >>> round(_fisher([0.1, 0.1]), 4)  # p (1 - ln p) of the product
+    0.0561
+    """
+    if not all(math.isfinite(p) for p in p_values):
+        return math.nan
+    from scipy.special import chdtrc
+
+    return float(chdtrc(2 * len(p_values), -2 * sum(map(math.log, p_values))))
+
+
+def _cauchy(points: tuple[ScalePoint, ...]) -> float:
+    """Combine the p-values of several scales, which are dependent (Liu and Xie 2020).
+
+    >>> point = ScalePoint(9, 1, (1, 2), 1.0, 2.0, math.nan, 0.1, goodness_of_fit=0.03)
+    >>> round(_cauchy((point, point)), 4)
+    0.03
+    """
+    p_values = [point.goodness_of_fit for point in points]
+    if not all(map(math.isfinite, p_values)):
+        return math.nan
+    # at p = 1 the tangent would have no finite value
+    tangents = [math.tan((0.5 - min(p, 0.99)) * math.pi) for p in p_values]
+    return 0.5 - math.atan(math.fsum(tangents) / len(tangents)) / math.pi
 
 
 def _width(first: ScalePoint, last: ScalePoint) -> float:

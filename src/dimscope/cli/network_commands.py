@@ -80,6 +80,13 @@ def profile(
     by_class: Annotated[
         bool, typer.Option(help="measure each class separately, and the mean over classes")
     ] = False,
+    companion: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="show this beside the dimension, in the table and the plot: distance, hubness, "
+            "effective_rank or participation_ratio; repeat the option for several"
+        ),
+    ] = None,
     n_points: NPointsOption = None,
     per_class: PerClassOption = None,
     readout: ReadoutOption = str(CaptureOptions.readout),
@@ -104,10 +111,15 @@ def profile(
     import dimscope as ds
     from dimscope.activations.store import is_store
     from dimscope.plotting.figures import check_figure_path, save_figure
+    from dimscope.profiles.companions import checked_names
 
     chosen = estimator_from(estimator, fit, discard, resamples, keep, seed)
     search, budget = engine_from(engine, rtol, seed), bytes_from(memory)
     refuse_unused_engine(search, chosen)
+    try:
+        beside = checked_names(companion or ())
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--companion") from None
     for path, option in ((out, "--out"), (plot, "--plot")):
         if path is not None and not path.absolute().parent.is_dir():
             raise typer.BadParameter(f"there is no folder {path.parent}", param_hint=option)
@@ -144,6 +156,7 @@ def profile(
                 stimuli,
                 chosen,
                 by_class=by_class,
+                companions=beside,
                 engine=search,
                 name=name or (model if options else None),
                 memory=budget,
@@ -158,7 +171,7 @@ def profile(
     if out is not None:
         result.save(out)
     if plot is not None:
-        save_figure(result.plot(), plot)
+        save_figure(result.plot(companions=bool(beside)), plot)
     if as_json:
         typer.echo(json.dumps(result.to_dict(), allow_nan=False))
     else:

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dimscope.estimators.estimates import with_error
+from dimscope.profiles.companions import digits
 from dimscope.profiles.profile import over_classes
 
 if TYPE_CHECKING:
@@ -47,6 +49,10 @@ def estimate_table(estimate: Estimate, title: str, shape: tuple[int, ...]) -> Ta
     table.add_row("points", f"{shape[0]} x {shape[1]} features, {estimate.n_used} used")
     if "guarantee" in estimate.provenance.parameters:
         table.add_row("neighbours", str(estimate.provenance.parameters["guarantee"]))
+    if not math.isnan(estimate.distance):
+        table.add_row("distance", f"median r1 = {estimate.distance:.3g}")
+    if not math.isnan(estimate.hubness):
+        table.add_row("hubness", f"{estimate.hubness:.2f}")
     if estimate.n_duplicates:
         table.add_row("duplicates", f"{estimate.n_duplicates} rows collapsed")
     if estimate.tie_fraction:
@@ -76,7 +82,7 @@ def scale_table(curve: ScaleCurve, title: str) -> Table:
     for point in curve.points:
         table.add_row(
             str(point.n_points), str(point.n_blocks), f"{point.ranks[0]}, {point.ranks[1]}",
-            f"{point.distance:.3g}", f"{point.dimension:.3g} ± {point.std_error:.2g}",
+            f"{point.distance:.3g}", with_error(point.dimension, point.std_error),
             "" if math.isnan(point.std) else f"{point.std:.2g}",
             Text(_bar(point.dimension / highest), style="cyan", no_wrap=True),
         )  # fmt: skip
@@ -97,7 +103,7 @@ def comparison_table(comparison: Comparison) -> Table:
         strict=True,
     )
     for dimension, error, score, name in sorted(rows):
-        table.add_row(name, f"{dimension:.3g} ± {error:.2g}", f"{score:.4g}")
+        table.add_row(name, with_error(dimension, error), f"{score:.4g}")
     return table
 
 
@@ -111,6 +117,9 @@ def profile_table(profile: Profile) -> Table:
     table.add_column("layer", overflow="fold")
     for heading in ("depth", "units", "dimension"):
         table.add_column(heading, justify="right", no_wrap=True)
+    beside = {name: profile.beside(name) for name in profile.companions}
+    for name in beside:
+        table.add_column(name.replace("_", " "), justify="right")
     if with_spread:
         over = "classes" if profile.classes else "resamples"
         table.add_column(f"std over {over}", justify="right")
@@ -122,10 +131,15 @@ def profile_table(profile: Profile) -> Table:
         estimate = estimates[layer.name]
         cells: list[str | Text] = [layer.name, str(layer.depth), str(layer.n_features)]
         if math.isnan(estimate.dimension):
-            cells += ["-", *[""] * with_spread, Text(estimate.reason, style="dim", overflow="fold")]
+            cells += [
+                "-",
+                *[""] * (len(beside) + with_spread),
+                Text(estimate.reason, style="dim", overflow="fold"),
+            ]
         else:
             bar = Text(_bar(estimate.dimension / max(measured)), style="cyan", no_wrap=True)
-            cells += [str(estimate), *[f"{spread[layer.name]:.2g}"] * with_spread, bar]
+            values = [digits(by[layer.name]) for by in beside.values()]
+            cells += [str(estimate), *values, *[f"{spread[layer.name]:.2g}"] * with_spread, bar]
         table.add_row(*cells)
     return table
 

@@ -22,7 +22,7 @@ from dimscope.estimators.base import (
 )
 from dimscope.estimators.gride import Gride
 from dimscope.estimators.i3d import I3D
-from dimscope.estimators.linear import PCA, ParticipationRatio
+from dimscope.estimators.linear import PCA, EffectiveRank, ParticipationRatio
 from dimscope.estimators.mle import MLE, local_dimension
 from dimscope.estimators.resampled import Resampled
 from dimscope.estimators.skdim import SkDim
@@ -32,6 +32,7 @@ __all__ = [
     "I3D",
     "MLE",
     "PCA",
+    "EffectiveRank",
     "Estimator",
     "Fit",
     "Gride",

@@ -237,8 +237,8 @@ class NeighborEstimator(Estimator):
     def goodness_of_fit(self, neighbors: Neighbors, fit: Fit) -> float:
         """Test whether the neighbours follow the fitted distribution.
 
-        It is called only for estimates that are returned to the user, not for the intermediate ones
-        of scale curves, resamples or surrogates.
+        It is called for estimates that are returned to the user and for the blocks of scale curves,
+        not for resamples or surrogates.
 
         Parameters
         ----------
@@ -252,6 +252,11 @@ class NeighborEstimator(Estimator):
             p-value; NaN if the estimator has no test.
         """
         return math.nan
+
+    def tested(self, neighbors: Neighbors, fit: Fit) -> float:
+        """Return the p-value of the fit itself or, without one, of :meth:`goodness_of_fit`."""
+        p_value = fit.goodness_of_fit
+        return self.goodness_of_fit(neighbors, fit) if math.isnan(p_value) else p_value
 
     def corrected(self, fit: Fit, std_error: float, n_points: int) -> Corrected | None:
         """Correct the dimension for the finite number of points; None if there is no correction."""
@@ -298,9 +303,6 @@ class NeighborEstimator(Estimator):
         fit = self.evaluate(neighbors)
         influence = self._influence(neighbors, fit)
         std_error = influence.std_error if influence else math.nan
-        p_value = fit.goodness_of_fit
-        if test_fit and math.isnan(p_value):
-            p_value = self.goodness_of_fit(neighbors, fit)
         return Estimate(
             dimension=float(fit.dimension),
             std_error=std_error if std_error > 0 else math.nan,
@@ -310,7 +312,9 @@ class NeighborEstimator(Estimator):
             n_duplicates=neighbors.n_duplicates,
             tie_fraction=ties,
             is_lower_bound=bool(fit.dimension > LOWER_BOUND_ABOVE),
-            goodness_of_fit=p_value,
+            goodness_of_fit=self.tested(neighbors, fit) if test_fit else fit.goodness_of_fit,
+            distance=float(np.median(neighbors.distances[:, 0])),
+            hubness=neighbors.hubness(self.ranks),
             corrected=self.corrected(fit, std_error, neighbors.n_distinct),
             resample_std=float(np.std(fit.resamples, ddof=1)) if fit.resamples else None,
             resamples=fit.resamples,

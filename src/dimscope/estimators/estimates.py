@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["LOWER_BOUND_ABOVE", "Estimate", "fingerprint"]
+__all__ = ["LOWER_BOUND_ABOVE", "Estimate", "fingerprint", "with_error"]
 
 
 # Above about 20, a neighbour estimate from any practical number of points falls short of the
@@ -37,6 +37,23 @@ def fingerprint(identities: NDArray[np.uint64] | None) -> str:
     if identities is None:
         return ""
     return hashlib.sha256(identities.astype("<u8").tobytes()).hexdigest()[:16]
+
+
+def with_error(number: float, error: float) -> str:
+    """Write a number with its error, as everywhere: both to the same place.
+
+    The error has two digits if it starts with 1, else one. Without an error, the number has four
+    digits.
+
+    Examples
+    --------
+    >>> with_error(3.0213, 0.0912), with_error(58.67, 1.18), with_error(3.0213, math.nan)
+    ('3.02 ± 0.09', '58.7 ± 1.2', '3.021')
+    """
+    if not error > 0:
+        return f"{number:.4g}"
+    digits = max(0, -math.floor(math.log10(error)) + (f"{error:e}"[0] == "1"))
+    return f"{number:.{digits}f} ± {error:.{digits}f}"
 
 
 @by_value
@@ -65,6 +82,13 @@ class Estimate:
         Whether the dimension is above 20, where estimates from neighbours are too low.
     goodness_of_fit : float
         p-value of the hypothesis that the ratios follow the fitted distribution; NaN if not tested.
+    distance : float
+        Median distance of the distinct points to their nearest neighbour, r1, in the units of the
+        data: the scale at which the dimension was measured. NaN if no neighbours were searched.
+    hubness : float
+        Skewness of the number of points that have a point among their first k neighbours, where k
+        is the number of neighbours that the estimator needs (:meth:`dimscope.Neighbors.hubness`).
+        NaN if no neighbours were searched, or those of a sample only.
     corrected : Corrected or None
         The dimension corrected for the finite number of points, with an interval
         (:mod:`dimscope.estimators.corrections`). It relies on more assumptions than the estimate.
@@ -119,6 +143,8 @@ class Estimate:
     classes: tuple[str, ...] = ()
     classes_failed: tuple[str, ...] = ()
     rows: str = ""
+    distance: float = math.nan
+    hubness: float = math.nan
     traceback: str = field(default="", repr=False, compare=False, metadata=NOT_WRITTEN)
     provenance: Provenance = field(default_factory=lambda: Provenance("estimate"), repr=False)
     influence: Influence | None = field(
@@ -167,11 +193,18 @@ class Estimate:
         if math.isnan(self.dimension):
             return f"not measured: {self.reason}" if self.reason else "nan"
         bound = "≥ " if self.is_lower_bound else ""
-        if math.isnan(self.std_error) or self.std_error <= 0:
-            return f"{bound}{self.dimension:.4g}"
-        # two digits of the error if it starts with 1, else one digit
-        digits = max(0, -math.floor(math.log10(self.std_error)) + (f"{self.std_error:e}"[0] == "1"))
-        return f"{bound}{self.dimension:.{digits}f} ± {self.std_error:.{digits}f}"
+        return bound + with_error(self.dimension, self.std_error)
+
+    def methods(self) -> str:
+        """Describe in a sentence, for a methods section, how the dimension was measured.
+
+        It names the number of points, the estimator with its parameters, the search and its
+        guarantee, the kind of error and the version, with the citation keys of
+        :mod:`dimscope.estimators.methods`.
+        """
+        from dimscope.estimators.methods import sentence
+
+        return sentence(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to a JSON-compatible dict: NaN becomes None, the influence is left out."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dimscope.neighbors.engines import Engine
     from dimscope.neighbors.neighbors import Neighbors
 
-__all__ = ["MLE", "Average", "local_dimension"]
+__all__ = ["MLE", "Average", "local_dimension", "spread_of_inverse"]
 
 Average = Literal["inverse", "dimension"]
 
@@ -177,6 +177,41 @@ def local_dimension(points: Any, k: int = 20, engine: Engine | None = None) -> N
     inverse = _inverse(neighbors, k)
     _refuse_ties(inverse)
     return np.asarray((k - 2) / ((k - 1) * inverse))
+
+
+def spread_of_inverse(neighbors: Neighbors, k: int) -> float:
+    """Compute by how much the inverse local dimension varies over the points, beyond chance.
+
+    Parameters
+    ----------
+    neighbors : Neighbors
+    k : int
+        Number of neighbours of each point; at least 3.
+
+    Returns
+    -------
+    float
+        Standard deviation of the inverse dimension divided by its mean; 0 if the local values vary
+        no more than those of a single dimension would.
+
+    Notes
+    -----
+    If 1/d varies over the points with relative variance c^2, the local values y, each a mean of
+    k - 1 exponentials, have relative variance c^2 + (1 + c^2) / (k - 1), which is solved for c.
+
+    Examples
+    --------
+    >>> from dimscope import nearest_neighbors
+    >>> from dimscope.manifolds import cube, embed
+    >>> line, solid = embed(cube(1000, 1), 5), embed(cube(1000, 5), 5, seed=1) + 9
+    >>> both = nearest_neighbors(np.concatenate([line, solid]), 20)
+    >>> round(spread_of_inverse(both, 20), 1)  # of 1 and 1/5: 0.4 / 0.6
+    0.6
+    """
+    inverse = _inverse(neighbors, k)
+    chance = 1 / (k - 1)
+    excess = (inverse.var() / inverse.mean() ** 2 - chance) / (1 + chance)
+    return float(np.sqrt(max(0.0, excess)))
 
 
 def _inverse(neighbors: Neighbors, k: int) -> NDArray[np.float64]:

@@ -106,6 +106,18 @@ class Spectrum:
         share = self.eigenvalues / self.eigenvalues.sum()
         return float(1 / (share @ share))
 
+    @property
+    def effective_rank(self) -> float:
+        """Exponential of the entropy of the eigenvalues, as shares of the variance.
+
+        Examples
+        --------
+        >>> Spectrum(np.array([2.0, 1.0, 1.0, 0.0]), 10, 4).effective_rank  # 2^(3/2)
+        2.82842712474619
+        """
+        share = self.eigenvalues[self.eigenvalues > 0] / self.eigenvalues.sum()
+        return float(np.exp(-(share @ np.log(share))))
+
     def gap(self) -> Gap:
         """Find the widest gap among the leading half of the eigenvalues, and test it.
 
@@ -118,13 +130,22 @@ class Spectrum:
         DegeneratePoints
             If there are fewer than 3 eigenvalues.
 
-        Notes ----- For the largest values of a power law, the terms k ln(lambda_k / lambda_(k+1))
-        are independent and exponential (Renyi 1953). Let g be the largest of m such terms divided
-        by their sum. Fisher's test checks whether g is too large: p = min(1, m (1 - g)^(m-1)),
-        which is exact for g > 1/2 and otherwise an upper bound. Eigenvalues repel each other, so a
-        smooth spectrum is more evenly spaced than this model, and false positives are rarer than p
+        Notes
+        -----
+        For the largest values of a power law, the terms k ln(lambda_k / lambda_(k+1)) are
+        independent and exponential (Renyi 1953). Let g be the largest of m such terms divided by
+        their sum. Fisher's test checks whether g is too large: p = min(1, m (1 - g)^(m-1)), which
+        is exact for g > 1/2 and otherwise an upper bound. Eigenvalues repel each other, so a smooth
+        spectrum is more evenly spaced than this model, and false positives are rarer than p
         suggests. If the remaining eigenvalues are zero up to rounding, there is a gap before them
         with p = 0.
+
+        The price is a low power for a gap after the first few eigenvalues, whose term has a small
+        weight k. Above white noise in 40 features, from 500 points, a gap after the first
+        eigenvalue is found from a ratio of about 10 on, after the second from 5, after the tenth
+        from 3. With as many features as points, the noise itself spreads too much for a gap after
+        the first three, and in a power law with exponent 1 a first eigenvalue that is 50 times too
+        large is not found. A large p does not say that there is no gap: look at the eigenvalues.
 
         References
         ----------

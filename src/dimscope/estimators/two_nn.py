@@ -41,8 +41,13 @@ __all__ = [
 FitMethod = Literal["mle", "regression", "triplets"]
 
 _AT_EDGE = 6  # Points on each side of the last one kept that could be in its place.
-_N_SIMULATIONS = 400  # Samples drawn to calibrate the goodness of fit.
-_SIMULATED_POINTS = 400  # Values in each of them, at most.
+_N_SIMULATIONS = 2000  # Samples drawn to calibrate the goodness of fit.
+# Values in each of them: the largest of these that is at most the number of ratios. The rescaled
+# distance hardly depends on the number of values.
+_SIMULATED_POINTS = (200, 140, 100, 70, 50, 35, 25, 18, 12, 8, 5, 3, 2)
+# Ratios of neighbouring points are dependent, so the distance is larger than for independent ones:
+# by 2 to 11 % at the 95 % quantile, on tori, spheres and Gaussian clouds of dimension 1 to 20.
+_DEPENDENCE = 1.1
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,10 @@ class TwoNN(NeighborEstimator):
     def goodness_of_fit(self, neighbors: Neighbors, fit: Fit) -> float:
         """Test whether L is exponential; see :func:`goodness_of_fit`."""
         ratio, _ = self._ratios(neighbors)
-        return goodness_of_fit(ratio, fit.dimension, self._fitter, self._n_kept(len(ratio)))
+        kept = self._n_kept(len(ratio))
+        return goodness_of_fit(
+            ratio, fit.dimension, self._fitter, kept, independent=self.fit == "triplets"
+        )
 
     def corrected(self, fit: Fit, std_error: float, n_points: int) -> Corrected | None:
         """Correct the dimension for the number of points."""
@@ -368,7 +376,12 @@ def triplets(
 
 
 def goodness_of_fit(
-    ratio: NDArray[np.float64], rate: float, fitter: Callable[..., Any], kept: int
+    ratio: NDArray[np.float64],
+    rate: float,
+    fitter: Callable[..., Any],
+    kept: int,
+    *,
+    independent: bool = False,
 ) -> float:
     """Test whether L is exponential, allowing for the fitted rate.
 
@@ -382,29 +395,36 @@ def goodness_of_fit(
         The fit, repeated on simulated samples to calibrate the p-value.
     kept : int
         Number of smallest values to compare.
+    independent : bool
+        Whether the ratios are independent, as those of triplets that share no point. The ratios of
+        all points are not.
 
     Returns
     -------
     float
-        p-value between 1/401 and 1. A small value means that no single dimension explains the
+        p-value between 1/2001 and 1. A small value means that no single dimension explains the
         ratios, for example because there are several manifolds, a varying density, or noise.
 
     Notes
     -----
     The statistic is the Kolmogorov-Smirnov distance between the distribution of u = mu^-d and the
     uniform distribution, over the kept ratios. It is rescaled by the square root of the number of
-    values and compared with 400 simulated samples of at most 400 values (Lilliefors' test, with
-    Stephens' small-sample factor). The test assumes independent ratios.
+    values and compared with 2000 simulated samples of at most 200 independent values (Lilliefors'
+    test, with Stephens' small-sample factor). Neighbouring points share distances, which widens the
+    distribution of the statistic; so it is divided by 1.1, unless the ratios are independent.
+    At a level of 5 %, the test refuses 3 to 7 % of homogeneous clouds.
 
     Examples
     --------
     >>> x = np.random.default_rng(0).exponential(size=500)
     >>> rate, _, _ = censored_likelihood(x, 450)
-    >>> goodness_of_fit(x, rate, censored_likelihood, 450) > 0.05
+    >>> goodness_of_fit(x, rate, censored_likelihood, 450, independent=True) > 0.05
     True
     """
     statistic = _distance(np.sort(ratio)[:kept], rate, len(ratio))
-    null = _null(fitter, round(kept / len(ratio), 3), min(len(ratio), _SIMULATED_POINTS))
+    statistic /= 1 if independent else _DEPENDENCE
+    n_simulated = next(n for n in _SIMULATED_POINTS if n <= len(ratio))
+    null = _null(fitter, round(kept / len(ratio), 2), n_simulated)
     return float((1 + np.sum(null >= statistic)) / (1 + len(null)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -236,6 +237,44 @@ class Neighbors:
     def k(self) -> int:
         """Number of neighbours of each point."""
         return int(self.distances.shape[1])
+
+    def hubness(self, k: int) -> float:
+        """Compute the skewness of N_k, the number of points that have a point among their first k.
+
+        Parameters
+        ----------
+        k : int
+            Number of neighbours, at most :attr:`k`.
+
+        Returns
+        -------
+        float
+            About 0 without hubs, above 1 if a few points are neighbours of many others; 0 if N_k is
+            the same for all points. NaN if only a sample was searched.
+
+        Notes
+        -----
+        N_k(x) is the in-degree of the distinct point x in the graph of k nearest neighbours; its
+        mean is k. Hubness is E[(N_k - k)^3] / sd(N_k)^3 over all distinct points.
+
+        References
+        ----------
+        M. Radovanovic, A. Nanopoulos and M. Ivanovic, "Hubs in space: popular nearest neighbors in
+        high-dimensional data", Journal of Machine Learning Research 11, 2487 (2010).
+
+        Examples
+        --------
+        >>> star = Neighbors([[1, 2], [1, 2], [1, 2], [1, 2]], [[1, 2], [0, 2], [0, 1], [0, 1]])
+        >>> round(star.hubness(1), 3)  # N_1 = 3, 1, 0, 0: (8 - 1 - 1) / 4 / 1.5^1.5
+        0.816
+        """
+        if self.queries is not None:
+            return math.nan
+        if not 1 <= k <= self.k:
+            raise ValueError(f"k is {k}; there are 1 to {self.k} neighbours")
+        excess = np.bincount(self.indices[:, :k].ravel(), minlength=self.n_distinct) - float(k)
+        variance = np.mean(excess**2)
+        return float(np.mean(excess**3) / variance**1.5) if variance else 0.0
 
     def __repr__(self) -> str:
         return f"Neighbors(n={self.n_distinct}, k={self.k}, {self.guarantee})"

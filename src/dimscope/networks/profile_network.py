@@ -38,6 +38,7 @@ def profile(
     estimators: Estimators | None = None,
     *,
     by_class: bool = False,
+    companions: Iterable[str] = (),
     engine: Engine | None = None,
     progress: Progress | None = None,
     on_plan: Callable[[Plan], object] | None = None,
@@ -55,6 +56,11 @@ def profile(
         :class:`~dimscope.TwoNN` by default.
     by_class : bool
         Measure each class separately, and return the mean and standard deviation over the classes.
+    companions : iterable of {"distance", "hubness", "effective_rank", "participation_ratio"}
+        What to show beside the dimension, in tables and in ``profile.plot(companions=True)``: the
+        median distance to the nearest neighbour (the scale of the measurement), the skewness of the
+        in-degree of the neighbour graph, and linear dimensions of the covariance, which are
+        measured in the same pass.
     engine : Engine, optional
         How to search for neighbours; exact by default.
     progress : callable, optional
@@ -124,6 +130,7 @@ def profile(
                     activations,
                     estimators,
                     by_class=by_class,
+                    companions=companions,
                     engine=engine,
                     name=name,
                     memory=memory,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE
+from dimscope.plotting.companion_plots import draw_companions, stacked_axes
 from dimscope.plotting.figures import NAME_SIZE, axes_or_new, curve_style
 from dimscope.profiles.profile import over_classes
 
@@ -25,7 +26,12 @@ __all__ = ["plot_profile", "plot_profiles"]
 
 
 def plot_profile(
-    profile: ds.Profile, ax: Axes | None = None, *, simultaneous: bool = False, **style: Any
+    profile: ds.Profile,
+    ax: Axes | None = None,
+    *,
+    simultaneous: bool = False,
+    companions: bool = False,
+    **style: Any,
 ) -> Axes:
     """Plot the dimension of every layer against its relative depth.
 
@@ -38,12 +44,21 @@ def plot_profile(
         Axes to draw on; the axes of a new figure by default.
     simultaneous : bool
         Draw intervals that hold for all layers at once (:meth:`dimscope.Profile.simultaneous`).
+    companions : bool
+        Draw what stands beside the dimension (:attr:`dimscope.Profile.companions`) in panels below,
+        on a new figure.
     **style
         Keyword arguments for :meth:`matplotlib.axes.Axes.errorbar`.
 
     Returns
     -------
     matplotlib.axes.Axes
+        The axes of the dimension.
+
+    Raises
+    ------
+    ValueError
+        If companions are to be drawn, but ``ax`` is given or the profile has none.
 
     Examples
     --------
@@ -52,9 +67,18 @@ def plot_profile(
     >>> profile.plot().get_ylabel()
     'intrinsic dimension'
     """
-    is_new_figure, ax = ax is None, axes_or_new(ax)
-    needs_legend = len(profile.estimators) > 1
-    for estimator in profile.estimators:
+    is_new_figure = ax is None
+    panels: list[Axes] = []
+    if companions:
+        if ax is not None:
+            raise ValueError("companions are drawn in panels of a new figure; leave out ax")
+        if not profile.companions:
+            raise ValueError("the profile has no companions; measure it with companions=[...]")
+        ax, panels = stacked_axes(len(profile.companions))
+    ax = axes_or_new(ax)
+    drawn = [name for name in profile.estimators if name not in profile.companions]
+    needs_legend = len(drawn) > 1
+    for estimator in drawn:
         label = " ".join(filter(None, (profile.name, estimator if needs_legend else "")))
         _draw(profile, estimator, ax, {"label": label or None, **style}, simultaneous)
     _name_layers(profile, ax)
@@ -63,6 +87,9 @@ def plot_profile(
         ax.legend(frameon=False)
     if is_new_figure:
         ax.set_title(_title(profile, simultaneous), fontsize=9)
+    if panels:
+        draw_companions(profile, panels)
+        ax.set_xlabel("")
     return ax
 
 
@@ -185,6 +212,7 @@ def _finish(ax: Axes, profiles: list[ds.Profile]) -> None:
         estimate.is_lower_bound
         for profile in profiles
         for name in profile.estimators
+        if name not in profile.companions
         for estimate in profile.of(name).values()
     )
     if has_lower_bounds and ax.get_ylim()[1] > LOWER_BOUND_ABOVE:

@@ -17,11 +17,12 @@ from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, Estimate, fingerpri
 from dimscope.estimators.inputs import Inputs, ProgressFailed, check_engine
 from dimscope.estimators.measure import Estimators, measured_in_turn, named_estimators
 from dimscope.estimators.uncertainty import Influence
+from dimscope.profiles.companions import checked_names, companion_estimators
 from dimscope.profiles.profile import Profile
 from dimscope.provenance import NUMBERS, Provenance, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from dimscope.estimators.base import Estimator
     from dimscope.neighbors.engines import Engine
 
-__all__ = ["measure_layers"]
+__all__ = ["identify", "measure_layers"]
 
 
 def measure_layers(
@@ -38,6 +39,7 @@ def measure_layers(
     estimators: Estimators | None = None,
     *,
     by_class: bool = False,
+    companions: Iterable[str] = (),
     engine: Engine | None = None,
     name: str | None = None,
     memory: int | str | None = None,
@@ -53,6 +55,8 @@ def measure_layers(
     by_class : bool
         Measure each class separately (object manifolds). The profile then holds the mean and
         standard deviation over classes, and the profile of each class in ``classes``.
+    companions : iterable of str
+        What to show beside the dimension (:mod:`dimscope.profiles.companions`).
     engine : Engine, optional
     name : str, optional
         Name of the profile; the name of the activations by default.
@@ -84,6 +88,8 @@ def measure_layers(
     """
     named = named_estimators(estimators)
     check_engine(engine, named.values())
+    shown = checked_names(companions)
+    named = {**named, **{k: v for k, v in companion_estimators(shown).items() if k not in named}}
     name = activations.name if name is None else name
     budget = budget_from(memory)
     provenance = Provenance(
@@ -105,13 +111,17 @@ def measure_layers(
 
     def result() -> Profile:
         if not by_class:
-            return Profile(activations.layers, estimates[name], name, provenance=provenance)
+            return Profile(
+                activations.layers, estimates[name], name, provenance=provenance, companions=shown
+            )
         classes = {
-            title: Profile(activations.layers, values, title, provenance=provenance)
+            title: Profile(
+                activations.layers, values, title, provenance=provenance, companions=shown
+            )
             for title, values in estimates.items()
         }
         means, spread = _over_classes(activations, named, classes, provenance)
-        return Profile(activations.layers, means, name, classes, spread, provenance)
+        return Profile(activations.layers, means, name, classes, spread, provenance, shown)
 
     steps = _Steps(progress, len(parts) * len(activations.layers))
     try:
@@ -122,11 +132,11 @@ def measure_layers(
                     activations, layer.name, named, rows, engine, budget, steps, estimates[part]
                 )
                 steps.end()
-            _identify(activations, rows, estimates[part])
+            identify(activations, rows, estimates[part])
     except ProgressFailed as failed:
         raise failed.error from None
     except KeyboardInterrupt as interrupt:
-        _identify(activations, rows, estimates[part])
+        identify(activations, rows, estimates[part])
         raise Interrupted(result()) from interrupt
     return result()
 
@@ -227,7 +237,7 @@ def _measure(
             estimates[layer] = failed(error)
 
 
-def _identify(
+def identify(
     activations: Activations,
     rows: NDArray[np.intp] | None,
     estimates: Mapping[str, dict[str, Estimate]],
@@ -295,7 +305,12 @@ def _over_classes(
                 n_points=sum(value.n_points for value in by_title.values()),
                 n_used=sum(value.n_used for value in measured.values()),
                 n_duplicates=sum(value.n_duplicates for value in measured.values()),
-                is_lower_bound=mean > LOWER_BOUND_ABOVE,
+                is_lower_bound=mean > LOWER_BOUND_ABOVE
+                and any(value.is_lower_bound for value in measured.values()),
+                distance=float(
+                    np.mean([value.distance for value in measured.values()] or math.nan)
+                ),
+                hubness=float(np.mean([value.hubness for value in measured.values()] or math.nan)),
                 reason=_summary(failed, len(by_title)),
                 degrees_of_freedom=max(1, n - 1),
                 classes=tuple(measured),

@@ -59,6 +59,9 @@ class Profile(Mapping[str, Estimate]):
         classes, and ``spread`` the standard deviations.
     spread : Mapping of str to Mapping of str to float
         Estimator name -> layer name -> standard deviation over the classes.
+    companions : tuple of str
+        What is shown beside the dimension: ``"distance"``, ``"hubness"``, ``"effective_rank"`` or
+        ``"participation_ratio"`` (:meth:`beside`).
 
     Examples
     --------
@@ -71,7 +74,8 @@ class Profile(Mapping[str, Estimate]):
 
     # the order of the estimators counts: the mapping is that of the first
     _compared = (
-        "layers", "estimates", "estimators", "name", "classes", "spread", "provenance",
+        "layers", "estimates", "estimators", "name", "classes", "spread", "companions",
+        "provenance",
     )  # fmt: skip
 
     layers: tuple[Layer, ...]
@@ -80,6 +84,7 @@ class Profile(Mapping[str, Estimate]):
     classes: Mapping[str, Profile] = field(default_factory=dict)
     spread: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     provenance: Provenance = field(default_factory=lambda: Provenance("profile"), repr=False)
+    companions: tuple[str, ...] = ()
 
     @classmethod
     def joined(cls, parts: Sequence[Profile]) -> Profile:
@@ -108,6 +113,7 @@ class Profile(Mapping[str, Estimate]):
             {label: cls.joined([part.classes[label] for part in parts]) for label in first.classes},
             {key: _merged([part.spread[key] for part in parts]) for key in first.spread},
             first.provenance,
+            first.companions,
         )
 
     @property
@@ -122,6 +128,33 @@ class Profile(Mapping[str, Estimate]):
                 f"there is no estimator {estimator!r}; the profile has {', '.join(self.estimators)}"
             )
         return self.estimates[estimator]
+
+    def beside(self, companion: str) -> dict[str, float]:
+        """Return layer name -> value of a companion of the first estimator.
+
+        Parameters
+        ----------
+        companion : str
+            One of :attr:`companions`.
+
+        Examples
+        --------
+        >>> import dimscope as ds
+        >>> from dimscope.manifolds import cube, embed
+        >>> activations = ds.Activations({"a": embed(cube(500, 3), 20)})
+        >>> profile = ds.profile(activations, companions=["distance", "effective_rank"])
+        >>> round(profile.beside("effective_rank")["a"], 1)
+        3.0
+        """
+        if companion not in self.companions:
+            raise KeyError(
+                f"there is no companion {companion!r}; the profile has "
+                f"{', '.join(self.companions) or 'none'}, so measure it with "
+                f"companions=[{companion!r}]"
+            )
+        if companion in self.estimates:
+            return {layer: value.dimension for layer, value in self.of(companion).items()}
+        return {layer: getattr(value, companion) for layer, value in self.items()}
 
     def __getitem__(self, layer: str) -> Estimate:
         estimates = self.of(self.estimators[0])
@@ -186,10 +219,11 @@ class Profile(Mapping[str, Estimate]):
         -------
         pandas.DataFrame
             Columns ``layer``, ``role``, ``depth``, ``relative_depth``, ``n_features``,
-            ``estimator``, ``dimension``, ``std_error``, ``lower``, ``upper`` and ``reason`` (why
-            a layer, or a class of a mean, could not be measured; otherwise empty). A profile by
-            class has two more columns: ``label`` holds the class, or ``mean`` for the mean over
-            the classes, and ``class_std`` holds the standard deviation over the classes.
+            ``estimator``, ``dimension``, ``std_error``, ``lower``, ``upper``, ``reason`` (why a
+            layer, or a class of a mean, could not be measured; otherwise empty), ``distance`` and
+            ``hubness``. A profile by class has two more columns: ``label`` holds the class, or
+            ``mean`` for the mean over the classes, and ``class_std`` holds the standard deviation
+            over the classes.
         """
         import pandas as pd
 
@@ -217,6 +251,8 @@ class Profile(Mapping[str, Estimate]):
                         "lower": estimate.interval[0],
                         "upper": estimate.interval[1],
                         "reason": estimate.reason,
+                        "distance": estimate.distance,
+                        "hubness": estimate.hubness,
                     }
                 )
         return rows
@@ -226,6 +262,66 @@ class Profile(Mapping[str, Estimate]):
         from dimscope.plotting.profile_plots import plot_profile
 
         return plot_profile(self, ax, **style)
+
+    def to_latex(self, estimator: str | None = None) -> str:
+        r"""Write a LaTeX table: layer, depth, features, dimension with one standard error, points.
+
+        Parameters
+        ----------
+        estimator : str, optional
+            Name of the estimator; the first by default.
+
+        Returns
+        -------
+        str
+            A ``tabular`` with the rules of booktabs (``\usepackage{booktabs}``). Companions have
+            columns of their own; a layer that was not measured has a dash.
+
+        Examples
+        --------
+        >>> layer = Layer("fc_1", "hidden", 2, 1.0, 64)
+        >>> p = Profile((layer,), {"twonn": {"fc_1": Estimate(3.0, 0.1, n_points=500)}})
+        >>> print(p.to_latex().splitlines()[4])
+        fc\_1 & 2 & 64 & $3.00 \pm 0.10$ & 500 \\
+        """
+        from dimscope.profiles.latex import latex_table
+
+        estimates = self.of(self.estimators[0] if estimator is None else estimator)
+        beside = {name: self.beside(name) for name in self.companions}
+        return latex_table(self.layers, estimates, beside)
+
+    def methods(self, estimator: str | None = None) -> str:
+        """Describe in a sentence, for a methods section, how the profile was measured.
+
+        Parameters
+        ----------
+        estimator : str, optional
+            Name of the estimator; the first by default.
+
+        Raises
+        ------
+        ValueError
+            If no layer was measured.
+
+        Examples
+        --------
+        >>> import dimscope as ds
+        >>> from dimscope.manifolds import cube
+        >>> profile = ds.profile(ds.Activations({"a": cube(500, 2)}, name="net"))
+        >>> profile.methods().startswith("The intrinsic dimension of 1 layer of net (500 points)")
+        True
+        """
+        from dimscope.estimators.methods import how_measured
+
+        estimates = self.of(self.estimators[0] if estimator is None else estimator).values()
+        measured = [value for value in estimates if not math.isnan(value.dimension)]
+        if not measured:
+            raise ValueError("no layer of the profile was measured")
+        layers = f"{len(measured)} layer{'s' * (len(measured) > 1)}"
+        return (
+            f"The intrinsic dimension of {layers}{self.name and f' of {self.name}'} "
+            f"({measured[0].n_points} points) was {how_measured(measured)}."
+        )
 
     # -- files ------------------------------------------------------------------------
 
@@ -251,6 +347,7 @@ class Profile(Mapping[str, Estimate]):
             "schema_version": SCHEMA_VERSION,
             "name": self.name,
             "estimators": list(self.estimators),
+            "companions": list(self.companions),
             "layers": layers,
             "classes": {
                 label: profile.to_dict(influences=influences)
@@ -292,6 +389,7 @@ class Profile(Mapping[str, Estimate]):
             classes,
             from_plain(dict[str, dict[str, float]], spread),
             Provenance.from_dict(data["provenance"]),
+            from_plain(tuple[str, ...], data.get("companions", ())),
         )
 
     def save(self, path: str | os.PathLike[str], *, influences: bool = False) -> None:
@@ -338,6 +436,7 @@ class Profile(Mapping[str, Estimate]):
 _COLUMNS = [
     "layer", "role", "depth", "relative_depth", "n_features",
     "estimator", "dimension", "std_error", "lower", "upper", "reason",
+    "distance", "hubness",
 ]  # fmt: skip
 
 
