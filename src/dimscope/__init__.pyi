@@ -17,6 +17,7 @@ from .errors import (
     OverBudget,
     PoorRecall,
     TiedPoints,
+    TightGroups,
 )
 from .estimators.base import Estimator, Fit, NeighborEstimator, PointsEstimator, SpectralEstimator
 from .estimators.corrections import Corrected
@@ -96,6 +97,7 @@ __all__ = [
     "Spectrum",
     "StoredActivations",
     "TiedPoints",
+    "TightGroups",
     "TwoNN",
     "capture",
     "compare",

@@ -28,6 +28,7 @@ __all__ = [
     "PoorRecall",
     "SampleRefused",
     "TiedPoints",
+    "TightGroups",
     "check_word",
     "first_line",
     "reason_of",
@@ -126,6 +127,10 @@ class CaptureWarning(UserWarning):
 
 class PoorRecall(UserWarning):
     """An approximate search missed many nearest neighbours."""
+
+
+class TightGroups(UserWarning):
+    """Groups are so tight that the nearest neighbours of a point all lie in one other group."""
 
 
 def check_word(name: str, value: object, words: object) -> None:

@@ -242,6 +242,11 @@ class NeighborEstimator(Estimator):
                     f"{self!r} needs {self.ranks} neighbours of each point, but there are only "
                     f"{neighbors.n_distinct} distinct points"
                 )
+            if "exclude" in neighbors.provenance.parameters:
+                raise DegeneratePoints(
+                    f"{self!r} needs {self.ranks} neighbours of each point, but with exclude some "
+                    f"points have only {neighbors.k} of another id; give more points of other ids"
+                )
             raise DegeneratePoints(
                 f"{self!r} needs {self.ranks} neighbours of each point, but these Neighbors have "
                 f"{neighbors.k}; search with k={self.ranks}"

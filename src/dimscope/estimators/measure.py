@@ -64,6 +64,8 @@ def estimate(
     estimators: Estimator | None = None,
     engine: Engine | None = None,
     *,
+    exclude: Any = None,
+    groups: Any = None,
     memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> Estimate: ...
@@ -75,6 +77,8 @@ def estimate(
     estimators: Iterable[Estimator] | Mapping[str, Estimator],
     engine: Engine | None = None,
     *,
+    exclude: Any = None,
+    groups: Any = None,
     memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Estimate]: ...
@@ -85,6 +89,8 @@ def estimate(
     estimators: Estimators | None = None,
     engine: Engine | None = None,
     *,
+    exclude: Any = None,
+    groups: Any = None,
     memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> Estimate | dict[str, Estimate]:
@@ -97,6 +103,12 @@ def estimate(
         :class:`TwoNN` by default.
     engine : Engine, optional
         How to search; exact by default.
+    exclude : array-like of shape (n_points,), optional
+        An id for each row: rows of equal id are not each other's neighbours, as for the tokens of a
+        sentence (:func:`dimscope.nearest_neighbors`).
+    groups : array-like of shape (n_points,), optional
+        An id for each row: the rows of equal id are one independent unit, and the standard error is
+        that of drawing other units (see Notes).
     memory : int or str, optional
         Memory budget, such as ``"4GB"``, for everything but an array that is already in memory.
         Half of the free memory by default.
@@ -124,7 +136,15 @@ def estimate(
     ['line', 'mle']
     """
     named = named_estimators(estimators)
-    inputs = Inputs(points, engine, list(named.values()), progress, memory)
+    inputs = Inputs(
+        points,
+        engine,
+        list(named.values()),
+        progress,
+        memory,
+        exclude=exclude,
+        groups=groups,
+    )
     estimates: dict[str, Estimate] = {}
     failures: dict[str, Exception] = {}
     try:
