@@ -56,6 +56,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TIE", "Estimator", "Fit", "NeighborEstimator", "PointsEstimator", "SpectralEstimator"]
 
+FEWEST_GROUPS = 10  # With fewer, even Student's interval covers less than it should.
+
 TIE = 1e-6  # Distances that differ by less count as equal: the accuracy of the exact engine.
 
 _WARN_ABOVE = 1e-3  # Fraction of tied points.
@@ -253,11 +255,24 @@ class NeighborEstimator(Estimator):
             )
         ties = _tie_fraction(neighbors, *self.compared)
         fit = self.evaluate(neighbors)
-        influence = None
-        if fit.scores is not None:
+        influence, n_groups, reason = None, None, ""
+        if neighbors.groups is not None:
+            n_groups = len(np.unique(neighbors.groups))
+        if n_groups is not None and n_groups < FEWEST_GROUPS:
+            reason = (
+                f"there is no standard error: {n_groups} groups are too few to tell how much "
+                f"groups differ; give at least {FEWEST_GROUPS}"
+            )
+        elif fit.scores is not None:
             pairs = dependent_pairs(neighbors.places, fit.reach)
             assert neighbors.rows is not None  # Neighbors fills in its rows when created
-            influence = Influence(fit.scores, pairs, neighbors.rows, neighbors.fingerprints)
+            influence = Influence(
+                fit.scores,
+                pairs,
+                neighbors.rows,
+                neighbors.fingerprints,
+                groups=neighbors.groups,
+            )
         std_error = influence.std_error if influence else math.nan
         p_value = fit.goodness_of_fit
         if test_fit and math.isnan(p_value):
@@ -275,6 +290,9 @@ class NeighborEstimator(Estimator):
             corrected=self.corrected(fit, std_error, neighbors.n_distinct),
             resample_std=float(np.std(fit.resamples, ddof=1)) if fit.resamples else None,
             resamples=fit.resamples,
+            reason=reason,
+            degrees_of_freedom=math.inf if n_groups is None else max(1, n_groups - 1),
+            n_groups=n_groups,
             provenance=Provenance(
                 "estimate",
                 {"estimator": repr(self), "guarantee": str(neighbors.guarantee)},

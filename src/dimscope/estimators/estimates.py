@@ -74,7 +74,7 @@ class Estimate:
         Dimension measured on each resample.
     reason : str
         Why the dimension could not be measured; empty if it was. In a mean over classes, why some
-        classes are missing from it.
+        classes are missing from it. With fewer than 10 groups, why there is no standard error.
     rows : str
         Fingerprint of the rows that were measured, in order: equal for the same stimuli in the
         layers of one network, and in networks that saw the same input. Empty if unknown.
@@ -88,7 +88,11 @@ class Estimate:
     provenance : Provenance
         How the estimate was made.
     degrees_of_freedom : float
-        Degrees of freedom of the standard error; finite only for means over a few classes.
+        Degrees of freedom of the standard error; finite only for means over a few classes, and for
+        rows in groups.
+    n_groups : int or None
+        Number of independent groups of rows, if the standard error is over ``groups``; None if each
+        row is a unit of its own.
     influence : Influence or None
         Influence of each point on the estimate, used by :func:`dimscope.difference`. It is not
         saved to files.
@@ -116,6 +120,7 @@ class Estimate:
     reason: str = ""
     degrees_of_freedom: float = field(default=math.inf, metadata=null_is(math.inf))
     n_queries: int | None = None
+    n_groups: int | None = None
     classes: tuple[str, ...] = ()
     classes_failed: tuple[str, ...] = ()
     rows: str = ""
@@ -145,8 +150,9 @@ class Estimate:
 
     def __repr__(self) -> str:
         sample = "" if self.n_queries is None else f", {self.n_queries} queries"
+        groups = "" if self.n_groups is None else f", {self.n_groups} groups"
         mean = f", {self.over_classes}" if self.classes or self.classes_failed else ""
-        return f"Estimate({self}, n={self.n_points}{sample}{mean})"
+        return f"Estimate({self}, n={self.n_points}{sample}{groups}{mean})"
 
     @property
     def over_classes(self) -> str:

@@ -44,7 +44,9 @@ class Needs(Protocol):
         """Return the standard error divided by the dimension; NaN if there is no standard error."""
 
 
-def check_engine(engine: Engine | None, estimators: Iterable[Needs], exclude: Any = None) -> None:
+def check_engine(
+    engine: Engine | None, estimators: Iterable[Needs], exclude: Any = None, groups: Any = None
+) -> None:
     """Refuse an engine that is not an Engine, and options of a search that no estimator would use.
 
     Parameters
@@ -53,6 +55,8 @@ def check_engine(engine: Engine | None, estimators: Iterable[Needs], exclude: An
     estimators : iterable of Estimator
     exclude : array-like, optional
         The ids whose rows are not each other's neighbours.
+    groups : array-like, optional
+        The ids whose rows are one unit of the standard errors.
 
     Raises
     ------
@@ -73,11 +77,14 @@ neighbours; leave out the engine
     if engine is not None and not isinstance(engine, Engine):
         raise TypeError(f"engine must be an Engine such as Exact(), not {engine!r}")
     estimators = list(estimators)
-    if (engine is None and exclude is None) or any(estimator.ranks for estimator in estimators):
-        return
-    if estimators:
-        verb = "reads" if len(estimators) == 1 else "read"
-        option, name = ("exclude", "exclude") if engine is None else (f"{engine=}", "the engine")
+    given = {
+        f"{engine=}": ("the engine", engine is not None),
+        "exclude": ("exclude", exclude is not None),
+        "groups": ("groups", groups is not None),
+    }
+    options = [(option, name) for option, (name, is_given) in given.items() if is_given]
+    if options and estimators and not any(estimator.ranks for estimator in estimators):
+        (option, name), verb = options[0], "reads" if len(estimators) == 1 else "read"
         raise ValueError(
             f"{option} has no effect: {', '.join(map(repr, estimators))} {verb} no "
             f"neighbours; leave out {name}"
@@ -140,7 +147,7 @@ class Inputs:
         exclude: Any = None,
         groups: Any = None,
     ) -> None:
-        check_engine(engine, estimators, exclude)
+        check_engine(engine, estimators, exclude, groups)
         if isinstance(points, Neighbors):
             refuse_for_neighbors(engine, exclude, memory)
         self.memory = budget_from(memory)
@@ -176,7 +183,7 @@ class Inputs:
 
     def _search(self) -> Neighbors:
         if isinstance(self.points, Neighbors):
-            return self.points
+            return self._in_groups(self.points)
         ranks = max((estimator.ranks for estimator in self._estimators), default=2)
         wished = max((estimator.wished for estimator in self._estimators), default=2)
         # an estimator that needs more neighbours than there are must not fail the others
@@ -191,13 +198,18 @@ class Inputs:
             progress=self._progress,
         )
         sampling = search.engine.sampling
-        return search.all_points() if sampling is None else self._grown(search, sampling)
+        if sampling is None:
+            return self._in_groups(search.all_points())
+        return self._grown(search, sampling)
+
+    def _in_groups(self, neighbors: Neighbors) -> Neighbors:
+        return neighbors if self._groups is None else neighbors.in_groups(self._groups)
 
     def _grown(self, search: Search, engine: Sampled) -> Neighbors:
         """Enlarge the sample until the error of every estimate is small enough."""
         n = engine.first
         while True:
-            neighbors = search.sample(n)
+            neighbors = self._in_groups(search.sample(n))
             with silent(TiedPoints):  # they are counted once, for the last sample
                 errors = [_relative_error(estimator, neighbors) for estimator in self._estimators]
             # an estimator without an error asks for no sample

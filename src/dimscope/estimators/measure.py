@@ -122,11 +122,25 @@ def estimate(
     Raises
     ------
     BadPoints, DegeneratePoints
-        If the dimension cannot be measured; the message says why and where.
+        If the dimension cannot be measured; the message says why and where. If there is not one id
+        for each row.
     EstimatorsFailed
         If some of several estimators fail; it holds the estimates of the others.
     Interrupted
         On Ctrl-C; it holds the estimates made until then.
+
+    Notes
+    -----
+    Rows that come in groups, such as tokens of one text, frames of one film, augmentations of one
+    image or blocks of a long recording, depend on each other. With ``groups`` the variance is the
+    sum, over the groups, of the squared sum of the influences of their rows, times G / (G - 1) for
+    G groups, and of the products of influences of neighbours in different groups. Intervals use
+    Student's distribution with G - 1 degrees of freedom; fewer than 10 groups give no standard
+    error. The groups must be independent of each other, and drawn as a sample of all such groups.
+
+    ``groups`` changes the error only, ``exclude`` the dimension only. Give both to measure the
+    dimension of all the data: without ``exclude``, a cloud of augmentations measures how one image
+    varies.
 
     Examples
     --------

@@ -29,6 +29,7 @@ __all__ = [
     "covariance",
     "dependent_pairs",
     "from_text",
+    "grouped",
     "interval",
     "quantile",
     "to_text",
@@ -52,6 +53,9 @@ class Influence:
         Which stimulus each row of the original array is: equal numbers for equal stimuli.
     stated : bool
         Whether the identities come from ids that the user gave, not from values.
+    groups : array of int, shape (n,), optional
+        The independent unit that each point belongs to, a number from 0; by default each point is
+        a unit (:func:`grouped`).
 
     Examples
     --------
@@ -65,17 +69,20 @@ class Influence:
     rows: NDArray[np.intp]
     identities: NDArray[np.uint64] | None = None
     stated: bool = False
+    groups: NDArray[np.intp] | None = None
 
     @property
     def std_error(self) -> float:
         """Standard error of the estimate; never less than it would be for independent scores.
 
-        sqrt(sum_i psi_i^2 + 2 sum_(i~j) psi_i psi_j) / n, each unordered pair once.
+        sqrt(sum_i psi_i^2 + 2 sum_(i~j) psi_i psi_j) / n, each unordered pair once. With groups,
+        the first sum is over groups, of their summed scores, and the second over the pairs of
+        points of two different groups.
         """
         if not len(self.scores):
             return math.nan
-        squares = self.scores @ self.scores
-        low, high = self.pairs
+        units, (low, high) = grouped(self)
+        squares = units @ units
         # In a small sample the sum of the cross terms may be negative by chance.
         cross_terms = max(0.0, 2 * (self.scores[low] @ self.scores[high]))
         return float(np.sqrt(squares + cross_terms) / len(self.scores))
@@ -111,6 +118,41 @@ def dependent_pairs(indices: NDArray[np.intp], reach: int) -> NDArray[np.intp]:
     return np.array(np.divmod(key[new], n), dtype=np.intp)
 
 
+def grouped(influence: Influence) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Return the scores of the independent units, and the pairs of points that join two units.
+
+    Parameters
+    ----------
+    influence : Influence
+
+    Returns
+    -------
+    scores : array of shape (n_units,)
+        Without groups, those of the points. With groups, the sum over the points of each group, in
+        ascending order of the groups, times sqrt(G / (G - 1)), because the estimate was fitted to
+        the same G groups.
+    pairs : array of int, shape (2, m)
+        The pairs of dependent points of which no unit contains both.
+
+    Examples
+    --------
+    >>> pairs = np.array([[0, 1], [1, 2]])
+    >>> influence = Influence(
+    ...     np.array([1.0, 1.0, -1.0, -1.0]), pairs, np.arange(4), groups=np.array([0, 0, 1, 1]))
+    >>> scores, between = grouped(influence)
+    >>> scores.round(3).tolist(), between.tolist()
+    ([2.828, -2.828], [[1], [2]])
+    """
+    groups, pairs = influence.groups, influence.pairs
+    if groups is None:
+        return influence.scores, pairs
+    numbers, group = np.unique(groups, return_inverse=True)
+    n_groups = len(numbers)
+    sums = np.bincount(group, influence.scores, minlength=n_groups)
+    factor = math.sqrt(n_groups / max(1, n_groups - 1))
+    return np.asarray(factor * sums, np.float64), pairs[:, groups[pairs[0]] != groups[pairs[1]]]
+
+
 def covariance(a: Influence, b: Influence) -> float:
     """Compute the covariance of two estimates from the same rows.
 
@@ -123,7 +165,8 @@ def covariance(a: Influence, b: Influence) -> float:
     -------
     float
         The sum of psi_a(i) psi_b(j) / (n_a n_b) over i = j and over the pairs (i, j) that are
-        dependent in either representation, where psi are the scores.
+        dependent in either representation, where psi are the scores. With groups, which must be
+        those of the same rows in both, also over the pairs of points of one group.
 
     Examples
     --------
@@ -136,11 +179,24 @@ def covariance(a: Influence, b: Influence) -> float:
     x, y = np.zeros(n), np.zeros(n)
     x[a.rows], y[b.rows] = a.scores, b.scores
     pairs = np.concatenate(
-        [np.sort(influence.rows[influence.pairs], axis=0) for influence in (a, b)], axis=1
+        [np.sort(influence.rows[grouped(influence)[1]], axis=0) for influence in (a, b)], axis=1
     )
     low, high = np.divmod(np.unique(pairs[0] * np.int64(n) + pairs[1]), n)
-    total = x @ y + x[low] @ y[high] + x[high] @ y[low]
+    total = _of_same_unit(a, b, x, y) + x[low] @ y[high] + x[high] @ y[low]
     return float(total / (len(a.scores) * len(b.scores)))
+
+
+def _of_same_unit(
+    a: Influence, b: Influence, x: NDArray[np.float64], y: NDArray[np.float64]
+) -> float:
+    """Sum the products of the scores of a, by row x, with those of b, y, in the same unit."""
+    if a.groups is None or b.groups is None:
+        return float(x @ y)
+    n_groups = int(max(a.groups.max(), b.groups.max())) + 1
+    of_a = np.bincount(a.groups, a.scores, minlength=n_groups)
+    of_b = np.bincount(b.groups, b.scores, minlength=n_groups)
+    n_common = len(np.intersect1d(a.groups, b.groups))
+    return float(of_a @ of_b * (n_common / max(1, n_common - 1)))
 
 
 def interval(
@@ -196,7 +252,9 @@ def quantile(p: float, degrees_of_freedom: float = math.inf) -> float:
 # -- text ---------------------------------------------------------------------------------
 
 
-_DTYPES = {"scores": "<f8", "pairs": "<i8", "rows": "<i8", "identities": "<u8"}
+_DTYPES = {
+    "scores": "<f8", "pairs": "<i8", "rows": "<i8", "identities": "<u8", "groups": "<i8",
+}  # fmt: skip
 
 
 def to_text(influence: Influence | None) -> dict[str, Any] | None:
@@ -238,10 +296,11 @@ def from_text(data: Mapping[str, Any] | None) -> Influence | None:
                 raise ValueError(f"{name} of an influence cannot be read: {error}") from None
             arrays[name] = np.frombuffer(plain, dtype).astype(dtype[1:])
     scores, pairs, rows = arrays["scores"], arrays["pairs"].reshape(2, -1), arrays["rows"]
-    identities = arrays.get("identities")
+    identities, groups = arrays.get("identities"), arrays.get("groups")
     n_rows = np.iinfo(np.intp).max if identities is None else len(identities)
     fits = (
         rows.shape == scores.shape
+        and (groups is None or groups.shape == scores.shape)
         and not ((pairs < 0) | (pairs >= len(scores))).any()
         and not ((rows < 0) | (rows >= n_rows)).any()
         and len(np.unique(rows)) == len(rows)
@@ -249,5 +308,10 @@ def from_text(data: Mapping[str, Any] | None) -> Influence | None:
     if not fits:
         raise ValueError("the arrays of an influence do not fit together")
     return Influence(
-        scores, pairs.astype(np.intp), rows.astype(np.intp), identities, bool(data["stated"])
+        scores,
+        pairs.astype(np.intp),
+        rows.astype(np.intp),
+        identities,
+        bool(data["stated"]),
+        None if groups is None else groups.astype(np.intp),
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dimscope.errors import BadPoints, DegeneratePoints, SampleRefused
+from dimscope.neighbors.exclusion import group_numbers
 from dimscope.neighbors.guarantee import Guarantee
 from dimscope.provenance import Provenance
 from dimscope.values import by_value
@@ -121,6 +122,9 @@ class Neighbors:
         Number of distinct points searched; the number of rows by default.
     fingerprints : array of uint64, shape (n_points,), optional
         A hash of each row of the user's array, to recognise the same rows in other estimates.
+    groups : array of int, shape (n_queries,), optional
+        The group of each row of ``distances``: rows of one group are one independent unit of the
+        standard errors.
 
     Raises
     ------
@@ -147,6 +151,7 @@ class Neighbors:
     queries: NDArray[np.intp] | None = None
     n_distinct: int = 0
     fingerprints: NDArray[np.uint64] | None = field(default=None, repr=False, compare=False)
+    groups: NDArray[np.intp] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.guarantee, str):
@@ -170,6 +175,11 @@ class Neighbors:
             raise BadPoints(
                 f"rows must hold one number for each of the {len(distances)} distinct points, "
                 f"but have shape {rows.shape}"
+            )
+        if self.groups is not None and self.groups.shape != rows.shape:
+            raise BadPoints(
+                f"groups must hold one number for each of the {len(distances)} rows, but have "
+                f"shape {self.groups.shape}"
             )
         if not self.n_distinct:
             object.__setattr__(self, "n_distinct", len(distances))
@@ -226,6 +236,28 @@ class Neighbors:
 
     def __repr__(self) -> str:
         return f"Neighbors(n={self.n_distinct}, k={self.k}, {self.guarantee})"
+
+    def in_groups(self, ids: Any) -> Neighbors:
+        """Return the same neighbours with groups of rows as the units of the standard errors.
+
+        Parameters
+        ----------
+        ids : array-like of shape (n_points,)
+            An id for each row of the user's array; rows of equal id are one unit.
+
+        Raises
+        ------
+        BadPoints
+            If there is not one id for each row, or an id is missing.
+
+        Examples
+        --------
+        >>> neighbors = Neighbors([[1.0, 2.0], [1.0, 3.0], [2.0, 3.0]], [[1, 2], [0, 2], [0, 1]])
+        >>> neighbors.in_groups(["a", "b", "a"]).groups.tolist()
+        [0, 1, 0]
+        """
+        assert self.rows is not None  # set in __post_init__
+        return replace(self, groups=group_numbers(ids, self.n_points, "groups")[self.rows])
 
     def refuse_sample(self, what: str) -> None:
         """Raise an error if these are the neighbours of a sample only.
@@ -347,6 +379,7 @@ class Neighbors:
                 Neighbors(
                     distances[here], indices[here], self.rows[group], len(group), guarantee,
                     self.provenance, _among(self.search_again, group, self.n_distinct),
+                    groups=None if self.groups is None else self.groups[group],
                 )
             )  # fmt: skip
         return result
