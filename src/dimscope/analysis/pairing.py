@@ -90,6 +90,11 @@ def _check_kind(a: Estimate, b: Estimate) -> None:
             f"the {which} estimate is a mean over classes and the other is not; compare two means, "
             "or two estimates from all points"
         )
+    if a.classes_are != b.classes_are:
+        raise BadPoints(
+            f"the error of the first mean is for {a.classes_are or 'unknown'} classes, that of the "
+            f"second for {b.classes_are or 'unknown'} ones; measure both with the same classes="
+        )
     if a.classes != b.classes:
         only = sorted(set(a.classes) ^ set(b.classes))
         what = f"only one of them includes {', '.join(only)}" if only else "their order differs"

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from dimscope.estimators.corrections import Corrected
 from dimscope.estimators.uncertainty import Influence, interval
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["LOWER_BOUND_ABOVE", "Estimate", "fingerprint"]
+__all__ = ["LOWER_BOUND_ABOVE", "ClassesAre", "Estimate", "fingerprint"]
+
+
+ClassesAre = Literal["random", "fixed"]
+"""For which classes the standard error of a mean over classes holds."""
 
 
 # Above about 20, a neighbour estimate from any practical number of points falls short of the
@@ -83,6 +87,10 @@ class Estimate:
         to files.
     classes : tuple of str
         The classes in a mean over classes; empty otherwise.
+    classes_are : str
+        For which classes the standard error of a mean over classes holds: ``"random"`` for other
+        classes of the same kind, ``"fixed"`` for the same classes with other stimuli. Empty if it
+        is not a mean.
     classes_failed : tuple of str
         The classes that could not be measured and are missing from the mean.
     provenance : Provenance
@@ -123,6 +131,7 @@ class Estimate:
     n_groups: int | None = None
     classes: tuple[str, ...] = ()
     classes_failed: tuple[str, ...] = ()
+    classes_are: Literal["", "random", "fixed"] = ""
     rows: str = ""
     traceback: str = field(default="", repr=False, compare=False, metadata=NOT_WRITTEN)
     provenance: Provenance = field(default_factory=lambda: Provenance("estimate"), repr=False)
@@ -152,6 +161,7 @@ class Estimate:
         sample = "" if self.n_queries is None else f", {self.n_queries} queries"
         groups = "" if self.n_groups is None else f", {self.n_groups} groups"
         mean = f", {self.over_classes}" if self.classes or self.classes_failed else ""
+        mean += f", taken as {self.classes_are}" if self.classes_are else ""
         return f"Estimate({self}, n={self.n_points}{sample}{groups}{mean})"
 
     @property
