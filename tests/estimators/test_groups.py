@@ -27,8 +27,9 @@ def by_hand(influence):
     joined = np.zeros((n, n), dtype=bool)
     joined[tuple(influence.pairs)] = joined[tuple(influence.pairs[::-1])] = True
     between = influence.scores @ (joined & ~same) @ influence.scores
-    n_groups = len(np.unique(influence.groups))
-    return math.sqrt(within * n_groups / (n_groups - 1) + max(0, between)) / n
+    sizes = np.bincount(influence.groups)
+    number = n**2 / (sizes**2).sum()
+    return math.sqrt(within * number / (number - 1) + max(0, between)) / n
 
 
 @pytest.mark.parametrize("estimator", [ds.TwoNN(), ds.MLE(10), ds.Gride(2, 4)])
@@ -47,7 +48,8 @@ def test_groups_change_the_error_and_not_the_dimension():
     assert over_groups.dimension == plain.dimension
     assert over_groups.std_error != plain.std_error
     assert over_groups.n_groups == 30
-    assert over_groups.degrees_of_freedom == 29
+    sizes = np.bincount(ids)
+    assert over_groups.degrees_of_freedom == pytest.approx(len(ids) ** 2 / (sizes**2).sum() - 1)
     assert plain.n_groups is None
     assert "30 groups" in repr(over_groups)
     assert "groups" not in repr(plain)
@@ -72,6 +74,14 @@ def test_fewer_than_ten_groups_give_no_error_and_the_reason():
     assert estimate.n_groups == 9
     points, ids = clusters(4, n_groups=10)
     assert ds.estimate(points, groups=ids).std_error > 0
+
+
+def test_one_large_group_costs_degrees_of_freedom():
+    points, _ = clusters(4, n_groups=30, largest=5)  # 5 rows each
+    equal, one_large = np.repeat(np.arange(30), 5), np.repeat(np.arange(30), 5)
+    one_large[:75] = 0
+    assert ds.estimate(points, groups=equal).degrees_of_freedom == pytest.approx(29)
+    assert ds.estimate(points, groups=one_large).degrees_of_freedom < 3
 
 
 def test_groups_work_on_neighbors_that_were_searched_before():
@@ -156,7 +166,7 @@ def test_difference_over_groups_is_paired():
     moved = points + 0.01 * rng.standard_normal(points.shape)
     a, b = (ds.estimate(x, groups=ids) for x in (points, moved))
     change = ds.difference(a, b)
-    assert change.degrees_of_freedom == 59
+    assert change.degrees_of_freedom == a.degrees_of_freedom < 59
     assert change.std_error < 0.7 * math.hypot(a.std_error, b.std_error)
 
 

@@ -43,7 +43,7 @@ from dimscope.errors import DegeneratePoints, TiedPoints, warn
 from dimscope.estimators.corrections import Corrected
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, Estimate, fingerprint
 from dimscope.estimators.inputs import Inputs
-from dimscope.estimators.uncertainty import Influence, dependent_pairs
+from dimscope.estimators.uncertainty import Influence, dependent_pairs, effective_groups
 from dimscope.provenance import Provenance, versions
 from dimscope.values import by_value
 
@@ -255,9 +255,10 @@ class NeighborEstimator(Estimator):
             )
         ties = _tie_fraction(neighbors, *self.compared)
         fit = self.evaluate(neighbors)
-        influence, n_groups, reason = None, None, ""
+        influence, n_groups, reason, degrees_of_freedom = None, None, "", math.inf
         if neighbors.groups is not None:
             n_groups = len(np.unique(neighbors.groups))
+            degrees_of_freedom = max(1.0, effective_groups(neighbors.groups) - 1)
         if n_groups is not None and n_groups < FEWEST_GROUPS:
             reason = (
                 f"there is no standard error: {n_groups} groups are too few to tell how much "
@@ -291,7 +292,7 @@ class NeighborEstimator(Estimator):
             resample_std=float(np.std(fit.resamples, ddof=1)) if fit.resamples else None,
             resamples=fit.resamples,
             reason=reason,
-            degrees_of_freedom=math.inf if n_groups is None else max(1, n_groups - 1),
+            degrees_of_freedom=degrees_of_freedom,
             n_groups=n_groups,
             provenance=Provenance(
                 "estimate",

@@ -133,10 +133,12 @@ def estimate(
     -----
     Rows that come in groups, such as tokens of one text, frames of one film, augmentations of one
     image or blocks of a long recording, depend on each other. With ``groups`` the variance is the
-    sum, over the groups, of the squared sum of the influences of their rows, times G / (G - 1) for
-    G groups, and of the products of influences of neighbours in different groups. Intervals use
-    Student's distribution with G - 1 degrees of freedom; fewer than 10 groups give no standard
-    error. The groups must be independent of each other, and drawn as a sample of all such groups.
+    sum, over the groups, of the squared sum of the influences of their rows, times G / (G - 1), and
+    of the products of influences of neighbours in different groups. Intervals use Student's
+    distribution with G - 1 degrees of freedom. G is the number of groups if all have the same size
+    n_g; otherwise, it is the number of equal groups that tell as much, N^2 / sum n_g^2. Fewer than
+    10 groups give no standard error. The groups must be independent of each other, and drawn as a
+    sample of all such groups.
 
     ``groups`` changes the error only, ``exclude`` the dimension only. Give both to measure the
     dimension of all the data: without ``exclude``, a cloud of augmentations measures how one image

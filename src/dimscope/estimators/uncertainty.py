@@ -28,10 +28,12 @@ __all__ = [
     "Influence",
     "covariance",
     "dependent_pairs",
+    "effective_groups",
     "from_text",
     "grouped",
     "interval",
     "quantile",
+    "small_sample_factor",
     "to_text",
 ]
 
@@ -118,6 +120,37 @@ def dependent_pairs(indices: NDArray[np.intp], reach: int) -> NDArray[np.intp]:
     return np.array(np.divmod(key[new], n), dtype=np.intp)
 
 
+def effective_groups(groups: NDArray[np.intp]) -> float:
+    """Return the number of groups of equal size that tell as much as these: N^2 / sum n_g^2.
+
+    References
+    ----------
+    A. V. Carter, K. T. Schnepel and D. G. Steigerwald, "Asymptotic behavior of a t-test robust to
+    cluster heterogeneity", Review of Economics and Statistics 99, 698 (2017).
+
+    Examples
+    --------
+    >>> effective_groups(np.array([0, 0, 1, 1])), effective_groups(np.array([0, 0, 0, 1]))
+    (2.0, 1.6)
+    """
+    sizes = np.unique(groups, return_counts=True)[1]
+    return float(sizes.sum() ** 2 / (sizes**2).sum())
+
+
+def small_sample_factor(groups: NDArray[np.intp]) -> float:
+    """Return G / (G - 1) for the effective number of groups G, as the variance needs it.
+
+    The scores sum to zero, because the estimate was fitted to the same groups.
+
+    Examples
+    --------
+    >>> small_sample_factor(np.array([0, 0, 1, 1, 2, 2]))
+    1.5
+    """
+    number = effective_groups(groups)
+    return number / max(number - 1, 1e-9)
+
+
 def grouped(influence: Influence) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Return the scores of the independent units, and the pairs of points that join two units.
 
@@ -129,8 +162,7 @@ def grouped(influence: Influence) -> tuple[NDArray[np.float64], NDArray[np.intp]
     -------
     scores : array of shape (n_units,)
         Without groups, those of the points. With groups, the sum over the points of each group, in
-        ascending order of the groups, times sqrt(G / (G - 1)), because the estimate was fitted to
-        the same G groups.
+        ascending order of the groups, times the root of :func:`small_sample_factor`.
     pairs : array of int, shape (2, m)
         The pairs of dependent points of which no unit contains both.
 
@@ -147,9 +179,8 @@ def grouped(influence: Influence) -> tuple[NDArray[np.float64], NDArray[np.intp]
     if groups is None:
         return influence.scores, pairs
     numbers, group = np.unique(groups, return_inverse=True)
-    n_groups = len(numbers)
-    sums = np.bincount(group, influence.scores, minlength=n_groups)
-    factor = math.sqrt(n_groups / max(1, n_groups - 1))
+    sums = np.bincount(group, influence.scores, minlength=len(numbers))
+    factor = math.sqrt(small_sample_factor(groups))
     return np.asarray(factor * sums, np.float64), pairs[:, groups[pairs[0]] != groups[pairs[1]]]
 
 
@@ -195,8 +226,8 @@ def _of_same_unit(
     n_groups = int(max(a.groups.max(), b.groups.max())) + 1
     of_a = np.bincount(a.groups, a.scores, minlength=n_groups)
     of_b = np.bincount(b.groups, b.scores, minlength=n_groups)
-    n_common = len(np.intersect1d(a.groups, b.groups))
-    return float(of_a @ of_b * (n_common / max(1, n_common - 1)))
+    factors = small_sample_factor(a.groups) * small_sample_factor(b.groups)
+    return float(of_a @ of_b) * math.sqrt(factors)
 
 
 def interval(

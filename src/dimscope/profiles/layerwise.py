@@ -16,7 +16,7 @@ from dimscope.errors import BadPoints, Interrupted, check_word, reason_of
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, ClassesAre, Estimate, fingerprint
 from dimscope.estimators.inputs import Inputs, ProgressFailed, check_engine
 from dimscope.estimators.measure import Estimators, measured_in_turn, named_estimators
-from dimscope.estimators.uncertainty import Influence
+from dimscope.estimators.uncertainty import Influence, effective_groups
 from dimscope.neighbors.exclusion import Exclusion, group_numbers
 from dimscope.profiles.profile import Profile
 from dimscope.provenance import NUMBERS, Provenance, versions
@@ -433,7 +433,8 @@ def _of_fixed_classes(
         n_groups = len(np.unique(influence.groups))
         in_classes = sum(estimate.n_groups or 0 for estimate in measured.values())
         if n_groups < in_classes:  # groups with rows in several classes
-            return influence.std_error, n_groups - 1, influence, ""
+            degrees_of_all = max(1.0, effective_groups(influence.groups) - 1)
+            return influence.std_error, degrees_of_all, influence, ""
     spread = float((squares**2 / degrees).sum())
     return std_error, squares.sum() ** 2 / spread if spread else math.inf, influence, ""
 
