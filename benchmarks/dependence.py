@@ -251,7 +251,7 @@ def classes(task: tuple[str, str, str]) -> list[list[Any]]:
         chosen = range(10) if drawn == "same digits" else rng.integers(0, 10, 6)
         rows, titles = [], []
         for title, digit in enumerate(chosen):
-            n = 60 if sizes == "equal" else int(rng.integers(30, 91))
+            n = 60 if sizes == "equal" else 30 + 60 * title // (len(chosen) - 1)
             rows.append(left[digit][:n])
             left[digit] = left[digit][n:]
             titles.append(np.full(n, title))

@@ -130,7 +130,7 @@ class PoorRecall(UserWarning):
 
 
 class TightGroups(UserWarning):
-    """Groups are so tight that the nearest neighbours of a point all lie in one other group."""
+    """Groups are so tight that the nearest neighbours of a point often lie in one other group."""
 
 
 def check_word(name: str, value: object, words: object) -> None:

@@ -116,7 +116,7 @@ def profile(found: ds.Profile) -> dict[str, Any]:
 
 def frame(table: Any) -> dict[str, Any]:
     """The columns and rows of a table, but for columns that were added later."""
-    table = table.drop(columns="reason", errors="ignore")
+    table = table.drop(columns=["reason", "classes_are"], errors="ignore")
     rows = table.to_dict("records")
     return {"columns": list(table.columns), "rows": [plain(list(row.values())) for row in rows]}
 

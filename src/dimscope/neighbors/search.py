@@ -28,7 +28,7 @@ __all__ = ["Search", "nearest_neighbors", "neighbors_of", "refuse_for_neighbors"
 
 # Squares of smaller distances, in units of the largest absolute value, lose digits.
 _NEAREST = 2.0**-480
-_SHARED = 0.5  # fraction of points above which a warning says that groups are tight
+_SHARED = 0.25  # fraction of points above which a warning says that groups are tight
 
 
 def nearest_neighbors(
@@ -82,10 +82,10 @@ def nearest_neighbors(
     first of them. ``exclude`` is for rows that belong together, such as the tokens of a sentence,
     the frames of a film, the trials of a stimulus or the augmentations of an image: the nearest
     rows of the same id measure how these vary, not how the data do. Where ids are so tight that
-    the nearest neighbours all come from one other id, barring the own id is not enough, and a
-    warning (``TightGroups``) says so. Ids that are all different have no effect. Points with up to
-    16 features are searched with a k-d tree, points with more features with certified tiles
-    (:mod:`dimscope.neighbors.certificate`).
+    the two nearest neighbours of a point often have the same other id, barring the own id is not
+    enough: the dimension is too large, and a warning (``TightGroups``) says so. Ids that are all
+    different have no effect. Points with up to 16 features are searched with a k-d tree, points
+    with more features with certified tiles (:mod:`dimscope.neighbors.certificate`).
 
     Examples
     --------
@@ -332,7 +332,7 @@ class Search:
         )
 
     def _excluded(self, indices: NDArray[np.intp]) -> dict[str, Any]:
-        """Describe the exclusion; warn if the nearest neighbours nearly always share a group."""
+        """Describe the exclusion; warn if the nearest neighbours often share a group."""
         if self._exclusion is None:
             return {}
         groups = self._exclusion.groups
@@ -342,8 +342,8 @@ class Search:
             warn(
                 f"in {shared:.0%} of the points, the two nearest neighbours of another id have the "
                 "same id: rows of one id lie closer together than rows of different ids, so that "
-                "the ratio of the distances measures how an id varies, not the data. Give the mean "
-                "of each id, or one row of each",
+                "the ratio of the two distances tells how an id varies, which biases the dimension "
+                "upward. Give the mean of each id, or one row of each",
                 TightGroups,
             )
         return {"exclude": {**self._exclusion.description(), "shared": shared}}

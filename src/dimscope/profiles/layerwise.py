@@ -357,7 +357,7 @@ def _over_classes(
             spread[key][layer.name] = std
             if kind == "random":
                 std_error = std / math.sqrt(n) if n > 1 else math.nan
-                degrees = float(max(1, n - 1))
+                degrees: float = max(1, n - 1)
                 influence = _class_influence(dimensions, positions) if n > 1 else None
                 reason = ""
             else:
