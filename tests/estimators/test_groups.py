@@ -90,6 +90,13 @@ def test_groups_work_on_neighbors_that_were_searched_before():
     assert ds.estimate(neighbors, groups=ids).std_error == ds.estimate(points, groups=ids).std_error
 
 
+def test_groups_follow_the_rows_of_a_part():
+    points, ids = clusters(5)
+    neighbors = ds.nearest_neighbors(points).in_groups(ids)
+    rows = np.random.default_rng(0).permutation(len(points))[:100]
+    assert neighbors.within(rows).groups.tolist() == neighbors.groups[rows].tolist()
+
+
 def test_groups_of_collapsed_rows_are_those_of_the_first():
     points, ids = clusters(6)
     twice = np.concatenate([points, points])

@@ -112,12 +112,15 @@ def test_sampled_search_excludes_equal_ids(n_features):
 
 
 @pytest.mark.parametrize("chunk", [7, 90, 1000])
-def test_dask_search_excludes_equal_ids(chunk):
+def test_dask_search_excludes_equal_ids(chunk, monkeypatch):
     da = pytest.importorskip("dask.array")
+    monkeypatch.setattr("dimscope.arrays.dask_points._LEAST", chunk)
+    monkeypatch.setattr("dimscope.arrays.dask_points._n_threads", lambda: 64)
     points, ids = clustered(20, [60, *[7] * 19], 4, spread=0.01)
     ordered = np.argsort(ids, kind="stable")  # whole chunks of one group
     points, ids = points[ordered], ids[ordered]
     array = da.from_array(points, chunks=(chunk, -1))
+    assert len(as_points(array).edges) - 1 == -(-len(points) // chunk)
     neighbors = ds.nearest_neighbors(array, 6, exclude=ids)
     np.testing.assert_allclose(neighbors.distances, brute_force(points, ids, 6), rtol=1e-6)
     some = np.arange(0, len(points), 2)
@@ -148,6 +151,28 @@ def test_within_and_split_keep_the_exclusion(n_features):
         part = np.arange(0, len(half), 2)
         expected = brute_force(points, ids, 4, among=half[part])
         np.testing.assert_allclose(within.within(part, 4).distances, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("n_features", [3, 40])
+def test_the_few_points_that_within_searches_again_exclude_equal_ids(n_features):
+    points, ids = clustered(300, 2, n_features, spread=1e-3)
+    neighbors = ds.nearest_neighbors(points, 2, exclude=ids)
+    most = np.sort(np.random.default_rng(0).permutation(600)[:588])
+    within = neighbors.within(most, 2)
+    expected = brute_force(points, ids, 2, among=most)
+    np.testing.assert_allclose(within.distances, expected, rtol=1e-6)
+
+
+def test_points_with_more_allowed_neighbours_than_others_are_certified():
+    # Clusters far apart: products in float32 say nothing about the one without the centre. The
+    # large group leaves its points 6 possible neighbours, which must not limit the other points.
+    rng = np.random.default_rng(0)
+    points = 1e-3 * rng.standard_normal((120, 50)).astype(np.float32)
+    points += np.where(np.arange(120) < 60, 1e3, -1e3)[:, None].astype(np.float32)
+    ids = np.zeros(120, dtype=int)
+    ids[[0, 1, 2, 60, 61, 62]] = np.arange(1, 7)
+    neighbors = ds.nearest_neighbors(points, 4, exclude=ids)
+    np.testing.assert_allclose(neighbors.distances, brute_force(points, ids, 4), rtol=1e-6)
 
 
 def test_within_refuses_points_of_one_group():
