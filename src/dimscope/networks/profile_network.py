@@ -21,7 +21,7 @@ from dimscope.networks.options import (
     ProfileKeywords,
     takes_capture_options,
 )
-from dimscope.profiles.layerwise import measure_layers
+from dimscope.profiles.layerwise import check_classes, measure_layers
 from dimscope.profiles.profile import Profile
 
 if TYPE_CHECKING:
@@ -90,6 +90,8 @@ def profile(
         ``exclude`` or ``groups`` for each row.
     Interrupted
         On Ctrl-C while layers are measured; ``partial`` is the profile of what was done.
+    ValueError
+        If ``classes`` is unknown, or given without ``by_class``.
     TypeError
         If ``source`` holds activations, but batches or capture options are given too.
 
@@ -117,6 +119,7 @@ def profile(
     >>> list(p), [round(float(e)) for e in p.values()]
     (['input', '0', 'output'], [2, 2, 2])
     """
+    check_classes(classes, by_class=by_class)
     if isinstance(source, str | os.PathLike):
         source = open_store(source)
     name = options.get("name")

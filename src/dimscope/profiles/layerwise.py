@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dimscope.estimators.base import Estimator
     from dimscope.neighbors.engines import Engine
 
-__all__ = ["measure_layers"]
+__all__ = ["check_classes", "measure_layers"]
 
 OfActivations = Literal["ids", "labels"]
 
@@ -104,9 +104,7 @@ def measure_layers(
     (2, Estimate(not measured: all 500 points are the same: they have no dimension, n=500))
     """
     named = named_estimators(estimators)
-    check_word("classes", classes, ClassesAre)
-    if classes == "fixed" and not by_class:
-        raise ValueError("classes='fixed' has no effect without by_class=True; leave it out")
+    check_classes(classes, by_class=by_class)
     check_engine(engine, named.values(), exclude, groups)
     exclude, groups = (
         _numbers(activations, ids, what) for ids, what in ((exclude, "exclude"), (groups, "groups"))
@@ -168,6 +166,25 @@ def measure_layers(
 
 
 _INTERRUPTED = "the measurement was interrupted before this layer was done"
+
+
+def check_classes(classes: ClassesAre, *, by_class: bool) -> None:
+    """Refuse a kind of classes that is unknown, or without effect.
+
+    Raises
+    ------
+    ValueError
+        If it is not "random" or "fixed", or is "fixed" without ``by_class``.
+
+    Examples
+    --------
+    >>> check_classes("fixed", by_class=False)
+    Traceback (most recent call last):
+    ValueError: classes='fixed' has no effect without by_class=True; leave it out
+    """
+    check_word("classes", classes, ClassesAre)
+    if classes == "fixed" and not by_class:
+        raise ValueError("classes='fixed' has no effect without by_class=True; leave it out")
 
 
 def _numbers(activations: Activations, ids: Any, what: str) -> NDArray[np.intp] | None:
