@@ -18,6 +18,7 @@ from .errors import (
     PoorRecall,
     ShortNeighbors,
     TiedPoints,
+    TightGroups,
 )
 from .estimators.base import Estimator, Fit, NeighborEstimator, PointsEstimator, SpectralEstimator
 from .estimators.corrections import Corrected
@@ -100,6 +101,7 @@ __all__ = [
     "Spectrum",
     "StoredActivations",
     "TiedPoints",
+    "TightGroups",
     "TwoNN",
     "capture",
     "compare",

@@ -29,6 +29,7 @@ __all__ = [
     "SampleRefused",
     "ShortNeighbors",
     "TiedPoints",
+    "TightGroups",
     "check_word",
     "first_line",
     "reason_of",
@@ -131,6 +132,10 @@ class CaptureWarning(UserWarning):
 
 class PoorRecall(UserWarning):
     """An approximate search missed many nearest neighbours."""
+
+
+class TightGroups(UserWarning):
+    """Groups are so tight that the nearest neighbours of a point often lie in one other group."""
 
 
 def check_word(name: str, value: object, words: object) -> None:

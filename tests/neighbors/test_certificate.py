@@ -13,6 +13,7 @@ class LooseKernel:
     unit = 1.0
     extra = 4
     finer = None
+    exclusion = None
 
     def __init__(self, points, first, second, seed=0):
         self.n_points = n = len(points)

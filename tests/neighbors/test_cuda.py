@@ -76,6 +76,24 @@ def test_subset_searches_again():
     np.testing.assert_allclose(within.distances, expected)
 
 
+@pytest.mark.filterwarnings("ignore::dimscope.TightGroups")
+@pytest.mark.parametrize("device", DEVICES)
+def test_neighbours_of_equal_id_are_excluded(device):
+    ids = np.arange(120) // 8
+    points = gaussian(15, 30)[ids] + 1e-2 * gaussian(120, 30)
+    neighbors = nearest_neighbors(points.to(device), 5, exclude=ids)
+    assert neighbors.provenance.parameters["where"] == device
+    for rows, result in (
+        (np.arange(120), neighbors),
+        (np.arange(0, 120, 2), neighbors.within(np.arange(0, 120, 2), 5)),
+    ):
+        values = points.double().numpy()[rows]
+        distances = np.linalg.norm(values[:, None] - values, axis=2)
+        distances[ids[rows][:, None] == ids[rows]] = np.inf
+        expected = np.sort(distances, axis=1)[:, :5]
+        np.testing.assert_allclose(result.distances, expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("points", "message"),
     [

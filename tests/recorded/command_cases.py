@@ -75,7 +75,11 @@ def every_command_with_its_options() -> Any:
     from dimscope.cli import app
 
     group: Any = typer.main.get_command(app)
-    since = {("estimate", "--memory"), ("scale", "--memory"), ("profile", "--companion")}
+    since = {
+        ("estimate", "--memory"), ("scale", "--memory"), ("estimate", "--exclude"),
+        ("estimate", "--groups"), ("scale", "--exclude"), ("profile", "--exclude"),
+        ("profile", "--groups"), ("profile", "--classes"), ("profile", "--companion"),
+    }  # fmt: skip
     return {
         name: sorted(
             word for option in command.params for word in option.opts if (name, word) not in since

@@ -120,6 +120,7 @@ def frame(table: Any) -> dict[str, Any]:
         table = table.drop(columns=["reason", "distance", "hubness"])
     if "n_blocks" in table:
         table = table.drop(columns="goodness_of_fit")
+    table = table.drop(columns=["classes_are"], errors="ignore")
     rows = table.to_dict("records")
     return {"columns": list(table.columns), "rows": [plain(list(row.values())) for row in rows]}
 

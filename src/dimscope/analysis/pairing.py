@@ -60,6 +60,7 @@ the second; give the same rows in the same order
     assert a.influence is not None
     assert b.influence is not None
     first, second = a.influence.identities, b.influence.identities
+    _check_groups(a.influence, b.influence)
     if a.classes:
         if a.rows != b.rows or not a.rows:
             raise BadPoints(
@@ -89,10 +90,34 @@ def _check_kind(a: Estimate, b: Estimate) -> None:
             f"the {which} estimate is a mean over classes and the other is not; compare two means, "
             "or two estimates from all points"
         )
+    if a.classes_are != b.classes_are:
+        raise BadPoints(
+            f"the error of the first mean is for {a.classes_are or 'unknown'} classes, that of the "
+            f"second for {b.classes_are or 'unknown'} ones; measure both with the same classes="
+        )
     if a.classes != b.classes:
         only = sorted(set(a.classes) ^ set(b.classes))
         what = f"only one of them includes {', '.join(only)}" if only else "their order differs"
         raise BadPoints(f"the estimates are means over different classes: {what}")
+
+
+def _check_groups(a: Influence, b: Influence) -> None:
+    """Refuse errors over groups that are not those of the same rows in both."""
+    if a.groups is None and b.groups is None:
+        return
+    if a.groups is None or b.groups is None:
+        which, other = ("first", "second") if b.groups is None else ("second", "first")
+        raise BadPoints(
+            f"the error of the {which} estimate is over groups of rows, that of the {other} is "
+            "not; measure both with the same groups"
+        )
+    rows, of_a, of_b = np.intersect1d(a.rows, b.rows, return_indices=True)
+    unequal = np.flatnonzero(a.groups[of_a] != b.groups[of_b])
+    if len(unequal):
+        raise BadPoints(
+            f"the estimates have different groups, first at row {rows[unequal[0]]}; measure both "
+            "with the same groups"
+        )
 
 
 def _different_rows(

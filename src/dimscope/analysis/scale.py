@@ -273,6 +273,7 @@ def scale_curve(
     blocks: Iterable[int] = range(1, 21),
     seed: int = 0,
     engine: Engine | None = None,
+    exclude: Any = None,
     memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> ScaleCurve:
@@ -291,6 +292,9 @@ def scale_curve(
         Seed for the shuffle.
     engine : Engine, optional
         How to search for neighbours; exact by default.
+    exclude : array-like of shape (n_points,), optional
+        An id for each row: rows of equal id are not each other's neighbours, as for the tokens of a
+        sentence (:func:`dimscope.nearest_neighbors`).
     memory : int or str, optional
         Memory budget, such as ``"4GB"``; half of the free memory by default.
     progress : callable, optional
@@ -333,7 +337,7 @@ def scale_curve(
         raise ValueError("blocks must be whole numbers of at least 1")
     n_ranks = max(_RANKS, estimator.ranks)
     neighbors = neighbors_of(
-        points, n_ranks, engine, at_most=True, memory=memory, progress=progress
+        points, n_ranks, engine, at_most=True, exclude=exclude, memory=memory, progress=progress
     )
     n = neighbors.n_distinct
     smallest = max(_SMALLEST, estimator.ranks + 1)
@@ -370,6 +374,7 @@ def rank_curve(
     most: int = 64,
     *,
     engine: Engine | None = None,
+    exclude: Any = None,
     memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> ScaleCurve:
@@ -382,6 +387,9 @@ def rank_curve(
         Highest rank; with few points, it is capped at the number of other points.
     engine : Engine, optional
         How to search for neighbours; exact by default.
+    exclude : array-like of shape (n_points,), optional
+        An id for each row: rows of equal id are not each other's neighbours, as for the tokens of a
+        sentence (:func:`dimscope.nearest_neighbors`).
     memory : int or str, optional
         Memory budget, such as ``"4GB"``; half of the free memory by default.
     progress : callable, optional
@@ -411,7 +419,9 @@ def rank_curve(
     """
     if most < 2:
         raise ValueError(f"most is {most}; the highest rank must be at least 2")
-    neighbors = neighbors_of(points, most, engine, at_most=True, memory=memory, progress=progress)
+    neighbors = neighbors_of(
+        points, most, engine, at_most=True, exclude=exclude, memory=memory, progress=progress
+    )
     n_doublings = int(math.log2(min(most, neighbors.k)))
     estimators = [Gride(2**i, 2 ** (i + 1)) for i in range(n_doublings)]
     return ScaleCurve(

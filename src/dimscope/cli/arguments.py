@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatchSizeOption",
+    "ClassesOption",
     "DeviceOption",
     "DiscardOption",
     "DtypeOption",
     "EngineOption",
     "EstimatorOption",
+    "ExcludeOption",
     "FitOption",
+    "GroupsOption",
     "ImageSizeOption",
     "JsonOption",
     "KeepOption",
@@ -47,8 +50,9 @@ __all__ = [
     "engine_from",
     "estimator_from",
     "existing",
+    "ids_from",
     "points_from",
-    "refuse_unused_engine",
+    "refuse_unused",
     "scores_from",
 ]
 
@@ -200,6 +204,36 @@ LabelsOption = Annotated[
 ]
 
 
+ExcludeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--exclude",
+        help="a .npy file with an id for each row: rows of equal id are not each other's "
+        "neighbours",
+    ),
+]
+
+
+GroupsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--groups",
+        help="a .npy file with an id for each row: rows of equal id are one unit of the standard "
+        "error",
+    ),
+]
+
+
+ClassesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--classes",
+        help="with --by-class, for which classes the error of the mean holds: random (other "
+        "classes; the default) or fixed (the same classes, other stimuli)",
+    ),
+]
+
+
 def existing(path: Path, option: str) -> Path:
     """Return the path if it exists.
 
@@ -345,16 +379,24 @@ def engine_from(name: str | None, rtol: float | None, seed: int) -> Engine | Non
     return None if name is None else engines[name]()
 
 
-def refuse_unused_engine(engine: Engine | None, estimator: Estimator) -> None:
-    """Refuse ``--engine`` for an estimator that does not search for neighbours."""
+def ids_from(path: Path | None, option: str) -> Any:
+    """Open the ids of ``--exclude`` or ``--groups``; None if the option is not given."""
+    from dimscope.files import open_array
+
+    return None if path is None else open_array(existing(path, option))
+
+
+def refuse_unused(estimator: Estimator, **options: Any) -> None:
+    """Refuse options of the search for an estimator that does not search for neighbours."""
     from dimscope import NeighborEstimator
 
-    if engine is not None and not isinstance(estimator, NeighborEstimator):
-        raise typer.BadParameter(
-            f"{estimator!r} does not search for neighbours; omit this option, or use a "
-            "neighbour-based estimator such as twonn",
-            param_hint="--engine",
-        )
+    for option, value in options.items():
+        if value is not None and not isinstance(estimator, NeighborEstimator):
+            raise typer.BadParameter(
+                f"{estimator!r} does not search for neighbours; omit this option, or use a "
+                "neighbour-based estimator such as twonn",
+                param_hint=f"--{option}",
+            )
 
 
 def estimator_from(

@@ -12,7 +12,9 @@ from dimscope.cli.arguments import (
     DiscardOption,
     EngineOption,
     EstimatorOption,
+    ExcludeOption,
     FitOption,
+    GroupsOption,
     JsonOption,
     KeepOption,
     MemoryOption,
@@ -23,8 +25,9 @@ from dimscope.cli.arguments import (
     engine_from,
     estimator_from,
     existing,
+    ids_from,
     points_from,
-    refuse_unused_engine,
+    refuse_unused,
 )
 from dimscope.cli.progress_bar import Bar
 from dimscope.cli.tables import estimate_table, say, scale_table
@@ -41,6 +44,8 @@ def estimate(
     discard: DiscardOption = None,
     resamples: ResamplesOption = 0,
     keep: KeepOption = 0.9,
+    exclude: ExcludeOption = None,
+    groups: GroupsOption = None,
     engine: EngineOption = None,
     rtol: RtolOption = None,
     memory: MemoryOption = None,
@@ -52,10 +57,18 @@ def estimate(
 
     chosen = estimator_from(estimator, fit, discard, resamples, keep, seed)
     search, budget = engine_from(engine, rtol, seed), bytes_from(memory)
-    refuse_unused_engine(search, chosen)
+    refuse_unused(chosen, engine=search, exclude=exclude, groups=groups)
     array = points_from(points)
     with Bar() as bar:
-        result = ds.estimate(array, chosen, search, memory=budget, progress=bar)
+        result = ds.estimate(
+            array,
+            chosen,
+            search,
+            exclude=ids_from(exclude, "--exclude"),
+            groups=ids_from(groups, "--groups"),
+            memory=budget,
+            progress=bar,
+        )
     if as_json:
         typer.echo(json.dumps(result.to_dict(), allow_nan=False))
     else:
@@ -75,6 +88,7 @@ def scale(
     estimator: EstimatorOption = "twonn",
     fit: FitOption = None,
     discard: DiscardOption = None,
+    exclude: ExcludeOption = None,
     engine: EngineOption = None,
     memory: MemoryOption = None,
     seed: SeedOption = 0,
@@ -105,6 +119,7 @@ def scale(
             max(ranks, chosen.ranks),
             search,
             at_most=True,
+            exclude=ids_from(exclude, "--exclude"),
             memory=budget,
             progress=bar,
         )

@@ -8,18 +8,21 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
 from dimscope.cli.arguments import (
     BatchSizeOption,
+    ClassesOption,
     DeviceOption,
     DiscardOption,
     DtypeOption,
     EngineOption,
     EstimatorOption,
+    ExcludeOption,
     FitOption,
+    GroupsOption,
     ImageSizeOption,
     JsonOption,
     KeepOption,
@@ -41,13 +44,15 @@ from dimscope.cli.arguments import (
     engine_from,
     estimator_from,
     existing,
+    ids_from,
     keep_importable,
-    refuse_unused_engine,
+    refuse_unused,
     scores_from,
 )
 from dimscope.cli.progress_bar import Bar
 from dimscope.cli.tables import profile_table, say
 from dimscope.errors import DimscopeError
+from dimscope.estimators.estimates import ClassesAre
 from dimscope.networks.options import CaptureOptions
 
 if TYPE_CHECKING:
@@ -87,6 +92,9 @@ def profile(
             "effective_rank or participation_ratio; repeat the option for several"
         ),
     ] = None,
+    classes: ClassesOption = None,
+    exclude: ExcludeOption = None,
+    groups: GroupsOption = None,
     n_points: NPointsOption = None,
     per_class: PerClassOption = None,
     readout: ReadoutOption = str(CaptureOptions.readout),
@@ -115,7 +123,8 @@ def profile(
 
     chosen = estimator_from(estimator, fit, discard, resamples, keep, seed)
     search, budget = engine_from(engine, rtol, seed), bytes_from(memory)
-    refuse_unused_engine(search, chosen)
+    refuse_unused(chosen, engine=search, exclude=exclude, groups=groups)
+    kind = classes_from(classes, by_class=by_class)
     try:
         beside = checked_names(companion or ())
     except ValueError as error:
@@ -144,6 +153,13 @@ def profile(
     else:
         data = existing_data(data, model)
         check_data(data, labels, image_size, preprocess)
+        for path, option in ((exclude, "--exclude"), (groups, "--groups")):
+            if path is not None and data.is_dir():
+                raise typer.BadParameter(
+                    "in an image folder the rows have no fixed order to give ids in; capture it to "
+                    "a store and give the store as MODEL",
+                    param_hint=option,
+                )
         source = network_from(model, weights, seed, revision, dtype, device)
         stimuli = data_from(data, labels, image_size, preprocess, source)
         options["layers"] = layers_from(layers)
@@ -157,6 +173,9 @@ def profile(
                 chosen,
                 by_class=by_class,
                 companions=beside,
+                classes=kind,
+                exclude=ids_from(exclude, "--exclude"),
+                groups=ids_from(groups, "--groups"),
                 engine=search,
                 name=name or (model if options else None),
                 memory=budget,
@@ -371,6 +390,23 @@ def network_from(
         )
     except DimscopeError as error:
         raise typer.BadParameter(str(error), param_hint="MODEL") from None
+
+
+def classes_from(classes: str | None, *, by_class: bool) -> ClassesAre:
+    """Check ``--classes``, which needs ``--by-class``."""
+    if classes is None:
+        return "random"
+    if classes not in get_args(ClassesAre):
+        raise typer.BadParameter(
+            f"there are no {classes!r} classes; use {' or '.join(get_args(ClassesAre))}",
+            param_hint="--classes",
+        )
+    if not by_class:
+        raise typer.BadParameter(
+            "without --by-class there is no mean over classes; omit this option",
+            param_hint="--classes",
+        )
+    return cast(ClassesAre, classes)
 
 
 def layers_from(layers: list[str] | None) -> Any:

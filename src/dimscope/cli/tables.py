@@ -42,6 +42,9 @@ def estimate_table(estimate: Estimate, title: str, shape: tuple[int, ...]) -> Ta
     table.add_row("dimension", Text(str(estimate), style="bold"))
     if not math.isnan(lower):
         table.add_row("95 % interval", f"{lower:.4g} to {upper:.4g}")
+    if estimate.n_groups is not None:
+        reason = f"; {estimate.reason}" if estimate.reason else ""
+        table.add_row("groups", f"{estimate.n_groups}, the units of the standard error{reason}")
     if estimate.resample_std is not None:
         table.add_row(
             "resamples", f"std {estimate.resample_std:.3g} over {len(estimate.resamples)} subsets"
@@ -168,7 +171,8 @@ def _caption(profile: Profile, estimator: str) -> str:
     if "guarantee" in parameters:
         parts.append(f"neighbours {parameters['guarantee']}")
     if any(not math.isnan(estimate.std_error) for estimate in profile.of(estimator).values()):
-        parts.append("± is one standard error")
+        kind = next((e.classes_are for e in profile.of(estimator).values() if e.classes_are), "")
+        parts.append(f"± is one standard error{f', for {kind} classes' if kind else ''}")
     if any(estimate.is_lower_bound for estimate in profile.of(estimator).values()):
         parts.append("≥ marks a lower bound: above 20, there are too few points to say more")
     return "; ".join(parts)

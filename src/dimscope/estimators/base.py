@@ -44,7 +44,11 @@ from dimscope.estimators.corrections import Corrected
 from dimscope.estimators.effects import depth_for, effects_of, shifts_by_refitting
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, Estimate, fingerprint
 from dimscope.estimators.inputs import Inputs
-from dimscope.estimators.uncertainty import FEWEST_POINTS, Influence, dependent_pairs
+from dimscope.estimators.uncertainty import (
+    FEWEST_POINTS,
+    Influence,
+    dependent_pairs,
+)
 from dimscope.provenance import Provenance, versions
 from dimscope.values import by_value
 
@@ -56,6 +60,8 @@ if TYPE_CHECKING:
     from dimscope.neighbors.neighbors import Neighbors
 
 __all__ = ["TIE", "Estimator", "Fit", "NeighborEstimator", "PointsEstimator", "SpectralEstimator"]
+
+FEWEST_GROUPS = 10  # With fewer, even Student's interval covers less than it should.
 
 TIE = 1e-6  # Distances that differ by less count as equal: the accuracy of the exact engine.
 
@@ -295,13 +301,28 @@ class NeighborEstimator(Estimator):
                     f"{self!r} needs {self.ranks} neighbours of each point, but there are only "
                     f"{neighbors.n_distinct} distinct points"
                 )
+            if "exclude" in neighbors.provenance.parameters:
+                raise DegeneratePoints(
+                    f"{self!r} needs {self.ranks} neighbours of each point, but with exclude some "
+                    f"points have only {neighbors.k} of another id; give more points of other ids"
+                )
             raise DegeneratePoints(
                 f"{self!r} needs {self.ranks} neighbours of each point, but these Neighbors have "
                 f"{neighbors.k}; search with k={self.ranks}"
             )
         ties = _tie_fraction(neighbors, *self.compared)
         fit = self.evaluate(neighbors)
-        influence = self._influence(neighbors, fit)
+        n_groups, reason = None, ""
+        if neighbors.groups is not None:
+            n_groups = len(np.unique(neighbors.groups))
+        if n_groups is not None and n_groups < FEWEST_GROUPS:
+            influence = None
+            reason = (
+                f"there is no standard error: {n_groups} groups are too few to tell how much "
+                f"groups differ; give at least {FEWEST_GROUPS}"
+            )
+        else:
+            influence = self._influence(neighbors, fit)
         std_error = influence.std_error if influence else math.nan
         return Estimate(
             dimension=float(fit.dimension),
@@ -318,6 +339,8 @@ class NeighborEstimator(Estimator):
             corrected=self.corrected(fit, std_error, neighbors.n_distinct),
             resample_std=float(np.std(fit.resamples, ddof=1)) if fit.resamples else None,
             resamples=fit.resamples,
+            reason=reason,
+            n_groups=n_groups,
             provenance=Provenance(
                 "estimate",
                 {"estimator": repr(self), "guarantee": str(neighbors.guarantee)},
@@ -332,9 +355,12 @@ class NeighborEstimator(Estimator):
     def _influence(self, neighbors: Neighbors, fit: Fit) -> Influence | None:
         if fit.scores is None or neighbors.n_distinct < FEWEST_POINTS:
             return None
-        edge = fit.edge
+        edge, rows = fit.edge, neighbors.rows_of_points
         scores, pairs = fit.scores, dependent_pairs(neighbors.places, fit.reach)
-        if neighbors.queries is not None:  # points outside the sample have no score
+        if neighbors.queries is not None and neighbors.groups is not None:
+            assert neighbors.rows is not None  # Neighbors fills in its rows when created
+            rows = neighbors.rows
+        elif neighbors.queries is not None:  # points outside the sample have no score
             scores = np.zeros(neighbors.n_distinct)
             scores[neighbors.queries] = fit.scores * (neighbors.n_distinct / len(fit.scores))
             pairs = neighbors.queries[pairs]
@@ -349,10 +375,11 @@ class NeighborEstimator(Estimator):
         return Influence(
             scores,
             pairs,
-            neighbors.rows_of_points,
+            rows,
             neighbors.fingerprints,
             effects=effects,
             edge=edge,
+            groups=neighbors.groups,
         )
 
 

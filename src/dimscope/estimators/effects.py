@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dimscope.errors import DegeneratePoints
+from dimscope.estimators.uncertainty import small_sample_factor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +107,7 @@ def effects_of(
 
     Returns
     -------
-    array of shape (3 r, n_distinct), or None
+    array of shape (3 r, n_distinct), or (3 r, n_groups), or None
         Effects for :class:`dimscope.estimators.uncertainty.Influence`; None if the lists of
         neighbours are too short, or a subsample cannot be measured.
 
@@ -118,47 +119,67 @@ def effects_of(
     """
     k = estimator.ranks
     n, n_lists = neighbors.n_distinct, len(neighbors.distances)
-    rows = neighbors.rows_of_points
     if neighbors.k <= k or fit.scores is None:
         return None
-    numbers = left_out(max(neighbors.n_points, int(rows.max()) + 1))[:, rows]
+    units = _units(neighbors)
+    if units is None:
+        return None
+    unit, n_units = units
+    numbers = left_out(n_units)
     depth = min(depth_for(k), neighbors.k)
     effects = np.zeros((len(numbers), _ROUND, n))
-    covered = np.zeros(n)
     for effects_in_round, number in zip(effects, numbers, strict=True):
         for j in range(_ROUND):
-            kept = number != j
-            subsample = neighbors.thinned(kept, k + 1, depth)
-            changes = None if subsample is None else _changes(estimator, subsample, depth)
+            kept = (number != j)[unit]
+            changes = _changes(estimator, neighbors, kept, depth)
             if changes is None:
                 return None
             effects_in_round[j, kept] = changes * fit.dimension
-        # a point that is left out of one subsample is in one pair of them, else in three
-        covered += np.where(number == _ROUND, 3, 1)
-    return np.asarray(effects.reshape(-1, n) / (n_lists * np.sqrt(covered)))
+    effects = effects.reshape(-1, n) / n_lists
+    # a unit that is left out of one subsample is in one pair of them, else in three
+    weight = 1 / np.sqrt(np.where(numbers == _ROUND, 3, 1).sum(axis=0))
+    if neighbors.groups is None:
+        return np.asarray(effects * weight[unit])
+    of_groups = np.array([np.bincount(unit, changes, n_units) for changes in effects])
+    return np.asarray(of_groups * weight * math.sqrt(small_sample_factor(unit)))
+
+
+def _units(neighbors: Neighbors) -> tuple[NDArray[np.intp], int] | None:
+    """Return the independent unit of each distinct point, its row or its group, and their number.
+
+    It is None if there are groups, but only those of a sample are known.
+    """
+    rows = neighbors.rows_of_points
+    if neighbors.groups is None:
+        return rows, max(neighbors.n_points, int(rows.max()) + 1)
+    if neighbors.queries is not None:
+        return None
+    names, unit = np.unique(neighbors.groups, return_inverse=True)
+    return unit, len(names)
 
 
 def _changes(
-    estimator: NeighborEstimator, subsample: Neighbors, depth: int
+    estimator: NeighborEstimator, neighbors: Neighbors, kept: NDArray[np.bool_], depth: int
 ) -> NDArray[np.float64] | None:
     """Return the effect of each point of a subsample, relative to its dimension, times n."""
+    thinned = neighbors.thinned(kept, estimator.ranks + 1, depth)
+    if thinned is None:
+        return None
     try:
-        fit = estimator.evaluate(subsample)
+        fit = estimator.evaluate(thinned.neighbors)
     except DegeneratePoints:
         return None
     if fit.scores is None or not math.isfinite(fit.dimension):
         return None
-    # Some lists are too short in this subsample, at random: they count through the others. A list
-    # is less often too short if one of its neighbours is known to be kept.
-    k = estimator.ranks
-    own = 1 - _tail(depth, k + 1, 1 - _LEFT_OUT)
-    through = 1 - _tail(depth - 1, k, 1 - _LEFT_OUT)
-    changes = np.zeros(subsample.n_distinct)
-    queries = slice(None) if subsample.queries is None else subsample.queries
-    changes[queries] = (fit.scores - fit.scores.mean()) / own
-    shifts = estimator.shifts(subsample, fit) / through
+    changes = np.zeros(thinned.neighbors.n_distinct)
+    queries = thinned.neighbors.queries
+    # Some lists are too short in this subsample, at random: the others count for them.
+    changes[slice(None) if queries is None else queries] = (
+        fit.scores - fit.scores.mean()
+    ) / thinned.share
+    shifts = estimator.shifts(thinned.neighbors, fit) / thinned.share_with_neighbor
     changes += np.bincount(
-        subsample.indices[:, : shifts.shape[1]].ravel(), shifts.ravel(), len(changes)
+        thinned.neighbors.indices[:, : shifts.shape[1]].ravel(), shifts.ravel(), len(changes)
     )
     # A constant part is due to the size of the sample, which does not vary.
     return np.asarray((changes - changes.mean()) / fit.dimension)
@@ -190,17 +211,20 @@ def effects_of_halves(
     Two halves share no point, so a quarter of their mean squared difference is the variance at
     n points, if the variance is proportional to 1/n.
     """
-    rows, depth = neighbors.rows_of_points, depth_for(2)
+    depth = depth_for(2)
     if neighbors.k < min(depth, neighbors.n_distinct - 1):
         return None
-    n_rows = max(neighbors.n_points, int(rows.max()) + 1)
+    units = _units(neighbors)
+    if units is None:
+        return None
+    unit, n_units = units
     rng = np.random.default_rng(0)
     differences = np.empty(_HALVINGS)
     for i in range(_HALVINGS):
-        is_first = np.zeros(n_rows, dtype=bool)
-        is_first[rng.permutation(n_rows)[: n_rows // 2]] = True
-        halves = [neighbors.thinned(kept, 2, depth) for kept in (is_first[rows], ~is_first[rows])]
-        values = [math.nan if half is None else measure(half) for half in halves]
+        is_first = np.zeros(n_units, dtype=bool)
+        is_first[rng.permutation(n_units)[: n_units // 2]] = True
+        halves = [neighbors.thinned(kept[unit], 2, depth) for kept in (is_first, ~is_first)]
+        values = [math.nan if half is None else measure(half.neighbors) for half in halves]
         if not all(value > 0 for value in values):
             return None
         differences[i] = dimension * math.log(values[0] / values[1]) / 2

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from dimscope.estimators.corrections import Corrected
 from dimscope.estimators.uncertainty import Influence, interval
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["LOWER_BOUND_ABOVE", "Estimate", "fingerprint", "with_error"]
+__all__ = ["LOWER_BOUND_ABOVE", "ClassesAre", "Estimate", "fingerprint", "with_error"]
+
+
+ClassesAre = Literal["random", "fixed"]
+"""For which classes the standard error of a mean over classes holds."""
 
 
 # Above about 20, a neighbour estimate from any practical number of points falls short of the
@@ -98,7 +102,7 @@ class Estimate:
         Dimension measured on each resample.
     reason : str
         Why the dimension could not be measured; empty if it was. In a mean over classes, why some
-        classes are missing from it.
+        classes are missing from it. With fewer than 10 groups, why there is no standard error.
     rows : str
         Fingerprint of the rows that were measured, in order: equal for the same stimuli in the
         layers of one network, and in networks that saw the same input. Empty if unknown.
@@ -107,12 +111,20 @@ class Estimate:
         to files.
     classes : tuple of str
         The classes in a mean over classes; empty otherwise.
+    classes_are : str
+        For which classes the standard error of a mean over classes holds: ``"random"`` for other
+        classes of the same kind, ``"fixed"`` for the same classes with other stimuli. Empty if it
+        is not a mean.
     classes_failed : tuple of str
         The classes that could not be measured and are missing from the mean.
     provenance : Provenance
         How the estimate was made.
     degrees_of_freedom : float
-        Degrees of freedom of the standard error; finite only for means over a few classes.
+        Degrees of freedom of the standard error; finite only for means over a few classes, and for
+        rows in groups.
+    n_groups : int or None
+        Number of independent groups of rows, if the standard error is over ``groups``; None if each
+        row is a unit of its own.
     influence : Influence or None
         Influence of each point on the estimate, used by :func:`dimscope.difference`. It is not
         saved to files.
@@ -140,8 +152,10 @@ class Estimate:
     reason: str = ""
     degrees_of_freedom: float = field(default=math.inf, metadata=null_is(math.inf))
     n_queries: int | None = None
+    n_groups: int | None = None
     classes: tuple[str, ...] = ()
     classes_failed: tuple[str, ...] = ()
+    classes_are: Literal["", "random", "fixed"] = ""
     rows: str = ""
     distance: float = math.nan
     hubness: float = math.nan
@@ -171,8 +185,10 @@ class Estimate:
 
     def __repr__(self) -> str:
         sample = "" if self.n_queries is None else f", {self.n_queries} queries"
+        groups = "" if self.n_groups is None else f", {self.n_groups} groups"
         mean = f", {self.over_classes}" if self.classes or self.classes_failed else ""
-        return f"Estimate({self}, n={self.n_points}{sample}{mean})"
+        mean += f", taken as {self.classes_are}" if self.classes_are else ""
+        return f"Estimate({self}, n={self.n_points}{sample}{groups}{mean})"
 
     @property
     def over_classes(self) -> str:

@@ -15,6 +15,7 @@ from dimscope.arrays.points import within_budget
 from dimscope.errors import BadPoints, DegeneratePoints, SampleRefused, TiedPoints, silent
 from dimscope.estimators.spectra import Spectrum, spectrum
 from dimscope.neighbors import Engine, Neighbors, Sampled, Search, distinct_rows
+from dimscope.neighbors.search import refuse_for_neighbors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -43,13 +44,19 @@ class Needs(Protocol):
         """Return the standard error divided by the dimension; NaN if there is no standard error."""
 
 
-def check_engine(engine: Engine | None, estimators: Iterable[Needs]) -> None:
-    """Refuse an engine that is not an Engine, or that no estimator would use.
+def check_engine(
+    engine: Engine | None, estimators: Iterable[Needs], exclude: Any = None, groups: Any = None
+) -> None:
+    """Refuse an engine that is not an Engine, and options of a search that no estimator would use.
 
     Parameters
     ----------
     engine : Engine or None
     estimators : iterable of Estimator
+    exclude : array-like, optional
+        The ids whose rows are not each other's neighbours.
+    groups : array-like, optional
+        The ids whose rows are one unit of the standard errors.
 
     Raises
     ------
@@ -67,16 +74,20 @@ def check_engine(engine: Engine | None, estimators: Iterable[Needs]) -> None:
     ValueError: engine=Exact() has no effect: PCA(normalized=False, variance=0.9) reads no \
 neighbours; leave out the engine
     """
-    if engine is None:
-        return
-    if not isinstance(engine, Engine):
+    if engine is not None and not isinstance(engine, Engine):
         raise TypeError(f"engine must be an Engine such as Exact(), not {engine!r}")
     estimators = list(estimators)
-    if estimators and not any(estimator.ranks for estimator in estimators):
-        verb = "reads" if len(estimators) == 1 else "read"
+    given = {
+        f"{engine=}": ("the engine", engine is not None),
+        "exclude": ("exclude", exclude is not None),
+        "groups": ("groups", groups is not None),
+    }
+    options = [(option, name) for option, (name, is_given) in given.items() if is_given]
+    if options and estimators and not any(estimator.ranks for estimator in estimators):
+        (option, name), verb = options[0], "reads" if len(estimators) == 1 else "read"
         raise ValueError(
-            f"engine={engine!r} has no effect: {', '.join(map(repr, estimators))} {verb} no "
-            "neighbours; leave out the engine"
+            f"{option} has no effect: {', '.join(map(repr, estimators))} {verb} no "
+            f"neighbours; leave out {name}"
         )
 
 
@@ -108,11 +119,15 @@ class Inputs:
         ``progress(step, done, total)`` of the search.
     memory : int or str, optional
         Memory budget, such as ``"4GB"``; half of the free memory by default.
+    exclude : array-like of shape (n_points,), optional
+        Of :func:`dimscope.nearest_neighbors`.
+    groups : array-like of shape (n_points,), optional
+        An id for each row: rows of equal id are one independent unit.
 
     Raises
     ------
     TypeError, ValueError
-        If the engine would have no effect.
+        If the engine, or ``exclude``, would have no effect.
 
     Examples
     --------
@@ -128,20 +143,16 @@ class Inputs:
         estimators: Sequence[Needs] = (),
         progress: Progress | None = None,
         memory: int | str | None = None,
+        *,
+        exclude: Any = None,
+        groups: Any = None,
     ) -> None:
-        check_engine(engine, estimators)
-        if memory is not None and isinstance(points, Neighbors):
-            raise ValueError(
-                f"memory={memory!r} has no effect: Neighbors are not searched again; leave it out"
-            )
+        check_engine(engine, estimators, exclude, groups)
+        if isinstance(points, Neighbors):
+            refuse_for_neighbors(engine, exclude, memory)
         self.memory = budget_from(memory)
-        if engine is not None and isinstance(points, Neighbors):
-            raise ValueError(
-                f"engine={engine!r} has no effect: Neighbors are not searched again; "
-                "leave out the engine"
-            )
         self.points = points
-        self._engine = engine
+        self._engine, self._exclude, self._groups = engine, exclude, groups
         self._estimators = estimators
         self._progress = None if progress is None else _carried(progress)
         self._results: dict[str, Any] = {}
@@ -172,7 +183,7 @@ class Inputs:
 
     def _search(self) -> Neighbors:
         if isinstance(self.points, Neighbors):
-            return self.points
+            return self._in_groups(self.points)
         ranks = max((estimator.ranks for estimator in self._estimators), default=2)
         wished = max((estimator.wished for estimator in self._estimators), default=2)
         # an estimator that needs more neighbours than there are must not fail the others
@@ -182,17 +193,23 @@ class Inputs:
             wished,
             self._engine,
             at_most=at_most,
+            exclude=self._exclude,
             memory=self.memory,
             progress=self._progress,
         )
         sampling = search.engine.sampling
-        return search.all_points() if sampling is None else self._grown(search, sampling)
+        if sampling is None:
+            return self._in_groups(search.all_points())
+        return self._grown(search, sampling)
+
+    def _in_groups(self, neighbors: Neighbors) -> Neighbors:
+        return neighbors if self._groups is None else neighbors.in_groups(self._groups)
 
     def _grown(self, search: Search, engine: Sampled) -> Neighbors:
         """Enlarge the sample until the error of every estimate is small enough."""
         n = engine.first
         while True:
-            neighbors = search.sample(n)
+            neighbors = self._in_groups(search.sample(n))
             with silent(TiedPoints):  # they are counted once, for the last sample
                 errors = [_relative_error(estimator, neighbors) for estimator in self._estimators]
             # an estimator without an error asks for no sample

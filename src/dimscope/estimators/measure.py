@@ -64,6 +64,8 @@ def estimate(
     estimators: Estimator | None = None,
     engine: Engine | None = None,
     *,
+    exclude: Any = None,
+    groups: Any = None,
     memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> Estimate: ...
@@ -75,6 +77,8 @@ def estimate(
     estimators: Iterable[Estimator] | Mapping[str, Estimator],
     engine: Engine | None = None,
     *,
+    exclude: Any = None,
+    groups: Any = None,
     memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Estimate]: ...
@@ -85,6 +89,8 @@ def estimate(
     estimators: Estimators | None = None,
     engine: Engine | None = None,
     *,
+    exclude: Any = None,
+    groups: Any = None,
     memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> Estimate | dict[str, Estimate]:
@@ -97,6 +103,12 @@ def estimate(
         :class:`TwoNN` by default.
     engine : Engine, optional
         How to search; exact by default.
+    exclude : array-like of shape (n_points,), optional
+        An id for each row: rows of equal id are not each other's neighbours, as for the tokens of a
+        sentence (:func:`dimscope.nearest_neighbors`).
+    groups : array-like of shape (n_points,), optional
+        An id for each row: the rows of equal id are one independent unit, and the standard error is
+        that of drawing other units (see Notes).
     memory : int or str, optional
         Memory budget, such as ``"4GB"``, for everything but an array that is already in memory.
         Half of the free memory by default.
@@ -110,11 +122,27 @@ def estimate(
     Raises
     ------
     BadPoints, DegeneratePoints
-        If the dimension cannot be measured; the message says why and where.
+        If the dimension cannot be measured; the message says why and where. If there is not one id
+        for each row.
     EstimatorsFailed
         If some of several estimators fail; it holds the estimates of the others.
     Interrupted
         On Ctrl-C; it holds the estimates made until then.
+
+    Notes
+    -----
+    Rows that come in groups, such as tokens of one text, frames of one film, augmentations of one
+    image or blocks of a long recording, depend on each other. With ``groups`` the variance is the
+    sum, over the groups, of the squared sum of the influences of their rows, times G / (G - 1), and
+    of the products of influences of neighbours in different groups. Intervals use Student's
+    distribution with G - 1 degrees of freedom. G is the number of groups if all have the same size
+    n_g; otherwise, it is the number of equal groups that tell as much, N^2 / sum n_g^2. Fewer than
+    10 groups give no standard error. The groups must be independent of each other, and drawn as a
+    sample of all such groups.
+
+    ``groups`` changes the error only, ``exclude`` the dimension only. Give both to measure the
+    dimension of all the data: without ``exclude``, a cloud of augmentations measures how one image
+    varies.
 
     Examples
     --------
@@ -124,7 +152,15 @@ def estimate(
     ['line', 'mle']
     """
     named = named_estimators(estimators)
-    inputs = Inputs(points, engine, list(named.values()), progress, memory)
+    inputs = Inputs(
+        points,
+        engine,
+        list(named.values()),
+        progress,
+        memory,
+        exclude=exclude,
+        groups=groups,
+    )
     estimates: dict[str, Estimate] = {}
     failures: dict[str, Exception] = {}
     try:

@@ -31,9 +31,12 @@ __all__ = [
     "aligned",
     "covariance",
     "dependent_pairs",
+    "effective_groups",
     "from_text",
+    "grouped",
     "interval",
     "quantile",
+    "small_sample_factor",
     "spread_of",
     "spread_of_difference",
     "to_text",
@@ -79,6 +82,9 @@ class Influence:
         What each point would contribute to the estimate by its distance from the limit of the
         values kept, if it were the last of them; constant away from the limit. It matters only in
         the difference of nearly equal representations.
+    groups : array of int, shape (n,), optional
+        The independent unit that each point belongs to, a number from 0; by default each point is
+        a unit (:func:`grouped`).
 
     Examples
     --------
@@ -94,16 +100,22 @@ class Influence:
     stated: bool = False
     effects: NDArray[np.float64] | None = None
     edge: NDArray[np.float64] | None = None
+    groups: NDArray[np.intp] | None = None
 
     @property
     def std_error(self) -> float:
-        """Standard error of the estimate; NaN for fewer than three scores that are all zero."""
+        """Standard error of the estimate, from effects if there are any.
+
+        From scores, it is sqrt(sum_i psi_i^2 + 2 sum_(i~j) psi_i psi_j) / n, each unordered pair
+        once. With groups, the first sum is over groups, of their summed scores, and the second over
+        the pairs of points of two different groups.
+        """
         if not len(self.scores):
             return math.nan
         if self.effects is not None:
             return spread_of(self.effects)[0]
-        squares = self.scores @ self.scores
-        low, high = self.pairs
+        units, (low, high) = grouped(self)
+        squares = units @ units
         # In a small sample the sum of the cross terms may be negative by chance.
         cross_terms = max(0.0, 2 * (self.scores[low] @ self.scores[high]))
         return float(np.sqrt(squares + cross_terms) / len(self.scores))
@@ -111,9 +123,8 @@ class Influence:
     @property
     def degrees_of_freedom(self) -> float:
         """Degrees of freedom of the standard error, for Student's t."""
-        if self.effects is None:
-            return math.inf
-        return spread_of(self.effects)[1]
+        freedom = math.inf if self.effects is None else spread_of(self.effects)[1]
+        return freedom if self.groups is None else min(freedom, _group_freedom(self.groups))
 
 
 def spread_of(
@@ -214,13 +225,82 @@ def aligned(a: Influence, b: Influence) -> tuple[NDArray[np.float64], NDArray[np
     """
     if a.effects is None or b.effects is None or len(a.effects) != len(b.effects):
         return None
-    if a.effects.shape[1] != len(a.rows) or b.effects.shape[1] != len(b.rows):
-        # of halvings, which are the same for all
+    are_points = a.groups is None and b.groups is None
+    if not (are_points and a.effects.shape[1] == len(a.rows) and b.effects.shape[1] == len(b.rows)):
+        # of groups or halvings, which are the same for all
         return (a.effects, b.effects) if a.effects.shape == b.effects.shape else None
     n = int(max(a.rows.max(), b.rows.max())) + 1
     effects = np.zeros((2, len(a.effects), n))
     effects[0][:, a.rows], effects[1][:, b.rows] = a.effects, b.effects
     return effects[0], effects[1]
+
+
+def effective_groups(groups: NDArray[np.intp]) -> float:
+    """Return the number of groups of equal size that tell as much as these: N^2 / sum n_g^2.
+
+    References
+    ----------
+    A. V. Carter, K. T. Schnepel and D. G. Steigerwald, "Asymptotic behavior of a t-test robust to
+    cluster heterogeneity", Review of Economics and Statistics 99, 698 (2017).
+
+    Examples
+    --------
+    >>> effective_groups(np.array([0, 0, 1, 1])), effective_groups(np.array([0, 0, 0, 1]))
+    (2.0, 1.6)
+    """
+    sizes = np.unique(groups, return_counts=True)[1]
+    return float(sizes.sum() ** 2 / (sizes**2).sum())
+
+
+def _group_freedom(groups: NDArray[np.intp]) -> float:
+    return max(1.0, effective_groups(groups) - 1)
+
+
+def small_sample_factor(groups: NDArray[np.intp]) -> float:
+    """Return G / (G - 1) for the effective number of groups G, as the variance needs it.
+
+    The scores sum to zero, because the estimate was fitted to the same groups.
+
+    Examples
+    --------
+    >>> small_sample_factor(np.array([0, 0, 1, 1, 2, 2]))
+    1.5
+    """
+    number = effective_groups(groups)
+    return number / max(number - 1, 1e-9)
+
+
+def grouped(influence: Influence) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Return the scores of the independent units, and the pairs of points that join two units.
+
+    Parameters
+    ----------
+    influence : Influence
+
+    Returns
+    -------
+    scores : array of shape (n_units,)
+        Without groups, those of the points. With groups, the sum over the points of each group, in
+        ascending order of the groups, times the root of :func:`small_sample_factor`.
+    pairs : array of int, shape (2, m)
+        The pairs of dependent points of which no unit contains both.
+
+    Examples
+    --------
+    >>> pairs = np.array([[0, 1], [1, 2]])
+    >>> influence = Influence(
+    ...     np.array([1.0, 1.0, -1.0, -1.0]), pairs, np.arange(4), groups=np.array([0, 0, 1, 1]))
+    >>> scores, between = grouped(influence)
+    >>> scores.round(3).tolist(), between.tolist()
+    ([2.828, -2.828], [[1], [2]])
+    """
+    groups, pairs = influence.groups, influence.pairs
+    if groups is None:
+        return influence.scores, pairs
+    numbers, group = np.unique(groups, return_inverse=True)
+    sums = np.bincount(group, influence.scores, minlength=len(numbers))
+    factor = math.sqrt(small_sample_factor(groups))
+    return np.asarray(factor * sums, np.float64), pairs[:, groups[pairs[0]] != groups[pairs[1]]]
 
 
 def covariance(a: Influence, b: Influence) -> float:
@@ -236,7 +316,8 @@ def covariance(a: Influence, b: Influence) -> float:
     float
         From effects: the sum over points of the products of effects on a and on b, between the
         subsamples of each round. From scores: the sum of psi_a(i) psi_b(j) / (n_a n_b) over i = j
-        and over the pairs (i, j) that are dependent in either representation.
+        and over the pairs (i, j) that are dependent in either representation; with
+        groups, which must be those of the same rows in both, also over the points of one group.
 
     Examples
     --------
@@ -251,8 +332,22 @@ def covariance(a: Influence, b: Influence) -> float:
         total = np.einsum("rn,rn->", x.sum(axis=1), y.sum(axis=1)) - np.einsum("rsn,rsn->", x, y)
         return float(total) / 2
     x, y, low, high = _joined(a, b)
-    total = x @ y + x[low] @ y[high] + x[high] @ y[low]
-    return float(total)
+    total = float(x[low] @ y[high] + x[high] @ y[low])
+    if a.groups is None or b.groups is None:
+        return total + float(x @ y)
+    n = len(a.scores) * len(b.scores)
+    return total + float(np.dot(*_of_units(a, b))) / n
+
+
+def _of_units(a: Influence, b: Influence) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the scores of the groups on a and on b, group by group."""
+    assert a.groups is not None
+    assert b.groups is not None
+    n_groups = int(max(a.groups.max(), b.groups.max())) + 1
+    sums_a = np.bincount(a.groups, a.scores, minlength=n_groups)
+    sums_b = np.bincount(b.groups, b.scores, minlength=n_groups)
+    factors = math.sqrt(small_sample_factor(a.groups)), math.sqrt(small_sample_factor(b.groups))
+    return np.asarray(factors[0] * sums_a), np.asarray(factors[1] * sums_b)
 
 
 def spread_of_difference(a: Influence, b: Influence) -> tuple[float, float]:
@@ -281,19 +376,33 @@ def spread_of_difference(a: Influence, b: Influence) -> tuple[float, float]:
     >>> round(spread_of_difference(a, b)[0] / a.std_error, 12)
     0.5
     """
+    by_pairs = _by_pairs(a, b)
+    effects = aligned(a, b)
+    if effects is None:
+        std_error, freedom = math.sqrt(float(by_pairs.sum())), math.inf
+    else:
+        std_error, freedom = spread_of(effects[0] - effects[1], by_pairs)
+    for influence in (a, b):
+        if influence.groups is not None:
+            freedom = min(freedom, _group_freedom(influence.groups))
+    return math.hypot(std_error, _spread_at_edge(a, b)), freedom
+
+
+def _by_pairs(a: Influence, b: Influence) -> NDArray[np.float64]:
+    """Return the contributions to the variance of a - b by pairs of neighbours."""
     x, y, low, high = _joined(a, b)
     scores = x - y
     across = np.zeros(len(scores))
     np.add.at(across, low, scores[high])
     np.add.at(across, high, scores[low])
-    by_pairs = scores**2
-    if scores @ across > 0:  # in a small sample, it may be negative by chance
-        by_pairs = by_pairs + scores * across
-    effects = aligned(a, b)
-    if effects is None:
-        return math.sqrt(float(by_pairs.sum())), math.inf
-    std_error, degrees_of_freedom = spread_of(effects[0] - effects[1], by_pairs)
-    return math.hypot(std_error, _spread_at_edge(a, b)), degrees_of_freedom
+    between = scores * across
+    if between.sum() < 0:  # by chance, in a small sample
+        between = np.zeros(len(scores))
+    if a.groups is None or b.groups is None:
+        return np.asarray(scores**2 + between)
+    on_a, on_b = _of_units(a, b)
+    units = (on_a / len(a.scores) - on_b / len(b.scores)) ** 2
+    return np.asarray(units + np.bincount(a.groups, between[a.rows], minlength=len(units)))
 
 
 def _spread_at_edge(a: Influence, b: Influence) -> float:
@@ -312,7 +421,7 @@ def _joined(
     x, y = np.zeros(n), np.zeros(n)
     x[a.rows], y[b.rows] = a.scores / len(a.scores), b.scores / len(b.scores)
     pairs = np.concatenate(
-        [np.sort(influence.rows[influence.pairs], axis=0) for influence in (a, b)], axis=1
+        [np.sort(influence.rows[grouped(influence)[1]], axis=0) for influence in (a, b)], axis=1
     )
     low, high = np.divmod(np.unique(pairs[0] * np.int64(n) + pairs[1]), n)
     return x, y, low, high
@@ -373,7 +482,7 @@ def quantile(p: float, degrees_of_freedom: float = math.inf) -> float:
 
 _DTYPES = {
     "scores": "<f8", "pairs": "<i8", "rows": "<i8", "identities": "<u8", "effects": "<f8",
-    "edge": "<f8",
+    "edge": "<f8", "groups": "<i8",
 }  # fmt: skip
 
 
@@ -418,7 +527,8 @@ def from_text(data: Mapping[str, Any] | None) -> Influence | None:
                 raise ValueError(f"{name} of an influence cannot be read: {error}") from None
             arrays[name] = np.frombuffer(plain, dtype).astype(dtype[1:])
     scores, pairs, rows = arrays["scores"], arrays["pairs"].reshape(2, -1), arrays["rows"]
-    identities, effects = arrays.get("identities"), arrays.get("effects")
+    identities, groups = arrays.get("identities"), arrays.get("groups")
+    effects = arrays.get("effects")
     if effects is not None:
         effects = effects.reshape(data["subsamples"], -1)
     n_rows = np.iinfo(np.intp).max if identities is None else len(identities)
@@ -426,6 +536,7 @@ def from_text(data: Mapping[str, Any] | None) -> Influence | None:
         rows.shape == scores.shape
         and (effects is None or len(effects) % _ROUND == 0)
         and (arrays.get("edge") is None or arrays["edge"].shape == scores.shape)
+        and (groups is None or groups.shape == scores.shape)
         and not ((pairs < 0) | (pairs >= len(scores))).any()
         and not ((rows < 0) | (rows >= n_rows)).any()
         and len(np.unique(rows)) == len(rows)
@@ -434,5 +545,5 @@ def from_text(data: Mapping[str, Any] | None) -> Influence | None:
         raise ValueError("the arrays of an influence do not fit together")
     return Influence(
         scores, pairs.astype(np.intp), rows.astype(np.intp), identities, bool(data["stated"]),
-        effects, arrays.get("edge"),
+        effects, arrays.get("edge"), None if groups is None else groups.astype(np.intp),
     )  # fmt: skip

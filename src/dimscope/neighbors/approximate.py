@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from dimscope.arrays import Points
     from dimscope.arrays.threads import Progress
+    from dimscope.neighbors.exclusion import Exclusion
 
     Lists = tuple[NDArray[np.float32], NDArray[np.intp]]
 
@@ -205,6 +206,8 @@ class ApproximateSearcher(KernelSearcher):
     method, seed, sample, parameters
         As in :class:`dimscope.Approximate`.
     progress : callable, optional
+    exclusion : Exclusion, optional
+        Pairs of points that are not neighbours.
 
     Examples
     --------
@@ -223,8 +226,9 @@ class ApproximateSearcher(KernelSearcher):
         sample: int = 500,
         parameters: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
+        exclusion: Exclusion | None = None,
     ) -> None:
-        self._tiles = Tiles(points)
+        self._tiles = Tiles(points, exclusion=exclusion)
         super().__init__(points, self._tiles)
         self._method, self._seed, self._sample = method, seed, sample
         self._parameters, self._progress = parameters or {}, progress
@@ -274,7 +278,8 @@ class ApproximateSearcher(KernelSearcher):
         """Return at least k neighbours per point; search exactly where the library finds fewer."""
         points, kernel = self._points, self._tiles
         n = points.n_points
-        width = min(max(_WIDTH, k + kernel.extra), n - 1)
+        most = n - 1 if kernel.exclusion is None else int(kernel.exclusion.n_allowed.min())
+        width = min(max(_WIDTH, k + kernel.extra), most)
         vectors = _vectors(points, kernel.unit)
         if self._method == "pynndescent":
             lists = pynndescent_lists(vectors, width + 1, self._seed, self._parameters)
@@ -282,6 +287,9 @@ class ApproximateSearcher(KernelSearcher):
             lists = faiss_lists(self._method, vectors, width + 1, self._seed, self._parameters)
         squares, indices = lists
         is_other = (indices != np.arange(n)[:, None]) & (indices >= 0)
+        if kernel.exclusion is not None:
+            groups = kernel.exclusion.groups
+            is_other &= groups[indices] != groups[:, None]
         count = is_other.sum(axis=1)
         if (count < width).mean() > _SHORT:
             width = k

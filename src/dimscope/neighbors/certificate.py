@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dimscope.arrays import Points
+    from dimscope.neighbors.exclusion import Exclusion
 
 __all__ = [
     "SLACK",
@@ -60,6 +61,7 @@ class Kernel(Protocol):
     where: str  # for the provenance
     failure: float  # probability that any bound is wrong; 0 for certain ones
     extra: int  # candidates beyond k that settle all rows except crowded ones
+    exclusion: Exclusion | None  # pairs of points that are not neighbours
 
     @property
     def finer(self) -> Kernel | None:
@@ -105,7 +107,7 @@ def certified_neighbors(
     kernel : Kernel
         Kernel of n_points distinct points.
     k : int
-        Less than n_points.
+        At most the number of points that each point may have as neighbours.
     rows : array of int, optional
         The points to find neighbours for; all by default.
 
@@ -120,7 +122,10 @@ def certified_neighbors(
     """
     queries = np.arange(kernel.n_points) if rows is None else rows
     n = len(queries)
-    m = min(max(k + kernel.extra, int(SPARE * k)), kernel.n_points - 1)
+    allowed = np.full(kernel.n_points, kernel.n_points - 1)
+    if kernel.exclusion is not None:
+        allowed = kernel.exclusion.n_allowed
+    m = min(max(k + kernel.extra, int(SPARE * k)), int(allowed.min()))
     bounds, indices = kernel.candidates(m, rows)
     listed = Listed(bounds, indices)
     squares = measure(kernel, np.repeat(queries, k), indices[:, :k].ravel()).reshape(n, k)
@@ -135,7 +140,7 @@ def certified_neighbors(
     indices = np.take_along_axis(indices, order, axis=1)
     squares = np.take_along_axis(squares, order, axis=1)
     # with all others as candidates, no point was left out
-    cleared = (bounds[:, -1] >= SLACK * squares[:, -1]) | (m == kernel.n_points - 1)
+    cleared = (bounds[:, -1] >= SLACK * squares[:, -1]) | (m == allowed[queries])
     open_rows = np.flatnonzero(~cleared)
     if len(open_rows) and kernel.finer is not None:
         # half of a product of all points is as much as that of half of them with all
@@ -206,7 +211,7 @@ def certified_rows(
     kernel : Kernel
     rows : array of int, shape (m,)
     k : int
-        Less than the number of points searched.
+        At most the number of points searched that each point may have as neighbours.
     among : array of int, optional
         The points to search; all by default.
 
@@ -271,10 +276,12 @@ class CrossTiles(Tiles):
         Distinct rows.
     n_first : int
         Number of points in the first group.
+    exclusion : Exclusion, optional
+        Pairs of points that are not neighbours.
     """
 
-    def __init__(self, points: Points, n_first: int) -> None:
-        super().__init__(points)
+    def __init__(self, points: Points, n_first: int, exclusion: Exclusion | None = None) -> None:
+        super().__init__(points, exclusion=exclusion)
         self.groups = np.arange(n_first), np.arange(n_first, points.n_points)
 
     def candidates_below(
@@ -314,7 +321,11 @@ class CrossTiles(Tiles):
 
 
 def certified_across(
-    points: Points, n_first: int, k: int, limits: NDArray[np.float64] | None = None
+    points: Points,
+    n_first: int,
+    k: int,
+    limits: NDArray[np.float64] | None = None,
+    exclusion: Exclusion | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Find the certified k nearest neighbours of every point in the other of two groups.
 
@@ -327,6 +338,8 @@ def certified_across(
     k : int
     limits : array of shape (n_points,), optional
         Distance limit for each point; neighbours at or beyond it may be left out.
+    exclusion : Exclusion, optional
+        Pairs of points that are not neighbours.
 
     Returns
     -------
@@ -345,7 +358,7 @@ def certified_across(
     >>> certified_across(points, 2, 1, np.array([9.0, 1, 9, 9]))[1].tolist()
     [[2], [-1], [1], [-1]]
     """
-    kernel = CrossTiles(points, n_first)
+    kernel = CrossTiles(points, n_first, exclusion)
     limits = np.full(points.n_points, np.inf) if limits is None else limits
     ceilings = (limits * kernel.unit) ** 2
     bounds, indices = kernel.candidates_below(k + kernel.extra, ceilings)

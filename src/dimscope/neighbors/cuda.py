@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dimscope.arrays.threads import Progress
+    from dimscope.neighbors.exclusion import Exclusion
 
 __all__ = ["DeviceTiles"]
 _VALUES = 1 << 26  # in a block of bounds, or of differences
@@ -35,14 +36,22 @@ class DeviceTiles:
     points : DevicePoints
         Distinct rows.
     progress : callable, optional
+    exclusion : Exclusion, optional
+        Pairs of points that are not neighbours.
     """
 
     failure = 0.0
     extra = 4
     finer = None
 
-    def __init__(self, points: DevicePoints, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        points: DevicePoints,
+        progress: Progress | None = None,
+        exclusion: Exclusion | None = None,
+    ) -> None:
         self.points = points
+        self.exclusion = exclusion
         self.n_points = points.n_points
         self.where = str(points.array.device)
         self.unit = 1.0 if 2.0**-20 < points.max_abs < 2.0**20 else points.scale
@@ -109,7 +118,7 @@ class DeviceTiles:
     def _bounds(
         self, rows: Any, dtype: Any, unit_roundoff: float, among: NDArray[np.intp] | None = None
     ) -> Any:
-        """Compute lower bounds between two sets of rows; infinite from a point to itself."""
+        """Compute lower bounds between two sets of rows; infinite where they are no neighbours."""
         torch, width, device = self._torch, self.points.n_features, self.points.array.device
         numbers = np.arange(self.n_points)[rows]
         others = np.arange(self.n_points) if among is None else among
@@ -125,7 +134,10 @@ class DeviceTiles:
             theirs += right.square().sum(dim=1)
         weight = 1 - 2 * rounding_bound(width, unit_roundoff)
         gram.mul_(-2).add_(weight * theirs).add_((weight * mine - width * 2.0**-126)[:, None])
-        gram[torch.from_numpy(numbers[:, None] == others).to(device)] = float("inf")
+        if self.exclusion is not None:
+            numbers, others = self.exclusion.groups[numbers], self.exclusion.groups[others]
+        left, right = (torch.from_numpy(values).to(device) for values in (numbers, others))
+        gram[left[:, None] == right] = float("inf")
         return gram
 
 

@@ -19,6 +19,7 @@ from dimscope.arrays.dask_points import chunk_points, client_in_force
 from dimscope.arrays.numpy_points import NumpyPoints
 from dimscope.arrays.threads import alone
 from dimscope.neighbors.certificate import certified_across, certified_neighbors
+from dimscope.neighbors.exclusion import Exclusion
 from dimscope.neighbors.tiles import Tiles
 
 if TYPE_CHECKING:
@@ -34,7 +35,12 @@ _MERGED = 8  # tables that one task merges
 _QUERIES = 1 << 26  # bytes of points sent to every chunk
 
 
-def dask_neighbors(points: DaskPoints, k: int, progress: Progress | None = None) -> Table:
+def dask_neighbors(
+    points: DaskPoints,
+    k: int,
+    progress: Progress | None = None,
+    exclusion: Exclusion | None = None,
+) -> Table:
     """Find the k nearest neighbours of every point.
 
     Parameters
@@ -42,8 +48,10 @@ def dask_neighbors(points: DaskPoints, k: int, progress: Progress | None = None)
     points : DaskPoints of shape (n_points, n_features)
         Distinct rows.
     k : int
-        Less than n_points.
+        At most the number of points that each point may have as neighbours.
     progress : callable, optional
+    exclusion : Exclusion, optional
+        Pairs of points that are not neighbours.
 
     Returns
     -------
@@ -69,7 +77,11 @@ def dask_neighbors(points: DaskPoints, k: int, progress: Progress | None = None)
             in_chunk = rows[starts[i] : starts[i + 1]] - edges[i]
             kept = dask.delayed(in_chunk, traverse=False)
         if starts[i + 1] > starts[i]:
-            groups.append((chunk, kept, int(starts[i])))
+            barred = None
+            if exclusion is not None:
+                inside = exclusion.groups[starts[i] : starts[i + 1]]
+                barred = dask.delayed(inside, traverse=False)
+            groups.append((chunk, kept, int(starts[i]), barred))
     tables = [[within(group, points.max_abs, k)] for group in groups]
     for a in range(len(groups)):
         for b in range(a + 1, len(groups)):
@@ -82,7 +94,11 @@ def dask_neighbors(points: DaskPoints, k: int, progress: Progress | None = None)
 
 
 def dask_among(
-    points: DaskPoints, queries: NDArray[np.intp], labels: NDArray[np.intp], k: int
+    points: DaskPoints,
+    queries: NDArray[np.intp],
+    labels: NDArray[np.intp],
+    k: int,
+    exclusion: Exclusion | None = None,
 ) -> Table:
     """Find the k nearest neighbours with the same label, for the given points.
 
@@ -94,6 +110,8 @@ def dask_among(
     labels : array of int, shape (n_points,)
     k : int
         Less than the number of points of each label.
+    exclusion : Exclusion, optional
+        Pairs of points that are not neighbours.
 
     Returns
     -------
@@ -115,27 +133,35 @@ def dask_among(
         among = np.flatnonzero(labels == label)
         for start in range(0, len(mine), step):
             batch = mine[start : start + step]
-            distances[batch], indices[batch] = _search_batch(points, queries[batch], among, k)
+            distances[batch], indices[batch] = _search_batch(
+                points, queries[batch], among, k, exclusion
+            )
     return distances, indices
 
 
 def _search_batch(
-    points: DaskPoints, queries: NDArray[np.intp], among: NDArray[np.intp], k: int
+    points: DaskPoints,
+    queries: NDArray[np.intp],
+    among: NDArray[np.intp],
+    k: int,
+    exclusion: Exclusion | None,
 ) -> Table:
     dask = sys.modules["dask"]
     beyond, merged = dask.delayed(_beyond), dask.delayed(_merged)
     rows = among if points.rows is None else points.rows[among]
     edges, values = points.edges, dask.delayed(points.block(queries), traverse=False)
     places = np.searchsorted(rows, edges)
+    # without an exclusion, each point is a group of its own, which keeps it from finding itself
+    groups = np.arange(points.n_points) if exclusion is None else exclusion.groups
     tables = []
     for i, chunk in enumerate(points.chunks()):
         inside = slice(places[i], places[i + 1])
         if inside.start < inside.stop:
             kept = rows[inside] - edges[i]
-            tables.append(beyond(values, chunk, kept, among[inside], points.max_abs, k + 1))
-    ((distances, indices),) = _computed([_tree(tables, merged, k + 1)], None)
-    is_other = indices != queries[:, None]  # each point finds itself, at distance zero
-    return distances[is_other].reshape(-1, k), indices[is_other].reshape(-1, k)
+            barred = np.concatenate([groups[queries], groups[among[inside]]])
+            tables.append(beyond(values, chunk, kept, among[inside], points.max_abs, k, barred))
+    ((distances, indices),) = _computed([_tree(tables, merged, k)], None)
+    return distances, indices
 
 
 def _computed(tasks: list[Any], progress: Progress | None) -> Any:
@@ -167,10 +193,16 @@ def _tree(tables: list[Any], merged: Any, k: int) -> Any:
 
 def _within(group: Any, max_abs: float, k: int) -> Table:
     """Find the k nearest rows within a chunk; infinite where there are fewer than k."""
-    chunk, kept, start = group
+    chunk, kept, start, barred = group
     with alone():
         points = chunk_points(chunk, max_abs, kept)
         n = points.n_points
+        if barred is not None:
+            # rows may be left with fewer than k neighbours, or none
+            rows = points.block(slice(None))
+            return _beyond(
+                rows, rows, None, np.arange(start, start + n), max_abs, k, np.tile(barred, 2)
+            )
         distances, indices = np.full((n, k), np.inf), np.full((n, k), -1, dtype=np.intp)
         width = min(k, n - 1)
         if width:
@@ -184,13 +216,16 @@ def _across(
 ) -> tuple[Table, Table]:
     """Find, for each row of two chunks, up to k rows of the other chunk that enter its table."""
     with alone():
-        a, b = (chunk_points(chunk, max_abs, kept) for chunk, kept, _ in (first, second))
+        a, b = (chunk_points(chunk, max_abs, kept) for chunk, kept, *_ in (first, second))
         both = NumpyPoints(
             np.concatenate([a.block(slice(None)), b.block(slice(None))], dtype=a.dtype), max_abs
         )
         limits = np.concatenate([first_table[0][:, -1], second_table[0][:, -1]])
         n = a.n_points
-        distances, indices = certified_across(both, n, k, limits)
+        exclusion = None
+        if first[3] is not None:
+            exclusion = Exclusion(np.concatenate([first[3], second[3]]))
+        distances, indices = certified_across(both, n, k, limits, exclusion)
         is_filled = indices >= 0
         indices[:n][is_filled[:n]] += second[2] - n
         indices[n:][is_filled[n:]] += first[2]
@@ -200,18 +235,23 @@ def _across(
 def _beyond(
     values: NDArray[Any],
     chunk: Any,
-    kept: NDArray[np.intp],
+    kept: NDArray[np.intp] | None,
     positions: NDArray[np.intp],
     max_abs: float,
     k: int,
+    groups: NDArray[np.intp],
 ) -> Table:
-    """Find, for each query point, its k nearest rows in a chunk; they lie at ``positions``."""
+    """Find, for each query point, its k nearest rows in a chunk; they lie at ``positions``.
+
+    Rows of the group of the query point are left out; the groups are those of the query points,
+    then those of the rows of the chunk.
+    """
     with alone():
         rows = chunk_points(chunk, max_abs, kept).block(slice(None))
         both, n = NumpyPoints(np.concatenate([values, rows]), max_abs), len(values)
         # the rows of the chunk seek no neighbours
         limits = np.append(np.full(n, np.inf), np.zeros(len(rows)))
-        distances, indices = certified_across(both, n, k, limits)
+        distances, indices = certified_across(both, n, k, limits, Exclusion(groups))
         is_filled = indices[:n] >= 0
         indices[:n][is_filled] = positions[indices[:n][is_filled] - n]
         return distances[:n], indices[:n]

@@ -27,9 +27,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
+
+from dimscope.arrays.memory import budget_from, check_budget
 from dimscope.errors import check_word
 from dimscope.neighbors.approximate import ApproximateSearcher
 from dimscope.neighbors.guarantee import Guarantee
@@ -43,12 +46,12 @@ from dimscope.neighbors.searchers import (
 from dimscope.neighbors.sketches import sketched_or_exact_tiles
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from dimscope.arrays import Points
     from dimscope.arrays.points import Home
     from dimscope.arrays.threads import Progress
+    from dimscope.neighbors.exclusion import Exclusion
 
 __all__ = [
     "Approximate", "ApproximateMethod", "Engine", "Exact", "Guarantee", "Sampled", "SearchResult",
@@ -91,7 +94,12 @@ class Engine:
         """
         return self.searcher(points).nearest(k)
 
-    def searcher(self, points: Points, progress: Progress | None = None) -> Searcher:
+    def searcher(
+        self,
+        points: Points,
+        progress: Progress | None = None,
+        exclusion: Exclusion | None = None,
+    ) -> Searcher:
         """Prepare points for searching.
 
         Parameters
@@ -99,28 +107,51 @@ class Engine:
         points : Points
             Checked and distinct.
         progress : callable, optional
+        exclusion : Exclusion, optional
+            Pairs of points that are not neighbours. It is passed only if the user excludes some; an
+            engine whose method lacks this parameter is then refused.
         """
         if type(self).search is Engine.search:
             raise TypeError(f"{type(self).__name__} must define search or searcher")
-        return _Searches(self, points)
+        return _Searches(self, points, exclusion)
 
 
 class _Searches:
     """Searcher of an engine that writes :meth:`Engine.search` alone."""
 
-    def __init__(self, engine: Engine, points: Points) -> None:
-        self._engine, self._points = engine, points
+    def __init__(self, engine: Engine, points: Points, exclusion: Exclusion | None) -> None:
+        self._engine, self._points, self._exclusion = engine, points, exclusion
 
     def nearest(self, k: int, rows: NDArray[np.intp] | None = None) -> SearchResult:
         """Find the k nearest neighbours of every point."""
         assert rows is None, "an engine that samples must define searcher"
-        return self._engine.search(self._points, k)
+        if self._exclusion is None:
+            return self._engine.search(self._points, k)
+        return self._nearest_of_others(k, self._exclusion)
+
+    def _nearest_of_others(self, k: int, exclusion: Exclusion) -> SearchResult:
+        """Search so many neighbours that k of them belong to other groups, and drop the others."""
+        wide = k + int(exclusion.sizes.max()) - 1
+        n_bytes = 2 * 8 * wide * self._points.n_points
+        name = type(self._engine).__name__
+        check_budget(
+            n_bytes, budget_from(None), f"searching {wide} neighbours of each point with {name}"
+        )
+        result = self._engine.search(self._points, wide)
+        barred = exclusion.groups[result.indices] == exclusion.groups[:, None]
+        order = np.argsort(barred, axis=1, kind="stable")[:, :k]
+        return replace(
+            result,
+            distances=np.take_along_axis(result.distances, order, axis=1),
+            indices=np.take_along_axis(result.indices, order, axis=1),
+        )
 
     def nearest_with_label(
         self, queries: NDArray[np.intp], labels: NDArray[np.intp], k: int
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Find the exact k nearest neighbours with the same label, for the given points."""
-        return exact_searcher(self._points).nearest_with_label(queries, labels, k)
+        searcher = exact_searcher(self._points, None, self._exclusion)
+        return searcher.nearest_with_label(queries, labels, k)
 
 
 @dataclass(frozen=True)
@@ -135,9 +166,14 @@ class Exact(Engine):
 
     homes: ClassVar[tuple[Home, ...]] = ("memory", "device", "dask")
 
-    def searcher(self, points: Points, progress: Progress | None = None) -> Searcher:
+    def searcher(
+        self,
+        points: Points,
+        progress: Progress | None = None,
+        exclusion: Exclusion | None = None,
+    ) -> Searcher:
         """Prepare points for an exact search."""
-        return exact_searcher(points, progress)
+        return exact_searcher(points, progress, exclusion)
 
 
 @dataclass(frozen=True)
@@ -173,9 +209,14 @@ class Sketched(Engine):
     def __post_init__(self) -> None:
         _check_fraction("failure", self.failure)
 
-    def searcher(self, points: Points, progress: Progress | None = None) -> Searcher:
+    def searcher(
+        self,
+        points: Points,
+        progress: Progress | None = None,
+        exclusion: Exclusion | None = None,
+    ) -> Searcher:
         """Prepare points for a sketched search, or for an exact one if that is as fast."""
-        return _sketched_or_exact(points, self.failure, self.seed, progress)
+        return _sketched_or_exact(points, self.failure, self.seed, progress, exclusion)
 
 
 @dataclass(frozen=True)
@@ -225,9 +266,14 @@ class Sampled(Engine):
         """Size of the first sample: enough for ``rtol`` if all points are independent."""
         return max(_FEWEST, math.ceil(self.rtol**-2))
 
-    def searcher(self, points: Points, progress: Progress | None = None) -> Searcher:
+    def searcher(
+        self,
+        points: Points,
+        progress: Progress | None = None,
+        exclusion: Exclusion | None = None,
+    ) -> Searcher:
         """Prepare points for a sketched search, or for an exact one if that is as fast."""
-        return _sketched_or_exact(points, self.failure, self.seed, progress)
+        return _sketched_or_exact(points, self.failure, self.seed, progress, exclusion)
 
 
 @dataclass(frozen=True)
@@ -272,10 +318,15 @@ class Approximate(Engine):
         if self.sample < 1:
             raise ValueError(f"sample is {self.sample}; measuring the recall needs at least 1 row")
 
-    def searcher(self, points: Points, progress: Progress | None = None) -> Searcher:
+    def searcher(
+        self,
+        points: Points,
+        progress: Progress | None = None,
+        exclusion: Exclusion | None = None,
+    ) -> Searcher:
         """Prepare points for a search with the library."""
         return ApproximateSearcher(
-            points, self.method, self.seed, self.sample, self.parameters, progress
+            points, self.method, self.seed, self.sample, self.parameters, progress, exclusion
         )
 
 
@@ -285,8 +336,13 @@ def _check_fraction(name: str, value: float) -> None:
 
 
 def _sketched_or_exact(
-    points: Points, failure: float, seed: int, progress: Progress | None
+    points: Points,
+    failure: float,
+    seed: int,
+    progress: Progress | None,
+    exclusion: Exclusion | None,
 ) -> Searcher:
     if points.home != "memory" or points.n_features <= TREE_FEATURES:
-        return exact_searcher(points, progress)
-    return KernelSearcher(points, sketched_or_exact_tiles(points, failure, seed, progress))
+        return exact_searcher(points, progress, exclusion)
+    kernel = sketched_or_exact_tiles(points, failure, seed, progress, exclusion)
+    return KernelSearcher(points, kernel)

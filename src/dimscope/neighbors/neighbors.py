@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dimscope.errors import BadPoints, DegeneratePoints, SampleRefused
+from dimscope.neighbors.exclusion import group_numbers
 from dimscope.neighbors.guarantee import Guarantee
 from dimscope.provenance import Provenance
 from dimscope.values import by_value
@@ -124,6 +125,9 @@ class Neighbors:
         A hash of each row of the user's array, to recognise the same rows in other estimates.
     all_rows : array of shape (n_distinct,), optional
         Row of each distinct point, if only a sample was searched, so that ``rows`` are fewer.
+    groups : array of int, shape (n_queries,), optional
+        The group of each row of ``distances``: rows of one group are one independent unit of the
+        standard errors.
 
     Raises
     ------
@@ -151,6 +155,7 @@ class Neighbors:
     n_distinct: int = 0
     fingerprints: NDArray[np.uint64] | None = field(default=None, repr=False, compare=False)
     all_rows: NDArray[np.intp] | None = field(default=None, repr=False, compare=False)
+    groups: NDArray[np.intp] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.guarantee, str):
@@ -174,6 +179,11 @@ class Neighbors:
             raise BadPoints(
                 f"rows must hold one number for each of the {len(distances)} distinct points, "
                 f"but have shape {rows.shape}"
+            )
+        if self.groups is not None and self.groups.shape != rows.shape:
+            raise BadPoints(
+                f"groups must hold one number for each of the {len(distances)} rows, but have "
+                f"shape {self.groups.shape}"
             )
         if not self.n_distinct:
             object.__setattr__(self, "n_distinct", len(distances))
@@ -279,6 +289,28 @@ class Neighbors:
     def __repr__(self) -> str:
         return f"Neighbors(n={self.n_distinct}, k={self.k}, {self.guarantee})"
 
+    def in_groups(self, ids: Any) -> Neighbors:
+        """Return the same neighbours with groups of rows as the units of the standard errors.
+
+        Parameters
+        ----------
+        ids : array-like of shape (n_points,)
+            An id for each row of the user's array; rows of equal id are one unit.
+
+        Raises
+        ------
+        BadPoints
+            If there is not one id for each row, or an id is missing.
+
+        Examples
+        --------
+        >>> neighbors = Neighbors([[1.0, 2.0], [1.0, 3.0], [2.0, 3.0]], [[1, 2], [0, 2], [0, 1]])
+        >>> neighbors.in_groups(["a", "b", "a"]).groups.tolist()
+        [0, 1, 0]
+        """
+        assert self.rows is not None  # set in __post_init__
+        return replace(self, groups=group_numbers(ids, self.n_points, "groups")[self.rows])
+
     def refuse_sample(self, what: str) -> None:
         """Raise an error if these are the neighbours of a sample only.
 
@@ -293,7 +325,7 @@ class Neighbors:
                 f"{len(self.queries)} of {self.n_distinct} was searched; use Exact() or Sketched()"
             )
 
-    def thinned(self, kept: NDArray[np.bool_], k: int, depth: int) -> Neighbors | None:
+    def thinned(self, kept: NDArray[np.bool_], k: int, depth: int) -> Thinned | None:
         """Return the k nearest neighbours among some of the points, without searching again.
 
         Points whose lists are left with fewer than k neighbours are left out, as in a sample.
@@ -307,15 +339,15 @@ class Neighbors:
 
         Returns
         -------
-        Neighbors or None
-            Their ``rows`` are places in these lists. None if fewer than three points have k
-            neighbours left.
+        Thinned or None
+            None if fewer than three points have k neighbours left.
 
         Examples
         --------
         >>> n = Neighbors([[1, 2, 3], [1, 1, 2], [1, 1, 2], [1, 2, 3]],
         ...               [[1, 2, 3], [0, 2, 3], [1, 3, 0], [2, 1, 0]])
-        >>> n.thinned(np.array([True, True, False, True]), k=2, depth=3).distances.tolist()
+        >>> thinned = n.thinned(np.array([True, True, False, True]), k=2, depth=3)
+        >>> thinned.neighbors.distances.tolist()
         [[1.0, 3.0], [1.0, 2.0], [2.0, 3.0]]
         """
         position = np.cumsum(kept) - 1
@@ -333,13 +365,14 @@ class Neighbors:
         rows, columns = np.divmod(places, indices.shape[1])
         searched = searched[enough]
         all_points = self.queries is None and bool(enough.all())
-        return self._unchecked(
+        neighbors = self._unchecked(
             self.distances[searched[:, None], columns],
             position[indices[rows, columns]],
             None if all_points else position[queries[searched]],
             int(np.count_nonzero(kept)),
-            searched,
         )
+        share = float(np.mean(enough))
+        return Thinned(neighbors, share, float(n_left[enough].sum() / n_left.sum()))
 
     def stacked(self, columns: Iterable[NDArray[np.intp]]) -> Neighbors:
         """Return the lists of all points, once for each choice of columns, as one sample.
@@ -369,15 +402,14 @@ class Neighbors:
         indices: NDArray[np.intp],
         queries: NDArray[np.intp] | None,
         n_distinct: int,
-        rows: NDArray[np.intp] | None = None,
     ) -> Neighbors:
         """Create Neighbors from parts of these, which were checked, without checking them again."""
         neighbors = object.__new__(Neighbors)
         values = {
-            "distances": distances, "indices": indices, "rows": np.arange(len(distances)) if rows is None else rows,
+            "distances": distances, "indices": indices, "rows": np.arange(len(distances)),
             "n_points": n_distinct, "guarantee": self.guarantee, "provenance": self.provenance,
             "search_again": None, "queries": queries, "n_distinct": n_distinct,
-            "fingerprints": None, "all_rows": None,
+            "fingerprints": None, "all_rows": None, "groups": None,
         }  # fmt: skip
         for name, value in values.items():
             object.__setattr__(neighbors, name, value)
@@ -489,9 +521,28 @@ class Neighbors:
                 Neighbors(
                     distances[here], indices[here], self.rows[group], len(group), guarantee,
                     self.provenance, _among(self.search_again, group, self.n_distinct),
+                    groups=None if self.groups is None else self.groups[group],
                 )
             )  # fmt: skip
         return result
+
+
+@dataclass(frozen=True)
+class Thinned:
+    """Neighbours among some of the points.
+
+    Parameters
+    ----------
+    neighbors : Neighbors
+    share : float
+        Share of the points whose lists are long enough.
+    share_with_neighbor : float
+        The same share, if it is known that a given point of the list is kept.
+    """
+
+    neighbors: Neighbors
+    share: float
+    share_with_neighbor: float
 
 
 def _among(again: SearchAgain | None, rows: NDArray[np.intp], n: int) -> SearchAgain | None:

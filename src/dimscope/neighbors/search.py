@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from operator import index
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,10 @@ import numpy as np
 
 from dimscope.arrays.kinds import as_points, home_of
 from dimscope.arrays.memory import budget_from
-from dimscope.errors import BadPoints, DegeneratePoints
+from dimscope.errors import BadPoints, DegeneratePoints, TightGroups, warn
 from dimscope.neighbors.duplicates import distinct_rows
 from dimscope.neighbors.engines import Engine, Exact
+from dimscope.neighbors.exclusion import Exclusion, group_numbers
 from dimscope.neighbors.neighbors import Neighbors
 from dimscope.neighbors.searchers import SearchResult
 from dimscope.provenance import Provenance, versions
@@ -22,10 +24,11 @@ if TYPE_CHECKING:
     from dimscope.arrays.threads import Progress
 
 
-__all__ = ["Search", "nearest_neighbors", "neighbors_of"]
+__all__ = ["Search", "nearest_neighbors", "neighbors_of", "refuse_for_neighbors"]
 
 # Squares of smaller distances, in units of the largest absolute value, lose digits.
 _NEAREST = 2.0**-480
+_SHARED = 0.25  # fraction of points above which a warning says that groups are tight
 
 
 def nearest_neighbors(
@@ -34,6 +37,7 @@ def nearest_neighbors(
     engine: Engine | None = None,
     *,
     at_most: bool = False,
+    exclude: Any = None,
     memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> Neighbors:
@@ -50,6 +54,8 @@ def nearest_neighbors(
         How to search, and with what guarantee; :class:`Exact` by default.
     at_most : bool
         If there are fewer than k other points, use all of them instead of raising an error.
+    exclude : array-like of shape (n_points,), optional
+        An id for each row: rows of equal id are not each other's neighbours.
     memory : int or str, optional
         Memory budget for points outside memory, such as ``"4GB"``: an array on disk is read whole
         if it fits, otherwise block by block. Half of the free memory by default.
@@ -69,18 +75,28 @@ def nearest_neighbors(
     BadPoints
         If the points are not a two-dimensional array of finite numbers.
     DegeneratePoints
-        If there are fewer than three distinct points, or not more distinct points than k.
+        If there are fewer than three distinct points, or not more distinct points than k. With
+        ``exclude``, if a point has fewer than k neighbours of another id.
 
-    Notes ----- Equal rows are collapsed first. Points with up to 16 features are searched with a
-    k-d tree, points with more features with certified tiles
-    (:mod:`dimscope.neighbors.certificate`).
+    Notes ----- Equal rows are collapsed first, whatever their ids; what is left has the id of the
+    first of them. ``exclude`` is for rows that belong together, such as the tokens of a sentence,
+    the frames of a film, the trials of a stimulus or the augmentations of an image: the nearest
+    rows of the same id measure how these vary, not how the data do. Where ids are so tight that
+    the two nearest neighbours of a point often have the same other id, barring the own id is not
+    enough: the dimension is too large, and a warning (``TightGroups``) says so. Ids that are all
+    different have no effect. Points with up to 16 features are searched with a k-d tree, points
+    with more features with certified tiles (:mod:`dimscope.neighbors.certificate`).
 
     Examples
     --------
     >>> nearest_neighbors([[0.0], [1.0], [3.0], [3.0]]).distances.tolist()
     [[1.0, 3.0], [1.0, 2.0], [2.0, 3.0]]
+    >>> nearest_neighbors([[0.0], [1.0], [3.0], [7.0]], exclude=["a", "a", "b", "c"]).distances[0]
+    array([3., 7.])
     """
-    search = Search(points, k, engine, at_most=at_most, memory=memory, progress=progress)
+    search = Search(
+        points, k, engine, at_most=at_most, exclude=exclude, memory=memory, progress=progress
+    )
     sampling = search.engine.sampling
     return search.all_points() if sampling is None else search.sample(sampling.first)
 
@@ -91,6 +107,7 @@ def neighbors_of(
     engine: Engine | None = None,
     *,
     at_most: bool = False,
+    exclude: Any = None,
     memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> Neighbors:
@@ -99,13 +116,14 @@ def neighbors_of(
     Parameters
     ----------
     points : array-like of shape (n_points, n_features), or Neighbors
-    k, engine, at_most, progress
+    k, engine, at_most, exclude, memory, progress
         As in :func:`nearest_neighbors`.
 
     Raises
     ------
     ValueError
-        If an engine is given together with Neighbors, which are not searched again.
+        If an engine, ids to exclude or a budget are given together with Neighbors, which are not
+        searched again.
 
     Examples
     --------
@@ -118,8 +136,20 @@ def neighbors_of(
     """
     if not isinstance(points, Neighbors):
         return nearest_neighbors(
-            points, k, engine, at_most=at_most, memory=memory, progress=progress
+            points, k, engine, at_most=at_most, exclude=exclude, memory=memory, progress=progress
         )
+    refuse_for_neighbors(engine, exclude, memory)
+    return points
+
+
+def refuse_for_neighbors(engine: Engine | None, exclude: Any, memory: int | str | None) -> None:
+    """Refuse the options of a search, given together with Neighbors.
+
+    Raises
+    ------
+    ValueError
+        If any is given: Neighbors are not searched again.
+    """
     if memory is not None:
         raise ValueError(
             f"memory={memory!r} has no effect: Neighbors are not searched again; leave it out"
@@ -129,7 +159,11 @@ def neighbors_of(
             f"engine={engine!r} has no effect: Neighbors are not searched again; "
             "leave out the engine"
         )
-    return points
+    if exclude is not None:
+        raise ValueError(
+            "exclude has no effect: Neighbors are not searched again; give it to the search, "
+            "as in nearest_neighbors(points, k, exclude=ids)"
+        )
 
 
 class Search:
@@ -144,6 +178,8 @@ class Search:
         How to search, and with what guarantee; :class:`Exact` by default.
     at_most : bool
         If there are fewer than k other points, use all of them instead of raising an error.
+    exclude : array-like of shape (n_points,), optional
+        Of :func:`dimscope.nearest_neighbors`.
     memory : int or str, optional
         Of :func:`dimscope.nearest_neighbors`.
     progress : callable, optional
@@ -167,6 +203,7 @@ class Search:
         engine: Engine | None = None,
         *,
         at_most: bool = False,
+        exclude: Any = None,
         memory: int | str | None = None,
         progress: Progress | None = None,
     ) -> None:
@@ -185,9 +222,16 @@ class Search:
         self._rows = distinct_rows(self._points)
         self.k = max(2, min(k, self.n_distinct - 1)) if at_most else k
         _check_distinct(self._points.n_points, self.n_distinct, self.k)
+        self._exclusion: Exclusion | None = None
+        if exclude is not None:
+            groups = group_numbers(exclude, self._points.n_points, "exclude")
+            self._exclude(groups[self._rows], at_most=at_most)
         has_duplicates = self.n_distinct < self._points.n_points
         distinct = self._points.select(self._rows) if has_duplicates else self._points
-        self._searcher = self.engine.searcher(distinct, progress)
+        if self._exclusion is None:
+            self._searcher = self.engine.searcher(distinct, progress)
+        else:
+            self._searcher = self.engine.searcher(distinct, progress, self._exclusion)
         self._order: NDArray[np.intp] | None = None
         self._sample: SearchResult | None = None
 
@@ -195,6 +239,32 @@ class Search:
     def n_distinct(self) -> int:
         """Number of distinct points."""
         return len(self._rows)
+
+    def _exclude(self, groups: NDArray[np.intp], *, at_most: bool) -> None:
+        """Bar neighbours of the same group; check that every point keeps enough others."""
+        exclusion = Exclusion(groups)
+        if not exclusion.bars_some:
+            return
+        if "exclusion" not in signature(self.engine.searcher).parameters:
+            raise BadPoints(
+                f"{type(self.engine).__name__} cannot exclude neighbours of equal id: its method "
+                "searcher has no parameter exclusion; add it, or use Exact()"
+            )
+        fewest = int(exclusion.n_allowed.min())
+        if not fewest:
+            raise DegeneratePoints(
+                f"exclude gives all {self.n_distinct} distinct points the same id, so that none "
+                "has a neighbour; give rows that belong together an id of their own"
+            )
+        if at_most:
+            self.k = max(2, min(self.k, fewest))
+        if fewest < self.k:
+            raise DegeneratePoints(
+                f"one id of exclude has {exclusion.sizes.max()} of the {self.n_distinct} distinct "
+                f"points, so that they have {fewest} neighbours of another id, but k is {self.k}; "
+                "give more points of other ids, or a smaller k"
+            )
+        self._exclusion = exclusion
 
     def all_points(self) -> Neighbors:
         """Find the neighbours of all distinct points."""
@@ -250,6 +320,7 @@ class Search:
                     "engine": repr(self.engine),
                     "shape": [self._points.n_points, self._points.n_features],
                     "dtype": self._points.source_dtype,
+                    **self._excluded(result.indices),
                     **result.details,
                 },
                 versions("scipy"),
@@ -260,6 +331,23 @@ class Search:
             self._points.fingerprints,
             None if queries is None else self._rows,
         )
+
+    def _excluded(self, indices: NDArray[np.intp]) -> dict[str, Any]:
+        """Describe the exclusion; warn if the nearest neighbours often share a group."""
+        if self._exclusion is None:
+            return {}
+        groups = self._exclusion.groups
+        shared = float((groups[indices[:, 0]] == groups[indices[:, 1]]).mean())
+        by_chance = float(((self._exclusion.sizes / len(groups)) ** 2).sum())
+        if shared > _SHARED and shared > 2 * by_chance:
+            warn(
+                f"in {shared:.0%} of the points, the two nearest neighbours of another id have the "
+                "same id: rows of one id lie closer together than rows of different ids, so that "
+                "the ratio of the two distances tells how an id varies, which biases the dimension "
+                "upward. Give the mean of each id, or one row of each",
+                TightGroups,
+            )
+        return {"exclude": {**self._exclusion.description(), "shared": shared}}
 
     def _check_range(self, nearest: NDArray[np.float64], rows: NDArray[np.intp]) -> None:
         bad = nearest * self._points.scale < _NEAREST

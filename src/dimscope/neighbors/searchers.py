@@ -23,7 +23,7 @@ from dimscope.neighbors.certificate import (
 from dimscope.neighbors.cuda import DeviceTiles
 from dimscope.neighbors.dask import dask_among, dask_neighbors
 from dimscope.neighbors.guarantee import Guarantee
-from dimscope.neighbors.kd_tree import tree_neighbors
+from dimscope.neighbors.kd_tree import tree_neighbors, tree_neighbors_of_others
 from dimscope.neighbors.tiles import Tiles
 from dimscope.values import by_value
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from dimscope.arrays import Points
     from dimscope.arrays.threads import Progress
+    from dimscope.neighbors.exclusion import Exclusion
 
 __all__ = ["TREE_FEATURES", "KernelSearcher", "SearchResult", "Searcher", "exact_searcher"]
 
@@ -95,22 +96,34 @@ class TreeSearcher:
     points : Points
         Distinct points.
     progress : callable, optional
+    exclusion : Exclusion, optional
+        Pairs of points that are not neighbours.
     """
 
-    def __init__(self, points: Points, progress: Progress | None = None) -> None:
-        self._points, self._progress = points, progress
+    def __init__(
+        self,
+        points: Points,
+        progress: Progress | None = None,
+        exclusion: Exclusion | None = None,
+    ) -> None:
+        self._points, self._progress, self._exclusion = points, progress, exclusion
 
     def nearest(self, k: int, rows: NDArray[np.intp] | None = None) -> SearchResult:
         """Find the k nearest neighbours of all points, or of the given ones."""
-        distances, indices = tree_neighbors(self._points, k, self._progress, rows)
+        if self._exclusion is None:
+            distances, indices = tree_neighbors(self._points, k, self._progress, rows)
+        else:
+            distances, indices = tree_neighbors_of_others(
+                self._points, k, self._exclusion, self._progress, rows
+            )
         return SearchResult(distances, indices, Guarantee.exact(), {"where": "tree"})
 
     def nearest_with_label(
         self, queries: NDArray[np.intp], labels: NDArray[np.intp], k: int
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Find the k nearest neighbours with the same label, for the given points."""
-        _check_group_sizes(queries, labels, k)
-        return _search_groups(self._points, None, None, queries, labels, k)
+        _check_sizes(queries, labels, k, self._exclusion)
+        return _search_labels(self._points, None, None, queries, labels, k, self._exclusion)
 
 
 class KernelSearcher:
@@ -140,8 +153,11 @@ class KernelSearcher:
         self, queries: NDArray[np.intp], labels: NDArray[np.intp], k: int
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Find the k nearest neighbours with the same label, for the given points."""
-        _check_group_sizes(queries, labels, k)
-        return _search_groups(self._points, self._kernel, self._listed, queries, labels, k)
+        exclusion = self._kernel.exclusion
+        _check_sizes(queries, labels, k, exclusion)
+        return _search_labels(
+            self._points, self._kernel, self._listed, queries, labels, k, exclusion
+        )
 
 
 class DaskSearcher:
@@ -152,43 +168,53 @@ class DaskSearcher:
     points : DaskPoints
         Distinct points.
     progress : callable, optional
+    exclusion : Exclusion, optional
+        Pairs of points that are not neighbours.
     """
 
-    def __init__(self, points: Any, progress: Progress | None = None) -> None:
-        self._points, self._progress = points, progress
+    def __init__(
+        self, points: Any, progress: Progress | None = None, exclusion: Exclusion | None = None
+    ) -> None:
+        self._points, self._progress, self._exclusion = points, progress, exclusion
 
     def nearest(self, k: int, rows: NDArray[np.intp] | None = None) -> SearchResult:
         """Find the k nearest neighbours of every point; sampling a dask array is not supported."""
         assert rows is None, "engines that sample do not accept dask arrays"
-        distances, indices = dask_neighbors(self._points, k, self._progress)
+        distances, indices = dask_neighbors(self._points, k, self._progress, self._exclusion)
         return SearchResult(distances, indices, Guarantee.exact(), {"where": "dask"})
 
     def nearest_with_label(
         self, queries: NDArray[np.intp], labels: NDArray[np.intp], k: int
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Find the k nearest neighbours with the same label, for the given points."""
-        _check_group_sizes(queries, labels, k)
-        return dask_among(self._points, queries, labels, k)
+        _check_sizes(queries, labels, k, self._exclusion)
+        return dask_among(self._points, queries, labels, k, self._exclusion)
 
 
-def _memory_searcher(points: Points, progress: Progress | None) -> Searcher:
+def _memory_searcher(
+    points: Points, progress: Progress | None, exclusion: Exclusion | None
+) -> Searcher:
     if points.n_features <= TREE_FEATURES:
-        return TreeSearcher(points, progress)
-    return KernelSearcher(points, Tiles(points, progress))
+        return TreeSearcher(points, progress, exclusion)
+    return KernelSearcher(points, Tiles(points, progress, exclusion))
 
 
-def _device_searcher(points: Any, progress: Progress | None) -> Searcher:
-    return KernelSearcher(points, DeviceTiles(points, progress))
+def _device_searcher(
+    points: Any, progress: Progress | None, exclusion: Exclusion | None
+) -> Searcher:
+    return KernelSearcher(points, DeviceTiles(points, progress, exclusion))
 
 
-_EXACT: dict[str, Callable[[Any, Progress | None], Searcher]] = {
+_EXACT: dict[str, Callable[[Any, Progress | None, Exclusion | None], Searcher]] = {
     "memory": _memory_searcher,
     "device": _device_searcher,
     "dask": DaskSearcher,
 }
 
 
-def exact_searcher(points: Points, progress: Progress | None = None) -> Searcher:
+def exact_searcher(
+    points: Points, progress: Progress | None = None, exclusion: Exclusion | None = None
+) -> Searcher:
     """Return the exact searcher that suits the home and the number of features of the points.
 
     Parameters
@@ -196,6 +222,8 @@ def exact_searcher(points: Points, progress: Progress | None = None) -> Searcher
     points : Points
         Distinct points.
     progress : callable, optional
+    exclusion : Exclusion, optional
+        Pairs of points that are not neighbours.
 
     Examples
     --------
@@ -203,23 +231,34 @@ def exact_searcher(points: Points, progress: Progress | None = None) -> Searcher
     >>> exact_searcher(as_points([[0.0], [1.0], [3.0]])).nearest(2).distances.tolist()
     [[1.0, 3.0], [1.0, 2.0], [2.0, 3.0]]
     """
-    return _EXACT[points.home](points, progress)
+    return _EXACT[points.home](points, progress, exclusion)
 
 
-def _check_group_sizes(queries: NDArray[np.intp], labels: NDArray[np.intp], k: int) -> None:
-    too_few = np.bincount(labels[labels >= 0])[labels[queries]] <= k
+def _check_sizes(
+    queries: NDArray[np.intp], labels: NDArray[np.intp], k: int, exclusion: Exclusion | None
+) -> None:
+    """Refuse labels that leave a query point with fewer than k possible neighbours."""
+    n_same = np.bincount(labels[labels >= 0])[labels[queries]]
+    n_barred, other = np.ones(len(queries), dtype=np.intp), ""
+    if exclusion is not None:
+        # of the points with the label of a query, those of its group
+        keys = labels * np.intp(len(exclusion.sizes)) + exclusion.groups
+        _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+        n_barred, other = counts[inverse[queries]], " with another id"
+    too_few = n_same - n_barred < k
     if too_few.any():
-        size = int((labels == labels[queries[too_few.argmax()]]).sum())
-        raise DegeneratePoints(f"{size} chosen points are too few for {k} neighbours each")
+        size = int(n_same[too_few.argmax()])
+        raise DegeneratePoints(f"{size} chosen points are too few for {k} neighbours{other} each")
 
 
-def _search_groups(
+def _search_labels(
     points: Points,
     kernel: Kernel | None,
     listed: Listed | None,
     queries: NDArray[np.intp],
     labels: NDArray[np.intp],
     k: int,
+    exclusion: Exclusion | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Find the k nearest with the same label, from full candidate lists if these suffice."""
     distances, indices = np.empty((len(queries), k)), np.empty((len(queries), k), dtype=np.intp)
@@ -232,11 +271,12 @@ def _search_groups(
     for label in np.unique(open_labels):
         among, mine = np.flatnonzero(labels == label), open_queries[open_labels == label]
         if _FEW * len(mine) > len(among):
-            result = exact_searcher(points.select(among)).nearest(k)
+            inside = None if exclusion is None else exclusion.among(among)
+            result = exact_searcher(points.select(among), None, inside).nearest(k)
             place = np.searchsorted(among, queries[mine])
             distances[mine], indices[mine] = result.distances[place], among[result.indices[place]]
         else:
-            group_kernel = Tiles(points) if kernel is None else kernel
-            squares, indices[mine], _ = certified_rows(group_kernel, queries[mine], k, among)
-            distances[mine] = np.sqrt(squares) / group_kernel.unit
+            own_kernel = Tiles(points, exclusion=exclusion) if kernel is None else kernel
+            squares, indices[mine], _ = certified_rows(own_kernel, queries[mine], k, among)
+            distances[mine] = np.sqrt(squares) / own_kernel.unit
     return distances, indices

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from dimscope.arrays import Points
     from dimscope.arrays.threads import Progress
+    from dimscope.neighbors.exclusion import Exclusion
 
 __all__ = [
     "Sketch",
@@ -290,8 +291,9 @@ class SketchedTiles:
     ) -> None:
         self.finer, self.failure = exact, failure
         self.n_points, self.unit = exact.n_points, exact.unit
+        self.exclusion = exact.exclusion
         self._sketch = sketch
-        self._tiles = Tiles(as_points(sketch.numbers), progress)
+        self._tiles = Tiles(as_points(sketch.numbers), progress, exact.exclusion)
 
     def candidates(
         self, m: int, rows: NDArray[np.intp] | None = None
@@ -317,6 +319,7 @@ def sketched_or_exact_tiles(
     failure: float,
     seed: int = 0,
     progress: Progress | None = None,
+    exclusion: Exclusion | None = None,
 ) -> SketchedTiles | Tiles:
     """Return a sketched kernel, or an exact one if sketching would not be faster.
 
@@ -328,6 +331,8 @@ def sketched_or_exact_tiles(
         Probability that at least one bound is wrong.
     seed : int
     progress : callable, optional
+    exclusion : Exclusion, optional
+        Pairs of points that are not neighbours.
 
     Examples
     --------
@@ -335,7 +340,7 @@ def sketched_or_exact_tiles(
     >>> type(sketched_or_exact_tiles(as_points(noise), 1e-6)).__name__
     'Tiles'
     """
-    exact = Tiles(points, progress)
+    exact = Tiles(points, progress, exclusion)
     widths = sketch_widths(points.n_points, points.n_features)
     if not any(widths):
         return exact

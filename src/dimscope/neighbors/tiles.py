@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dimscope.arrays.threads import Progress
+    from dimscope.neighbors.exclusion import Exclusion
 
 __all__ = ["Candidates", "Tiles", "pair_squares", "rounding_bound"]
 _CROWDED = 4  # hits, over those wanted, above which a tile's own thresholds are found first
@@ -222,6 +223,8 @@ class Tiles:
     points : Points of shape (n_points, n_features)
         Distinct rows.
     progress : callable, optional
+    exclusion : Exclusion, optional
+        Pairs of points that are not neighbours.
     """
 
     where = "tiles"
@@ -229,8 +232,14 @@ class Tiles:
     extra = 4
     finer = None
 
-    def __init__(self, points: Points, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        points: Points,
+        progress: Progress | None = None,
+        exclusion: Exclusion | None = None,
+    ) -> None:
         self.points = points
+        self.exclusion = exclusion
         self._progress = progress
         self.n_points = points.n_points
         # A power of two keeps squares within float32; most data need none.
@@ -249,7 +258,7 @@ class Tiles:
         Parameters
         ----------
         m : int
-            Less than n_points.
+            At most the number of points that each point may have as neighbours.
         rows : array of int, optional
             The points to find candidates for; all by default.
 
@@ -370,6 +379,10 @@ class Tiles:
             # the points themselves
             inside = np.flatnonzero((self._rows[a] >= b.start) & (self._rows[a] < b.stop))
             bounds[inside, self._rows[a][inside] - b.start] = np.inf
+        if self.exclusion is not None:
+            groups = self.exclusion.groups
+            mine = groups[a if self._rows is None else self._rows[a]]
+            np.copyto(bounds, np.float32(np.inf), where=mine[:, None] == groups[b])
         self._best.offer(a, b, bounds)
         if not square and self._rows is None:
             self._best.offer_turned(a, b, bounds)
@@ -394,7 +407,7 @@ class Tiles:
         Returns
         -------
         array of shape (m, n)
-            Infinite from a point to itself.
+            Infinite from a point to itself, and to one that is not its neighbour.
         """
         width = self.points.n_features
         others = np.arange(self.n_points) if among is None else among
@@ -416,5 +429,9 @@ class Tiles:
 
         with one_thread_each():
             parallel(work, spans(len(others), min(TILE, -(-len(others) // workers()))))
-        result[rows[:, None] == others] = np.inf
+        groups = None if self.exclusion is None else self.exclusion.groups
+        same = (
+            rows[:, None] == others if groups is None else groups[rows][:, None] == groups[others]
+        )
+        result[same] = np.inf
         return result

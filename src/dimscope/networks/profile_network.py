@@ -14,17 +14,18 @@ from dimscope.activations.activations import Activations
 from dimscope.activations.store import open_store
 from dimscope.arrays.memory import budget_from
 from dimscope.arrays.threads import Progress
-from dimscope.errors import Interrupted
+from dimscope.errors import BadPoints, Interrupted
 from dimscope.networks.capturing.plan import Plan
 from dimscope.networks.options import (
     CaptureOptions,
     ProfileKeywords,
     takes_capture_options,
 )
-from dimscope.profiles.layerwise import measure_layers
+from dimscope.profiles.layerwise import check_classes, measure_layers
 from dimscope.profiles.profile import Profile
 
 if TYPE_CHECKING:
+    from dimscope.estimators.estimates import ClassesAre
     from dimscope.estimators.measure import Estimators
     from dimscope.neighbors.engines import Engine
 
@@ -39,6 +40,9 @@ def profile(
     *,
     by_class: bool = False,
     companions: Iterable[str] = (),
+    classes: ClassesAre = "random",
+    exclude: Any = None,
+    groups: Any = None,
     engine: Engine | None = None,
     progress: Progress | None = None,
     on_plan: Callable[[Plan], object] | None = None,
@@ -61,6 +65,17 @@ def profile(
         median distance to the nearest neighbour (the scale of the measurement), the skewness of the
         in-degree of the neighbour graph, and linear dimensions of the covariance, which are
         measured in the same pass.
+    classes : {"random", "fixed"}
+        For which classes the standard error of a mean over classes holds. ``"random"``: for other
+        classes of the same kind, of which these are a sample. ``"fixed"``: for the same classes
+        with other stimuli.
+    exclude : array-like of shape (n_points,), "ids" or "labels", optional
+        An id for each row: rows of equal id are not each other's neighbours
+        (:func:`dimscope.nearest_neighbors`). ``"ids"`` and ``"labels"`` are those of the data; with
+        ``readout="tokens"``, for example, ``ids`` tells the tokens of each text.
+    groups : array-like of shape (n_points,), "ids" or "labels", optional
+        An id for each row: rows of equal id are one independent unit of the standard errors
+        (:func:`dimscope.estimate`).
     engine : Engine, optional
         How to search for neighbours; exact by default.
     progress : callable, optional
@@ -77,9 +92,12 @@ def profile(
     Raises
     ------
     BadSource, BadPoints
-        If the data cannot be read, or a requested layer does not exist.
+        If the data cannot be read, a requested layer does not exist, or there is not one id of
+        ``exclude`` or ``groups`` for each row.
     Interrupted
         On Ctrl-C while layers are measured; ``partial`` is the profile of what was done.
+    ValueError
+        If ``classes`` is unknown, or given without ``by_class``.
     TypeError
         If ``source`` holds activations, but batches or capture options are given too.
 
@@ -89,6 +107,11 @@ def profile(
     exceed the budget ``memory``, they are written to disk and measured one at a time; a layer that
     does not fit into memory is read block by block. If they do not fit on the disk either, the
     network runs several times, each time for as many layers as fit into memory.
+
+    Use ``classes="fixed"`` to compare layers, networks or training runs on the same classes, and
+    ``"random"`` for statements about classes that were not measured. The error for random classes
+    is the larger one where classes differ, and needs two classes. See :func:`measure_layers
+    <dimscope.profiles.layerwise.measure_layers>` for the formulas.
 
     If ``source`` holds activations, only the options ``name`` and ``memory`` apply; the others are
     for capturing a network.
@@ -102,6 +125,7 @@ def profile(
     >>> list(p), [round(float(e)) for e in p.values()]
     (['input', '0', 'output'], [2, 2, 2])
     """
+    check_classes(classes, by_class=by_class)
     if isinstance(source, str | os.PathLike):
         source = open_store(source)
     name = options.get("name")
@@ -110,7 +134,7 @@ def profile(
             raise TypeError(
                 "activations have already been captured; omit batches and capture options"
             )
-        groups: Iterable[Activations] = [source]
+        captured: Iterable[Activations] = [source]
         memory = budget_from(options.get("memory"))
     else:
         from dimscope.networks.capturing.capture import capture_groups
@@ -119,18 +143,22 @@ def profile(
         # one budget: that of the capture is not computed again when its layers take up memory
         memory = budget_from(capture_options.memory)
         capture_options = replace(capture_options, memory=memory)
-        groups = capture_groups(
+        _refuse_ids_of_drawn_rows(capture_options, exclude, groups)
+        captured = capture_groups(
             source, batches, capture_options, progress=progress, on_plan=on_plan
         )
     profiles: list[Profile] = []
     try:
-        for activations in groups:
+        for activations in captured:
             profiles.append(
                 measure_layers(
                     activations,
                     estimators,
                     by_class=by_class,
                     companions=companions,
+                    classes=classes,
+                    exclude=exclude,
+                    groups=groups,
                     engine=engine,
                     name=name,
                     memory=memory,
@@ -145,3 +173,15 @@ def profile(
             raise
         raise Interrupted(Profile.joined(profiles)) from interrupt
     return Profile.joined(profiles)
+
+
+def _refuse_ids_of_drawn_rows(options: CaptureOptions, exclude: Any, groups: Any) -> None:
+    """Refuse arrays of ids if the capture draws rows: they would belong to other rows."""
+    if options.n_points is None and options.per_class is None:
+        return
+    for name, ids in (("exclude", exclude), ("groups", groups)):
+        if ids is not None and not isinstance(ids, str):
+            raise BadPoints(
+                f"{name} is an array, but n_points or per_class draws some of the rows; give the "
+                f'array as ids=, which follows the rows, and {name}="ids"'
+            )

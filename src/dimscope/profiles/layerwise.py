@@ -6,17 +6,18 @@ import hashlib
 import math
 import traceback
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from dimscope.arrays import as_points
 from dimscope.arrays.memory import budget_from
-from dimscope.errors import BadPoints, Interrupted, reason_of
-from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, Estimate, fingerprint
+from dimscope.errors import BadPoints, Interrupted, check_word, reason_of
+from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, ClassesAre, Estimate, fingerprint
 from dimscope.estimators.inputs import Inputs, ProgressFailed, check_engine
 from dimscope.estimators.measure import Estimators, measured_in_turn, named_estimators
-from dimscope.estimators.uncertainty import Influence
+from dimscope.estimators.uncertainty import Influence, effective_groups
+from dimscope.neighbors.exclusion import Exclusion, group_numbers
 from dimscope.profiles.companions import checked_names, companion_estimators
 from dimscope.profiles.profile import Profile
 from dimscope.provenance import NUMBERS, Provenance, versions
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from dimscope.estimators.base import Estimator
     from dimscope.neighbors.engines import Engine
 
-__all__ = ["identify", "measure_layers"]
+__all__ = ["check_classes", "identify", "measure_layers"]
+
+OfActivations = Literal["ids", "labels"]
 
 
 def measure_layers(
@@ -40,6 +43,9 @@ def measure_layers(
     *,
     by_class: bool = False,
     companions: Iterable[str] = (),
+    classes: ClassesAre = "random",
+    exclude: Any = None,
+    groups: Any = None,
     engine: Engine | None = None,
     name: str | None = None,
     memory: int | str | None = None,
@@ -57,6 +63,11 @@ def measure_layers(
         standard deviation over classes, and the profile of each class in ``classes``.
     companions : iterable of str
         What to show beside the dimension (:mod:`dimscope.profiles.companions`).
+    classes : {"random", "fixed"}
+        For which classes the standard error of a mean over classes holds. ``"random"``: for other
+        classes of the same kind. ``"fixed"``: for the same classes with other stimuli.
+    exclude, groups : array-like of shape (n_points,), "ids" or "labels", optional
+        As in :func:`dimscope.estimate`; ``"ids"`` and ``"labels"`` are those of the activations.
     engine : Engine, optional
     name : str, optional
         Name of the profile; the name of the activations by default.
@@ -74,9 +85,19 @@ def measure_layers(
     Raises
     ------
     BadPoints
-        If ``by_class`` is true but the activations have no labels.
+        If ``by_class`` is true but the activations have no labels, or ``exclude`` or ``groups`` do
+        not have one id for each row.
     TypeError, ValueError
-        If an engine is given that no estimator would use.
+        If an engine is given that no estimator would use, or ``classes`` without ``by_class``.
+
+    Notes
+    -----
+    For n measured classes of dimension d_c, the mean is that of the d_c, each class with the same
+    weight. Its standard error is s / sqrt(n) for random classes, where s is the standard deviation
+    of the d_c, with n - 1 degrees of freedom. It contains the errors of the d_c, and says how well
+    the mean over all classes of this kind is known. For fixed classes it is
+    sqrt(sum_c se_c^2) / n: classes have no rows in common, so that their estimates are independent.
+    If a group of ``groups`` has rows in several classes, the scores are summed over the group.
 
     Examples
     --------
@@ -87,7 +108,11 @@ def measure_layers(
     (2, Estimate(not measured: all 500 points are the same: they have no dimension, n=500))
     """
     named = named_estimators(estimators)
-    check_engine(engine, named.values())
+    check_classes(classes, by_class=by_class)
+    check_engine(engine, named.values(), exclude, groups)
+    exclude, groups = (
+        _numbers(activations, ids, what) for ids, what in ((exclude, "exclude"), (groups, "groups"))
+    )
     shown = checked_names(companions)
     named = {**named, **{k: v for k, v in companion_estimators(shown).items() if k not in named}}
     name = activations.name if name is None else name
@@ -97,6 +122,12 @@ def measure_layers(
         {
             "estimators": {key: repr(value) for key, value in named.items()},
             "by_class": by_class,
+            **({"classes": classes} if by_class else {}),
+            **{
+                what: Exclusion(numbers).description()
+                for what, numbers in (("exclude", exclude), ("groups", groups))
+                if numbers is not None
+            },
             "numbers": NUMBERS,
         },
         versions(),
@@ -114,14 +145,16 @@ def measure_layers(
             return Profile(
                 activations.layers, estimates[name], name, provenance=provenance, companions=shown
             )
-        classes = {
+        profiles = {
             title: Profile(
                 activations.layers, values, title, provenance=provenance, companions=shown
             )
             for title, values in estimates.items()
         }
-        means, spread = _over_classes(activations, named, classes, provenance)
-        return Profile(activations.layers, means, name, classes, spread, provenance, shown)
+        means, spread = _over_classes(
+            activations, named, profiles, parts, classes, groups, provenance
+        )
+        return Profile(activations.layers, means, name, profiles, spread, provenance, shown)
 
     steps = _Steps(progress, len(parts) * len(activations.layers))
     try:
@@ -129,8 +162,9 @@ def measure_layers(
             for layer in activations.layers:
                 steps.begin(layer.name)
                 _measure(
-                    activations, layer.name, named, rows, engine, budget, steps, estimates[part]
-                )
+                    activations, layer.name, named, rows, engine, budget, steps, estimates[part],
+                    exclude, groups,
+                )  # fmt: skip
                 steps.end()
             identify(activations, rows, estimates[part])
     except ProgressFailed as failed:
@@ -142,6 +176,41 @@ def measure_layers(
 
 
 _INTERRUPTED = "the measurement was interrupted before this layer was done"
+
+
+def check_classes(classes: ClassesAre, *, by_class: bool) -> None:
+    """Refuse a kind of classes that is unknown, or without effect.
+
+    Raises
+    ------
+    ValueError
+        If it is not "random" or "fixed", or is "fixed" without ``by_class``.
+
+    Examples
+    --------
+    >>> check_classes("fixed", by_class=False)
+    Traceback (most recent call last):
+    ValueError: classes='fixed' has no effect without by_class=True; leave it out
+    """
+    check_word("classes", classes, ClassesAre)
+    if classes == "fixed" and not by_class:
+        raise ValueError("classes='fixed' has no effect without by_class=True; leave it out")
+
+
+def _numbers(activations: Activations, ids: Any, what: str) -> NDArray[np.intp] | None:
+    """Number the groups of rows; "ids" and "labels" are those of the activations."""
+    if ids is None:
+        return None
+    if isinstance(ids, str):
+        check_word(what, ids, OfActivations)
+        column = activations.ids if ids == "ids" else activations.labels
+        if column is None:
+            raise BadPoints(
+                f"{what} is {ids!r}, but the activations have no {ids}; give them to the capture, "
+                f"or give {what} an array with one id for each row"
+            )
+        ids = column
+    return group_numbers(ids, activations.n_points, what)
 
 
 def _rows_of_classes(activations: Activations) -> dict[str, NDArray[np.intp] | None]:
@@ -215,6 +284,8 @@ def _measure(
     budget: int,
     steps: _Steps,
     into: Mapping[str, dict[str, Estimate]],
+    exclude: NDArray[np.intp] | None,
+    groups: NDArray[np.intp] | None,
 ) -> None:
     """Measure one layer; an estimator that fails leaves NaN and its reason."""
     n_points = activations.n_points if rows is None else len(rows)
@@ -227,7 +298,16 @@ def _measure(
         if layer in activations.failures:
             raise BadPoints(activations.failures[layer])
         points = as_points(activations.points[layer], rows=rows, memory=budget)
-        inputs = Inputs(points, engine, list(named.values()), steps.part, budget)
+        chosen = slice(None) if rows is None else rows
+        inputs = Inputs(
+            points,
+            engine,
+            list(named.values()),
+            steps.part,
+            budget,
+            exclude=None if exclude is None else exclude[chosen],
+            groups=None if groups is None else groups[chosen],
+        )
         for key, outcome in measured_in_turn(named, inputs):
             into[key][layer] = outcome if isinstance(outcome, Estimate) else failed(outcome)
     except Warning:
@@ -283,6 +363,9 @@ def _over_classes(
     activations: Activations,
     named: Mapping[str, Estimator],
     classes: Mapping[str, Profile],
+    rows: Mapping[str, NDArray[np.intp] | None],
+    kind: ClassesAre,
+    groups: NDArray[np.intp] | None,
     provenance: Provenance,
 ) -> tuple[dict[str, dict[str, Estimate]], dict[str, dict[str, float]]]:
     """Return the means over the classes that could be measured, and their standard deviations."""
@@ -299,9 +382,16 @@ def _over_classes(
             mean = float(dimensions.mean()) if n else math.nan
             std = float(dimensions.std(ddof=1)) if n > 1 else math.nan
             spread[key][layer.name] = std
+            if kind == "random":
+                std_error = std / math.sqrt(n) if n > 1 else math.nan
+                degrees: float = max(1, n - 1)
+                influence = _class_influence(dimensions, positions) if n > 1 else None
+                reason = ""
+            else:
+                std_error, degrees, influence, reason = _of_fixed_classes(measured, rows, groups)
             means[key][layer.name] = Estimate(
                 mean,
-                std / math.sqrt(n) if n > 1 else math.nan,
+                std_error,
                 n_points=sum(value.n_points for value in by_title.values()),
                 n_used=sum(value.n_used for value in measured.values()),
                 n_duplicates=sum(value.n_duplicates for value in measured.values()),
@@ -311,15 +401,17 @@ def _over_classes(
                     np.mean([value.distance for value in measured.values()] or math.nan)
                 ),
                 hubness=float(np.mean([value.hubness for value in measured.values()] or math.nan)),
-                reason=_summary(failed, len(by_title)),
-                degrees_of_freedom=max(1, n - 1),
+                reason="; ".join(filter(None, [_summary(failed, len(by_title)), reason])),
+                degrees_of_freedom=degrees,
+                classes_are=kind,
+                n_groups=_groups_of_mean(measured.values()),
                 classes=tuple(measured),
                 classes_failed=tuple(failed),
                 rows=_rows_of_mean(by_title),
-                influence=_class_influence(dimensions, positions) if n > 1 else None,
+                influence=influence,
                 provenance=Provenance(
                     "mean over classes",
-                    {"estimator": repr(estimator), "classes": n},
+                    {"estimator": repr(estimator), "classes": n, "classes_are": kind},
                     inputs=(provenance,),
                 ),
             )
@@ -346,3 +438,70 @@ def _class_influence(dimensions: NDArray[np.float64], measured: NDArray[np.intp]
     n = len(dimensions)
     scores = (dimensions - dimensions.mean()) * math.sqrt(n / (n - 1))
     return Influence(scores, np.empty((2, 0), dtype=np.intp), measured)
+
+
+def _of_fixed_classes(
+    measured: Mapping[str, Estimate],
+    rows: Mapping[str, NDArray[np.intp] | None],
+    groups: NDArray[np.intp] | None,
+) -> tuple[float, float, Influence | None, str]:
+    """Return the error of a mean over fixed classes, its degrees of freedom, influence and reason.
+
+    Welch's approximation gives the degrees of freedom of a sum of squared errors.
+    """
+    nothing = math.nan, math.inf, None
+    missing = [title for title, e in measured.items() if math.isnan(e.std_error)]
+    if not measured or missing:
+        reasons = sorted({measured[title].reason for title in missing} - {""})
+        if missing and not reasons:
+            reasons = ["the classes have no standard errors of their own; use classes='random'"]
+        return (*nothing, "; ".join(reasons))
+    n = len(measured)
+    squares = np.array([estimate.std_error**2 for estimate in measured.values()])
+    degrees = np.array([estimate.degrees_of_freedom for estimate in measured.values()])
+    influence = _joined_influence(measured, rows, groups)
+    std_error = math.sqrt(squares.sum()) / n
+    if influence is not None and influence.groups is not None:
+        n_groups = len(np.unique(influence.groups))
+        in_classes = sum(estimate.n_groups or 0 for estimate in measured.values())
+        if n_groups < in_classes:  # groups with rows in several classes
+            degrees_of_all = max(1.0, effective_groups(influence.groups) - 1)
+            return influence.std_error, degrees_of_all, influence, ""
+    spread = float((squares**2 / degrees).sum())
+    return std_error, squares.sum() ** 2 / spread if spread else math.inf, influence, ""
+
+
+def _joined_influence(
+    measured: Mapping[str, Estimate],
+    rows: Mapping[str, NDArray[np.intp] | None],
+    groups: NDArray[np.intp] | None,
+) -> Influence | None:
+    """Return the influence of every row on the mean of the estimates of disjoint classes.
+
+    ``groups`` are those of all rows of the activations.
+    """
+    influences = {title: estimate.influence for title, estimate in measured.items()}
+    total = sum(len(i.scores) for i in influences.values() if i is not None)
+    scores, pairs, of_array, start = [], [], [], 0
+    for title, influence in influences.items():
+        class_rows = rows[title]
+        if influence is None or class_rows is None:
+            return None
+        n = len(influence.scores)
+        scores.append(influence.scores * (total / (len(measured) * n)))
+        pairs.append(influence.pairs + start)
+        of_array.append(class_rows[influence.rows])
+        start += n
+    array_rows = np.concatenate(of_array)
+    return Influence(
+        np.concatenate(scores),
+        np.concatenate(pairs, axis=1),
+        array_rows,
+        groups=None if groups is None else groups[array_rows],
+    )
+
+
+def _groups_of_mean(measured: Iterable[Estimate]) -> int | None:
+    """Return the number of groups in all classes; None if rows are the units."""
+    numbers = [estimate.n_groups for estimate in measured if estimate.n_groups is not None]
+    return sum(numbers) if numbers else None

@@ -221,9 +221,10 @@ class Profile(Mapping[str, Estimate]):
             Columns ``layer``, ``role``, ``depth``, ``relative_depth``, ``n_features``,
             ``estimator``, ``dimension``, ``std_error``, ``lower``, ``upper``, ``reason`` (why a
             layer, or a class of a mean, could not be measured; otherwise empty), ``distance`` and
-            ``hubness``. A profile by class has two more columns: ``label`` holds the class, or
-            ``mean`` for the mean over the classes, and ``class_std`` holds the standard deviation
-            over the classes.
+            ``hubness``. A profile by class has three more columns: ``label`` holds the class, or
+            ``mean`` for the mean over the classes, ``class_std`` holds the standard deviation over
+            the classes, and ``classes_are`` says whether the error of the mean is for random or
+            fixed classes.
         """
         import pandas as pd
 
@@ -232,8 +233,10 @@ class Profile(Mapping[str, Estimate]):
         rows = [{"label": k, **row} for k, p in self.classes.items() for row in p._rows()]
         for row in self._rows():
             spread = self.spread[row["estimator"]][row["layer"]]
-            rows.append({"label": "mean", **row, "class_std": spread})
-        return pd.DataFrame(rows, columns=["label", *_COLUMNS, "class_std"])
+            kind = self.of(row["estimator"])[row["layer"]].classes_are
+            rows.append({"label": "mean", **row, "class_std": spread, "classes_are": kind})
+        frame = pd.DataFrame(rows, columns=["label", *_COLUMNS, "class_std", "classes_are"])
+        return frame.fillna({"classes_are": ""})
 
     def _rows(self) -> list[dict[str, Any]]:
         rows = []
@@ -384,7 +387,9 @@ class Profile(Mapping[str, Estimate]):
         is_earlier = any("classes" not in row[name] for row in rows for name in estimators)
         return cls(
             from_plain(tuple[Layer, ...], rows),
-            _with_classes(means, classes) if is_earlier else means,
+            _of_random_classes(_with_classes(means, classes) if is_earlier else means)
+            if classes
+            else means,
             from_plain(str, data["name"]),
             classes,
             from_plain(dict[str, dict[str, float]], spread),
@@ -464,6 +469,19 @@ def _with_classes(
             measured = tuple(title for title in classes if title not in failed)
             named[estimator][layer] = replace(mean, classes=measured, classes_failed=failed)
     return named
+
+
+def _of_random_classes(
+    means: Mapping[str, Mapping[str, Estimate]],
+) -> dict[str, dict[str, Estimate]]:
+    """Say that classes are random where a file does not: earlier versions knew no others."""
+    return {
+        estimator: {
+            layer: mean if mean.classes_are else replace(mean, classes_are="random")
+            for layer, mean in estimates.items()
+        }
+        for estimator, estimates in means.items()
+    }
 
 
 def over_classes(means: Iterable[Estimate]) -> str:
