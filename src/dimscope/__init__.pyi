@@ -14,8 +14,11 @@ from .errors import (
     DimscopeError,
     EstimatorsFailed,
     Interrupted,
+    NearCopies,
+    NearTies,
     OverBudget,
     PoorRecall,
+    RepeatedPoints,
     TiedPoints,
 )
 from .estimators.base import Estimator, Fit, NeighborEstimator, PointsEstimator, SpectralEstimator
@@ -76,6 +79,8 @@ __all__ = [
     "Guarantee",
     "Interrupted",
     "Layer",
+    "NearCopies",
+    "NearTies",
     "NeighborEstimator",
     "Neighbors",
     "OverBudget",
@@ -86,6 +91,7 @@ __all__ = [
     "Preprocessing",
     "Profile",
     "Provenance",
+    "RepeatedPoints",
     "Resampled",
     "Sampled",
     "ScaleCurve",

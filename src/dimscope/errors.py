@@ -24,8 +24,11 @@ __all__ = [
     "DimscopeError",
     "EstimatorsFailed",
     "Interrupted",
+    "NearCopies",
+    "NearTies",
     "OverBudget",
     "PoorRecall",
+    "RepeatedPoints",
     "SampleRefused",
     "TiedPoints",
     "check_word",
@@ -114,6 +117,18 @@ class Interrupted(KeyboardInterrupt):
 
 class TiedPoints(UserWarning):
     """Many points have two neighbours at the same distance, as in discrete data."""
+
+
+class NearTies(UserWarning):
+    """Neighbours are nearly, not exactly, at the same distance, as on a grid with small noise."""
+
+
+class NearCopies(UserWarning):
+    """Points differ from others by no more than rounding, as one stimulus in two batches does."""
+
+
+class RepeatedPoints(UserWarning):
+    """Many rows repeat others exactly, so the estimate comes from much fewer points."""
 
 
 class ChangedNumbers(UserWarning):

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dimscope.cli.arguments import (
+    CopiesOption,
     DiscardOption,
     EngineOption,
     EstimatorOption,
@@ -20,6 +21,7 @@ from dimscope.cli.arguments import (
     RtolOption,
     SeedOption,
     bytes_from,
+    copies_from,
     engine_from,
     estimator_from,
     existing,
@@ -43,6 +45,7 @@ def estimate(
     keep: KeepOption = 0.9,
     engine: EngineOption = None,
     rtol: RtolOption = None,
+    copies: CopiesOption = "keep",
     memory: MemoryOption = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
@@ -53,9 +56,10 @@ def estimate(
     chosen = estimator_from(estimator, fit, discard, resamples, keep, seed)
     search, budget = engine_from(engine, rtol, seed), bytes_from(memory)
     refuse_unused_engine(search, chosen)
+    treatment = copies_from(copies, chosen)
     array = points_from(points)
     with Bar() as bar:
-        result = ds.estimate(array, chosen, search, memory=budget, progress=bar)
+        result = ds.estimate(array, chosen, search, copies=treatment, memory=budget, progress=bar)
     if as_json:
         typer.echo(json.dumps(result.to_dict(), allow_nan=False))
     else:
@@ -76,6 +80,7 @@ def scale(
     fit: FitOption = None,
     discard: DiscardOption = None,
     engine: EngineOption = None,
+    copies: CopiesOption = "keep",
     memory: MemoryOption = None,
     seed: SeedOption = 0,
     plot: Annotated[
@@ -95,6 +100,7 @@ def scale(
             "a scale curve needs a neighbour-based estimator, such as twonn",
             param_hint="--estimator",
         )
+    treatment = copies_from(copies, chosen)
     if plot is not None:
         existing(plot.absolute().parent, "--plot")
         check_figure_path(plot)
@@ -105,6 +111,7 @@ def scale(
             max(ranks, chosen.ranks),
             search,
             at_most=True,
+            copies=treatment,
             memory=budget,
             progress=bar,
         )

@@ -14,6 +14,7 @@ import typer
 
 from dimscope.cli.arguments import (
     BatchSizeOption,
+    CopiesOption,
     DeviceOption,
     DiscardOption,
     DtypeOption,
@@ -37,6 +38,7 @@ from dimscope.cli.arguments import (
     WeightsOption,
     bytes_from,
     check_data,
+    copies_from,
     data_from,
     engine_from,
     estimator_from,
@@ -92,6 +94,7 @@ def profile(
     keep: KeepOption = 0.9,
     engine: EngineOption = None,
     rtol: RtolOption = None,
+    copies: CopiesOption = "keep",
     seed: SeedOption = 0,
     name: Annotated[str | None, typer.Option(help="name of the profile")] = None,
     out: Annotated[Path | None, typer.Option(help="write the profile to this .json file")] = None,
@@ -108,6 +111,7 @@ def profile(
     chosen = estimator_from(estimator, fit, discard, resamples, keep, seed)
     search, budget = engine_from(engine, rtol, seed), bytes_from(memory)
     refuse_unused_engine(search, chosen)
+    treatment = copies_from(copies, chosen)
     for path, option in ((out, "--out"), (plot, "--plot")):
         if path is not None and not path.absolute().parent.is_dir():
             raise typer.BadParameter(f"there is no folder {path.parent}", param_hint=option)
@@ -145,6 +149,7 @@ def profile(
                 chosen,
                 by_class=by_class,
                 engine=search,
+                copies=treatment,
                 name=name or (model if options else None),
                 memory=budget,
                 progress=bar,

@@ -39,10 +39,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dimscope.errors import DegeneratePoints, TiedPoints, warn
+from dimscope.errors import DegeneratePoints
 from dimscope.estimators.corrections import Corrected
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, Estimate, fingerprint
 from dimscope.estimators.inputs import Inputs
+from dimscope.estimators.ties import checked_ties
 from dimscope.estimators.uncertainty import Influence, dependent_pairs
 from dimscope.provenance import Provenance, versions
 from dimscope.values import by_value
@@ -54,12 +55,7 @@ if TYPE_CHECKING:
     from dimscope.neighbors.engines import Engine
     from dimscope.neighbors.neighbors import Neighbors
 
-__all__ = ["TIE", "Estimator", "Fit", "NeighborEstimator", "PointsEstimator", "SpectralEstimator"]
-
-TIE = 1e-6  # Distances that differ by less count as equal: the accuracy of the exact engine.
-
-_WARN_ABOVE = 1e-3  # Fraction of tied points.
-_TIES_BY_CHANCE = 2  # In continuous data, one or two ties within a relative 1e-6 are chance.
+__all__ = ["Estimator", "Fit", "NeighborEstimator", "PointsEstimator", "SpectralEstimator"]
 
 
 @dataclass(frozen=True)
@@ -246,7 +242,7 @@ class NeighborEstimator(Estimator):
                 f"{self!r} needs {self.ranks} neighbours of each point, but these Neighbors have "
                 f"{neighbors.k}; search with k={self.ranks}"
             )
-        ties = _tie_fraction(neighbors, *self.compared)
+        ties = checked_ties(neighbors, *self.compared)
         fit = self.evaluate(neighbors)
         influence = None
         if fit.scores is not None:
@@ -264,6 +260,7 @@ class NeighborEstimator(Estimator):
             n_used=fit.n_used,
             n_queries=neighbors.n_queries,
             n_duplicates=neighbors.n_duplicates,
+            n_copies=neighbors.n_copies,
             tie_fraction=ties,
             is_lower_bound=bool(fit.dimension > LOWER_BOUND_ABOVE),
             goodness_of_fit=p_value,
@@ -354,23 +351,3 @@ class PointsEstimator(Estimator):
             is_lower_bound=dimension > LOWER_BOUND_ABOVE,
             provenance=Provenance("estimate", {"estimator": repr(self)}, versions()),
         )
-
-
-def _tie_fraction(neighbors: Neighbors, near: int, far: int) -> float:
-    """Return the fraction of tied points; warn if it is large, raise an error if it is 1."""
-    inner, outer = neighbors.distances[:, near - 1], neighbors.distances[:, far - 1]
-    fraction = float(np.mean(outer <= inner * (1 + TIE)))
-    if fraction == 1:
-        raise DegeneratePoints(
-            f"all {len(inner)} distinct points have neighbours {near} and {far} at the same "
-            "distance, as on a grid: all ratios of distances are 1, so the dimension cannot be "
-            "measured; use values before they were rounded, or I3D for counts"
-        )
-    if fraction > max(_WARN_ABOVE, _TIES_BY_CHANCE / len(inner)):
-        warn(
-            f"{fraction:.1%} of the points have r{near} = r{far}, as in discrete or quantised "
-            "data, which biases the dimension upward. Use values before they were rounded, or "
-            "measure at larger scales (rank_curve); for counts use I3D",
-            TiedPoints,
-        )
-    return fraction

@@ -59,6 +59,9 @@ class Estimate:
         (:class:`dimscope.Sampled`).
     n_duplicates : int
         Number of rows that repeat another row and were collapsed.
+    n_copies : int
+        Number of rows that are near copies of an earlier row: they differ by no more than the
+        rounding of their values. ``copies="collapse"`` removes them.
     tie_fraction : float
         Fraction of points whose two compared distances are equal to within a relative 1e-6.
     is_lower_bound : bool
@@ -119,6 +122,7 @@ class Estimate:
     classes: tuple[str, ...] = ()
     classes_failed: tuple[str, ...] = ()
     rows: str = ""
+    n_copies: int = 0
     traceback: str = field(default="", repr=False, compare=False, metadata=NOT_WRITTEN)
     provenance: Provenance = field(default_factory=lambda: Provenance("estimate"), repr=False)
     influence: Influence | None = field(

@@ -12,9 +12,11 @@ import numpy as np
 from dimscope.arrays import Points, as_points
 from dimscope.arrays.memory import budget_from, check_budget
 from dimscope.arrays.points import within_budget
-from dimscope.errors import BadPoints, DegeneratePoints, SampleRefused, TiedPoints, silent
+from dimscope.errors import BadPoints, DegeneratePoints, SampleRefused, check_word, silent
 from dimscope.estimators.spectra import Spectrum, spectrum
+from dimscope.estimators.ties import TIE_WARNINGS
 from dimscope.neighbors import Engine, Neighbors, Sampled, Search, distinct_rows
+from dimscope.neighbors.copies import Copies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from dimscope.arrays.threads import Progress
 
-__all__ = ["Inputs", "Needs", "ProgressFailed", "check_engine"]
+__all__ = ["Inputs", "Needs", "ProgressFailed", "check_copies", "check_engine"]
 
 _T = TypeVar("_T")
 
@@ -80,6 +82,28 @@ neighbours; leave out the engine
         )
 
 
+def check_copies(copies: Copies, estimators: Iterable[Needs]) -> None:
+    """Refuse ``copies="collapse"`` if no estimator uses neighbours: the others read every row.
+
+    Examples
+    --------
+    >>> from dimscope import PCA, TwoNN
+    >>> check_copies("collapse", [PCA(), TwoNN()])
+    >>> check_copies("collapse", [PCA()])
+    Traceback (most recent call last):
+    ValueError: copies='collapse' has no effect: PCA(normalized=False, variance=0.9) reads no \
+neighbours; leave it out
+    """
+    check_word("copies", copies, Copies)
+    estimators = list(estimators)
+    if copies == "collapse" and estimators and not any(e.ranks for e in estimators):
+        verb = "reads" if len(estimators) == 1 else "read"
+        raise ValueError(
+            f"copies='collapse' has no effect: {', '.join(map(repr, estimators))} {verb} no "
+            "neighbours; leave it out"
+        )
+
+
 class ProgressFailed(BaseException):
     """Carry an error of the progress callback past the handlers that isolate estimators.
 
@@ -108,11 +132,13 @@ class Inputs:
         ``progress(step, done, total)`` of the search.
     memory : int or str, optional
         Memory budget, such as ``"4GB"``; half of the free memory by default.
+    copies : {"keep", "collapse"}
+        Of :func:`dimscope.nearest_neighbors`.
 
     Raises
     ------
     TypeError, ValueError
-        If the engine would have no effect.
+        If the engine or ``copies`` would have no effect.
 
     Examples
     --------
@@ -128,8 +154,15 @@ class Inputs:
         estimators: Sequence[Needs] = (),
         progress: Progress | None = None,
         memory: int | str | None = None,
+        copies: Copies = "keep",
     ) -> None:
         check_engine(engine, estimators)
+        check_copies(copies, estimators)
+        if copies == "collapse" and isinstance(points, Neighbors):
+            raise ValueError(
+                "copies='collapse' has no effect: Neighbors are not searched again; make them with "
+                "nearest_neighbors(points, copies='collapse')"
+            )
         if memory is not None and isinstance(points, Neighbors):
             raise ValueError(
                 f"memory={memory!r} has no effect: Neighbors are not searched again; leave it out"
@@ -141,7 +174,7 @@ class Inputs:
                 "leave out the engine"
             )
         self.points = points
-        self._engine = engine
+        self._engine, self._copies = engine, copies
         self._estimators = estimators
         self._progress = None if progress is None else _carried(progress)
         self._results: dict[str, Any] = {}
@@ -182,6 +215,7 @@ class Inputs:
             wished,
             self._engine,
             at_most=at_most,
+            copies=self._copies,
             memory=self.memory,
             progress=self._progress,
         )
@@ -193,7 +227,7 @@ class Inputs:
         n = engine.first
         while True:
             neighbors = search.sample(n)
-            with silent(TiedPoints):  # they are counted once, for the last sample
+            with silent(*TIE_WARNINGS):  # they are counted once, for the last sample
                 errors = [_relative_error(estimator, neighbors) for estimator in self._estimators]
             # an estimator without an error asks for no sample
             largest = max((error for error in errors if not math.isnan(error)), default=0.0)

@@ -10,6 +10,7 @@ from dimscope.estimators.base import Estimator
 from dimscope.estimators.estimates import Estimate
 from dimscope.estimators.inputs import Inputs, ProgressFailed
 from dimscope.estimators.two_nn import TwoNN
+from dimscope.neighbors.copies import Copies
 from dimscope.neighbors.engines import Engine
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def estimate(
     estimators: Estimator | None = None,
     engine: Engine | None = None,
     *,
+    copies: Copies = "keep",
     memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> Estimate: ...
@@ -75,6 +77,7 @@ def estimate(
     estimators: Iterable[Estimator] | Mapping[str, Estimator],
     engine: Engine | None = None,
     *,
+    copies: Copies = "keep",
     memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Estimate]: ...
@@ -85,6 +88,7 @@ def estimate(
     estimators: Estimators | None = None,
     engine: Engine | None = None,
     *,
+    copies: Copies = "keep",
     memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> Estimate | dict[str, Estimate]:
@@ -97,6 +101,10 @@ def estimate(
         :class:`TwoNN` by default.
     engine : Engine, optional
         How to search; exact by default.
+    copies : {"keep", "collapse"}
+        What to do with near copies: rows that differ from another by no more than the rounding of
+        their values, such as one stimulus in batches of two shapes. ``"collapse"`` keeps the first
+        of them only, for estimators that use neighbours; spectra count every row.
     memory : int or str, optional
         Memory budget, such as ``"4GB"``, for everything but an array that is already in memory.
         Half of the free memory by default.
@@ -115,6 +123,8 @@ def estimate(
         If some of several estimators fail; it holds the estimates of the others.
     Interrupted
         On Ctrl-C; it holds the estimates made until then.
+    ValueError
+        If ``engine`` or ``copies`` is given but no estimator uses neighbours.
 
     Examples
     --------
@@ -122,9 +132,13 @@ def estimate(
     >>> both = estimate(cube(500, 2), {"mle": TwoNN(), "line": TwoNN(fit="regression")})
     >>> sorted(both)
     ['line', 'mle']
+    >>> points = cube(500, 2)
+    >>> twice = [*points, *(points * (1 + 2**-52))]  # each point and its copy
+    >>> estimate(twice, copies="collapse").dimension == estimate(points).dimension
+    True
     """
     named = named_estimators(estimators)
-    inputs = Inputs(points, engine, list(named.values()), progress, memory)
+    inputs = Inputs(points, engine, list(named.values()), progress, memory, copies)
     estimates: dict[str, Estimate] = {}
     failures: dict[str, Exception] = {}
     try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dimscope.errors import BadPoints, DegeneratePoints, SampleRefused
+from dimscope.neighbors.copies import first_copies
 from dimscope.neighbors.guarantee import Guarantee
 from dimscope.provenance import Provenance
 from dimscope.values import by_value
@@ -121,6 +122,11 @@ class Neighbors:
         Number of distinct points searched; the number of rows by default.
     fingerprints : array of uint64, shape (n_points,), optional
         A hash of each row of the user's array, to recognise the same rows in other estimates.
+    resolution : float
+        Neighbours up to this distance are near copies: they differ by no more than rounding
+        (:func:`dimscope.neighbors.copies.resolution`). 0 if there are none.
+    n_collapsed : int
+        Number of near copies that were collapsed; they are counted in ``n_points``.
 
     Raises
     ------
@@ -147,6 +153,8 @@ class Neighbors:
     queries: NDArray[np.intp] | None = None
     n_distinct: int = 0
     fingerprints: NDArray[np.uint64] | None = field(default=None, repr=False, compare=False)
+    resolution: float = 0.0
+    n_collapsed: int = 0
 
     def __post_init__(self) -> None:
         if isinstance(self.guarantee, str):
@@ -217,7 +225,26 @@ class Neighbors:
     @property
     def n_duplicates(self) -> int:
         """Number of rows that repeat an earlier row and were collapsed into it."""
-        return self.n_points - self.n_distinct
+        return self.n_points - self.n_distinct - self.n_collapsed
+
+    @property
+    def is_copied(self) -> NDArray[np.bool_]:
+        """Which points have a near copy as their nearest neighbour."""
+        return np.asarray(self.distances[:, 0] <= self.resolution)
+
+    @property
+    def n_copies(self) -> int:
+        """Number of rows that are near copies of an earlier row, whether collapsed or kept."""
+        if self.n_collapsed or not self.is_copied.any():
+            return self.n_collapsed
+        if self.queries is None:
+            return int((self._first_copies < np.arange(self.n_distinct)).sum())
+        earlier = self.indices < self.queries[:, None]
+        return int((earlier & (self.distances <= self.resolution)).any(axis=1).sum())
+
+    @property
+    def _first_copies(self) -> NDArray[np.intp]:
+        return first_copies(self.distances, self.indices, self.resolution)
 
     @property
     def k(self) -> int:
@@ -240,6 +267,53 @@ class Neighbors:
                 f"{what} needs the neighbours of all points, but only a sample of "
                 f"{len(self.queries)} of {self.n_distinct} was searched; use Exact() or Sketched()"
             )
+
+    def without_copies(self, k: int = 2, *, at_most: bool = False) -> Neighbors:
+        """Collapse near copies into the first of their rows, and find k neighbours of what is left.
+
+        Parameters
+        ----------
+        k : int
+        at_most : bool
+            If fewer than k other points are left, use all of them instead of raising an error.
+
+        Returns
+        -------
+        Neighbors
+            ``n_points`` still counts all rows, and ``n_copies`` those that were collapsed.
+
+        Raises
+        ------
+        DegeneratePoints
+            If too few points are left, or as in :meth:`within`.
+
+        Examples
+        --------
+        >>> from dimscope import nearest_neighbors
+        >>> n = nearest_neighbors([[1.0], [4.0], [9.0], [1.0 + 2e-16], [1.0 + 4e-16]])
+        >>> n.n_copies, n.without_copies().rows.tolist()
+        (2, [0, 1, 2])
+        """
+        self.refuse_sample("collapsing near copies")
+        neighbors = self
+        # of a point with many copies, the lists hold some only: what is left is looked at again
+        while len(kept := np.unique(neighbors._first_copies)) < neighbors.n_distinct:
+            left = len(kept)
+            if left < 3 or (left <= k and not at_most):
+                raise DegeneratePoints(
+                    f"only {left} of {self.n_distinct} distinct points are left when near copies "
+                    f"are collapsed; at least {3 if at_most else k + 1} are needed"
+                )
+            neighbors = neighbors.within(kept, min(neighbors.k, left - 1))
+        k = min(k, neighbors.k)
+        return replace(
+            neighbors,
+            distances=neighbors.distances[:, :k],
+            indices=neighbors.indices[:, :k],
+            n_points=self.n_points,
+            fingerprints=self.fingerprints,
+            n_collapsed=self.n_collapsed + self.n_distinct - neighbors.n_distinct,
+        )
 
     def within(self, rows: NDArray[Any], k: int = 2) -> Neighbors:
         """Return the k nearest neighbours within a subset of the distinct points.
@@ -347,6 +421,7 @@ class Neighbors:
                 Neighbors(
                     distances[here], indices[here], self.rows[group], len(group), guarantee,
                     self.provenance, _among(self.search_again, group, self.n_distinct),
+                    resolution=self.resolution,
                 )
             )  # fmt: skip
         return result

@@ -9,7 +9,8 @@ import numpy as np
 
 from dimscope.arrays.kinds import as_points, home_of
 from dimscope.arrays.memory import budget_from
-from dimscope.errors import BadPoints, DegeneratePoints
+from dimscope.errors import BadPoints, DegeneratePoints, check_word
+from dimscope.neighbors.copies import Copies, copy_limit, resolution
 from dimscope.neighbors.duplicates import distinct_rows
 from dimscope.neighbors.engines import Engine, Exact
 from dimscope.neighbors.neighbors import Neighbors
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dimscope.arrays.threads import Progress
+    from dimscope.neighbors.copies import Wider
 
 
 __all__ = ["Search", "nearest_neighbors", "neighbors_of"]
@@ -34,6 +36,7 @@ def nearest_neighbors(
     engine: Engine | None = None,
     *,
     at_most: bool = False,
+    copies: Copies = "keep",
     memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> Neighbors:
@@ -50,6 +53,9 @@ def nearest_neighbors(
         How to search, and with what guarantee; :class:`Exact` by default.
     at_most : bool
         If there are fewer than k other points, use all of them instead of raising an error.
+    copies : {"keep", "collapse"}
+        What to do with near copies, which differ by no more than the rounding of their values, such
+        as one stimulus in batches of two shapes: ``"collapse"`` keeps the first of them only.
     memory : int or str, optional
         Memory budget for points outside memory, such as ``"4GB"``: an array on disk is read whole
         if it fits, otherwise block by block. Half of the free memory by default.
@@ -71,16 +77,21 @@ def nearest_neighbors(
     DegeneratePoints
         If there are fewer than three distinct points, or not more distinct points than k.
 
-    Notes ----- Equal rows are collapsed first. Points with up to 16 features are searched with a
-    k-d tree, points with more features with certified tiles
+    Notes ----- Equal rows are always collapsed first. Points with up to 16 features are searched
+    with a k-d tree, points with more features with certified tiles
     (:mod:`dimscope.neighbors.certificate`).
 
     Examples
     --------
     >>> nearest_neighbors([[0.0], [1.0], [3.0], [3.0]]).distances.tolist()
     [[1.0, 3.0], [1.0, 2.0], [2.0, 3.0]]
+    >>> points = [[1.0], [2.0], [4.0], [4.0 + 1e-15]]
+    >>> nearest_neighbors(points).n_copies, nearest_neighbors(points, copies="collapse")
+    (1, Neighbors(n=3, k=2, exact to 1e-6))
     """
-    search = Search(points, k, engine, at_most=at_most, memory=memory, progress=progress)
+    search = Search(
+        points, k, engine, at_most=at_most, copies=copies, memory=memory, progress=progress
+    )
     sampling = search.engine.sampling
     return search.all_points() if sampling is None else search.sample(sampling.first)
 
@@ -144,7 +155,7 @@ class Search:
         How to search, and with what guarantee; :class:`Exact` by default.
     at_most : bool
         If there are fewer than k other points, use all of them instead of raising an error.
-    memory : int or str, optional
+    copies, memory
         Of :func:`dimscope.nearest_neighbors`.
     progress : callable, optional
 
@@ -167,15 +178,22 @@ class Search:
         engine: Engine | None = None,
         *,
         at_most: bool = False,
+        copies: Copies = "keep",
         memory: int | str | None = None,
         progress: Progress | None = None,
     ) -> None:
         k = index(k)
+        check_word("copies", copies, Copies)
         self.engine = Exact() if engine is None else engine
         if not isinstance(self.engine, Engine):
             raise TypeError(f"engine must be an Engine such as Exact(), not {engine!r}")
         if k < 2:
             raise ValueError(f"k is {k}; at least 2 neighbours are needed")
+        if copies == "collapse" and self.engine.sampling is not None:
+            raise ValueError(
+                f"copies='collapse' needs the neighbours of all points, but {self.engine!r} "
+                "searches those of a sample; use Sketched() or Exact()"
+            )
         if home_of(points) not in self.engine.homes:
             raise BadPoints(
                 f"{type(self.engine).__name__} searches in the memory of this machine; give "
@@ -188,6 +206,7 @@ class Search:
         has_duplicates = self.n_distinct < self._points.n_points
         distinct = self._points.select(self._rows) if has_duplicates else self._points
         self._searcher = self.engine.searcher(distinct, progress)
+        self._at_most, self._collapses = at_most, copies == "collapse"
         self._order: NDArray[np.intp] | None = None
         self._sample: SearchResult | None = None
 
@@ -198,8 +217,13 @@ class Search:
 
     def all_points(self) -> Neighbors:
         """Find the neighbours of all distinct points."""
-        result = self._searcher.nearest(self.k)
-        return self._neighbors(result, search_again=self._searcher.nearest_with_label)
+        if not self._collapses:
+            result = self._searcher.nearest(self.k)
+            return self._neighbors(result, search_again=self._searcher.nearest_with_label)
+        # where a pair of copies becomes one point, the next neighbours are there already
+        result = self._searcher.nearest(min(self.k + 2, self.n_distinct - 1))
+        neighbors = self._neighbors(result, search_again=self._searcher.nearest_with_label)
+        return neighbors.without_copies(self.k, at_most=self._at_most)
 
     def sample(self, n: int) -> Neighbors:
         """Find the neighbours, among all points, of n randomly drawn points.
@@ -237,6 +261,8 @@ class Search:
         guarantee = result.guarantee
         if queries is not None:
             guarantee = guarantee.of_sample(len(queries), self.n_distinct)
+        limit = copy_limit(self._points, float(result.distances[:, 0].min()))
+        copies: dict[str, Any] = {"copies": "collapse"} if self._collapses else {}
         return Neighbors(
             result.distances,
             result.indices,
@@ -250,6 +276,7 @@ class Search:
                     "engine": repr(self.engine),
                     "shape": [self._points.n_points, self._points.n_features],
                     "dtype": self._points.source_dtype,
+                    **copies,
                     **result.details,
                 },
                 versions("scipy"),
@@ -258,7 +285,20 @@ class Search:
             queries,
             self.n_distinct,
             self._points.fingerprints,
+            resolution(result.distances, limit, self._wider(queries)),
         )
+
+    def _wider(self, queries: NDArray[np.intp] | None) -> Wider:
+        """Return a search for more neighbours of some of the points whose neighbours were found."""
+        everywhere = np.zeros(self.n_distinct, dtype=np.intp)
+
+        def search(rows: NDArray[np.intp], k: int) -> NDArray[np.float64]:
+            rows = rows if queries is None else queries[rows]
+            return self._searcher.nearest_with_label(rows, everywhere, min(k, self.n_distinct - 1))[
+                0
+            ]
+
+        return search
 
     def _check_range(self, nearest: NDArray[np.float64], rows: NDArray[np.intp]) -> None:
         bad = nearest * self._points.scale < _NEAREST

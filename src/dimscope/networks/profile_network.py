@@ -26,6 +26,7 @@ from dimscope.profiles.profile import Profile
 
 if TYPE_CHECKING:
     from dimscope.estimators.measure import Estimators
+    from dimscope.neighbors.copies import Copies
     from dimscope.neighbors.engines import Engine
 
 __all__ = ["profile"]
@@ -39,6 +40,7 @@ def profile(
     *,
     by_class: bool = False,
     engine: Engine | None = None,
+    copies: Copies = "keep",
     progress: Progress | None = None,
     on_plan: Callable[[Plan], object] | None = None,
     **options: Unpack[ProfileKeywords],
@@ -57,6 +59,10 @@ def profile(
         Measure each class separately, and return the mean and standard deviation over the classes.
     engine : Engine, optional
         How to search for neighbours; exact by default.
+    copies : {"keep", "collapse"}
+        What to do with near copies in each layer: stimuli whose activations differ by no more than
+        rounding, as those of one stimulus in batches of two shapes do. ``"collapse"`` keeps the
+        first of them only, for estimators that use neighbours.
     progress : callable, optional
         ``progress(step, done, total)``; ``total`` may be None.
     on_plan : callable, optional
@@ -125,6 +131,7 @@ def profile(
                     estimators,
                     by_class=by_class,
                     engine=engine,
+                    copies=copies,
                     name=name,
                     memory=memory,
                     progress=progress,

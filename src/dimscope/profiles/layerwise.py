@@ -14,7 +14,7 @@ from dimscope.arrays import as_points
 from dimscope.arrays.memory import budget_from
 from dimscope.errors import BadPoints, Interrupted, reason_of
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, Estimate, fingerprint
-from dimscope.estimators.inputs import Inputs, ProgressFailed, check_engine
+from dimscope.estimators.inputs import Inputs, ProgressFailed, check_copies, check_engine
 from dimscope.estimators.measure import Estimators, measured_in_turn, named_estimators
 from dimscope.estimators.uncertainty import Influence
 from dimscope.profiles.profile import Profile
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dimscope.activations.activations import Activations
     from dimscope.arrays.threads import Progress
     from dimscope.estimators.base import Estimator
+    from dimscope.neighbors.copies import Copies
     from dimscope.neighbors.engines import Engine
 
 __all__ = ["measure_layers"]
@@ -39,6 +40,7 @@ def measure_layers(
     *,
     by_class: bool = False,
     engine: Engine | None = None,
+    copies: Copies = "keep",
     name: str | None = None,
     memory: int | str | None = None,
     progress: Progress | None = None,
@@ -54,6 +56,8 @@ def measure_layers(
         Measure each class separately (object manifolds). The profile then holds the mean and
         standard deviation over classes, and the profile of each class in ``classes``.
     engine : Engine, optional
+    copies : {"keep", "collapse"}
+        What to do with near copies in each layer; see :func:`dimscope.estimate`.
     name : str, optional
         Name of the profile; the name of the activations by default.
     memory : int or str, optional
@@ -72,7 +76,7 @@ def measure_layers(
     BadPoints
         If ``by_class`` is true but the activations have no labels.
     TypeError, ValueError
-        If an engine is given that no estimator would use.
+        If ``engine`` or ``copies`` is given but no estimator uses neighbours.
 
     Examples
     --------
@@ -84,6 +88,7 @@ def measure_layers(
     """
     named = named_estimators(estimators)
     check_engine(engine, named.values())
+    check_copies(copies, named.values())
     name = activations.name if name is None else name
     budget = budget_from(memory)
     provenance = Provenance(
@@ -92,6 +97,7 @@ def measure_layers(
             "estimators": {key: repr(value) for key, value in named.items()},
             "by_class": by_class,
             "numbers": NUMBERS,
+            **({} if copies == "keep" else {"copies": copies}),
         },
         versions(),
         (activations.provenance,),
@@ -119,8 +125,9 @@ def measure_layers(
             for layer in activations.layers:
                 steps.begin(layer.name)
                 _measure(
-                    activations, layer.name, named, rows, engine, budget, steps, estimates[part]
-                )
+                    activations, layer.name, named, rows, engine, copies, budget, steps,
+                    estimates[part],
+                )  # fmt: skip
                 steps.end()
             _identify(activations, rows, estimates[part])
     except ProgressFailed as failed:
@@ -202,6 +209,7 @@ def _measure(
     named: Mapping[str, Estimator],
     rows: NDArray[np.intp] | None,
     engine: Engine | None,
+    copies: Copies,
     budget: int,
     steps: _Steps,
     into: Mapping[str, dict[str, Estimate]],
@@ -217,7 +225,7 @@ def _measure(
         if layer in activations.failures:
             raise BadPoints(activations.failures[layer])
         points = as_points(activations.points[layer], rows=rows, memory=budget)
-        inputs = Inputs(points, engine, list(named.values()), steps.part, budget)
+        inputs = Inputs(points, engine, list(named.values()), steps.part, budget, copies)
         for key, outcome in measured_in_turn(named, inputs):
             into[key][layer] = outcome if isinstance(outcome, Estimate) else failed(outcome)
     except Warning:
@@ -295,6 +303,7 @@ def _over_classes(
                 n_points=sum(value.n_points for value in by_title.values()),
                 n_used=sum(value.n_used for value in measured.values()),
                 n_duplicates=sum(value.n_duplicates for value in measured.values()),
+                n_copies=sum(value.n_copies for value in measured.values()),
                 is_lower_bound=mean > LOWER_BOUND_ABOVE,
                 reason=_summary(failed, len(by_title)),
                 degrees_of_freedom=max(1, n - 1),
