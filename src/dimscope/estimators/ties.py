@@ -86,9 +86,8 @@ def checked_ties(neighbors: Neighbors, near: int, far: int) -> float:
             "measured; use values before they were rounded, or I3D for counts"
         )
     _warn_of_repeats(neighbors)
-    has_copies = _warn_of_copies(neighbors)
-    # two copies of one point may be at the same distance; they are no sign of discrete values
-    uncopied = float(np.mean(tied & (inner > neighbors.resolution)))
+    has_copies = _warn_of_copies(neighbors, far)
+    uncopied = float(np.mean(tied & ~_between_copies(neighbors, near)))
     if uncopied > max(_WARN_ABOVE, _TIES_BY_CHANCE / len(inner)):
         warn(
             f"{uncopied:.1%} of the points have r{near} = r{far}, as in discrete or quantised "
@@ -99,6 +98,12 @@ def checked_ties(neighbors: Neighbors, near: int, far: int) -> float:
     elif near <= 2 and not has_copies:
         _warn_of_near_ties(neighbors)
     return fraction
+
+
+def _between_copies(neighbors: Neighbors, near: int) -> NDArray[np.bool_]:
+    """Tell which points are copies, or nearest to copies: no ties of theirs come from rounding."""
+    is_copied, place = neighbors.is_copied, neighbors.places[:, near - 1]
+    return is_copied | ((place >= 0) & is_copied[place])
 
 
 def _warn_of_repeats(neighbors: Neighbors) -> None:
@@ -113,7 +118,7 @@ def _warn_of_repeats(neighbors: Neighbors) -> None:
         )
 
 
-def _warn_of_copies(neighbors: Neighbors) -> bool:
+def _warn_of_copies(neighbors: Neighbors, far: int) -> bool:
     """Warn of near copies, and tell whether there are enough of them to bias the dimension."""
     n_copied = int(neighbors.is_copied.sum())
     if n_copied <= _COPIED_ABOVE * len(neighbors.distances):
@@ -121,11 +126,16 @@ def _warn_of_copies(neighbors: Neighbors) -> bool:
     again = "copies='collapse', to count each of them once"
     if neighbors.search_again is None and neighbors.queries is None:
         again = "Neighbors without the copies"
+    bias = "They bias the dimension downward, since r1 is nearly zero"
+    if 2 * int((neighbors.distances[:, far - 1] <= neighbors.resolution).sum()) > n_copied:
+        bias = (
+            f"Most have several, so that r{far} belongs to a copy too: the dimension is that of "
+            "rounding errors, biased up or down"
+        )
     warn(
         f"{n_copied / len(neighbors.distances):.1%} of the points ({n_copied}) have a neighbour "
         f"within {neighbors.resolution:.2g}, which is no more than rounding: copies of one "
-        "stimulus, such as from batches of two shapes. Copies bias the dimension downward, since "
-        f"r1 is nearly zero; give {again}",
+        f"stimulus, such as from batches of two shapes. {bias}; give {again}",
         NearCopies,
     )
     return True

@@ -37,6 +37,7 @@ _RARE = 8  # Copies outnumber the distances in the gap by this factor.
 _ROWS, _COLUMNS = 32, 512  # The values that are looked at to find how they were rounded.
 _FEWEST = 100  # Fewer values that are not zero say nothing about their rounding.
 _WIDER, _LISTED = (8, 32, 128), 200  # Ranks and rows of a search that looks beyond many copies.
+_HIDDEN = 0.1  # Share of the lists that end within the limit, above which that is needed.
 
 
 def significant_bits(values: NDArray[np.float64], dtype: str) -> int:
@@ -110,7 +111,8 @@ def copy_limit(points: Points, nearest: float) -> float:
     largest_norm = points.max_abs * math.sqrt(points.n_features)
     if "float" not in dtype or nearest > _COARSEST * largest_norm:
         return 0.0
-    sample = points.block(slice(0, min(_ROWS, points.n_points)), dtype=np.dtype(np.float64))
+    rows = np.linspace(0, points.n_points - 1, min(_ROWS, points.n_points)).astype(np.intp)
+    sample = points.block(rows, dtype=np.dtype(np.float64))
     points.release()
     # squares of the largest values would overflow
     norms = np.linalg.norm(sample * points.scale, axis=1) / points.scale
@@ -129,7 +131,7 @@ def resolution(distances: NDArray[np.float64], limit: float, wider: Wider) -> fl
         Largest distance that rounding may put between copies.
     wider : callable
         ``wider(rows, k)`` searches for more neighbours of some rows, k or as many as there are. It
-        is called only if so many neighbours are within the limit that nothing else is seen.
+        is called only if all listed neighbours of many points are within the limit.
 
     Notes
     -----
@@ -144,25 +146,34 @@ def resolution(distances: NDArray[np.float64], limit: float, wider: Wider) -> fl
     >>> resolution(rows, 1e-6, lambda rows, k: rows)
     2e-08
     """
-    near = np.flatnonzero(distances[:, 0] <= limit)
-    if limit <= 0 or not len(near):
+    if limit <= 0 or distances[:, 0].min() > limit:
         return 0.0
-    farthest = _GAP * limit
-    lists = distances
-    if np.mean(distances[near, -1] <= farthest) > 0.5:
-        rows = near[np.linspace(0, len(near) - 1, min(len(near), _LISTED)).astype(np.intp)]
-        for k in _WIDER:
-            lists = wider(rows, k)
-            if np.mean(lists[:, -1] <= farthest) <= 0.5:
-                break
-        if np.mean(lists[:, -1] <= farthest) > 0.5:
-            return 0.0  # the whole cloud is so narrow that rounding hides its structure
-    pool = np.sort(lists[lists <= farthest])
-    below = np.arange(1, len(pool) + 1)
-    in_gap = np.searchsorted(pool, _GAP * pool, side="right") - below
-    apart = np.flatnonzero((_RARE * in_gap <= below) & (pool <= limit))
+    near = np.flatnonzero(distances[:, 0] <= _GAP * limit)
+    rows, lists = near[:: -(-len(near) // _LISTED)], distances[near]
+    for k in _WIDER:
+        if np.mean(lists[lists[:, 0] <= limit, -1] <= limit) <= _HIDDEN:
+            break
+        lists = wider(rows, k)
+        if lists[:, 0].min() > limit:
+            return 0.0
     # a copy of a copy may be twice as far away
-    return float(min(limit, 2 * pool[apart[-1]])) if len(apart) else 0.0
+    return min(limit, 2 * _apart(lists, limit))
+
+
+def _apart(lists: NDArray[np.float64], limit: float) -> float:
+    """Return the distance within the limit that has the clearest gap above it; 0 without a gap."""
+    pool = np.sort(lists[lists <= _GAP * limit])
+    candidates = np.unique(pool[pool <= limit])
+    below = np.searchsorted(pool, candidates, side="right")
+    in_gap = np.searchsorted(pool, _GAP * candidates, side="right") - below
+    # rows with such neighbours, and those of them whose lists end before or in the gap
+    nearest, last = lists[:, 0], lists[:, -1]
+    rows = np.searchsorted(np.sort(nearest), candidates, side="right")
+    hidden = np.searchsorted(np.sort(np.maximum(nearest, last / _GAP)), candidates, side="right")
+    # in a dense cloud the best gap is just above the copies, before true neighbours come in
+    gap = np.where(2 * hidden <= rows, below - _RARE * in_gap, -1)
+    best = len(gap) - 1 - int(np.argmax(gap[::-1])) if len(gap) else 0
+    return float(candidates[best]) if len(gap) and gap[best] >= 0 else 0.0
 
 
 def first_copies(
