@@ -74,6 +74,7 @@ def every_command_with_its_options() -> Any:
 
     group: Any = typer.main.get_command(app)
     since = {("estimate", "--memory"), ("scale", "--memory")}
+    since |= {(name, "--copies") for name in ("estimate", "profile", "scale")}
     return {
         name: sorted(
             word for option in command.params for word in option.opts if (name, word) not in since
