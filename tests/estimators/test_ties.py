@@ -73,7 +73,7 @@ def test_collapse_does_not_change_spectra():
 
 @pytest.mark.parametrize("estimator", [ds.PCA(), ds.I3D()])
 def test_collapse_without_neighbours_is_refused(estimator):
-    with pytest.raises(ValueError, match="copies='collapse' has no effect: .* no neighbours"):
+    with pytest.raises(ValueError, match=r"copies=.collapse. has no effect: .* no neighbours"):
         ds.estimate(CLOUD, estimator, copies="collapse")
 
 
