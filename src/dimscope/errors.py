@@ -24,8 +24,11 @@ __all__ = [
     "DimscopeError",
     "EstimatorsFailed",
     "Interrupted",
+    "NearCopies",
+    "NearTies",
     "OverBudget",
     "PoorRecall",
+    "RepeatedPoints",
     "SampleRefused",
     "ShortNeighbors",
     "TiedPoints",
@@ -120,6 +123,18 @@ class TiedPoints(UserWarning):
 
 class ShortNeighbors(UserWarning):
     """The lists of neighbours are too short to measure the error that hubs cause."""
+
+
+class NearTies(UserWarning):
+    """Neighbours are nearly, not exactly, at the same distance, as on a grid with small noise."""
+
+
+class NearCopies(UserWarning):
+    """Points differ from others by no more than rounding, as one stimulus in two batches does."""
+
+
+class RepeatedPoints(UserWarning):
+    """Many rows repeat others exactly, so the estimate comes from much fewer points."""
 
 
 class ChangedNumbers(UserWarning):

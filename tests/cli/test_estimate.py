@@ -39,6 +39,20 @@ def test_estimate_engines_equal_those_of_the_call(run, tmp_path):
     assert run("estimate", path, "--engine", "sketched").code == 0
 
 
+def test_estimate_collapses_copies(run, points, tmp_path):
+    cloud = np.load(points)
+    path = tmp_path / "twice.npy"
+    np.save(path, np.concatenate([cloud, cloud * (1 + 2**-51)]))
+    found = json.loads(run("estimate", path, "--copies", "collapse", "--json").out)
+    assert found["dimension"] == pytest.approx(float(ds.estimate(cloud)), rel=1e-9)
+    assert found["n_copies"] == 500
+    assert "500 rows differ by rounding only" in run("estimate", path, "--copies", "collapse").out
+    refused = run("estimate", path, "--copies", "collapse", "--estimator", "pca")
+    assert (refused.code, "no neighbours" in refused.err) == (2, True)
+    refused = run("estimate", path, "--copies", "drop")
+    assert (refused.code, "use one of" in refused.err) == (2, True)
+
+
 def test_estimate_resamples_equal_those_of_the_call(run, points):
     found = json.loads(run("estimate", points, "--resamples", 4, "--seed", 9, "--json").out)
     expected = ds.Resampled(ds.TwoNN(seed=9), n=4, keep=0.9, seed=9)(np.load(points))

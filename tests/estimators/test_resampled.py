@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dimscope import PCA, Neighbors, Resampled, TwoNN, nearest_neighbors
-from dimscope.errors import DegeneratePoints
+from dimscope.errors import DegeneratePoints, RepeatedPoints
 from dimscope.manifolds import sphere, torus
 
 POINTS = sphere(300, 3, seed=1)
@@ -42,7 +42,8 @@ def test_resampled_depends_on_the_seed():
 
 
 def test_resampled_collapses_duplicates_first():
-    estimate = Resampled(n=3)(np.concatenate([POINTS, POINTS[:100]]))
+    with pytest.warns(RepeatedPoints):
+        estimate = Resampled(n=3)(np.concatenate([POINTS, POINTS[:100]]))
     assert estimate.n_duplicates == 100
     assert estimate.resamples == Resampled(n=3)(POINTS).resamples
 

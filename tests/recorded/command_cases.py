@@ -80,6 +80,7 @@ def every_command_with_its_options() -> Any:
         ("estimate", "--groups"), ("scale", "--exclude"), ("profile", "--exclude"),
         ("profile", "--groups"), ("profile", "--classes"), ("profile", "--companion"),
     }  # fmt: skip
+    since |= {(name, "--copies") for name in ("estimate", "profile", "scale")}
     return {
         name: sorted(
             word for option in command.params for word in option.opts if (name, word) not in since

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dimscope import TwoNN, estimate, nearest_neighbors
-from dimscope.errors import BadPoints, DegeneratePoints, TiedPoints
+from dimscope.errors import BadPoints, DegeneratePoints, RepeatedPoints, TiedPoints
 from dimscope.manifolds import embed, sphere
 from reference import worst_error
 
@@ -178,7 +178,8 @@ def with_duplicates(good, n, seed=0):
 def test_duplicates_change_only_their_count(good, fit, dtype):
     good = good.astype(dtype)
     alone = TwoNN(fit=fit)(good)
-    doubled = TwoNN(fit=fit)(with_duplicates(good, 128))  # 30 % of 428
+    with pytest.warns(RepeatedPoints, match="30% of the rows .* no bias"):
+        doubled = TwoNN(fit=fit)(with_duplicates(good, 128))  # 30 % of 428
     assert doubled.dimension == pytest.approx(alone.dimension, rel=1e-9)
     assert doubled.std_error == pytest.approx(alone.std_error, rel=1e-9)
     assert (alone.n_points, alone.n_duplicates) == (300, 0)
@@ -189,7 +190,8 @@ def test_duplicates_change_only_their_count(good, fit, dtype):
 @WHERE
 def test_estimate_collapses_many_zero_rows(good):
     points = np.concatenate([good, np.zeros((300, good.shape[1]))])
-    estimated = estimate(points)
+    with pytest.warns(RepeatedPoints):
+        estimated = estimate(points)
     assert estimated.n_points == 600
     assert estimated.n_duplicates == 299
     assert estimated.dimension == pytest.approx(estimate(points[:301]).dimension, rel=1e-9)
@@ -202,6 +204,7 @@ def test_estimate_collapses_duplicates_in_float16_and_torch(good):
     points = with_duplicates(half, 100)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TiedPoints)
+        warnings.simplefilter("ignore", RepeatedPoints)
         expected = estimate(half)
         for array in (points, torch.from_numpy(points)):
             assert estimate(array).dimension == pytest.approx(expected.dimension, rel=1e-9)

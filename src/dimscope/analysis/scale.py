@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dimscope.arrays.threads import parallel
-from dimscope.errors import DegeneratePoints
+from dimscope.errors import DegeneratePoints, NearCopies, RepeatedPoints, silent
 from dimscope.estimators.base import NeighborEstimator
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE
 from dimscope.estimators.gride import Gride
 from dimscope.estimators.mle import spread_of_inverse
+from dimscope.estimators.ties import checked_ties
 from dimscope.estimators.two_nn import TwoNN
 from dimscope.neighbors.search import neighbors_of
 from dimscope.provenance import Provenance, versions
@@ -349,6 +350,9 @@ def scale_curve(
         )
     order = np.random.default_rng(seed).permutation(n)
 
+    if 1 not in usable:  # all points are not measured, but their ties bias the blocks as well
+        checked_ties(neighbors, *estimator.compared)
+
     def split(count: int) -> list[Neighbors]:
         if count == 1:
             return [neighbors]
@@ -423,9 +427,12 @@ def rank_curve(
         points, most, engine, at_most=True, exclude=exclude, memory=memory, progress=progress
     )
     n_doublings = int(math.log2(min(most, neighbors.k)))
-    estimators = [Gride(2**i, 2 ** (i + 1)) for i in range(n_doublings)]
+    first, *others = [Gride(2**i, 2 ** (i + 1)) for i in range(n_doublings)]
+    measured = [_scale_point([neighbors], first)]
+    with silent(NearCopies, RepeatedPoints):  # the first scale has counted them
+        measured += [_scale_point([neighbors], estimator) for estimator in others]
     return ScaleCurve(
-        tuple(_scale_point([neighbors], estimator) for estimator in estimators),
+        tuple(measured),
         _local_spread(neighbors),
         Provenance("rank curve", {"most": most}, versions(), (neighbors.provenance,)),
     )

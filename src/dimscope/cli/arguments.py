@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dimscope import Estimator
+    from dimscope.neighbors.copies import Copies
     from dimscope.neighbors.engines import Engine
 
 __all__ = [
     "BatchSizeOption",
     "ClassesOption",
+    "CopiesOption",
     "DeviceOption",
     "DiscardOption",
     "DtypeOption",
@@ -46,6 +48,7 @@ __all__ = [
     "WeightsOption",
     "bytes_from",
     "check_data",
+    "copies_from",
     "data_from",
     "engine_from",
     "estimator_from",
@@ -112,6 +115,16 @@ EngineOption = Annotated[
     typer.Option(
         help="neighbour search: exact (the default); sketched (stated probability of error); "
         "sampled (only as many points as --rtol needs); or approximate (measured recall)"
+    ),
+]
+
+
+CopiesOption = Annotated[
+    str,
+    typer.Option(
+        "--copies",
+        help="near copies, which differ by no more than rounding: keep, or collapse each into the "
+        "first of its rows",
     ),
 ]
 
@@ -377,6 +390,17 @@ def engine_from(name: str | None, rtol: float | None, seed: int) -> Engine | Non
             param_hint="--rtol",
         )
     return None if name is None else engines[name]()
+
+
+def copies_from(copies: str, estimator: Estimator) -> Copies:
+    """Check ``--copies``, and refuse ``collapse`` for an estimator that does not use neighbours."""
+    from dimscope.estimators.inputs import check_copies
+
+    try:
+        check_copies(cast("Copies", copies), [estimator])
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--copies") from None
+    return cast("Copies", copies)
 
 
 def ids_from(path: Path | None, option: str) -> Any:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dimscope.cli.arguments import (
+    CopiesOption,
     DiscardOption,
     EngineOption,
     EstimatorOption,
@@ -22,6 +23,7 @@ from dimscope.cli.arguments import (
     RtolOption,
     SeedOption,
     bytes_from,
+    copies_from,
     engine_from,
     estimator_from,
     existing,
@@ -48,6 +50,7 @@ def estimate(
     groups: GroupsOption = None,
     engine: EngineOption = None,
     rtol: RtolOption = None,
+    copies: CopiesOption = "keep",
     memory: MemoryOption = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
@@ -58,6 +61,7 @@ def estimate(
     chosen = estimator_from(estimator, fit, discard, resamples, keep, seed)
     search, budget = engine_from(engine, rtol, seed), bytes_from(memory)
     refuse_unused(chosen, engine=search, exclude=exclude, groups=groups)
+    treatment = copies_from(copies, chosen)
     array = points_from(points)
     with Bar() as bar:
         result = ds.estimate(
@@ -66,6 +70,7 @@ def estimate(
             search,
             exclude=ids_from(exclude, "--exclude"),
             groups=ids_from(groups, "--groups"),
+            copies=treatment,
             memory=budget,
             progress=bar,
         )
@@ -90,6 +95,7 @@ def scale(
     discard: DiscardOption = None,
     exclude: ExcludeOption = None,
     engine: EngineOption = None,
+    copies: CopiesOption = "keep",
     memory: MemoryOption = None,
     seed: SeedOption = 0,
     plot: Annotated[
@@ -109,6 +115,7 @@ def scale(
             "a scale curve needs a neighbour-based estimator, such as twonn",
             param_hint="--estimator",
         )
+    treatment = copies_from(copies, chosen)
     if plot is not None:
         existing(plot.absolute().parent, "--plot")
         check_figure_path(plot)
@@ -120,6 +127,7 @@ def scale(
             search,
             at_most=True,
             exclude=ids_from(exclude, "--exclude"),
+            copies=treatment,
             memory=budget,
             progress=bar,
         )

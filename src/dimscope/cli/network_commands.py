@@ -15,6 +15,7 @@ import typer
 from dimscope.cli.arguments import (
     BatchSizeOption,
     ClassesOption,
+    CopiesOption,
     DeviceOption,
     DiscardOption,
     DtypeOption,
@@ -40,6 +41,7 @@ from dimscope.cli.arguments import (
     WeightsOption,
     bytes_from,
     check_data,
+    copies_from,
     data_from,
     engine_from,
     estimator_from,
@@ -107,6 +109,7 @@ def profile(
     keep: KeepOption = 0.9,
     engine: EngineOption = None,
     rtol: RtolOption = None,
+    copies: CopiesOption = "keep",
     seed: SeedOption = 0,
     name: Annotated[str | None, typer.Option(help="name of the profile")] = None,
     out: Annotated[Path | None, typer.Option(help="write the profile to this .json file")] = None,
@@ -129,6 +132,7 @@ def profile(
         beside = checked_names(companion or ())
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--companion") from None
+    treatment = copies_from(copies, chosen)
     for path, option in ((out, "--out"), (plot, "--plot")):
         if path is not None and not path.absolute().parent.is_dir():
             raise typer.BadParameter(f"there is no folder {path.parent}", param_hint=option)
@@ -177,6 +181,7 @@ def profile(
                 exclude=ids_from(exclude, "--exclude"),
                 groups=ids_from(groups, "--groups"),
                 engine=search,
+                copies=treatment,
                 name=name or (model if options else None),
                 memory=budget,
                 progress=bar,

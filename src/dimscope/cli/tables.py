@@ -58,6 +58,8 @@ def estimate_table(estimate: Estimate, title: str, shape: tuple[int, ...]) -> Ta
         table.add_row("hubness", f"{estimate.hubness:.2f}")
     if estimate.n_duplicates:
         table.add_row("duplicates", f"{estimate.n_duplicates} rows collapsed")
+    if estimate.n_copies:
+        table.add_row("near copies", f"{estimate.n_copies} rows differ by rounding only")
     if estimate.tie_fraction:
         table.add_row("ties", f"{estimate.tie_fraction:.2%} of the points have r1 = r2")
     if not math.isnan(estimate.goodness_of_fit):

@@ -39,11 +39,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dimscope.errors import DegeneratePoints, ShortNeighbors, TiedPoints, warn
+from dimscope.errors import DegeneratePoints, ShortNeighbors, warn
 from dimscope.estimators.corrections import Corrected
 from dimscope.estimators.effects import depth_for, effects_of, shifts_by_refitting
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, Estimate, fingerprint
 from dimscope.estimators.inputs import Inputs
+from dimscope.estimators.ties import checked_ties
 from dimscope.estimators.uncertainty import (
     FEWEST_POINTS,
     Influence,
@@ -59,15 +60,11 @@ if TYPE_CHECKING:
     from dimscope.neighbors.engines import Engine
     from dimscope.neighbors.neighbors import Neighbors
 
-__all__ = ["TIE", "Estimator", "Fit", "NeighborEstimator", "PointsEstimator", "SpectralEstimator"]
+__all__ = ["Estimator", "Fit", "NeighborEstimator", "PointsEstimator", "SpectralEstimator"]
 
 FEWEST_GROUPS = 10  # With fewer, even Student's interval covers less than it should.
 
-TIE = 1e-6  # Distances that differ by less count as equal: the accuracy of the exact engine.
-
-_WARN_ABOVE = 1e-3  # Fraction of tied points.
 _HUB = 10  # Times the mean number of points that a point is a neighbour of.
-_TIES_BY_CHANCE = 2  # In continuous data, one or two ties within a relative 1e-6 are chance.
 
 
 @dataclass(frozen=True)
@@ -310,7 +307,7 @@ class NeighborEstimator(Estimator):
                 f"{self!r} needs {self.ranks} neighbours of each point, but these Neighbors have "
                 f"{neighbors.k}; search with k={self.ranks}"
             )
-        ties = _tie_fraction(neighbors, *self.compared)
+        ties = checked_ties(neighbors, *self.compared)
         fit = self.evaluate(neighbors)
         n_groups, reason = None, ""
         if neighbors.groups is not None:
@@ -331,6 +328,7 @@ class NeighborEstimator(Estimator):
             n_used=fit.n_used,
             n_queries=neighbors.n_queries,
             n_duplicates=neighbors.n_duplicates,
+            n_copies=neighbors.n_copies,
             tie_fraction=ties,
             is_lower_bound=bool(fit.dimension > LOWER_BOUND_ABOVE),
             goodness_of_fit=self.tested(neighbors, fit) if test_fit else fit.goodness_of_fit,
@@ -456,26 +454,6 @@ class PointsEstimator(Estimator):
             is_lower_bound=dimension > LOWER_BOUND_ABOVE,
             provenance=Provenance("estimate", {"estimator": repr(self)}, versions()),
         )
-
-
-def _tie_fraction(neighbors: Neighbors, near: int, far: int) -> float:
-    """Return the fraction of tied points; warn if it is large, raise an error if it is 1."""
-    inner, outer = neighbors.distances[:, near - 1], neighbors.distances[:, far - 1]
-    fraction = float(np.mean(outer <= inner * (1 + TIE)))
-    if fraction == 1:
-        raise DegeneratePoints(
-            f"all {len(inner)} distinct points have neighbours {near} and {far} at the same "
-            "distance, as on a grid: all ratios of distances are 1, so the dimension cannot be "
-            "measured; use values before they were rounded, or I3D for counts"
-        )
-    if fraction > max(_WARN_ABOVE, _TIES_BY_CHANCE / len(inner)):
-        warn(
-            f"{fraction:.1%} of the points have r{near} = r{far}, as in discrete or quantised "
-            "data, which biases the dimension upward. Use values before they were rounded, or "
-            "measure at larger scales (rank_curve); for counts use I3D",
-            TiedPoints,
-        )
-    return fraction
 
 
 def _warn_of_hubs(neighbors: Neighbors, reach: int, wished: int) -> None:

@@ -80,6 +80,9 @@ class Estimate:
         (:class:`dimscope.Sampled`).
     n_duplicates : int
         Number of rows that repeat another row and were collapsed.
+    n_copies : int
+        Number of rows that are near copies of an earlier row: they differ by no more than the
+        rounding of their values. ``copies="collapse"`` removes them.
     tie_fraction : float
         Fraction of points whose two compared distances are equal to within a relative 1e-6.
     is_lower_bound : bool
@@ -159,6 +162,7 @@ class Estimate:
     rows: str = ""
     distance: float = math.nan
     hubness: float = math.nan
+    n_copies: int = 0
     traceback: str = field(default="", repr=False, compare=False, metadata=NOT_WRITTEN)
     provenance: Provenance = field(default_factory=lambda: Provenance("estimate"), repr=False)
     influence: Influence | None = field(

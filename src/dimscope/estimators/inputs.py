@@ -12,9 +12,11 @@ import numpy as np
 from dimscope.arrays import Points, as_points
 from dimscope.arrays.memory import budget_from, check_budget
 from dimscope.arrays.points import within_budget
-from dimscope.errors import BadPoints, DegeneratePoints, SampleRefused, TiedPoints, silent
+from dimscope.errors import BadPoints, DegeneratePoints, SampleRefused, check_word, silent
 from dimscope.estimators.spectra import Spectrum, spectrum
+from dimscope.estimators.ties import TIE_WARNINGS
 from dimscope.neighbors import Engine, Neighbors, Sampled, Search, distinct_rows
+from dimscope.neighbors.copies import Copies
 from dimscope.neighbors.search import refuse_for_neighbors
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from dimscope.arrays.threads import Progress
 
-__all__ = ["Inputs", "Needs", "ProgressFailed", "check_engine"]
+__all__ = ["Inputs", "Needs", "ProgressFailed", "check_copies", "check_engine"]
 
 _T = TypeVar("_T")
 
@@ -91,6 +93,28 @@ neighbours; leave out the engine
         )
 
 
+def check_copies(copies: Copies, estimators: Iterable[Needs]) -> None:
+    """Refuse ``copies="collapse"`` if no estimator uses neighbours: the others read every row.
+
+    Examples
+    --------
+    >>> from dimscope import PCA, TwoNN
+    >>> check_copies("collapse", [PCA(), TwoNN()])
+    >>> check_copies("collapse", [PCA()])
+    Traceback (most recent call last):
+    ValueError: copies='collapse' has no effect: PCA(normalized=False, variance=0.9) reads no \
+neighbours; leave it out
+    """
+    check_word("copies", copies, Copies)
+    estimators = list(estimators)
+    if copies == "collapse" and estimators and not any(e.ranks for e in estimators):
+        verb = "reads" if len(estimators) == 1 else "read"
+        raise ValueError(
+            f"copies='collapse' has no effect: {', '.join(map(repr, estimators))} {verb} no "
+            "neighbours; leave it out"
+        )
+
+
 class ProgressFailed(BaseException):
     """Carry an error of the progress callback past the handlers that isolate estimators.
 
@@ -123,11 +147,13 @@ class Inputs:
         Of :func:`dimscope.nearest_neighbors`.
     groups : array-like of shape (n_points,), optional
         An id for each row: rows of equal id are one independent unit.
+    copies : {"keep", "collapse"}
+        Of :func:`dimscope.nearest_neighbors`.
 
     Raises
     ------
     TypeError, ValueError
-        If the engine, or ``exclude``, would have no effect.
+        If the engine, ``exclude`` or ``copies`` would have no effect.
 
     Examples
     --------
@@ -144,15 +170,23 @@ class Inputs:
         progress: Progress | None = None,
         memory: int | str | None = None,
         *,
+        copies: Copies = "keep",
         exclude: Any = None,
         groups: Any = None,
     ) -> None:
         check_engine(engine, estimators, exclude, groups)
+        check_copies(copies, estimators)
         if isinstance(points, Neighbors):
             refuse_for_neighbors(engine, exclude, memory)
+            if copies == "collapse":
+                raise ValueError(
+                    "copies='collapse' has no effect: Neighbors are not searched again; make them "
+                    "with nearest_neighbors(points, copies='collapse')"
+                )
         self.memory = budget_from(memory)
         self.points = points
         self._engine, self._exclude, self._groups = engine, exclude, groups
+        self._copies = copies
         self._estimators = estimators
         self._progress = None if progress is None else _carried(progress)
         self._results: dict[str, Any] = {}
@@ -194,6 +228,7 @@ class Inputs:
             self._engine,
             at_most=at_most,
             exclude=self._exclude,
+            copies=self._copies,
             memory=self.memory,
             progress=self._progress,
         )
@@ -210,7 +245,7 @@ class Inputs:
         n = engine.first
         while True:
             neighbors = self._in_groups(search.sample(n))
-            with silent(TiedPoints):  # they are counted once, for the last sample
+            with silent(*TIE_WARNINGS):  # they are counted once, for the last sample
                 errors = [_relative_error(estimator, neighbors) for estimator in self._estimators]
             # an estimator without an error asks for no sample
             largest = max((error for error in errors if not math.isnan(error)), default=0.0)

@@ -10,6 +10,7 @@ from dimscope.estimators.base import Estimator
 from dimscope.estimators.estimates import Estimate
 from dimscope.estimators.inputs import Inputs, ProgressFailed
 from dimscope.estimators.two_nn import TwoNN
+from dimscope.neighbors.copies import Copies
 from dimscope.neighbors.engines import Engine
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def estimate(
     *,
     exclude: Any = None,
     groups: Any = None,
+    copies: Copies = "keep",
     memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> Estimate: ...
@@ -79,6 +81,7 @@ def estimate(
     *,
     exclude: Any = None,
     groups: Any = None,
+    copies: Copies = "keep",
     memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Estimate]: ...
@@ -91,6 +94,7 @@ def estimate(
     *,
     exclude: Any = None,
     groups: Any = None,
+    copies: Copies = "keep",
     memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> Estimate | dict[str, Estimate]:
@@ -103,6 +107,10 @@ def estimate(
         :class:`TwoNN` by default.
     engine : Engine, optional
         How to search; exact by default.
+    copies : {"keep", "collapse"}
+        What to do with near copies: rows that differ from another by no more than the rounding of
+        their values, such as one stimulus in batches of two shapes. ``"collapse"`` keeps the first
+        of them only, for estimators that use neighbours; spectra count every row.
     exclude : array-like of shape (n_points,), optional
         An id for each row: rows of equal id are not each other's neighbours, as for the tokens of a
         sentence (:func:`dimscope.nearest_neighbors`).
@@ -128,6 +136,8 @@ def estimate(
         If some of several estimators fail; it holds the estimates of the others.
     Interrupted
         On Ctrl-C; it holds the estimates made until then.
+    ValueError
+        If ``engine`` or ``copies`` is given but no estimator uses neighbours.
 
     Notes
     -----
@@ -150,6 +160,10 @@ def estimate(
     >>> both = estimate(cube(500, 2), {"mle": TwoNN(), "line": TwoNN(fit="regression")})
     >>> sorted(both)
     ['line', 'mle']
+    >>> points = cube(500, 2)
+    >>> twice = [*points, *(points * (1 + 2**-52))]  # each point and its copy
+    >>> estimate(twice, copies="collapse").dimension == estimate(points).dimension
+    True
     """
     named = named_estimators(estimators)
     inputs = Inputs(
@@ -158,6 +172,7 @@ def estimate(
         list(named.values()),
         progress,
         memory,
+        copies=copies,
         exclude=exclude,
         groups=groups,
     )

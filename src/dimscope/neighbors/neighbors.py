@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dimscope.errors import BadPoints, DegeneratePoints, SampleRefused
+from dimscope.neighbors.copies import first_copies
 from dimscope.neighbors.exclusion import group_numbers
 from dimscope.neighbors.guarantee import Guarantee
 from dimscope.provenance import Provenance
@@ -128,6 +129,11 @@ class Neighbors:
     groups : array of int, shape (n_queries,), optional
         The group of each row of ``distances``: rows of one group are one independent unit of the
         standard errors.
+    resolution : float
+        Neighbours up to this distance are near copies: they differ by no more than rounding
+        (:func:`dimscope.neighbors.copies.resolution`). 0 if there are none.
+    n_collapsed : int
+        Number of near copies that were collapsed; they are counted in ``n_points``.
 
     Raises
     ------
@@ -156,6 +162,8 @@ class Neighbors:
     fingerprints: NDArray[np.uint64] | None = field(default=None, repr=False, compare=False)
     all_rows: NDArray[np.intp] | None = field(default=None, repr=False, compare=False)
     groups: NDArray[np.intp] | None = field(default=None, repr=False)
+    resolution: float = 0.0
+    n_collapsed: int = 0
 
     def __post_init__(self) -> None:
         if isinstance(self.guarantee, str):
@@ -241,7 +249,26 @@ class Neighbors:
     @property
     def n_duplicates(self) -> int:
         """Number of rows that repeat an earlier row and were collapsed into it."""
-        return self.n_points - self.n_distinct
+        return self.n_points - self.n_distinct - self.n_collapsed
+
+    @property
+    def is_copied(self) -> NDArray[np.bool_]:
+        """Which points have a near copy as their nearest neighbour."""
+        return np.asarray(self.distances[:, 0] <= self.resolution)
+
+    @property
+    def n_copies(self) -> int:
+        """Number of rows that are near copies of an earlier row, whether collapsed or kept."""
+        if self.n_collapsed or not self.is_copied.any():
+            return self.n_collapsed
+        if self.queries is None:
+            return int((self._first_copies < np.arange(self.n_distinct)).sum())
+        earlier = self.indices < self.queries[:, None]
+        return int((earlier & (self.distances <= self.resolution)).any(axis=1).sum())
+
+    @property
+    def _first_copies(self) -> NDArray[np.intp]:
+        return first_copies(self.distances, self.indices, self.resolution)
 
     @property
     def k(self) -> int:
@@ -410,10 +437,58 @@ class Neighbors:
             "n_points": n_distinct, "guarantee": self.guarantee, "provenance": self.provenance,
             "search_again": None, "queries": queries, "n_distinct": n_distinct,
             "fingerprints": None, "all_rows": None, "groups": None,
+            "resolution": 0.0, "n_collapsed": 0,
         }  # fmt: skip
         for name, value in values.items():
             object.__setattr__(neighbors, name, value)
         return neighbors
+
+    def without_copies(self, k: int = 2, *, at_most: bool = False) -> Neighbors:
+        """Collapse near copies into the first of their rows, and find k neighbours of what is left.
+
+        Parameters
+        ----------
+        k : int
+        at_most : bool
+            If fewer than k other points are left, use all of them instead of raising an error.
+
+        Returns
+        -------
+        Neighbors
+            ``n_points`` still counts all rows, and ``n_copies`` those that were collapsed.
+
+        Raises
+        ------
+        DegeneratePoints
+            If too few points are left, or as in :meth:`within`.
+
+        Examples
+        --------
+        >>> from dimscope import nearest_neighbors
+        >>> n = nearest_neighbors([[1.0], [4.0], [9.0], [1.0 + 2e-16], [1.0 + 4e-16]])
+        >>> n.n_copies, n.without_copies().rows.tolist()
+        (2, [0, 1, 2])
+        """
+        self.refuse_sample("collapsing near copies")
+        neighbors = self
+        # of a point with many copies, the lists hold some only: what is left is looked at again
+        while len(kept := np.unique(neighbors._first_copies)) < neighbors.n_distinct:
+            left = len(kept)
+            if left < 3 or (left <= k and not at_most):
+                raise DegeneratePoints(
+                    f"only {left} of {self.n_distinct} distinct points are left when near copies "
+                    f"are collapsed; at least {3 if at_most else k + 1} are needed"
+                )
+            neighbors = neighbors.within(kept, min(neighbors.k, left - 1))
+        k = min(k, neighbors.k)
+        return replace(
+            neighbors,
+            distances=neighbors.distances[:, :k],
+            indices=neighbors.indices[:, :k],
+            n_points=self.n_points,
+            fingerprints=self.fingerprints,
+            n_collapsed=self.n_collapsed + self.n_distinct - neighbors.n_distinct,
+        )
 
     def within(self, rows: NDArray[Any], k: int = 2) -> Neighbors:
         """Return the k nearest neighbours within a subset of the distinct points.
@@ -522,6 +597,7 @@ class Neighbors:
                     distances[here], indices[here], self.rows[group], len(group), guarantee,
                     self.provenance, _among(self.search_again, group, self.n_distinct),
                     groups=None if self.groups is None else self.groups[group],
+                    resolution=self.resolution,
                 )
             )  # fmt: skip
         return result

@@ -10,7 +10,8 @@ import numpy as np
 
 from dimscope.arrays.kinds import as_points, home_of
 from dimscope.arrays.memory import budget_from
-from dimscope.errors import BadPoints, DegeneratePoints, TightGroups, warn
+from dimscope.errors import BadPoints, DegeneratePoints, TightGroups, check_word, warn
+from dimscope.neighbors.copies import Copies, copy_limit, resolution
 from dimscope.neighbors.duplicates import distinct_rows
 from dimscope.neighbors.engines import Engine, Exact
 from dimscope.neighbors.exclusion import Exclusion, group_numbers
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dimscope.arrays.threads import Progress
+    from dimscope.neighbors.copies import Wider
 
 
 __all__ = ["Search", "nearest_neighbors", "neighbors_of", "refuse_for_neighbors"]
@@ -38,6 +40,7 @@ def nearest_neighbors(
     *,
     at_most: bool = False,
     exclude: Any = None,
+    copies: Copies = "keep",
     memory: int | str | None = None,
     progress: Progress | None = None,
 ) -> Neighbors:
@@ -54,6 +57,9 @@ def nearest_neighbors(
         How to search, and with what guarantee; :class:`Exact` by default.
     at_most : bool
         If there are fewer than k other points, use all of them instead of raising an error.
+    copies : {"keep", "collapse"}
+        What to do with near copies, which differ by no more than the rounding of their values, such
+        as one stimulus in batches of two shapes: ``"collapse"`` keeps the first of them only.
     exclude : array-like of shape (n_points,), optional
         An id for each row: rows of equal id are not each other's neighbours.
     memory : int or str, optional
@@ -78,7 +84,9 @@ def nearest_neighbors(
         If there are fewer than three distinct points, or not more distinct points than k. With
         ``exclude``, if a point has fewer than k neighbours of another id.
 
-    Notes ----- Equal rows are collapsed first, whatever their ids; what is left has the id of the
+    Notes
+    -----
+    Equal rows are collapsed first, whatever their ids; what is left has the id of the
     first of them. ``exclude`` is for rows that belong together, such as the tokens of a sentence,
     the frames of a film, the trials of a stimulus or the augmentations of an image: the nearest
     rows of the same id measure how these vary, not how the data do. Where ids are so tight that
@@ -93,9 +101,19 @@ def nearest_neighbors(
     [[1.0, 3.0], [1.0, 2.0], [2.0, 3.0]]
     >>> nearest_neighbors([[0.0], [1.0], [3.0], [7.0]], exclude=["a", "a", "b", "c"]).distances[0]
     array([3., 7.])
+    >>> points = [[1.0], [2.0], [4.0], [4.0 + 1e-15]]
+    >>> nearest_neighbors(points).n_copies, nearest_neighbors(points, copies="collapse")
+    (1, Neighbors(n=3, k=2, exact to 1e-6))
     """
     search = Search(
-        points, k, engine, at_most=at_most, exclude=exclude, memory=memory, progress=progress
+        points,
+        k,
+        engine,
+        at_most=at_most,
+        copies=copies,
+        exclude=exclude,
+        memory=memory,
+        progress=progress,
     )
     sampling = search.engine.sampling
     return search.all_points() if sampling is None else search.sample(sampling.first)
@@ -180,6 +198,8 @@ class Search:
         If there are fewer than k other points, use all of them instead of raising an error.
     exclude : array-like of shape (n_points,), optional
         Of :func:`dimscope.nearest_neighbors`.
+    copies : {"keep", "collapse"}
+        Of :func:`dimscope.nearest_neighbors`.
     memory : int or str, optional
         Of :func:`dimscope.nearest_neighbors`.
     progress : callable, optional
@@ -204,15 +224,22 @@ class Search:
         *,
         at_most: bool = False,
         exclude: Any = None,
+        copies: Copies = "keep",
         memory: int | str | None = None,
         progress: Progress | None = None,
     ) -> None:
         k = index(k)
+        check_word("copies", copies, Copies)
         self.engine = Exact() if engine is None else engine
         if not isinstance(self.engine, Engine):
             raise TypeError(f"engine must be an Engine such as Exact(), not {engine!r}")
         if k < 2:
             raise ValueError(f"k is {k}; at least 2 neighbours are needed")
+        if copies == "collapse" and self.engine.sampling is not None:
+            raise ValueError(
+                f"copies='collapse' needs the neighbours of all points, but {self.engine!r} "
+                "searches those of a sample; use Sketched() or Exact()"
+            )
         if home_of(points) not in self.engine.homes:
             raise BadPoints(
                 f"{type(self.engine).__name__} searches in the memory of this machine; give "
@@ -232,6 +259,7 @@ class Search:
             self._searcher = self.engine.searcher(distinct, progress)
         else:
             self._searcher = self.engine.searcher(distinct, progress, self._exclusion)
+        self._at_most, self._collapses = at_most, copies == "collapse"
         self._order: NDArray[np.intp] | None = None
         self._sample: SearchResult | None = None
 
@@ -268,8 +296,13 @@ class Search:
 
     def all_points(self) -> Neighbors:
         """Find the neighbours of all distinct points."""
-        result = self._searcher.nearest(self.k)
-        return self._neighbors(result, search_again=self._searcher.nearest_with_label)
+        if not self._collapses:
+            result = self._searcher.nearest(self.k)
+            return self._neighbors(result, search_again=self._searcher.nearest_with_label)
+        # where a pair of copies becomes one point, the next neighbours are there already
+        result = self._searcher.nearest(min(self.k + 2, self.n_distinct - 1))
+        neighbors = self._neighbors(result, search_again=self._searcher.nearest_with_label)
+        return neighbors.without_copies(self.k, at_most=self._at_most)
 
     def sample(self, n: int) -> Neighbors:
         """Find the neighbours, among all points, of n randomly drawn points.
@@ -307,6 +340,8 @@ class Search:
         guarantee = result.guarantee
         if queries is not None:
             guarantee = guarantee.of_sample(len(queries), self.n_distinct)
+        limit = copy_limit(self._points, float(result.distances[:, 0].min()))
+        copies: dict[str, Any] = {"copies": "collapse"} if self._collapses else {}
         return Neighbors(
             result.distances,
             result.indices,
@@ -321,6 +356,7 @@ class Search:
                     "shape": [self._points.n_points, self._points.n_features],
                     "dtype": self._points.source_dtype,
                     **self._excluded(result.indices),
+                    **copies,
                     **result.details,
                 },
                 versions("scipy"),
@@ -330,6 +366,7 @@ class Search:
             self.n_distinct,
             self._points.fingerprints,
             None if queries is None else self._rows,
+            resolution=resolution(result.distances, limit, self._wider(queries)),
         )
 
     def _excluded(self, indices: NDArray[np.intp]) -> dict[str, Any]:
@@ -348,6 +385,18 @@ class Search:
                 TightGroups,
             )
         return {"exclude": {**self._exclusion.description(), "shared": shared}}
+
+    def _wider(self, queries: NDArray[np.intp] | None) -> Wider:
+        """Return a search for more neighbours of some of the points whose neighbours were found."""
+        everywhere = np.zeros(self.n_distinct, dtype=np.intp)
+
+        def search(rows: NDArray[np.intp], k: int) -> NDArray[np.float64]:
+            rows = rows if queries is None else queries[rows]
+            return self._searcher.nearest_with_label(rows, everywhere, min(k, self.n_distinct - 1))[
+                0
+            ]
+
+        return search
 
     def _check_range(self, nearest: NDArray[np.float64], rows: NDArray[np.intp]) -> None:
         bad = nearest * self._points.scale < _NEAREST

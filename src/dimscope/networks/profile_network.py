@@ -27,6 +27,7 @@ from dimscope.profiles.profile import Profile
 if TYPE_CHECKING:
     from dimscope.estimators.estimates import ClassesAre
     from dimscope.estimators.measure import Estimators
+    from dimscope.neighbors.copies import Copies
     from dimscope.neighbors.engines import Engine
 
 __all__ = ["profile"]
@@ -44,6 +45,7 @@ def profile(
     exclude: Any = None,
     groups: Any = None,
     engine: Engine | None = None,
+    copies: Copies = "keep",
     progress: Progress | None = None,
     on_plan: Callable[[Plan], object] | None = None,
     **options: Unpack[ProfileKeywords],
@@ -78,6 +80,10 @@ def profile(
         (:func:`dimscope.estimate`).
     engine : Engine, optional
         How to search for neighbours; exact by default.
+    copies : {"keep", "collapse"}
+        What to do with near copies in each layer: stimuli whose activations differ by no more than
+        rounding, as those of one stimulus in batches of two shapes do. ``"collapse"`` keeps the
+        first of them only, for estimators that use neighbours.
     progress : callable, optional
         ``progress(step, done, total)``; ``total`` may be None.
     on_plan : callable, optional
@@ -160,6 +166,7 @@ def profile(
                     exclude=exclude,
                     groups=groups,
                     engine=engine,
+                    copies=copies,
                     name=name,
                     memory=memory,
                     progress=progress,

@@ -14,7 +14,7 @@ from dimscope.arrays import as_points
 from dimscope.arrays.memory import budget_from
 from dimscope.errors import BadPoints, Interrupted, check_word, reason_of
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, ClassesAre, Estimate, fingerprint
-from dimscope.estimators.inputs import Inputs, ProgressFailed, check_engine
+from dimscope.estimators.inputs import Inputs, ProgressFailed, check_copies, check_engine
 from dimscope.estimators.measure import Estimators, measured_in_turn, named_estimators
 from dimscope.estimators.uncertainty import Influence, effective_groups
 from dimscope.neighbors.exclusion import Exclusion, group_numbers
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dimscope.activations.activations import Activations
     from dimscope.arrays.threads import Progress
     from dimscope.estimators.base import Estimator
+    from dimscope.neighbors.copies import Copies
     from dimscope.neighbors.engines import Engine
 
 __all__ = ["check_classes", "identify", "measure_layers"]
@@ -47,6 +48,7 @@ def measure_layers(
     exclude: Any = None,
     groups: Any = None,
     engine: Engine | None = None,
+    copies: Copies = "keep",
     name: str | None = None,
     memory: int | str | None = None,
     progress: Progress | None = None,
@@ -69,6 +71,8 @@ def measure_layers(
     exclude, groups : array-like of shape (n_points,), "ids" or "labels", optional
         As in :func:`dimscope.estimate`; ``"ids"`` and ``"labels"`` are those of the activations.
     engine : Engine, optional
+    copies : {"keep", "collapse"}
+        What to do with near copies in each layer; see :func:`dimscope.estimate`.
     name : str, optional
         Name of the profile; the name of the activations by default.
     memory : int or str, optional
@@ -88,7 +92,8 @@ def measure_layers(
         If ``by_class`` is true but the activations have no labels, or ``exclude`` or ``groups`` do
         not have one id for each row.
     TypeError, ValueError
-        If an engine is given that no estimator would use, or ``classes`` without ``by_class``.
+        If ``engine`` or ``copies`` is given but no estimator uses neighbours, or ``classes``
+        without ``by_class``.
 
     Notes
     -----
@@ -115,6 +120,7 @@ def measure_layers(
     )
     shown = checked_names(companions)
     named = {**named, **{k: v for k, v in companion_estimators(shown).items() if k not in named}}
+    check_copies(copies, named.values())
     name = activations.name if name is None else name
     budget = budget_from(memory)
     provenance = Provenance(
@@ -129,6 +135,7 @@ def measure_layers(
                 if numbers is not None
             },
             "numbers": NUMBERS,
+            **({} if copies == "keep" else {"copies": copies}),
         },
         versions(),
         (activations.provenance,),
@@ -162,8 +169,8 @@ def measure_layers(
             for layer in activations.layers:
                 steps.begin(layer.name)
                 _measure(
-                    activations, layer.name, named, rows, engine, budget, steps, estimates[part],
-                    exclude, groups,
+                    activations, layer.name, named, rows, engine, copies, budget, steps,
+                    estimates[part], exclude, groups,
                 )  # fmt: skip
                 steps.end()
             identify(activations, rows, estimates[part])
@@ -281,6 +288,7 @@ def _measure(
     named: Mapping[str, Estimator],
     rows: NDArray[np.intp] | None,
     engine: Engine | None,
+    copies: Copies,
     budget: int,
     steps: _Steps,
     into: Mapping[str, dict[str, Estimate]],
@@ -305,6 +313,7 @@ def _measure(
             list(named.values()),
             steps.part,
             budget,
+            copies=copies,
             exclude=None if exclude is None else exclude[chosen],
             groups=None if groups is None else groups[chosen],
         )
@@ -395,6 +404,7 @@ def _over_classes(
                 n_points=sum(value.n_points for value in by_title.values()),
                 n_used=sum(value.n_used for value in measured.values()),
                 n_duplicates=sum(value.n_duplicates for value in measured.values()),
+                n_copies=sum(value.n_copies for value in measured.values()),
                 is_lower_bound=mean > LOWER_BOUND_ABOVE
                 and any(value.is_lower_bound for value in measured.values()),
                 distance=float(
