@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ __all__ = [
     "dependent_pairs",
     "from_text",
     "interval",
+    "joint_covariance",
     "quantile",
     "to_text",
 ]
@@ -251,3 +252,48 @@ def from_text(data: Mapping[str, Any] | None) -> Influence | None:
     return Influence(
         scores, pairs.astype(np.intp), rows.astype(np.intp), identities, bool(data["stated"])
     )
+
+
+# -- several estimates --------------------------------------------------------------------
+
+
+def joint_covariance(influences: Sequence[Influence]) -> NDArray[np.float64]:
+    """Compute the covariance matrix of several estimates from the same rows.
+
+    Parameters
+    ----------
+    influences : sequence of Influence
+        Influences on several representations of the same stimuli, row by row.
+
+    Returns
+    -------
+    array of shape (L, L)
+        Positive semidefinite; the squares of the standard errors are on the diagonal, and
+        :func:`covariance` of each pair elsewhere.
+
+    Notes
+    -----
+    The pairs of points that are dependent differ from layer to layer, so the matrix of the
+    covariances may have small negative eigenvalues. They are set to zero in the correlation matrix,
+    whose diagonal is then scaled back to one.
+
+    Examples
+    --------
+    >>> none = np.empty((2, 0), dtype=int)
+    >>> a, b = (Influence(np.array(x), none, np.arange(2)) for x in ([1.0, -1.0], [2.0, 0.0]))
+    >>> joint_covariance([a, b]).tolist()
+    [[0.5, 0.5], [0.5, 1.0]]
+    """
+    n = len(influences)
+    errors = np.array([influence.std_error for influence in influences])
+    correlation = np.eye(n)
+    for i in range(n):
+        for j in range(i):
+            shared = covariance(influences[i], influences[j]) / (errors[i] * errors[j])
+            correlation[i, j] = correlation[j, i] = min(1.0, max(-1.0, shared))
+    values, vectors = np.linalg.eigh(correlation)
+    if n and values[0] < -1e-12:
+        correlation = (vectors * np.maximum(values, 0)) @ vectors.T
+        scale = np.sqrt(np.diag(correlation))
+        correlation /= np.outer(scale, scale)
+    return correlation * np.outer(errors, errors)
