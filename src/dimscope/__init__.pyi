@@ -46,8 +46,12 @@ from .networks.capturing.plan import Plan
 from .networks.models import load_model
 from .networks.preprocessing import Preprocessing, image_folder, preprocessing_of
 from .networks.profile_network import profile
+from .profiles.averages import average_profiles
 from .profiles.comparison import Comparison, compare
+from .profiles.differences import Differences
+from .profiles.peak import Peak
 from .profiles.profile import Profile
+from .profiles.trends import ShapeTest, Trend
 from .provenance import Provenance
 
 __all__ = [
@@ -64,6 +68,7 @@ __all__ = [
     "CurvatureTest",
     "DegeneratePoints",
     "Difference",
+    "Differences",
     "DimscopeError",
     "Engine",
     "Estimate",
@@ -80,6 +85,7 @@ __all__ = [
     "Neighbors",
     "OverBudget",
     "ParticipationRatio",
+    "Peak",
     "Plan",
     "PointsEstimator",
     "PoorRecall",
@@ -90,13 +96,16 @@ __all__ = [
     "Sampled",
     "ScaleCurve",
     "SearchResult",
+    "ShapeTest",
     "SkDim",
     "Sketched",
     "SpectralEstimator",
     "Spectrum",
     "StoredActivations",
     "TiedPoints",
+    "Trend",
     "TwoNN",
+    "average_profiles",
     "capture",
     "compare",
     "curvature_test",

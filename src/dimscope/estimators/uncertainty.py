@@ -281,7 +281,7 @@ def joint_covariance(influences: Sequence[Influence]) -> NDArray[np.float64]:
     --------
     >>> none = np.empty((2, 0), dtype=int)
     >>> a, b = (Influence(np.array(x), none, np.arange(2)) for x in ([1.0, -1.0], [2.0, 0.0]))
-    >>> joint_covariance([a, b]).tolist()
+    >>> joint_covariance([a, b]).round(12).tolist()
     [[0.5, 0.5], [0.5, 1.0]]
     """
     n = len(influences)

@@ -11,7 +11,7 @@ Quantiles come from draws with a fixed seed: the same profile gives the same num
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dimscope.estimators.estimates import Estimate
+
+    Pairs = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 __all__ = ["ROUNDING", "JointLaw", "joint_law", "simultaneous_intervals", "tail"]
 
@@ -59,7 +61,7 @@ class JointLaw:
     >>> t = law.studentised(np.array([1]), np.array([0]))
     >>> round(float(t[0]), 1)  # log(5 / 4) / sqrt(0.025^2 + 0.02^2)
     7.0
-    >>> law.p_value(t.max(), np.array([1]), np.array([0])) < 1e-6
+    >>> law.p_values([(np.array([1]), np.array([0]))])[0] < 1e-6
     True
     """
 
@@ -97,7 +99,7 @@ class JointLaw:
 
     def studentised(self, above: NDArray[np.intp], below: NDArray[np.intp]) -> NDArray[np.float64]:
         """Divide log d[above] - log d[below] by its standard error; 0 where equal to rounding."""
-        error = np.sqrt(_variance(self.log_covariance, above, below))
+        error = self.log_errors_of_differences(above, below)
         change = self.logs[above] - self.logs[below]
         return np.where(self.differ(above, below), change / np.maximum(error, _TINY), 0.0)
 
@@ -122,69 +124,100 @@ class JointLaw:
         """A matrix A with A A' = the covariance of the logarithms."""
         return _root_of(self.log_covariance)
 
-    def studentised_draws(
-        self, above: NDArray[np.intp], below: NDArray[np.intp] | None
-    ) -> Iterator[NDArray[np.float64]]:
-        """Draw studentised differences of layers without true differences, block by block.
-
-        Parameters
-        ----------
-        above, below : array of int, shape (K,)
-            Positions of the layers of each difference; ``None`` for single layers.
+    def _blocks(self, width: int) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """Draw errors of the logarithms and the covariances that would be estimated with them.
 
         Yields
         ------
-        array of shape (K, block)
-            Minus infinity for a difference that is equal to rounding.
+        errors : array of shape (L, block)
+        covariances : array of shape (block or 1, L, L)
         """
         rng = np.random.default_rng(2)
         normal = self.normal_draws()
-        alike = np.zeros(len(above), dtype=bool) if below is None else ~self.differ(above, below)
-        fixed = _variance(self.log_covariance, above, below)
-        width = max(len(above), len(self.layers) ** 2, 1)
-        step = max(1, _AT_ONCE // width)
+        step = max(1, _AT_ONCE // max(width, len(self.layers) ** 2))
         for start in range(0, _DRAWS, step):
             block = normal[:, start : start + step]
-            values = block[above] if below is None else block[above] - block[below]
-            variance = fixed[:, None]
+            covariances = self.log_covariance[None]
             if math.isfinite(self.degrees_of_freedom):
                 covariances = _wishart(rng, self._root, self.degrees_of_freedom, block.shape[1])
-                variance = _variance(covariances, above, below).T
-            values = values / np.sqrt(np.maximum(variance, _TINY**2))
-            values[alike] = -math.inf
-            yield values
+            yield block, covariances
 
-    def p_value(
-        self, t: float, above: NDArray[np.intp], below: NDArray[np.intp], *, two_sided: bool = False
-    ) -> float:
-        """Compute the probability that the largest studentised difference is at least t.
+    def p_values(self, comparisons: Sequence[Pairs], *, two_sided: bool = False) -> list[float]:
+        """Compute the p-value of the largest studentised difference of each comparison.
 
-        The probability is that of draws without true differences, and never more than the sum of
-        the separate probabilities (Bonferroni), which is exact far out in the tail.
+        Parameters
+        ----------
+        comparisons : sequence of (above, below)
+            Positions of the layers of several differences, log d[above] - log d[below], of which
+            the largest is tested.
+        two_sided : bool
+            Test the largest absolute difference.
+
+        Returns
+        -------
+        list of float
+            The probability of so large a difference in draws without true differences; never more
+            than the sum of the separate probabilities (Bonferroni), which is exact far out in the
+            tail.
         """
-        apart = self.differ(above, below)
-        if not apart.any() or t <= 0:
-            return 1.0
-        above, below = above[apart], below[apart]
-        n_above = 0
-        for block in self.studentised_draws(above, below):
-            largest = (np.abs(block) if two_sided else block).max(axis=0)
-            n_above += int((largest >= t).sum())
-        bonferroni = (1 + two_sided) * len(above) * tail(t, self.degrees_of_freedom)
-        return min(1.0, (n_above + 1) / (_DRAWS + 1), bonferroni)
+        comparisons = [
+            (above[apart], below[apart])
+            for above, below in comparisons
+            for apart in [self.differ(above, below)]
+        ]
+        largest = [
+            float(np.max(np.abs(t) if two_sided else t, initial=0.0))
+            for t in (self.studentised(above, below) for above, below in comparisons)
+        ]
+        n_above = np.zeros(len(comparisons))
+        compared = [number for number, t in enumerate(largest) if t > 0]
+        for normal, covariances in self._blocks(max(len(above) for above, _ in comparisons)):
+            for number in compared:
+                drawn = _divided(normal, covariances, *comparisons[number])
+                drawn = np.abs(drawn) if two_sided else drawn
+                n_above[number] += (drawn >= largest[number]).any(axis=0).sum()
+        df = self.degrees_of_freedom
+        return [
+            min(1.0, (count + 1) / (_DRAWS + 1), (1 + two_sided) * len(above) * tail(t, df))
+            if t > 0
+            else 1.0
+            for count, t, (above, _) in zip(n_above.tolist(), largest, comparisons, strict=True)
+        ]
+
+    def errors_of_differences(
+        self, above: NDArray[np.intp], below: NDArray[np.intp]
+    ) -> NDArray[np.float64]:
+        """Compute the standard errors of d[above] - d[below]."""
+        return np.sqrt(_variance(self.covariance, above, below))
+
+    def log_errors_of_differences(
+        self, above: NDArray[np.intp], below: NDArray[np.intp]
+    ) -> NDArray[np.float64]:
+        """Compute the standard errors of log d[above] - log d[below]."""
+        return np.sqrt(_variance(self.log_covariance, above, below))
 
     def critical(self, p: float, above: NDArray[np.intp], below: NDArray[np.intp] | None) -> float:
-        """Compute the quantile at p of the largest absolute studentised difference, or estimate.
+        """Compute the quantile at p of the largest of several errors (max-t).
 
-        It is never more than Sidak's, and never less than that of one difference.
+        The errors are those of d[above] - d[below], or of single layers if ``below`` is None, each
+        divided by its standard error. The quantile is never more than Sidak's, and never less than
+        that of one error.
         """
+        if below is not None:
+            apart = self.differ(above, below)
+            above, below = above[apart], below[apart]
+        scale = self.dimensions
         largest = [
-            np.abs(block).max(axis=0, where=np.isfinite(block), initial=0.0)
-            for block in self.studentised_draws(above, below)
+            np.abs(
+                _divided(
+                    errors * scale[:, None], covariances * np.outer(scale, scale), above, below
+                )
+            ).max(axis=0, initial=0.0)
+            for errors, covariances in self._blocks(len(above))
         ]
         drawn = float(np.quantile(np.concatenate(largest), p))
-        df = self.degrees_of_freedom
-        single, sidak = quantile((1 + p) / 2, df), quantile((1 + p ** (1 / len(above))) / 2, df)
+        df, n = self.degrees_of_freedom, max(1, len(above))
+        single, sidak = quantile((1 + p) / 2, df), quantile((1 + p ** (1 / n)) / 2, df)
         return min(max(drawn, single), sidak)
 
 
@@ -218,6 +251,11 @@ def joint_law(estimates: Mapping[str, Estimate]) -> JointLaw:
         _check(name, estimate, needs_influence=len(measured) > 1)
     first_name, first = next(iter(measured.items()))
     for name, estimate in list(measured.items())[1:]:
+        if not estimate.classes and _units(first) != _units(estimate):
+            raise BadPoints(
+                f"layers {first_name!r} and {name!r} are means over different networks: it was "
+                "not measured in all of them; leave these networks, or this layer, out"
+            )
         try:
             check_paired(first, estimate)
         except BadPoints as error:
@@ -235,6 +273,13 @@ def joint_law(estimates: Mapping[str, Estimate]) -> JointLaw:
         correlation * np.outer(errors, errors),
         min(estimate.degrees_of_freedom for estimate in measured.values()),
     )
+
+
+def _units(mean: Estimate) -> set[int]:
+    """Return which units a mean covers; empty for an estimate from points."""
+    if math.isinf(mean.degrees_of_freedom) or mean.influence is None:
+        return set()
+    return set(mean.influence.rows.tolist())
 
 
 def simultaneous_intervals(
@@ -296,6 +341,19 @@ def tail(t: float, degrees_of_freedom: float) -> float:
     from scipy.special import stdtr
 
     return float(stdtr(degrees_of_freedom, -t))
+
+
+def _divided(
+    errors: NDArray[np.float64],
+    covariances: NDArray[np.float64],
+    above: NDArray[np.intp],
+    below: NDArray[np.intp] | None,
+) -> NDArray[np.float64]:
+    """Divide drawn differences, or single layers, by their drawn standard errors."""
+    values = errors[above] if below is None else errors[above] - errors[below]
+    variance = _variance(covariances, above, below).T
+    divided: NDArray[np.float64] = values / np.sqrt(np.maximum(variance, _TINY**2))
+    return divided
 
 
 def _variance(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dimscope.estimators.base import Estimator
     from dimscope.neighbors.engines import Engine
 
-__all__ = ["measure_layers"]
+__all__ = ["influence_of_mean", "measure_layers"]
 
 
 def measure_layers(
@@ -301,7 +301,7 @@ def _over_classes(
                 classes=tuple(measured),
                 classes_failed=tuple(failed),
                 rows=_rows_of_mean(by_title),
-                influence=_class_influence(dimensions, positions) if n > 1 else None,
+                influence=influence_of_mean(dimensions, positions) if n > 1 else None,
                 provenance=Provenance(
                     "mean over classes",
                     {"estimator": repr(estimator), "classes": n},
@@ -326,8 +326,21 @@ def _summary(failed: Mapping[str, str], n_classes: int) -> str:
     return f"{len(failed)} of {n_classes} classes could not be measured: {reasons}"
 
 
-def _class_influence(dimensions: NDArray[np.float64], measured: NDArray[np.intp]) -> Influence:
-    """Return the influence of each class on the mean, with n / (n - 1) for the estimated mean."""
+def influence_of_mean(dimensions: NDArray[np.float64], measured: NDArray[np.intp]) -> Influence:
+    """Return the influence of each unit on a mean over units, with n / (n - 1) for its own mean.
+
+    Parameters
+    ----------
+    dimensions : array of shape (n,)
+        One for each unit: a class, or a network.
+    measured : array of int, shape (n,)
+        Position of each unit among all units.
+
+    Examples
+    --------
+    >>> influence_of_mean(np.array([3.0, 5.0]), np.arange(2)).std_error  # std / sqrt(n)
+    1.0
+    """
     n = len(dimensions)
     scores = (dimensions - dimensions.mean()) * math.sqrt(n / (n - 1))
     return Influence(scores, np.empty((2, 0), dtype=np.intp), measured)
