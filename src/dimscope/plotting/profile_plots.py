@@ -25,7 +25,12 @@ __all__ = ["plot_profile", "plot_profiles"]
 
 
 def plot_profile(
-    profile: ds.Profile, ax: Axes | None = None, *, simultaneous: bool = False, **style: Any
+    profile: ds.Profile,
+    ax: Axes | None = None,
+    *,
+    simultaneous: bool = False,
+    peak: bool = False,
+    **style: Any,
 ) -> Axes:
     """Plot the dimension of every layer against its relative depth.
 
@@ -38,6 +43,9 @@ def plot_profile(
         Axes to draw on; the axes of a new figure by default.
     simultaneous : bool
         Draw intervals that hold for all layers at once (:meth:`dimscope.Profile.simultaneous`).
+    peak : bool
+        Mark the layers that may have the highest dimension (:meth:`dimscope.Profile.peak`), by
+        triangles above them.
     **style
         Keyword arguments for :meth:`matplotlib.axes.Axes.errorbar`.
 
@@ -57,6 +65,8 @@ def plot_profile(
     for estimator in profile.estimators:
         label = " ".join(filter(None, (profile.name, estimator if needs_legend else "")))
         _draw(profile, estimator, ax, {"label": label or None, **style}, simultaneous)
+        if peak:
+            _mark_peak(profile, estimator, ax)
     _name_layers(profile, ax)
     _finish(ax, [profile])
     if needs_legend or len(ax.get_legend_handles_labels()[1]) > bool(profile.name):
@@ -131,6 +141,20 @@ def _draw(
     options = {**curve_style(len(ax.containers)), **style}
     bars = ax.errorbar(frame["relative_depth"], frame["dimension"], yerr=(below, above), **options)
     _mark_missing(frame, ax, bars.lines[0].get_color())
+
+
+def _mark_peak(profile: ds.Profile, estimator: str, ax: Axes) -> None:
+    """Put a triangle above each layer that may be the peak."""
+    from matplotlib.transforms import ScaledTranslation
+
+    peak = profile.peak(estimator)
+    tops = {layer: profile.of(estimator)[layer].interval[1] for layer in peak.layers}
+    places = [layer.relative_depth for layer in profile.layers if layer.name in tops]
+    color = ax.lines[-1].get_color()
+    label = f"peak ({100 * peak.level:.3g} %)"
+    (marks,) = ax.plot(places, list(tops.values()), "v", color=color, markersize=5, label=label)
+    figure: Figure = ax.get_figure(root=True)  # type: ignore[assignment]
+    marks.set_transform(ax.transData + ScaledTranslation(0, 6 / 72, figure.dpi_scale_trans))
 
 
 def _mark_missing(frame: pd.DataFrame, ax: Axes, color: Any) -> None:
