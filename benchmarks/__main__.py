@@ -17,6 +17,7 @@ from benchmarks import (
     profiles,
     reuse,
     scales,
+    shapes,
     sizes,
     statements,
 )
@@ -42,6 +43,7 @@ def main() -> None:
         "statements": statements.run,
         "scales": scales.run,
         "sizes": sizes.run,
+        "shapes": shapes.run,
     }
     parser.add_argument("--only", choices=sections, action="append")
     arguments = parser.parse_args()

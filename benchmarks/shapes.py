@@ -12,7 +12,10 @@ import numpy as np
 import dimscope as ds
 from benchmarks.processes import on_processors, tiled
 from benchmarks.timing import table
+from dimscope.profiles.joint import JointLaw
 from dimscope.profiles.layerwise import measure_layers
+from dimscope.profiles.peak import peak_of
+from dimscope.profiles.trends import tests_of
 
 N, REPEATS = 500, 1000
 _LATENT = 10
@@ -130,6 +133,91 @@ def summary(results: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+# -- laws ---------------------------------------------------------------------------------
+
+# Estimates drawn from known joint laws: the dimensions in standard errors, the correlation of all
+# layers, the number of classes (None: points), and the standard error relative to the dimension.
+Law = tuple[Sequence[float], float, int | None, float]
+
+_CLEAR, _TWO = (0, 0, 8, 0, 0), (0, 8, 0, 8, 0)
+LAWS: dict[str, Law] = {
+    **{
+        f"{name}, correlation {correlation}": (means, correlation, None, 0.05)
+        for name, means in {
+            "flat": (0, 0, 0, 0, 0),
+            "one leads by 8 errors": _CLEAR,
+            "one leads by 1": (0, 0, 1, 0, 0),
+            "one leads by 2": (0, 0, 2, 0, 0),
+            "one leads by 3": (0, 0, 3, 0, 0),
+            "two lead by 8": _TWO,
+            "steps of 1": (0, 1, 2, 3, 4),
+            "steps of 0.3": (0, 0.3, 0.6, 0.9, 1.2),
+        }.items()
+        for correlation in (0.0, 0.5, 0.9)
+    },
+    "first far below, others equal": ((-20, 0, 0, 0, 0), 0.3, None, 0.05),
+    "last equal to the lowest of the end": ((9, 6, 0, 6, 0), 0.3, None, 0.05),
+    "last leads the end by 3": ((9, 6, 0, 0, 3), 0.3, None, 0.05),
+    "flat, small errors": ((0, 0, 0, 0, 0), 0.3, None, 0.02),
+    "one is 10 % above, small errors": ((0, 0, np.log(1.1) / 0.02, 0, 0), 0.3, None, 0.02),
+    **{
+        f"{n_layers} layers, {name}, correlation {correlation}": (
+            (lead, *[0] * (n_layers - 1)), correlation, None, 0.05
+        )
+        for n_layers in (2, 10, 30)
+        for name, lead in (("flat", 0), ("one leads by 2", 2))
+        for correlation in (0.0, 0.5)
+    },
+    **{
+        f"{n} classes, {name}": (means, 0.5, n, 0.05)
+        for n in (3, 4, 5, 10)
+        for name, means in {"flat": (0, 0, 0, 0, 0), "one leads by 8": _CLEAR, "two": _TWO}.items()
+    },
+}  # fmt: skip
+
+
+def drawn(task: tuple[Law, int]) -> list[float]:
+    """Draw estimates from a law many times, and count how often each claim holds."""
+    (means, correlation, n_classes, error), repeats = task
+    rng = np.random.default_rng(0)
+    n = len(means)
+    truth = 5 * np.exp(error * np.array(means))
+    covariance = error**2 * ((1 - correlation) * np.eye(n) + correlation)
+    below, above = np.triu_indices(n, 1)
+    top = int(np.argmax(truth))
+    names = tuple(map(str, range(n)))
+    counts = np.zeros(11)
+    for _ in range(repeats):
+        if n_classes is None:
+            dimensions = truth * np.exp(rng.multivariate_normal(np.zeros(n), covariance))
+            law = JointLaw(names, dimensions, covariance * np.outer(dimensions, dimensions))
+        else:
+            deviations = rng.multivariate_normal(np.zeros(n), n_classes * covariance, n_classes)
+            classes = truth * (1 + deviations)
+            law = JointLaw(
+                names, classes.mean(axis=0), np.cov(classes.T) / n_classes, n_classes - 1
+            )
+        peak = peak_of(law)
+        tests = tests_of(law, tuple(np.linspace(0, 1, n)), 0.1, 0.5)
+        band = law.critical(0.95, np.arange(n), None) * law.log_errors
+        pairs = law.critical(0.95, above, below) * law.errors_of_differences(above, below)
+        errors = law.dimensions - truth
+        counts += [
+            names[top] in peak.layers,
+            len(peak.layers) == 1,
+            peak.interval[0] <= truth[top] <= peak.interval[1],
+            peak.interval[0] > truth[top],
+            peak.interval[1] < truth[top],
+            (np.abs(law.logs - np.log(truth)) <= band).all(),
+            (np.abs(errors[above] - errors[below]) <= pairs).all(),
+            *(test.holds for test in tests),
+        ]
+    return (counts / repeats).tolist()
+
+
+# -- tables -------------------------------------------------------------------------------
+
+
 def _shares(seeds: int, parts: int) -> list[range]:
     edges = np.linspace(0, seeds, parts + 1).astype(int)
     return [range(low, high) for low, high in itertools.pairwise(edges.tolist())]
@@ -140,6 +228,7 @@ def run(repeats: int = REPEATS) -> str:
     profiles = {**PROFILES, **UNSEEN}
     tasks = [(layers, N, part) for layers in profiles.values() for part in _shares(repeats, 4)]
     results = list(on_processors(measured, tasks))
+    laws = list(on_processors(drawn, [(law, repeats) for law in LAWS.values()]))
     peaks, shapes = [], []
     for place, name in enumerate(profiles):
         counts = summary(list(itertools.chain(*results[4 * place : 4 * place + 4])))
@@ -179,6 +268,16 @@ def run(repeats: int = REPEATS) -> str:
                  "layers", "of all pairs", "rises then falls", "flat", "differs",
                  "grows at the end"],
                 shapes,
+            ),
+            f"**Known laws**: estimates drawn from joint laws; {repeats} samples a row.",
+            table(
+                ["dimensions, in standard errors", "set holds the peak", "set is one layer",
+                 "interval holds the height", "above it", "below it", "bands", "differences of all "
+                 "pairs", "rises then falls", "flat", "differs", "grows at the end"],
+                [
+                    [name, *(f"{share:.1%}" for share in shares)]
+                    for name, shares in zip(LAWS, laws, strict=True)
+                ],
             ),
         ]
     )  # fmt: skip

@@ -106,16 +106,16 @@ class JointLaw:
 
     def draws(self) -> NDArray[np.float64]:
         """Draw errors of the logarithms, shape (L, draws): normal or multivariate t, symmetric."""
-        draws = self.normal_draws()
+        draws = self.normal_draws
         if math.isfinite(self.degrees_of_freedom):
             rng = np.random.default_rng(1)
             chi = rng.chisquare(self.degrees_of_freedom, _DRAWS // 2)
-            draws *= np.sqrt(self.degrees_of_freedom / np.concatenate([chi, chi]))
+            draws = draws * np.sqrt(self.degrees_of_freedom / np.concatenate([chi, chi]))
         return draws
 
+    @cached_property
     def normal_draws(self) -> NDArray[np.float64]:
-        """Draw errors of the logarithms from the normal law, shape (L, draws), symmetric."""
-        # antithetic, so that the draws are symmetric
+        """Errors of the logarithms from the normal law, shape (L, draws), symmetric."""
         half = np.random.default_rng(0).standard_normal((self._root.shape[1], _DRAWS // 2))
         draws = self._root @ half
         return np.concatenate([draws, -draws], axis=1)
@@ -130,6 +130,14 @@ class JointLaw:
         """Number of draws of studentised differences; those of covariances take longer."""
         return _DRAWS if math.isinf(self.degrees_of_freedom) else _DRAWS // 4
 
+    @cached_property
+    def _independent_draws(self) -> NDArray[np.float64]:
+        rng = np.random.default_rng(3)
+        draws: NDArray[np.float64] = self._root @ rng.standard_normal(
+            (self._root.shape[1], self._n_draws)
+        )
+        return draws
+
     def _blocks(self, width: int) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
         """Draw errors of the logarithms and the covariances that would be estimated with them.
 
@@ -139,7 +147,7 @@ class JointLaw:
         covariances : array of shape (block or 1, L, L)
         """
         rng = np.random.default_rng(2)
-        normal = self._root @ rng.standard_normal((self._root.shape[1], self._n_draws))
+        normal = self._independent_draws
         step = max(1, _AT_ONCE // max(width, len(self.layers) ** 2))
         for start in range(0, self._n_draws, step):
             block = normal[:, start : start + step]
@@ -176,23 +184,28 @@ class JointLaw:
             for t in (self.studentised(above, below) for above, below in comparisons)
         ]
         df = self.degrees_of_freedom
-        alone = [
-            (1 + two_sided) * len(above) * tail(t, df)
+        p_values = [
+            min(1.0, (1 + two_sided) * len(above) * tail(t, df)) if t > 0 else 1.0
             for t, (above, _) in zip(largest, comparisons, strict=True)
         ]
-        if df < _FEWEST_DEGREES:
-            return [min(1.0, p) if t > 0 else 1.0 for p, t in zip(alone, largest, strict=True)]
-        n_above = np.zeros(len(comparisons))
-        compared = [number for number, t in enumerate(largest) if t > 0]
-        for normal, covariances in self._blocks(max(len(above) for above, _ in comparisons)):
-            for number in compared:
-                drawn = _divided(normal, covariances, *comparisons[number])
-                drawn = np.abs(drawn) if two_sided else drawn
-                n_above[number] += (drawn >= largest[number]).any(axis=0).sum()
-        return [
-            min(1.0, (count + 1) / (self._n_draws + 1), p) if t > 0 else 1.0
-            for count, p, t in zip(n_above.tolist(), alone, largest, strict=True)
+        # far out in the tail, draws say no more than Bonferroni
+        drawn = [
+            number
+            for number, p in enumerate(p_values)
+            if df >= _FEWEST_DEGREES and largest[number] > 0 and p * self._n_draws > 1
         ]
+        if not drawn:
+            return p_values
+        counts = np.zeros(len(comparisons), dtype=int)
+        for errors, covariances in self._blocks(max(len(above) for above, _ in comparisons)):
+            for number in drawn:
+                t = _divided(errors, covariances, *comparisons[number])
+                t = np.abs(t) if two_sided else t
+                counts[number] += (t >= largest[number]).any(axis=0).sum()
+        for number in drawn:
+            share = (int(counts[number]) + 1) / (self._n_draws + 1)
+            p_values[number] = min(p_values[number], share)
+        return p_values
 
     def errors_of_differences(
         self, above: NDArray[np.intp], below: NDArray[np.intp]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dimscope.estimators.estimates import Estimate
     from dimscope.profiles.joint import JointLaw
 
-__all__ = ["Peak", "find_peak"]
+__all__ = ["Peak", "find_peak", "peak_of"]
 
 
 @by_value
@@ -76,7 +76,7 @@ class Peak:
     probabilities: Mapping[str, float]
     level: float = 0.95
     is_lower_bound: bool = False
-    left_out: tuple[str, ...] = field(default=())
+    left_out: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Peak({self})"
@@ -114,29 +114,30 @@ def find_peak(estimates: Mapping[str, Estimate], p: float = 0.95) -> Peak:
         raise ValueError(f"the level of a peak must be between 0 and 1, not {p}")
     law = joint_law(estimates)
     left_out = tuple(name for name in estimates if name not in law.layers)
-    highest = int(np.argmax(law.dimensions))
-    layer = law.layers[highest]
     if len(law.layers) == 1:
+        (layer,) = law.layers
         only = estimates[layer]
         return Peak(
             layer, law.layers, only.dimension, only.std_error, only.interval_at(p),
             {layer: 1.0}, p, only.is_lower_bound, left_out,
         )  # fmt: skip
-    layers = tuple(
-        name for name, may in zip(law.layers, _may_be_highest(law, p), strict=True) if may
-    )
-    shares = _probabilities(law)
+    peak = peak_of(law, p)
+    bound = any(estimates[name].is_lower_bound for name in peak.layers)
+    return replace(peak, is_lower_bound=bound, left_out=left_out)
+
+
+def peak_of(law: JointLaw, p: float = 0.95) -> Peak:
+    """Find the peak of at least two layers with a known joint law."""
+    may = _may_be_highest(law, p)
     height, error, bounds = _height(law, p)
     return Peak(
-        layer,
-        layers,
+        law.layers[int(np.argmax(law.dimensions))],
+        tuple(name for name, may_be in zip(law.layers, may, strict=True) if may_be),
         height,
         error,
         bounds,
-        dict(zip(law.layers, shares.tolist(), strict=True)),
+        dict(zip(law.layers, _probabilities(law).tolist(), strict=True)),
         p,
-        any(estimates[name].is_lower_bound for name in layers),
-        left_out,
     )
 
 
@@ -177,7 +178,7 @@ def _height(law: JointLaw, p: float) -> tuple[float, float, tuple[float, float]]
         _crossing(share, level, highest - reach, highest + reach)
         for level in (0.5, (1 - p) / 2, (1 + p) / 2)
     )
-    largest = (_fitted(law, shrunken, middle)[:, None] + law.normal_draws()).max(axis=0)
+    largest = (_fitted(law, shrunken, middle)[:, None] + law.normal_draws).max(axis=0)
     spread = float(largest.std())
     height = math.exp(middle)
     return height, height * spread, (math.exp(lower), math.exp(upper))
@@ -215,7 +216,7 @@ def _fitted(law: JointLaw, logs: NDArray[np.float64], height: float) -> NDArray[
 
 def _crossing(share: Callable[[float], float], level: float, low: float, high: float) -> float:
     """Find where an increasing function crosses a level, by bisection."""
-    for _ in range(24):
+    for _ in range(20):
         middle = (low + high) / 2
         low, high = (middle, high) if share(middle) < level else (low, middle)
     return (low + high) / 2

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dimscope.estimators.estimates import Estimate
     from dimscope.profiles.joint import JointLaw
 
-__all__ = ["ShapeTest", "Trend", "trend_of"]
+__all__ = ["ShapeTest", "Trend", "tests_of", "trend_of"]
 
 
 _LEVEL = 0.05
@@ -121,13 +121,22 @@ def trend_of(
         )
     depths = _depths(layers)
     return Trend(
-        _rises_then_falls(law),
-        _flat(law, tolerance),
-        _differs(law),
-        _grows_at_end(law, [depths[name] for name in law.layers], end),
+        *tests_of(law, [depths[name] for name in law.layers], tolerance, end),
         tolerance,
         end,
         tuple(layer.name for layer in layers if layer.name not in law.layers),
+    )
+
+
+def tests_of(
+    law: JointLaw, depths: Sequence[float], tolerance: float, end: float
+) -> tuple[ShapeTest, ShapeTest, ShapeTest, ShapeTest]:
+    """Test whether the dimensions rise then fall, are flat, differ, and grow at the end."""
+    return (
+        _rises_then_falls(law),
+        _flat(law, tolerance),
+        _differs(law),
+        _grows_at_end(law, depths, end),
     )
 
 
@@ -191,7 +200,7 @@ def _differs(law: JointLaw) -> ShapeTest:
     )  # fmt: skip
 
 
-def _grows_at_end(law: JointLaw, depths: list[float], end: float) -> ShapeTest:
+def _grows_at_end(law: JointLaw, depths: Sequence[float], end: float) -> ShapeTest:
     """Test that the last layer is above an earlier one in the last part of the depth."""
     claim, last = "the dimension grows at the end", len(law.layers) - 1
     start = 1 - end
