@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dimscope.estimators.uncertainty import quantile
 from dimscope.profiles.joint import joint_law
 from dimscope.values import by_value
 
@@ -38,10 +39,11 @@ class Peak:
         Confidence set: the layers that may have the highest dimension. It contains the layer of
         highest dimension with probability ``level``, at least.
     height : float
-        The highest dimension, corrected for the choice of the highest of several estimates: about
-        as often too high as too low. If one layer is clearly the highest, it is its estimate.
+        The highest dimension, corrected for the choice of the highest of several estimates. If one
+        layer is clearly the highest, it is its estimate; in a flat profile, about two thirds of
+        what the highest estimate is too high are taken off.
     std_error : float
-        Standard error of the height.
+        Standard error of the height: half the width of the interval, in units of the quantile.
     interval : tuple of float
         Confidence interval (lower, upper) of the height, at ``level``.
     probabilities : Mapping of str to float
@@ -178,10 +180,9 @@ def _height(law: JointLaw, p: float) -> tuple[float, float, tuple[float, float]]
         _crossing(share, level, highest - reach, highest + reach)
         for level in (0.5, (1 - p) / 2, (1 + p) / 2)
     )
-    largest = (_fitted(law, shrunken, middle)[:, None] + law.normal_draws).max(axis=0)
-    spread = float(largest.std())
+    error = (upper - lower) / (2 * quantile((1 + p) / 2, law.degrees_of_freedom))
     height = math.exp(middle)
-    return height, height * spread, (math.exp(lower), math.exp(upper))
+    return height, height * error, (math.exp(lower), math.exp(upper))
 
 
 def _shrunken(law: JointLaw) -> NDArray[np.float64]:
