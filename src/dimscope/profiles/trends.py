@@ -180,7 +180,7 @@ def _flat(law: JointLaw, tolerance: float) -> ShapeTest:
         f"all dimensions are equal to within {100 * tolerance:.3g} %",
         float(statistics[worst]),
         tail(float(statistics[worst]), law.degrees_of_freedom),
-        f"{law.layers[int(np.argmax(law.logs))]} is {100 * ratio:.2g} % above "
+        f"{law.layers[int(np.argmax(law.logs))]} is {100 * ratio:.3g} % above "
         f"{law.layers[int(np.argmin(law.logs))]}",
     )
 
