@@ -223,9 +223,14 @@ def _shares(seeds: int, parts: int) -> list[range]:
     return [range(low, high) for low, high in itertools.pairwise(edges.tolist())]
 
 
-def tables(samples: Mapping[str, list[dict[str, Any]]], laws: Mapping[str, Sequence[float]]) -> str:
+def tables(
+    samples: Mapping[str, list[dict[str, Any]]],
+    laws: Mapping[str, Sequence[float]],
+    law_repeats: int = LAW_REPEATS,
+) -> str:
     """Make the tables of judged samples of profiles, and of counts over laws."""
     peaks, shapes = [], []
+    repeats = len(next(iter(samples.values())))
     for name, judged in samples.items():
         counts = summary(judged)
         title = name + (" (not looked at before)" if name in UNSEEN else "")
@@ -239,7 +244,7 @@ def tables(samples: Mapping[str, list[dict[str, Any]]], laws: Mapping[str, Seque
         shapes.append([title, *(f"{counts[key]:.1%}" for key in _CLAIMS)])
     return "\n\n".join(
         [
-            f"**Peaks** of profiles of tori that share latent coordinates; N = {N}, {REPEATS} "
+            f"**Peaks** of profiles of tori that share latent coordinates; N = {N}, {repeats} "
             "samples a row. A minus marks a torus with a small first circle. *Lead*: how far the "
             "highest layer leads, in errors of the difference. The truth is the mean of the "
             "estimates.",
@@ -257,7 +262,7 @@ def tables(samples: Mapping[str, list[dict[str, Any]]], laws: Mapping[str, Seque
                  "grows at the end"],
                 shapes,
             ),
-            f"**Known laws**: estimates drawn from joint laws; {LAW_REPEATS} samples a row.",
+            f"**Known laws**: estimates drawn from joint laws; {law_repeats} samples a row.",
             table(
                 ["dimensions, in standard errors", "set holds the peak", "set is one layer",
                  "interval holds the height", "above it", "below it", "bands", "differences of all "
@@ -285,6 +290,7 @@ def run(repeats: int = REPEATS, law_repeats: int = LAW_REPEATS) -> str:
             for place, name in enumerate(profiles)
         },
         dict(zip(LAWS, laws, strict=True)),
+        law_repeats,
     )
 
 
