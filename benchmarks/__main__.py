@@ -17,6 +17,7 @@ from benchmarks import (
     profiles,
     reuse,
     scales,
+    shapes,
     sizes,
     statements,
     verdicts,
@@ -44,6 +45,7 @@ def main() -> None:
         "scales": scales.run,
         "verdicts": verdicts.run,
         "sizes": sizes.run,
+        "shapes": shapes.run,
     }
     parser.add_argument("--only", choices=sections, action="append")
     arguments = parser.parse_args()

@@ -51,9 +51,13 @@ from .networks.capturing.plan import Plan
 from .networks.models import load_model
 from .networks.preprocessing import Preprocessing, image_folder, preprocessing_of
 from .networks.profile_network import profile
+from .profiles.averages import average_profiles
 from .profiles.comparison import Comparison, compare
+from .profiles.differences import Differences
 from .profiles.matched import profile_at_scale
+from .profiles.peak import Peak
 from .profiles.profile import Profile
+from .profiles.trends import ShapeTest, Trend
 from .provenance import Provenance
 
 __all__ = [
@@ -70,6 +74,7 @@ __all__ = [
     "CurvatureTest",
     "DegeneratePoints",
     "Difference",
+    "Differences",
     "DimscopeError",
     "EffectiveRank",
     "Engine",
@@ -89,6 +94,7 @@ __all__ = [
     "Neighbors",
     "OverBudget",
     "ParticipationRatio",
+    "Peak",
     "Plan",
     "PointsEstimator",
     "PoorRecall",
@@ -100,6 +106,7 @@ __all__ = [
     "Sampled",
     "ScaleCurve",
     "SearchResult",
+    "ShapeTest",
     "ShortNeighbors",
     "SkDim",
     "Sketched",
@@ -108,7 +115,9 @@ __all__ = [
     "StoredActivations",
     "TiedPoints",
     "TightGroups",
+    "Trend",
     "TwoNN",
+    "average_profiles",
     "capture",
     "compare",
     "curvature_test",

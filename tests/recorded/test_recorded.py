@@ -25,11 +25,15 @@ VALUES = json.loads((Path(__file__).parent / "values.json").read_text(encoding="
 #
 # The test of the fit is calibrated on more samples, and allows for dependence between neighbours.
 #
+# Simultaneous intervals are narrower where the joint errors of the layers are known.
+#
 # Tables of scales and of comparisons round to the place of the error, as estimates do.
 CHANGED = (
     *(f"{place}/out[" for place in ("/", "/--blocks 2 --plot scale.png", "/table", "/three")),
     "goodness_of_fit: is ",
     "'│ goodness of fit │ p = ",
+    "/simultaneous[0]/",
+    "/simultaneous[1]/",
     "classes could not be measured",
     "standard deviation over 3 to 4 of 4 classes",
     "/layout[0]: is ",

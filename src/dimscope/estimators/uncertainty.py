@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,7 @@ __all__ = [
     "from_text",
     "grouped",
     "interval",
+    "joint_covariance",
     "quantile",
     "small_sample_factor",
     "spread_of",
@@ -547,3 +548,92 @@ def from_text(data: Mapping[str, Any] | None) -> Influence | None:
         scores, pairs.astype(np.intp), rows.astype(np.intp), identities, bool(data["stated"]),
         effects, arrays.get("edge"), None if groups is None else groups.astype(np.intp),
     )  # fmt: skip
+
+
+# -- several estimates --------------------------------------------------------------------
+
+
+def joined(influences: Sequence[Influence]) -> Influence:
+    """Return the influence of every row on the mean of estimates from disjoint rows.
+
+    Parameters
+    ----------
+    influences : sequence of Influence
+        Without rows in common, and without groups.
+
+    Returns
+    -------
+    Influence
+        Without identities.
+
+    Examples
+    --------
+    >>> none = np.empty((2, 0), dtype=int)
+    >>> parts = [Influence(np.array([1.0, -1.0]), none, np.arange(2) + start) for start in (0, 2)]
+    >>> round(joined(parts).std_error / parts[0].std_error, 6)  # 1 / sqrt(2)
+    0.707107
+    """
+    sizes = [len(influence.scores) for influence in influences]
+    starts = np.cumsum([0, *sizes])
+    total, n_parts = int(starts[-1]), len(influences)
+    scores, rows = np.empty(total), np.empty(total, dtype=np.intp)
+    edge = np.zeros(total)
+    n_subsamples = max(0 if i.effects is None else len(i.effects) for i in influences)
+    effects: NDArray[np.float64] | None = np.zeros((n_subsamples, total))
+    for influence, start, stop in zip(influences, starts, starts[1:], strict=False):
+        here = slice(start, stop)
+        scores[here] = influence.scores * (total / (n_parts * (stop - start)))
+        rows[here] = influence.rows
+        if influence.edge is not None:
+            edge[here] = influence.edge / n_parts
+        if influence.effects is None or influence.effects.shape[1] != stop - start:
+            effects = None
+        elif effects is not None:
+            effects[: len(influence.effects), here] = influence.effects / n_parts
+    pairs = [influence.pairs + start for influence, start in zip(influences, starts, strict=False)]
+    return Influence(
+        scores, np.concatenate(pairs, axis=1), rows, effects=effects,
+        edge=edge if edge.any() else None,
+    )  # fmt: skip
+
+
+def joint_covariance(influences: Sequence[Influence]) -> NDArray[np.float64]:
+    """Compute the covariance matrix of several estimates from the same rows.
+
+    Parameters
+    ----------
+    influences : sequence of Influence
+        Influences on several representations of the same stimuli, row by row.
+
+    Returns
+    -------
+    array of shape (L, L)
+        Positive semidefinite; the squares of the standard errors are on the diagonal, and half of
+        what two of them exceed the square of :func:`spread_of_difference` by elsewhere.
+
+    Notes
+    -----
+    Every difference is measured on its own, so the matrix may have small negative eigenvalues. They
+    are set to zero in the correlation matrix, whose diagonal is then scaled back to one.
+
+    Examples
+    --------
+    >>> none = np.empty((2, 0), dtype=int)
+    >>> a, b = (Influence(np.array(x), none, np.arange(2)) for x in ([1.0, -1.0], [2.0, 0.0]))
+    >>> joint_covariance([a, b]).round(12).tolist()
+    [[0.5, 0.5], [0.5, 1.0]]
+    """
+    n = len(influences)
+    errors = np.array([influence.std_error for influence in influences])
+    correlation = np.eye(n)
+    for i in range(n):
+        for j in range(i):
+            apart, _ = spread_of_difference(influences[i], influences[j])
+            shared = (errors[i] ** 2 + errors[j] ** 2 - apart**2) / (2 * errors[i] * errors[j])
+            correlation[i, j] = correlation[j, i] = min(1.0, max(-1.0, shared))
+    values, vectors = np.linalg.eigh(correlation)
+    if n and values[0] < -1e-12:
+        correlation = (vectors * np.maximum(values, 0)) @ vectors.T
+        scale = np.sqrt(np.diag(correlation))
+        correlation /= np.outer(scale, scale)
+    return correlation * np.outer(errors, errors)

@@ -31,6 +31,7 @@ def plot_profile(
     *,
     simultaneous: bool = False,
     companions: bool = False,
+    peak: bool = False,
     **style: Any,
 ) -> Axes:
     """Plot the dimension of every layer against its relative depth.
@@ -47,6 +48,9 @@ def plot_profile(
     companions : bool
         Draw what stands beside the dimension (:attr:`dimscope.Profile.companions`) in panels below,
         on a new figure.
+    peak : bool
+        Mark the layers that may have the highest dimension (:meth:`dimscope.Profile.peak`), by
+        triangles above them.
     **style
         Keyword arguments for :meth:`matplotlib.axes.Axes.errorbar`.
 
@@ -81,6 +85,8 @@ def plot_profile(
     for estimator in drawn:
         label = " ".join(filter(None, (profile.name, estimator if needs_legend else "")))
         _draw(profile, estimator, ax, {"label": label or None, **style}, simultaneous)
+        if peak:
+            _mark_peak(profile, estimator, ax)
     _name_layers(profile, ax)
     _finish(ax, [profile])
     if needs_legend or len(ax.get_legend_handles_labels()[1]) > bool(profile.name):
@@ -158,6 +164,20 @@ def _draw(
     options = {**curve_style(len(ax.containers)), **style}
     bars = ax.errorbar(frame["relative_depth"], frame["dimension"], yerr=(below, above), **options)
     _mark_missing(frame, ax, bars.lines[0].get_color())
+
+
+def _mark_peak(profile: ds.Profile, estimator: str, ax: Axes) -> None:
+    """Put a triangle above each layer that may be the peak."""
+    from matplotlib.transforms import ScaledTranslation
+
+    peak = profile.peak(estimator)
+    tops = {layer: profile.of(estimator)[layer].interval[1] for layer in peak.layers}
+    places = [layer.relative_depth for layer in profile.layers if layer.name in tops]
+    color = ax.lines[-1].get_color()
+    label = f"peak ({100 * peak.level:.3g} %)"
+    (marks,) = ax.plot(places, list(tops.values()), "v", color=color, markersize=5, label=label)
+    figure: Figure = ax.get_figure(root=True)  # type: ignore[assignment]
+    marks.set_transform(ax.transData + ScaledTranslation(0, 6 / 72, figure.dpi_scale_trans))
 
 
 def _mark_missing(frame: pd.DataFrame, ax: Axes, color: Any) -> None:

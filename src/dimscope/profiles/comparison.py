@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-__all__ = ["Comparison", "Correlation", "compare"]
+__all__ = ["Comparison", "Correlation", "compare", "numbers_of", "warn_of_changes"]
 
 
 _SPEARMAN_SPREAD = math.sqrt(1.06)  # Fieller, Hartley and Pearson 1957
@@ -180,7 +180,7 @@ def compare(profiles: Iterable[Profile], scores: Mapping[str, float]) -> Compari
     missing = [name for name in names if name not in scores]
     if missing:
         raise BadPoints(f"there is no score for {missing[0]!r}; give a score for every network")
-    _warn_of_changes(profiles)
+    warn_of_changes(profiles)
     estimates = [_last_hidden(profile) for profile in profiles]
     dimensions = np.array([estimate.dimension for estimate in estimates])
     for name, dimension in zip(names, dimensions, strict=True):
@@ -224,16 +224,14 @@ def numbers_of(profile: Profile) -> int | None:
     return int(parameters.get("numbers", 1)) if "estimators" in parameters else None
 
 
-def _warn_of_changes(profiles: list[Profile]) -> None:
+def warn_of_changes(profiles: Sequence[Profile]) -> None:
     """Warn about profiles from an earlier version, whose numbers differ from the others."""
-    versions = {profile.name: numbers_of(profile) for profile in profiles}
-    measured = [version for version in versions.values() if version is not None]
+    versions = [(profile.name, numbers_of(profile)) for profile in profiles]
+    measured = [version for _, version in versions if version is not None]
     if len(set(measured)) < 2:
         return
     newest = max(measured)
-    earlier = [
-        name for name, version in versions.items() if version is not None and version < newest
-    ]
+    earlier = [name for name, version in versions if version is not None and version < newest]
     since = [text for number, text in CHANGES.items() if min(measured) < number <= newest]
     shown = ", ".join(earlier[:3]) + (", ..." if len(earlier) > 3 else "")
     warn(

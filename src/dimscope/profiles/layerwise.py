@@ -16,7 +16,7 @@ from dimscope.errors import BadPoints, Interrupted, check_word, reason_of
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, ClassesAre, Estimate, fingerprint
 from dimscope.estimators.inputs import Inputs, ProgressFailed, check_copies, check_engine
 from dimscope.estimators.measure import Estimators, measured_in_turn, named_estimators
-from dimscope.estimators.uncertainty import Influence, effective_groups
+from dimscope.estimators.uncertainty import Influence, effective_groups, joined
 from dimscope.neighbors.exclusion import Exclusion, group_numbers
 from dimscope.profiles.companions import checked_names, companion_estimators
 from dimscope.profiles.profile import Profile
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from dimscope.neighbors.copies import Copies
     from dimscope.neighbors.engines import Engine
 
-__all__ = ["check_classes", "identify", "measure_layers"]
+__all__ = ["check_classes", "identify", "influence_of_mean", "measure_layers"]
 
 OfActivations = Literal["ids", "labels"]
 
@@ -394,7 +394,7 @@ def _over_classes(
             if kind == "random":
                 std_error = std / math.sqrt(n) if n > 1 else math.nan
                 degrees: float = max(1, n - 1)
-                influence = _class_influence(dimensions, positions) if n > 1 else None
+                influence = influence_of_mean(dimensions, positions) if n > 1 else None
                 reason = ""
             else:
                 std_error, degrees, influence, reason = _of_fixed_classes(measured, rows, groups)
@@ -443,8 +443,21 @@ def _summary(failed: Mapping[str, str], n_classes: int) -> str:
     return f"{len(failed)} of {n_classes} classes could not be measured: {reasons}"
 
 
-def _class_influence(dimensions: NDArray[np.float64], measured: NDArray[np.intp]) -> Influence:
-    """Return the influence of each class on the mean, with n / (n - 1) for the estimated mean."""
+def influence_of_mean(dimensions: NDArray[np.float64], measured: NDArray[np.intp]) -> Influence:
+    """Return the influence of each unit on a mean over units, with n / (n - 1) for its own mean.
+
+    Parameters
+    ----------
+    dimensions : array of shape (n,)
+        One for each unit: a class, or a network.
+    measured : array of int, shape (n,)
+        Position of each unit among all units.
+
+    Examples
+    --------
+    >>> influence_of_mean(np.array([3.0, 5.0]), np.arange(2)).std_error  # std / sqrt(n)
+    1.0
+    """
     n = len(dimensions)
     scores = (dimensions - dimensions.mean()) * math.sqrt(n / (n - 1))
     return Influence(scores, np.empty((2, 0), dtype=np.intp), measured)
@@ -490,25 +503,16 @@ def _joined_influence(
 
     ``groups`` are those of all rows of the activations.
     """
-    influences = {title: estimate.influence for title, estimate in measured.items()}
-    total = sum(len(i.scores) for i in influences.values() if i is not None)
-    scores, pairs, of_array, start = [], [], [], 0
-    for title, influence in influences.items():
-        class_rows = rows[title]
+    of_array: list[Influence] = []
+    for title, estimate in measured.items():
+        influence, class_rows = estimate.influence, rows[title]
         if influence is None or class_rows is None:
             return None
-        n = len(influence.scores)
-        scores.append(influence.scores * (total / (len(measured) * n)))
-        pairs.append(influence.pairs + start)
-        of_array.append(class_rows[influence.rows])
-        start += n
-    array_rows = np.concatenate(of_array)
-    return Influence(
-        np.concatenate(scores),
-        np.concatenate(pairs, axis=1),
-        array_rows,
-        groups=None if groups is None else groups[array_rows],
-    )
+        of_array.append(replace(influence, rows=class_rows[influence.rows]))
+    influence = joined(of_array)
+    if groups is None:
+        return influence
+    return replace(influence, groups=groups[influence.rows], effects=None, edge=None)
 
 
 def _groups_of_mean(measured: Iterable[Estimate]) -> int | None:

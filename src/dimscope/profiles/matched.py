@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from dimscope.errors import BadPoints, DegeneratePoints, TiedPoints, reason_of, 
 from dimscope.estimators.base import NeighborEstimator
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, Estimate, fingerprint
 from dimscope.estimators.two_nn import TwoNN
-from dimscope.estimators.uncertainty import Influence
+from dimscope.estimators.uncertainty import Influence, joined
 from dimscope.neighbors.search import nearest_neighbors
 from dimscope.profiles.layerwise import identify
 from dimscope.profiles.profile import Profile
@@ -353,13 +353,4 @@ def _joined(parts: list[Estimate], identities: NDArray[np.uint64] | None) -> Inf
     if any(part.influence is None for part in parts):
         return None
     influences = [part.influence for part in parts if part.influence is not None]
-    starts = np.cumsum([0, *(len(influence.scores) for influence in influences)])
-    return Influence(
-        np.concatenate([influence.scores for influence in influences]),
-        np.concatenate(
-            [influence.pairs + start for influence, start in zip(influences, starts, strict=False)],
-            axis=1,
-        ),
-        np.concatenate([influence.rows for influence in influences]),
-        identities,
-    )
+    return replace(joined(influences), identities=identities)

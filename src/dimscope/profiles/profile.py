@@ -19,6 +19,10 @@ from dimscope.errors import BadSource
 from dimscope.estimators.estimates import Estimate
 from dimscope.estimators.uncertainty import from_text, to_text
 from dimscope.files import write_beside
+from dimscope.profiles.differences import Differences, Pairing, differences_of
+from dimscope.profiles.joint import simultaneous_intervals
+from dimscope.profiles.peak import Peak, find_peak
+from dimscope.profiles.trends import Trend, trend_of
 from dimscope.provenance import Provenance
 from dimscope.values import by_value, from_plain, to_plain
 
@@ -191,8 +195,11 @@ class Profile(Mapping[str, Estimate]):
 
         Notes
         -----
-        Each of m layers gets an interval at level p^(1/m) (Sidak). If the errors are normal, all
-        intervals hold at once with probability at least p, whatever the dependence between layers.
+        The intervals are dimension * exp(± q std_error / dimension), where q is the quantile at p
+        of the largest of all errors in units of their standard errors (max-t), from their joint
+        law. Layers without influences of points (loaded from a file without them) get intervals at
+        level p^(1/m) for m layers (Sidak): if the errors are normal, these hold at once with
+        probability at least p, whatever the dependence between layers.
 
         Examples
         --------
@@ -201,16 +208,165 @@ class Profile(Mapping[str, Estimate]):
         >>> [round(bound, 2) for bound in p.simultaneous()["a"]]  # alone: 9.07, 11.03
         [8.94, 11.18]
         """
-        estimates = self.of(self.estimators[0] if estimator is None else estimator)
         with_error = {
             name: estimate
-            for name, estimate in estimates.items()
+            for name, estimate in self._chosen(estimator).items()
             if math.isfinite(estimate.std_error)
         }
-        return {
-            name: estimate.interval_at(p ** (1 / len(with_error)))
-            for name, estimate in with_error.items()
-        }
+        return simultaneous_intervals(with_error, p)
+
+    def _chosen(self, estimator: str | None) -> Mapping[str, Estimate]:
+        return self.of(self.estimators[0] if estimator is None else estimator)
+
+    # -- shape ------------------------------------------------------------------------
+
+    def peak(self, estimator: str | None = None, *, p: float = 0.95) -> Peak:
+        """Find the layers that may have the highest dimension, and the highest dimension.
+
+        Parameters
+        ----------
+        estimator : str, optional
+            Name of the estimator; the first by default.
+        p : float
+            Level of the set of layers and of the interval of the height.
+
+        Returns
+        -------
+        Peak
+
+        Raises
+        ------
+        BadPoints
+            If no layer was measured, or the layers have no joint errors: influences of points are
+            missing, or there are fewer than 10 points, or 3 classes.
+
+        Notes
+        -----
+        What is compared is the mean of the estimator at this number of points, layer by layer; the
+        points are a sample of stimuli, or the classes a sample of classes if the profile is by
+        class.
+
+        A layer is in the set unless the hypothesis that no other layer is higher is rejected at
+        1 - p. The statistic is the largest difference to another layer, in units of its standard
+        error; its quantile comes from the joint law of all differences (max-t). So the set
+        contains the highest layer with probability p or more.
+
+        The interval of the height inverts a test of the maximum, in which the dimensions of the
+        other layers are shrunk towards their mean. It covers 93 % to 97 % at level 0.95, in flat
+        profiles and in clear ones.
+
+        References
+        ----------
+        M. Mogstad, J. P. Romano, A. M. Shaikh and D. Wilhelm, "Inference for ranks with
+        applications to mobility across neighbourhoods and academic achievement across countries",
+        Review of Economic Studies 91 (2024).
+
+        Examples
+        --------
+        >>> from dimscope import Activations, profile
+        >>> from dimscope.manifolds import cube
+        >>> x = cube(500, 5)
+        >>> profile(Activations({"a": x[:, :2], "b": x, "c": x[:, :2]})).peak().layers
+        ('b',)
+        """
+        return find_peak(self._chosen(estimator), p)
+
+    def differences(
+        self, pairs: Pairing = "adjacent", estimator: str | None = None, *, p: float = 0.95
+    ) -> Differences:
+        """Compute the differences between layers, with p-values and intervals for all at once.
+
+        Parameters
+        ----------
+        pairs : {"adjacent", "all"}
+            Layers that follow each other, or all pairs of layers.
+        estimator : str, optional
+            Name of the estimator; the first by default.
+        p : float
+            Probability that all intervals hold at once.
+
+        Returns
+        -------
+        Differences
+            The later layer minus the earlier, for each pair.
+
+        Raises
+        ------
+        BadPoints
+            As :meth:`peak`.
+
+        Notes
+        -----
+        The standard error is that of :func:`dimscope.difference`. The intervals are
+        difference ± q std_error, where q is the quantile at p of the largest of all errors in
+        units of their standard errors (max-t), from their joint law.
+
+        Examples
+        --------
+        >>> from dimscope import Activations, profile
+        >>> from dimscope.manifolds import cube
+        >>> x = cube(500, 5)
+        >>> changes = profile(Activations({"a": x[:, :2], "b": x, "c": x[:, :2]})).differences()
+        >>> [(change.difference > 0, change.p_adjusted < 1e-6) for change in changes]
+        [(True, True), (False, True)]
+        """
+        return differences_of(self._chosen(estimator), pairs, p)
+
+    def trend(
+        self, estimator: str | None = None, *, tolerance: float = 0.1, end: float = 0.5
+    ) -> Trend:
+        """Test the shape of the profile: whether it rises then falls, is flat, or grows at the end.
+
+        Parameters
+        ----------
+        estimator : str, optional
+            Name of the estimator; the first by default.
+        tolerance : float
+            The profile counts as flat if the highest dimension exceeds the lowest by less than this
+            fraction of the lowest.
+        end : float
+            The profile grows at its end if the last layer is above an earlier layer in this last
+            part of the relative depth; 1 for all earlier layers. If the depths are unknown, the
+            layers count as equally spaced.
+
+        Returns
+        -------
+        Trend
+
+        Raises
+        ------
+        BadPoints
+            As :meth:`peak`, and if fewer than two layers were measured.
+
+        Notes
+        -----
+        Each test has a level of its own; three tests at 5 % are not one. With t the difference of
+        the logarithms of two dimensions divided by its standard error, and quantiles from the joint
+        law of all differences (max-t):
+
+        - *Rises then falls*: the largest t of any layer against the first, and against the last.
+          The p-value is the larger of the two (an intersection-union test).
+        - *Differs*: the largest absolute t of all pairs. A small p-value says that dimensions
+          differ.
+        - *Flat*: all pairs differ by less than the tolerance, each tested at full level (an
+          intersection-union test). A small p-value says that the profile is flat.
+        - *Grows at the end*: the largest t of the last layer against those in the end.
+
+        References
+        ----------
+        R. L. Berger, "Multiparameter hypothesis testing and acceptance sampling", Technometrics 24
+        (1982).
+
+        Examples
+        --------
+        >>> from dimscope import Activations, profile
+        >>> from dimscope.manifolds import cube
+        >>> x = cube(500, 5)
+        >>> trend = profile(Activations({"a": x[:, :2], "b": x, "c": x[:, :2]})).trend()
+        >>> trend.rises_then_falls.holds, trend.flat.holds, trend.grows_at_end.holds
+        (True, False, False)
+        """
+        return trend_of(self.layers, self._chosen(estimator), tolerance, end)
 
     def to_frame(self) -> pd.DataFrame:
         """Convert to a tidy table: one row per layer and estimator (and class, if by class).
