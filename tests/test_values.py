@@ -17,6 +17,7 @@ from dimscope import Estimate, Layer, Profile, Provenance
 from dimscope.analysis.scale import Plateau, ScalePoint
 from dimscope.estimators.uncertainty import Influence
 from dimscope.profiles.comparison import Comparison, Correlation
+from dimscope.profiles.differences import LayerDifference
 from dimscope.values import by_value, from_plain, null_is, to_plain
 
 NAN = math.nan
@@ -48,6 +49,10 @@ def profile(name="net"):
     two = {"twonn": estimates, "pca": {layer: Estimate(4.0) for layer in estimates}}
     spread = {estimator: {"input": NAN, "fc": 0.2} for estimator in two}
     classes = {label: Profile(layers, two, name) for label in ("cat", "dog")}
+    two = {
+        key: {layer: replace(mean, classes_are="random") for layer, mean in means.items()}
+        for key, means in two.items()
+    }
     return Profile(layers, two, name, classes, spread, provenance())
 
 
@@ -106,6 +111,19 @@ VALUES = {
     ds.CurvatureTest: (
         lambda: ds.CurvatureTest(4.0, (8.0, NAN)),
         {"surrogates": (8.0, 9.0), "dimension": 5.0},
+    ),
+    ds.Peak: (
+        lambda: ds.Peak("a", ("a", "b"), 8.0, NAN, (7.0, NAN), {"a": 0.6, "b": 0.4}),
+        {"layers": ("a",), "probabilities": {"a": 1.0}, "height": 9.0},
+    ),
+    ds.ShapeTest: (lambda: ds.ShapeTest("flat", NAN, 0.5), {"p_value": 0.4, "claim": "grows"}),
+    ds.Trend: (
+        lambda: ds.Trend(*[ds.ShapeTest("flat", 1.0, NAN)] * 4, 0.1, 0.5),
+        {"flat": ds.ShapeTest("flat", 2.0, NAN), "tolerance": 0.2},
+    ),
+    ds.Differences: (
+        lambda: ds.Differences((LayerDifference("b", "a", 1.0, NAN, NAN, NAN, (NAN, 2.0)),)),
+        {"level": 0.9, "differences": ()},
     ),
     Correlation: (lambda: Correlation(NAN, 4, NAN), {"r": 0.5}),
     Comparison: (

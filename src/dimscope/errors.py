@@ -23,6 +23,7 @@ __all__ = [
     "DegeneratePoints",
     "DimscopeError",
     "EstimatorsFailed",
+    "HubDominates",
     "Interrupted",
     "NearCopies",
     "NearTies",
@@ -123,6 +124,10 @@ class TiedPoints(UserWarning):
 
 class ShortNeighbors(UserWarning):
     """The lists of neighbours are too short to measure the error that hubs cause."""
+
+
+class HubDominates(UserWarning):
+    """One point is a nearest neighbour of most others, so that it decides the estimate."""
 
 
 class NearTies(UserWarning):

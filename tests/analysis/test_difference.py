@@ -75,7 +75,7 @@ def test_difference_aligns_duplicates_by_row():
     twice = np.concatenate([points, points[:20]])
     other = np.concatenate([points, cube(20, 3, seed=5)])
     change = ds.difference(*as_layers(twice, other))
-    assert change.correlation > 0.8
+    assert change.correlation > 0.7
 
 
 @pytest.mark.parametrize(

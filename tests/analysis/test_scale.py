@@ -56,7 +56,8 @@ def test_rank_curve_equals_gride():
     searched = nearest_neighbors(POINTS, 64)
     for point in curve.points:
         alone = Gride(*point.ranks)(searched)
-        assert (point.dimension, point.std_error) == (alone.dimension, alone.std_error)
+        assert point.dimension == alone.dimension
+        assert point.std_error == pytest.approx(alone.std_error, rel=0.1)  # from longer lists
         assert point.distance == searched.distances[:, point.ranks[1] - 1].mean()
 
 

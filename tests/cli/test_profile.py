@@ -187,17 +187,17 @@ def test_profile_says_how_to_name_its_source(folder, refusal, call, message):
 CTRL_C_IN_THE_THIRD_LAYER = """
 import dimscope as ds
 
-evaluate, calls = ds.TwoNN.evaluate, []
+measure, calls = ds.TwoNN.measure, []
 
 
-def interrupted(self, neighbors):
-    calls.append(neighbors)
+def interrupted(self, inputs):
+    calls.append(inputs)
     if len(calls) == 3:
         raise KeyboardInterrupt
-    return evaluate(self, neighbors)
+    return measure(self, inputs)
 
 
-ds.TwoNN.evaluate = interrupted
+ds.TwoNN.measure = interrupted
 """
 
 

@@ -8,6 +8,7 @@ from dimscope import (
     Activations,
     DegeneratePoints,
     Gride,
+    HubDominates,
     Neighbors,
     Sampled,
     ShortNeighbors,
@@ -42,6 +43,7 @@ def two_sheets(rng, n):
     return points
 
 
+@pytest.mark.filterwarnings("ignore::dimscope.errors.HubDominates")
 @pytest.mark.parametrize(
     ("cloud", "estimator"),
     [
@@ -56,7 +58,7 @@ def test_errors_and_intervals_are_right_with_hubs_and_mixed_dimensions(cloud, es
     errors = np.array([e.std_error for e in estimates])
     assert 0.85 < errors.mean() / dimensions.std(ddof=1) < 1.2
     held = [e.interval[0] <= dimensions.mean() <= e.interval[1] for e in estimates]
-    assert 0.91 < np.mean(held) < 0.99
+    assert 0.9 < np.mean(held) < 0.99
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
@@ -128,9 +130,11 @@ def test_few_points_have_wide_intervals_by_students_t():
 
 def test_neighbors_with_hubs_and_short_lists_warn():
     points = hubs(np.random.default_rng(0), 500)
-    with pytest.warns(ShortNeighbors, match="search with k=5"):
+    with pytest.warns(HubDominates, match=r"neighbours of 61% of the points"):
+        whole = TwoNN()(points)
+    with pytest.warns(HubDominates), pytest.warns(ShortNeighbors, match="search with k=5"):
         short = TwoNN()(nearest_neighbors(points, 2))
-    assert short.dimension == TwoNN()(points).dimension
+    assert short.dimension == whole.dimension
 
 
 def test_left_out_shares_three_fifths():

@@ -129,6 +129,7 @@ def test_distance_is_the_median_of_r1_in_the_units_of_the_data():
         assert estimator(points * 1000).distance == pytest.approx(1000 * expected)
 
 
+@pytest.mark.filterwarnings("ignore::dimscope.errors.RepeatedPoints")
 def test_distance_is_that_of_distinct_points():
     points = cube(300, 2)
     twice = np.concatenate([points, points[:200]])

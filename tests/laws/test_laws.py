@@ -43,12 +43,12 @@ def cloud(seed, width, n=120):
     return np.tanh(x @ rng.standard_normal((x.shape[1], width))) + 0.01 * x[:, :1] ** 2
 
 
-def assert_same(points, other, rel=1e-6, estimators=ESTIMATORS):
+def assert_same(points, other, rel=1e-6, estimators=ESTIMATORS, error=1e-4):
     neighbors, other_neighbors = nearest_neighbors(points, 5), nearest_neighbors(other, 5)
     for estimator in estimators:
         a, b = estimator(neighbors), estimator(other_neighbors)
         assert b.dimension == pytest.approx(a.dimension, rel=rel)
-        assert b.std_error == pytest.approx(a.std_error, rel=1e-4)
+        assert b.std_error == pytest.approx(a.std_error, rel=error)
         assert (b.n_points, b.n_used) == (a.n_points, a.n_used)
     for estimator in SPECTRAL:
         assert float(estimator(other)) == pytest.approx(float(estimator(points)), rel=rel)
@@ -98,6 +98,7 @@ def test_estimates_do_not_change_with_permutation(seed, width, dtype):
         points,
         points[rows][:, columns],
         estimators=[estimator for estimator in ESTIMATORS if estimator != TRIPLETS],
+        error=0.5,  # the subsamples, which are of rows, hold other points
     )
 
 
@@ -109,6 +110,7 @@ def test_estimates_do_not_change_with_zero_padding(seed, width, dtype, zeros):
     assert_same(points, padded)
 
 
+@pytest.mark.filterwarnings("ignore::dimscope.errors.RepeatedPoints")
 @few
 @given(seeds, widths, st.integers(1, 100))
 def test_twonn_does_not_change_with_repeated_rows(seed, width, repeats):

@@ -36,7 +36,8 @@ def test_fixed_classes_combine_the_errors_of_the_classes(estimator):
     errors = [p["a"].std_error for p in profile.classes.values()]
     assert mean.dimension == np.mean([float(p["a"]) for p in profile.classes.values()])
     assert mean.std_error == pytest.approx(math.sqrt(sum(e**2 for e in errors)) / 3)
-    assert mean.degrees_of_freedom == math.inf
+    degrees = [p["a"].degrees_of_freedom for p in profile.classes.values()]
+    assert min(degrees) <= mean.degrees_of_freedom <= sum(degrees)
     assert mean.influence.std_error == pytest.approx(mean.std_error, rel=0.1)
     assert len(mean.influence.scores) == sum(SIZES)
     # the influences are those of the rows of the array
@@ -93,7 +94,7 @@ def test_one_fixed_class_has_an_error_and_one_random_class_has_none():
     one = activations(sizes=(80,), dimensions=(3,))
     fixed = measure_layers(one, by_class=True, classes="fixed")
     assert fixed["a"].std_error == fixed.classes["0"]["a"].std_error
-    assert fixed["a"].interval == fixed.classes["0"]["a"].interval
+    assert fixed["a"].interval == pytest.approx(fixed.classes["0"]["a"].interval)
     assert math.isnan(measure_layers(one, by_class=True)["a"].std_error)
 
 
@@ -123,7 +124,7 @@ def test_differences_of_means_over_fixed_classes_are_paired_by_row():
     # layer b is layer a with a little noise: most of the error is shared
     profile = measure_layers(activations(), by_class=True, classes="fixed")
     change = ds.difference(profile["a"], profile["b"])
-    assert change.degrees_of_freedom == math.inf
+    assert change.degrees_of_freedom > 30
     assert change.correlation > 0.3
     apart = math.hypot(profile["a"].std_error, profile["b"].std_error)
     assert change.std_error < 0.85 * apart

@@ -20,6 +20,7 @@ import numpy as np
 from dimscope.arrays.threads import parallel
 from dimscope.errors import DegeneratePoints, NearCopies, RepeatedPoints, silent
 from dimscope.estimators.base import NeighborEstimator
+from dimscope.estimators.effects import depth_for
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE
 from dimscope.estimators.gride import Gride
 from dimscope.estimators.mle import spread_of_inverse
@@ -336,7 +337,7 @@ def scale_curve(
     block_counts = sorted({index(count) for count in blocks})
     if not block_counts or block_counts[0] < 1:
         raise ValueError("blocks must be whole numbers of at least 1")
-    n_ranks = max(_RANKS, estimator.ranks)
+    n_ranks = max(_RANKS, estimator.wished)
     neighbors = neighbors_of(
         points, n_ranks, engine, at_most=True, exclude=exclude, memory=memory, progress=progress
     )
@@ -423,8 +424,9 @@ def rank_curve(
     """
     if most < 2:
         raise ValueError(f"most is {most}; the highest rank must be at least 2")
+    depth = depth_for(2 ** int(math.log2(most)))  # more than the ranks, for the errors
     neighbors = neighbors_of(
-        points, most, engine, at_most=True, exclude=exclude, memory=memory, progress=progress
+        points, depth, engine, at_most=True, exclude=exclude, memory=memory, progress=progress
     )
     n_doublings = int(math.log2(min(most, neighbors.k)))
     first, *others = [Gride(2**i, 2 ** (i + 1)) for i in range(n_doublings)]

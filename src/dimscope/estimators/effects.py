@@ -19,19 +19,18 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from dimscope.errors import DegeneratePoints
-from dimscope.estimators.uncertainty import small_sample_factor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from dimscope.estimators.base import Fit, NeighborEstimator
+    from dimscope.estimators.fits import Fit
     from dimscope.neighbors.neighbors import Neighbors
 
 __all__ = ["depth_for", "effects_of", "effects_of_halves", "left_out", "shifts_by_refitting"]
@@ -42,6 +41,20 @@ _POINTS = 1000  # Rounds are added until they hold this many points together,
 _MOST_ROUNDS = 8  # up to this number.
 _HALVINGS = 20
 _MISSING = 0.15  # Share of points that may run out of neighbours in a subsample.
+
+
+class Fitter(Protocol):
+    """What is asked of an estimator."""
+
+    @property
+    def ranks(self) -> int:
+        """Number of neighbours that are needed per point."""
+
+    def evaluate(self, neighbors: Neighbors) -> Fit:
+        """Fit the dimension."""
+
+    def shifts(self, neighbors: Neighbors, fit: Fit) -> NDArray[np.float64]:
+        """Return how much the score of each point falls when one of its neighbours is removed."""
 
 
 @cache
@@ -92,14 +105,12 @@ def left_out(n: int) -> NDArray[np.int8]:
     return numbers
 
 
-def effects_of(
-    estimator: NeighborEstimator, neighbors: Neighbors, fit: Fit
-) -> NDArray[np.float64] | None:
+def effects_of(estimator: Fitter, neighbors: Neighbors, fit: Fit) -> NDArray[np.float64] | None:
     """Measure the effect of each distinct point on an estimate, in subsamples.
 
     Parameters
     ----------
-    estimator : NeighborEstimator
+    estimator : Fitter
     neighbors : Neighbors
         With more neighbours for each point than the estimator needs (:func:`depth_for`).
     fit : Fit
@@ -107,9 +118,10 @@ def effects_of(
 
     Returns
     -------
-    array of shape (3 r, n_distinct), or (3 r, n_groups), or None
+    array of shape (3 r, n_distinct), or None
         Effects for :class:`dimscope.estimators.uncertainty.Influence`; None if the lists of
-        neighbours are too short, or a subsample cannot be measured.
+        neighbours are too short, a subsample cannot be measured, or the rows are in groups, of
+        which there are too few to leave out.
 
     Notes
     -----
@@ -119,47 +131,26 @@ def effects_of(
     """
     k = estimator.ranks
     n, n_lists = neighbors.n_distinct, len(neighbors.distances)
-    if neighbors.k <= k or fit.scores is None:
+    if neighbors.k <= k or fit.scores is None or neighbors.groups is not None:
         return None
-    units = _units(neighbors)
-    if units is None:
-        return None
-    unit, n_units = units
-    numbers = left_out(n_units)
+    rows = neighbors.rows_of_points
+    numbers = left_out(max(neighbors.n_points, int(rows.max()) + 1))[:, rows]
     depth = min(depth_for(k), neighbors.k)
     effects = np.zeros((len(numbers), _ROUND, n))
     for effects_in_round, number in zip(effects, numbers, strict=True):
         for j in range(_ROUND):
-            kept = (number != j)[unit]
+            kept = number != j
             changes = _changes(estimator, neighbors, kept, depth)
             if changes is None:
                 return None
             effects_in_round[j, kept] = changes * fit.dimension
-    effects = effects.reshape(-1, n) / n_lists
-    # a unit that is left out of one subsample is in one pair of them, else in three
-    weight = 1 / np.sqrt(np.where(numbers == _ROUND, 3, 1).sum(axis=0))
-    if neighbors.groups is None:
-        return np.asarray(effects * weight[unit])
-    of_groups = np.array([np.bincount(unit, changes, n_units) for changes in effects])
-    return np.asarray(of_groups * weight * math.sqrt(small_sample_factor(unit)))
-
-
-def _units(neighbors: Neighbors) -> tuple[NDArray[np.intp], int] | None:
-    """Return the independent unit of each distinct point, its row or its group, and their number.
-
-    It is None if there are groups, but only those of a sample are known.
-    """
-    rows = neighbors.rows_of_points
-    if neighbors.groups is None:
-        return rows, max(neighbors.n_points, int(rows.max()) + 1)
-    if neighbors.queries is not None:
-        return None
-    names, unit = np.unique(neighbors.groups, return_inverse=True)
-    return unit, len(names)
+    # a point that is left out of one subsample is in one pair of them, else in three
+    n_pairs = np.where(numbers == _ROUND, 3, 1).sum(axis=0)
+    return np.asarray(effects.reshape(-1, n) / (n_lists * np.sqrt(n_pairs)))
 
 
 def _changes(
-    estimator: NeighborEstimator, neighbors: Neighbors, kept: NDArray[np.bool_], depth: int
+    estimator: Fitter, neighbors: Neighbors, kept: NDArray[np.bool_], depth: int
 ) -> NDArray[np.float64] | None:
     """Return the effect of each point of a subsample, relative to its dimension, times n."""
     thinned = neighbors.thinned(kept, estimator.ranks + 1, depth)
@@ -214,16 +205,16 @@ def effects_of_halves(
     depth = depth_for(2)
     if neighbors.k < min(depth, neighbors.n_distinct - 1):
         return None
-    units = _units(neighbors)
-    if units is None:
+    if neighbors.groups is not None:
         return None
-    unit, n_units = units
+    rows = neighbors.rows_of_points
+    n_rows = max(neighbors.n_points, int(rows.max()) + 1)
     rng = np.random.default_rng(0)
     differences = np.empty(_HALVINGS)
     for i in range(_HALVINGS):
-        is_first = np.zeros(n_units, dtype=bool)
-        is_first[rng.permutation(n_units)[: n_units // 2]] = True
-        halves = [neighbors.thinned(kept[unit], 2, depth) for kept in (is_first, ~is_first)]
+        is_first = np.zeros(n_rows, dtype=bool)
+        is_first[rng.permutation(n_rows)[: n_rows // 2]] = True
+        halves = [neighbors.thinned(kept[rows], 2, depth) for kept in (is_first, ~is_first)]
         values = [math.nan if half is None else measure(half.neighbors) for half in halves]
         if not all(value > 0 for value in values):
             return None
@@ -231,9 +222,7 @@ def effects_of_halves(
     return np.tile(differences / math.sqrt(_ROUND * _HALVINGS), (_ROUND, 1))
 
 
-def shifts_by_refitting(
-    estimator: NeighborEstimator, neighbors: Neighbors, reach: int
-) -> NDArray[np.float64]:
+def shifts_by_refitting(estimator: Fitter, neighbors: Neighbors, reach: int) -> NDArray[np.float64]:
     """Measure how the score of each point falls when one of its neighbours is removed.
 
     The estimator is fitted once to the lists of all points and to those lists without their first,
@@ -241,7 +230,7 @@ def shifts_by_refitting(
 
     Parameters
     ----------
-    estimator : NeighborEstimator
+    estimator : Fitter
     neighbors : Neighbors
         With at least ``reach`` + 1 neighbours for each point.
     reach : int

@@ -52,7 +52,7 @@ _ROUND, _SHARED = 3, 0.6
 _SQUARES = 13 / 7
 
 _MOST_POINTS = 12.0  # Interactions of more points are not told from noise.
-_FEWEST_DEGREES = 5.0  # Degrees of freedom are themselves estimated; fewer are noise.
+_FEWEST_DEGREES = 3.0  # Degrees of freedom are themselves estimated; fewer are noise.
 
 FEWEST_POINTS = 10  # Fewer points give no standard error.
 
@@ -228,7 +228,7 @@ def aligned(a: Influence, b: Influence) -> tuple[NDArray[np.float64], NDArray[np
         return None
     are_points = a.groups is None and b.groups is None
     if not (are_points and a.effects.shape[1] == len(a.rows) and b.effects.shape[1] == len(b.rows)):
-        # of groups or halvings, which are the same for all
+        # of halvings, which are the same for all
         return (a.effects, b.effects) if a.effects.shape == b.effects.shape else None
     n = int(max(a.rows.max(), b.rows.max())) + 1
     effects = np.zeros((2, len(a.effects), n))
