@@ -154,8 +154,8 @@ def spread_of(
     interactions of more than three points, as in the difference of nearly equal representations.
 
     The degrees of freedom are 2 U^2 / sum (v_i - U / n)^2 (Satterthwaite). The root of a variance
-    underestimates the error on average; it is divided by 1 - 1 / (4 df), to first order the mean of
-    a chi variable with df degrees of freedom over sqrt(df).
+    underestimates the error on average, by 1 / (4 df) if the variance has a chi-squared law; with
+    hubs its law is more skewed, and the root is divided by 1 - 1 / (2 df).
 
     Examples
     --------
@@ -176,7 +176,7 @@ def spread_of(
     freedom = _degrees_of_freedom(contribution)
     if by_pairs is not None and products < by_pairs.sum() < variance:
         variance, freedom = float(by_pairs.sum()), _degrees_of_freedom(by_pairs)
-    return math.sqrt(max(products, variance)) / (1 - 1 / (4 * freedom)), freedom
+    return math.sqrt(max(products, variance)) / (1 - 1 / (2 * freedom)), freedom
 
 
 def _degrees_of_freedom(contribution: NDArray[np.float64]) -> float:
