@@ -64,7 +64,7 @@ def depth_for(k: int) -> int:
     Examples
     --------
     >>> depth_for(2), depth_for(10)
-    (5, 19)
+    (5, 18)
     """
     depth = k + 1
     while _tail(depth, k + 1, 1 - _LEFT_OUT) > _MISSING:
