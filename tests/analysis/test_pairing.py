@@ -121,6 +121,7 @@ PAIRED = {
 }
 
 
+@pytest.mark.filterwarnings("ignore::dimscope.errors.RepeatedPoints")
 @pytest.mark.parametrize("name", UNPAIRED)
 def test_difference_refuses_rows_that_are_not_paired(name):
     first, second = UNPAIRED[name]

@@ -48,10 +48,17 @@ def test_copies_seen_often_are_said_to_bias_up_or_down():
 
 
 @pytest.mark.parametrize(("n", "warned"), [(1, False), (2, True)])
-def test_near_copies_are_warned_of_above_one_percent(n, warned):
+def test_near_copies_are_warned_of_above_one_pair(n, warned):
     estimate, said = heard(lambda: ds.estimate(copied(n)))
     assert estimate.n_copies == n
     assert said == ([ds.NearCopies] if warned else [])
+
+
+@pytest.mark.parametrize(("n", "warned"), [(2, False), (3, True)])
+def test_near_copies_are_warned_of_above_a_thousandth(n, warned):
+    cloud = cube(4000, 3)
+    points = np.concatenate([cloud, cloud[:n] * (1 + 2**-51)])
+    assert heard(lambda: ds.estimate(points))[1] == ([ds.NearCopies] if warned else [])
 
 
 @pytest.mark.parametrize("estimator", [ds.TwoNN(), ds.MLE(5), ds.Gride(2, 4), ds.Resampled(n=2)])

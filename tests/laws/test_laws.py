@@ -99,6 +99,7 @@ def test_estimates_do_not_change_with_zero_padding(seed, width, dtype, zeros):
     assert_same(points, padded)
 
 
+@pytest.mark.filterwarnings("ignore::dimscope.errors.RepeatedPoints")
 @few
 @given(seeds, widths, st.integers(1, 100))
 def test_twonn_does_not_change_with_repeated_rows(seed, width, repeats):

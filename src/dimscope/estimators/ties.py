@@ -30,9 +30,9 @@ __all__ = ["TIE", "TIE_WARNINGS", "checked_ties", "concentration", "growth", "is
 TIE = 1e-6  # Distances that differ by less count as equal: the accuracy of the exact engine.
 TIE_WARNINGS = (TiedPoints, NearTies, NearCopies, RepeatedPoints)
 
-_WARN_ABOVE = 1e-3  # Fraction of tied points.
+_WARN_ABOVE = 1e-3  # Fraction of tied points, or of points with a near copy.
 _TIES_BY_CHANCE = 2  # In continuous data, one or two ties within a relative 1e-6 are chance.
-_COPIED_ABOVE = 0.01  # Fraction of the points whose nearest neighbour is a copy.
+_ONE_PAIR = 2  # Points of a single pair of copies, which is counted, but not warned of.
 _REPEATED_ABOVE = 0.1  # Fraction of the rows that repeat another row.
 _FEW = 100  # So few distinct points give a dimension with an error of 10 % or more.
 
@@ -70,7 +70,8 @@ def checked_ties(neighbors: Neighbors, near: int, far: int) -> float:
     RepeatedPoints
         If more than 10 % of the rows repeat another row.
     NearCopies
-        If more than 1 % of the points have a near copy. The dimension is biased downward.
+        If more than 0.1 % of the points, and more than one pair, are near copies. The dimension is
+        biased downward.
     TiedPoints
         If more than 0.1 % of the points are tied.
     NearTies
@@ -121,7 +122,7 @@ def _warn_of_repeats(neighbors: Neighbors) -> None:
 def _warn_of_copies(neighbors: Neighbors, far: int) -> bool:
     """Warn of near copies, and tell whether there are enough of them to bias the dimension."""
     n_copied = int(neighbors.is_copied.sum())
-    if n_copied <= _COPIED_ABOVE * len(neighbors.distances):
+    if n_copied <= max(_WARN_ABOVE * len(neighbors.distances), _ONE_PAIR):
         return False
     again = "copies='collapse', to count each of them once"
     if neighbors.search_again is None and neighbors.queries is None:
