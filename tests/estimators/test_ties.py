@@ -238,6 +238,13 @@ def test_images_of_256_levels_bring_no_warning():
     assert said == []
 
 
+def test_groups_of_three_points_bring_no_warning():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(rng.standard_normal((100, 32)), 3, axis=0)
+    _, said = heard(lambda: ds.estimate(groups + 0.1 * embed(gaussian(300, 2), 32)))
+    assert said == []
+
+
 def test_growth_needs_eight_neighbours():
     found = ds.nearest_neighbors(cube(500, 2))
     assert growth(ds.Neighbors(found.distances, found.indices)) is None

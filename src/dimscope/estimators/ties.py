@@ -40,6 +40,7 @@ _FEW = 100  # So few distinct points give a dimension with an error of 10 % or m
 _INNER, _OUTER = 4, 8  # Ranks beyond those whose distances are nearly equal.
 _SAMPLE = 500  # Points whose farther neighbours are searched.
 _SMALLEST = 50  # Fewer points do not tell a grid from chance.
+_LEAST = 3.0  # Distances that give less are not nearly equal; groups of a few points give it.
 _CONCENTRATED = 1.15  # Concentration of r1: about 0.5 to 1 on grids, 1 in a uniform density.
 _STEADY = 0.7  # The least growth that continuous clouds show, apart from chance.
 _BLUNT = 0.8  # Growth below which ties bias the dimension upward.
@@ -197,7 +198,7 @@ def is_near_grid(neighbors: Neighbors) -> str:
     chance = 4 * _SPREAD / math.sqrt(n)
     if math.log(dimension) > math.log(n_features) + 0.2 + chance:
         return f"there are only {n_features:.0f} features"
-    if concentration(neighbors.distances[:, 0], dimension) > _CONCENTRATED:
+    if dimension < _LEAST or concentration(neighbors.distances[:, 0], dimension) > _CONCENTRATED:
         return ""
     ratio = growth(neighbors)
     chance = 4 * _SPREAD / math.sqrt(min(n, _SAMPLE))
