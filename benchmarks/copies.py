@@ -157,7 +157,8 @@ COPIES: dict[str, Callable[[], Pair]] = {
     "transformer, other padding": _prompts,
     "augmented by 0.1 % (no copies)": _augmented,
 }
-# Made, and put away, before the thresholds were chosen.
+# Put away until the limits were chosen. Three of them then changed the rule for the gap: the curve,
+# and the convolutional network in half precision.
 COPIES_UNSEEN: dict[str, Callable[[], Pair]] = {
     "float32 held as float64": lambda: (lambda p: (p[0], p[1].astype("f8")))(_twins(_cloud())),
     "offset of 1000": lambda: _twins(_cloud() + np.float32(1000)),

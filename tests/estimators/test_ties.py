@@ -48,10 +48,17 @@ def test_copies_seen_often_are_said_to_bias_up_or_down():
 
 
 @pytest.mark.parametrize(("n", "warned"), [(1, False), (2, True)])
-def test_near_copies_are_warned_of_above_one_percent(n, warned):
+def test_near_copies_are_warned_of_above_one_pair(n, warned):
     estimate, said = heard(lambda: ds.estimate(copied(n)))
     assert estimate.n_copies == n
     assert said == ([ds.NearCopies] if warned else [])
+
+
+@pytest.mark.parametrize(("n", "warned"), [(2, False), (3, True)])
+def test_near_copies_are_warned_of_above_a_thousandth(n, warned):
+    cloud = cube(4000, 3)
+    points = np.concatenate([cloud, cloud[:n] * (1 + 2**-51)])
+    assert heard(lambda: ds.estimate(points))[1] == ([ds.NearCopies] if warned else [])
 
 
 @pytest.mark.parametrize("estimator", [ds.TwoNN(), ds.MLE(5), ds.Gride(2, 4), ds.Resampled(n=2)])
@@ -228,6 +235,13 @@ def test_continuous_clouds_bring_no_warning(name, points):
 def test_images_of_256_levels_bring_no_warning():
     images = np.round(255 * np.clip(embed(gaussian(500, 12), 200) / 4 + 0.5, 0, 1))
     _, said = heard(lambda: ds.estimate(noisy(images, 0.1)))
+    assert said == []
+
+
+def test_groups_of_three_points_bring_no_warning():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(rng.standard_normal((100, 32)), 3, axis=0)
+    _, said = heard(lambda: ds.estimate(groups + 0.1 * embed(gaussian(300, 2), 32)))
     assert said == []
 
 

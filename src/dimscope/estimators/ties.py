@@ -30,9 +30,9 @@ __all__ = ["TIE", "TIE_WARNINGS", "checked_ties", "concentration", "growth", "is
 TIE = 1e-6  # Distances that differ by less count as equal: the accuracy of the exact engine.
 TIE_WARNINGS = (TiedPoints, NearTies, NearCopies, RepeatedPoints)
 
-_WARN_ABOVE = 1e-3  # Fraction of tied points.
+_WARN_ABOVE = 1e-3  # Fraction of tied points, or of points with a near copy.
 _TIES_BY_CHANCE = 2  # In continuous data, one or two ties within a relative 1e-6 are chance.
-_COPIED_ABOVE = 0.01  # Fraction of the points whose nearest neighbour is a copy.
+_ONE_PAIR = 2  # Points of a single pair of copies, which is counted, but not warned of.
 _REPEATED_ABOVE = 0.1  # Fraction of the rows that repeat another row.
 _FEW = 100  # So few distinct points give a dimension with an error of 10 % or more.
 
@@ -40,6 +40,7 @@ _FEW = 100  # So few distinct points give a dimension with an error of 10 % or m
 _INNER, _OUTER = 4, 8  # Ranks beyond those whose distances are nearly equal.
 _SAMPLE = 500  # Points whose farther neighbours are searched.
 _SMALLEST = 50  # Fewer points do not tell a grid from chance.
+_LEAST = 3.0  # Distances that give less are not nearly equal; groups of a few points give it.
 _CONCENTRATED = 1.15  # Concentration of r1: about 0.5 to 1 on grids, 1 in a uniform density.
 _STEADY = 0.7  # The least growth that continuous clouds show, apart from chance.
 _BLUNT = 0.8  # Growth below which ties bias the dimension upward.
@@ -70,7 +71,8 @@ def checked_ties(neighbors: Neighbors, near: int, far: int) -> float:
     RepeatedPoints
         If more than 10 % of the rows repeat another row.
     NearCopies
-        If more than 1 % of the points have a near copy. The dimension is biased downward.
+        If more than 0.1 % of the points, and more than one pair, are near copies. The dimension is
+        biased downward.
     TiedPoints
         If more than 0.1 % of the points are tied.
     NearTies
@@ -121,7 +123,7 @@ def _warn_of_repeats(neighbors: Neighbors) -> None:
 def _warn_of_copies(neighbors: Neighbors, far: int) -> bool:
     """Warn of near copies, and tell whether there are enough of them to bias the dimension."""
     n_copied = int(neighbors.is_copied.sum())
-    if n_copied <= _COPIED_ABOVE * len(neighbors.distances):
+    if n_copied <= max(_WARN_ABOVE * len(neighbors.distances), _ONE_PAIR):
         return False
     again = "copies='collapse', to count each of them once"
     if neighbors.search_again is None and neighbors.queries is None:
@@ -196,7 +198,7 @@ def is_near_grid(neighbors: Neighbors) -> str:
     chance = 4 * _SPREAD / math.sqrt(n)
     if math.log(dimension) > math.log(n_features) + 0.2 + chance:
         return f"there are only {n_features:.0f} features"
-    if concentration(neighbors.distances[:, 0], dimension) > _CONCENTRATED:
+    if dimension < _LEAST or concentration(neighbors.distances[:, 0], dimension) > _CONCENTRATED:
         return ""
     ratio = growth(neighbors)
     chance = 4 * _SPREAD / math.sqrt(min(n, _SAMPLE))
