@@ -1,8 +1,8 @@
 """Coverage where clouds are not homogeneous: hubs, mixed dimensions, heavy tails, real data.
 
-Clouds by formula are drawn anew for each sample. With ``DIMSCOPE_POINTS``, a folder of ``.npy`` files
-of shape (n, features), each file is split at random into samples without points in common, whose
-deviations are divided by sqrt(1 - N / n), since samples of a finite pool differ less.
+Clouds by formula are drawn anew for each sample. With ``DIMSCOPE_POINTS``, a folder of ``.npy``
+files of shape (n, features), each file is split at random into samples without points in common,
+whose deviations are divided by sqrt(1 - N / n), since samples of a finite pool differ less.
 """
 
 from __future__ import annotations
