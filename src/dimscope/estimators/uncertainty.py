@@ -129,7 +129,9 @@ class Influence:
 
 
 def spread_of(
-    effects: NDArray[np.float64], by_pairs: NDArray[np.float64] | None = None
+    effects: NDArray[np.float64],
+    by_pairs: NDArray[np.float64] | None = None,
+    at_edge: float = 0.0,
 ) -> tuple[float, float]:
     """Compute the standard error, and its degrees of freedom, from the effects of points.
 
@@ -140,6 +142,8 @@ def spread_of(
     by_pairs : array of shape (n,), optional
         The contribution of each point to the variance by pairs of neighbours, where that is right
         for interactions of many points; their sum takes the place of J / k below if it is smaller.
+    at_edge : float
+        An error to add to the products, which do not contain it.
 
     Returns
     -------
@@ -176,7 +180,8 @@ def spread_of(
     freedom = _degrees_of_freedom(contribution)
     if by_pairs is not None and products < by_pairs.sum() < variance:
         variance, freedom = float(by_pairs.sum()), _degrees_of_freedom(by_pairs)
-    return math.sqrt(max(products, variance)) / (1 - 1 / (2 * freedom)), freedom
+    total_variance = max(products + at_edge**2, variance)
+    return math.sqrt(total_variance) / (1 - 1 / (2 * freedom)), freedom
 
 
 def _degrees_of_freedom(contribution: NDArray[np.float64]) -> float:
@@ -382,11 +387,12 @@ def spread_of_difference(a: Influence, b: Influence) -> tuple[float, float]:
     if effects is None:
         std_error, freedom = math.sqrt(float(by_pairs.sum())), math.inf
     else:
-        std_error, freedom = spread_of(effects[0] - effects[1], by_pairs)
+        at_edge = _spread_at_edge(a, b)
+        std_error, freedom = spread_of(effects[0] - effects[1], by_pairs, at_edge)
     for influence in (a, b):
         if influence.groups is not None:
             freedom = min(freedom, _group_freedom(influence.groups))
-    return math.hypot(std_error, _spread_at_edge(a, b)), freedom
+    return std_error, freedom
 
 
 def _by_pairs(a: Influence, b: Influence) -> NDArray[np.float64]:
