@@ -12,7 +12,7 @@ from benchmarks.timing import table
 from dimscope import I3D, MLE, Activations, Estimate, Gride, TwoNN, manifolds, nearest_neighbors
 from dimscope.profiles.layerwise import measure_layers
 
-REPEATS = 1000
+REPEATS = 200
 ESTIMATORS = [
     TwoNN(fit="triplets"),
     TwoNN(discard=0),

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.processes import on_processors
 from benchmarks.timing import table
-from dimscope import MLE, Gride, TwoNN, nearest_neighbors
+from dimscope import MLE, DegeneratePoints, Gride, TwoNN, nearest_neighbors
 
 ESTIMATORS = {
     "TwoNN": TwoNN(), "regression": TwoNN(fit="regression"), "triplets": TwoNN(fit="triplets"),
@@ -80,7 +80,10 @@ def cell(where: tuple[str, int]) -> list[list[str]]:
         for points in itertools.islice(samples(name, n), REPEATS):
             neighbors = nearest_neighbors(points, k)
             for key, estimator in ESTIMATORS.items():
-                estimate = estimator.from_neighbors(neighbors, test_fit=False)
+                try:
+                    estimate = estimator.from_neighbors(neighbors, test_fit=False)
+                except DegeneratePoints:  # one triplet only, since all contain the same hub
+                    continue
                 width = np.log(estimate.interval[1] / estimate.dimension)
                 measured[key].append((estimate.dimension, estimate.std_error, width))
     rows = []
