@@ -33,7 +33,14 @@ if TYPE_CHECKING:
     from dimscope.estimators.fits import Fit
     from dimscope.neighbors.neighbors import Neighbors
 
-__all__ = ["depth_for", "effects_of", "effects_of_halves", "left_out", "shifts_by_refitting"]
+__all__ = [
+    "depth_for",
+    "effects_of",
+    "effects_of_halves",
+    "left_out",
+    "shifts_by_refitting",
+    "too_few",
+]
 
 _LEFT_OUT = 2 / 7  # Subsamples that leave out different 2/7 share 3/5 of their points.
 _ROUND = 3  # Subsamples in a round.
@@ -67,14 +74,20 @@ def depth_for(k: int) -> int:
     (5, 18)
     """
     depth = k + 1
-    while _tail(depth, k + 1, 1 - _LEFT_OUT) > _MISSING:
+    while too_few(depth, k + 1, 1 - _LEFT_OUT) > _MISSING:
         depth += 1
     return depth
 
 
-def _tail(n: int, needed: int, p: float) -> float:
-    """Return the probability that fewer than ``needed`` of n are kept."""
-    return sum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(needed))
+def too_few(n: int, needed: int, keep: float) -> float:
+    """Return the probability that fewer than ``needed`` of n neighbours are in a subsample.
+
+    Examples
+    --------
+    >>> too_few(2, 1, 0.5)
+    0.25
+    """
+    return sum(math.comb(n, i) * keep**i * (1 - keep) ** (n - i) for i in range(needed))
 
 
 def left_out(n: int) -> NDArray[np.int8]:

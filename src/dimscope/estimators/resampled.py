@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from operator import index
@@ -12,6 +11,7 @@ import numpy as np
 
 from dimscope.estimators.base import Fit, NeighborEstimator
 from dimscope.estimators.corrections import Corrected
+from dimscope.estimators.effects import too_few
 from dimscope.estimators.two_nn import TwoNN
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Resampled(NeighborEstimator):
         """Number of neighbours to search for, so that subsets nearly always keep enough of them."""
         needed = self.estimator.ranks
         k = self.estimator.wished
-        while self.n * _tail(k, needed, self.keep) > _SEARCHED_AGAIN and k < 8 * needed:
+        while self.n * too_few(k, needed, self.keep) > _SEARCHED_AGAIN and k < 8 * needed:
             k += 1
         return k
 
@@ -136,8 +136,3 @@ class Resampled(NeighborEstimator):
             for rows in self.subsets(neighbors.n_distinct)
         )
         return replace(self.estimator.evaluate(neighbors), resamples=resamples)
-
-
-def _tail(k: int, needed: int, keep: float) -> float:
-    """Return the probability that fewer than ``needed`` of k neighbours are in a subset."""
-    return sum(math.comb(k, i) * keep**i * (1 - keep) ** (k - i) for i in range(needed))
