@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 
 from benchmarks import (
@@ -23,7 +22,7 @@ from benchmarks import (
     statements,
     verdicts,
 )
-from benchmarks.timing import machine
+from benchmarks.timing import fill, machine
 
 _PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 
@@ -53,20 +52,7 @@ def main() -> None:
     arguments = parser.parse_args()
     print(machine(), flush=True)
     for name in arguments.only or sections:
-        text = f"{sections[name]()}\n\n_{machine()}._"
-        page = _PAGE.read_text(encoding="utf-8")
-        start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-        page, found = re.subn(
-            f"{start}.*?{end}",
-            lambda _, t=text, a=start, b=end: f"{a}\n\n{t}\n\n{b}",
-            page,
-            flags=re.DOTALL,
-        )
-        if not found:
-            raise SystemExit(f"{_PAGE} has no markers {start} and {end}")
-        beside = _PAGE.with_suffix(".part")
-        beside.write_text(page, encoding="utf-8")
-        beside.replace(_PAGE)
+        fill(_PAGE, name, f"{sections[name]()}\n\n_{machine()}._")
 
 
 if __name__ == "__main__":

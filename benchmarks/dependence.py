@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import functools
 import gzip
-import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.processes import on_processors
-from benchmarks.timing import table
+from benchmarks.timing import fill, table
 from dimscope import MLE, Activations, Estimate, TightGroups, TwoNN, nearest_neighbors
 from dimscope.profiles.layerwise import measure_layers
 
@@ -316,18 +315,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.dependence")
     parser.add_argument("--mnist", default="", help="folder with the test set of MNIST")
     tables = run(parser.parse_args().mnist)
-    page = PAGE.read_text(encoding="utf-8")
     for name, text in tables.items():
-        start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-        page, found = re.subn(
-            f"{start}.*?{end}",
-            lambda _, t=text, a=start, b=end: f"{a}\n\n{t}\n\n{b}",
-            page,
-            flags=re.DOTALL,
-        )
-        if not found:
-            raise SystemExit(f"{PAGE} has no markers {start} and {end}")
-    PAGE.write_text(page, encoding="utf-8")
+        fill(PAGE, name, text)
 
 
 if __name__ == "__main__":

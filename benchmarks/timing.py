@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import gc
 import platform
+import re
 import statistics
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import threadpoolctl
 
-__all__ = ["interleaved", "machine", "relu_map", "table"]
+__all__ = ["fill", "interleaved", "machine", "relu_map", "table"]
 
 
 def interleaved(
@@ -65,3 +67,19 @@ def table(headings: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     lines.append("|" + "---|" * (lines[0].count("|") - 1))
     lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def fill(page: Path, name: str, text: str) -> None:
+    """Put a text between the markers of this name on a page, which is written whole."""
+    start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    filled, found = re.subn(
+        f"{start}.*?{end}",
+        lambda _: f"{start}\n\n{text}\n\n{end}",
+        page.read_text(encoding="utf-8"),
+        flags=re.DOTALL,
+    )
+    if not found:
+        raise SystemExit(f"{page} has no markers {start} and {end}")
+    beside = page.with_suffix(".part")
+    beside.write_text(filled, encoding="utf-8")
+    beside.replace(page)
