@@ -38,12 +38,11 @@ from dimscope.neighbors.approximate import ApproximateSearcher
 from dimscope.neighbors.guarantee import Guarantee
 from dimscope.neighbors.searchers import (
     TREE_FEATURES,
-    KernelSearcher,
     Searcher,
     SearchResult,
+    SketchedSearcher,
     exact_searcher,
 )
-from dimscope.neighbors.sketches import sketched_or_exact_tiles
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -344,5 +343,4 @@ def _sketched_or_exact(
 ) -> Searcher:
     if points.home != "memory" or points.n_features <= TREE_FEATURES:
         return exact_searcher(points, progress, exclusion)
-    kernel = sketched_or_exact_tiles(points, failure, seed, progress, exclusion)
-    return KernelSearcher(points, kernel)
+    return SketchedSearcher(points, failure, seed, progress, exclusion)

@@ -24,6 +24,9 @@ from dimscope.neighbors.cuda import DeviceTiles
 from dimscope.neighbors.dask import dask_among, dask_neighbors
 from dimscope.neighbors.guarantee import Guarantee
 from dimscope.neighbors.kd_tree import tree_neighbors, tree_neighbors_of_others
+from dimscope.neighbors.pilot import chosen_widths
+from dimscope.neighbors.sketches import Sketcher
+from dimscope.neighbors.survivors import Survivors
 from dimscope.neighbors.tiles import Tiles
 from dimscope.values import by_value
 
@@ -35,8 +38,16 @@ if TYPE_CHECKING:
     from dimscope.arrays import Points
     from dimscope.arrays.threads import Progress
     from dimscope.neighbors.exclusion import Exclusion
+    from dimscope.neighbors.sketches import Sketch, Widths
 
-__all__ = ["TREE_FEATURES", "KernelSearcher", "SearchResult", "Searcher", "exact_searcher"]
+__all__ = [
+    "TREE_FEATURES",
+    "KernelSearcher",
+    "SearchResult",
+    "Searcher",
+    "SketchedSearcher",
+    "exact_searcher",
+]
 
 TREE_FEATURES = 16  # measured: above, tiles are faster even on data of low dimension
 _FEW = 4  # one side of a float64 product costs as much as this many of a symmetric one
@@ -158,6 +169,70 @@ class KernelSearcher:
         return _search_labels(
             self._points, self._kernel, self._listed, queries, labels, k, exclusion
         )
+
+
+class SketchedSearcher:
+    """Search with sketches, or exactly if that is predicted to be faster.
+
+    Parameters
+    ----------
+    points : Points
+        Distinct points.
+    failure : float
+        Probability that any distance is wrong, if sketches are used.
+    seed : int
+    progress : callable, optional
+    exclusion : Exclusion, optional
+        Pairs of points that are not neighbours.
+    """
+
+    def __init__(
+        self,
+        points: Points,
+        failure: float,
+        seed: int,
+        progress: Progress | None = None,
+        exclusion: Exclusion | None = None,
+    ) -> None:
+        self._points, self._failure, self._seed = points, failure, seed
+        self._progress = progress
+        self._tiles = Tiles(points, progress, exclusion)
+        self._exact = KernelSearcher(points, self._tiles)
+        self._widths: Widths | None = None
+        self._is_decided = False
+        self._sketch: Sketch | None = None
+
+    def nearest(self, k: int, rows: NDArray[np.intp] | None = None) -> SearchResult:
+        """Find the k nearest neighbours of all points, or of the given ones."""
+        if not self._is_decided:
+            self._widths = chosen_widths(self._tiles, k, rows, self._failure, self._seed)
+            self._is_decided = True
+        if self._widths is None:
+            return self._exact.nearest(k, rows)
+        if self._sketch is None:
+            sketcher = Sketcher(
+                self._points, self._tiles.unit, self._widths, self._failure, self._seed
+            )
+            self._sketch = sketcher.sketch(self._points)
+        survivors = Survivors(self._tiles, self._sketch, k, rows, self._progress)
+        squares, indices = survivors.search()
+        n_pairs, open_rows = survivors.n_measured, np.flatnonzero(survivors.is_open)
+        distances = np.sqrt(squares) / self._tiles.unit
+        if len(open_rows):
+            # half of a product of all points is as much as that of half of them with all
+            is_all = rows is None and 2 * len(open_rows) > len(survivors.rows)
+            result = self._exact.nearest(k, None if is_all else survivors.rows[open_rows])
+            here = open_rows if is_all else slice(None)
+            distances[open_rows], indices[open_rows] = result.distances[here], result.indices[here]
+            n_pairs += result.details["pairs"]
+        details = {"where": "sketches", "pairs": n_pairs, "open_rows": len(open_rows)}
+        return SearchResult(distances, indices, Guarantee.exact(self._failure), details)
+
+    def nearest_with_label(
+        self, queries: NDArray[np.intp], labels: NDArray[np.intp], k: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """Find the k nearest neighbours with the same label, for the given points."""
+        return self._exact.nearest_with_label(queries, labels, k)
 
 
 class DaskSearcher:

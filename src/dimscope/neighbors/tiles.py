@@ -166,6 +166,8 @@ def pair_squares(
     >>> pair_squares(points, np.array([0, 0]), np.array([1, 2])).tolist()
     [25.0, 2.0]
     """
+    if not len(i):
+        return np.empty(0)
     width = points.n_features
     run = min(width, _RUN)
     step = max(1, _VALUES // run)

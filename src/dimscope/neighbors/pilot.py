@@ -1,0 +1,252 @@
+"""The pilot: a few rows against all points tell whether sketches pay, and how wide to make them.
+
+A sketch with more directions and signs costs more to make and to compare, and leaves fewer pairs to
+measure. How many pairs are left depends on the data: on their spectrum, and on how near neighbours
+are compared with other points. So a few *probes* are searched among all points, which gives the
+distances of their neighbours, and projected together with some other points on the directions of a
+sample. From these, the number of survivors is counted for each width, and the time predicted in
+units of one multiplication of a matrix product. The cheapest width is chosen, or none if the exact
+search is cheaper. The choice depends on the points, the number of neighbours and the seed only.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from dimscope.arrays.threads import parallel, spans
+from dimscope.neighbors.products import Centred, one_thread_each
+from dimscope.neighbors.sketches import Widths, principal_directions, slack
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dimscope.neighbors.tiles import Tiles
+
+__all__ = ["chosen_widths"]
+
+# Costs in multiplications of a float32 product, all measured on processors with AVX-512 and with
+# AVX2 only, whose ratios differ little.
+_SELECTED = 60  # one bound compared with its limits
+_MEASURED = 40  # one feature of a pair measured by differences
+_SORTED = 6000  # one survivor sorted
+_DECOMPOSED = 17  # an eigenvalue decomposition, over the cube of its size
+_DOUBLE = 2  # a multiplication in float64
+
+_DIRECTIONS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 640, 768, 1024, 1280)
+_SIGNS = (32, 64, 96, 128, 192, 256, 384, 512, 768)
+_SAMPLES = (1024, 512, 256, 128)  # rows that directions are taken from
+_OTHERS = 1024  # points that probes are compared with
+_PROBES = 32
+_SHARE = 0.015  # of an exact search, for each of two parts of the pilot
+_READ = 100  # reading one point for the probes costs as much as this many products
+_RUN, _ROWS = 1024, 1024  # features in one product, and points
+_GAIN = 0.9  # largest predicted cost of sketches, relative to the exact search
+_ROOM = 1 << 28  # bytes that a sketch may always take; otherwise a quarter of the points
+
+
+class _Problem(NamedTuple):
+    """The size of a search."""
+
+    n_points: int
+    n_features: int
+    n_rows: int
+    symmetric: bool
+
+    @property
+    def n_pairs(self) -> float:
+        """Number of pairs of which a product is computed."""
+        return self.n_rows * self.n_points / (2 if self.symmetric else 1)
+
+    @property
+    def exact(self) -> float:
+        """Cost of an exact search."""
+        return self.n_pairs * (self.n_features + _SELECTED)
+
+
+def chosen_widths(
+    exact: Tiles, k: int, rows: NDArray[np.intp] | None, failure: float, seed: int
+) -> Widths | None:
+    """Choose the widths of sketches; None if an exact search is predicted to be faster.
+
+    Parameters
+    ----------
+    exact : Tiles
+        Kernel of the points.
+    k : int
+        Number of neighbours.
+    rows : array of int, optional
+        The points to search; all by default.
+    failure : float
+    seed : int
+
+    Examples
+    --------
+    >>> from dimscope.arrays import as_points
+    >>> from dimscope.neighbors.tiles import Tiles
+    >>> noise = np.random.default_rng(0).standard_normal((4000, 500))
+    >>> chosen_widths(Tiles(as_points(noise)), 2, None, 1e-9, 0) is None
+    True
+    """
+    n_points, n_features = exact.n_points, exact.points.n_features
+    n_rows = n_points if rows is None else len(rows)
+    problem = _Problem(n_points, n_features, n_rows, rows is None)
+    n_searched = int(min(n_points - _PROBES, _SHARE * problem.n_pairs / _READ))
+    sizes = [
+        size
+        for size in _SAMPLES
+        if 4 * size <= n_points and _pilot_cost(problem, size) <= _SHARE * problem.exact
+    ]
+    if not sizes or n_searched < _OTHERS or n_features <= _DIRECTIONS[0] + _SIGNS[0]:
+        return None
+    pilot = _Pilot(exact, k, n_searched, sizes[0], seed)
+    fixed = {
+        Widths(p, m): _fixed_cost(problem, Widths(p, m))
+        for p in _DIRECTIONS
+        for m in _SIGNS
+        if 8 * p <= n_points and _fits(problem, p + m)
+    }
+    best, lowest = None, _GAIN * problem.exact
+    for widths in sorted(fixed, key=lambda widths: fixed[widths]):
+        if fixed[widths] >= lowest:
+            break
+        cost = fixed[widths] + _pairs_cost(problem, pilot, widths, failure)
+        if cost < lowest:
+            best, lowest = widths, cost
+    return best
+
+
+def _pilot_cost(problem: _Problem, size: int) -> float:
+    """Return the cost of the directions of a sample, and of projections on them."""
+    per_feature = size**2 + (_PROBES + _OTHERS) * size / 2
+    return per_feature * problem.n_features + _DECOMPOSED * size**3
+
+
+def _fits(problem: _Problem, width: int) -> bool:
+    n_bytes = 4 * width * (problem.n_points + problem.n_features)
+    room = max(_ROOM, problem.n_points * problem.n_features)
+    return width < problem.n_features and n_bytes <= room
+
+
+def _fixed_cost(problem: _Problem, widths: Widths) -> float:
+    """Predict the cost of making sketches and of comparing all of them."""
+    d, (p, m) = problem.n_features, widths
+    make = (3 * p**2 + 2 * p * m) * _DOUBLE * d + 4 * p**2 * d + 9 * _DECOMPOSED * p**3
+    form = problem.n_points * d * (p + m)
+    return make + form + problem.n_pairs * (p + m + _SELECTED)
+
+
+def _pairs_cost(problem: _Problem, pilot: _Pilot, widths: Widths, failure: float) -> float:
+    """Predict the cost of measuring the pairs that sketches leave."""
+    n, d = problem.n_points, problem.n_features
+    survivors = pilot.survivors(widths, slack(widths.signs, failure / (n * (n - 1))), n)
+    if problem.symmetric:
+        survivors = survivors / 2  # most survive for both points, and are measured once
+    # a crowded row is searched with a product of all points
+    rows = np.minimum(survivors * (_MEASURED * d + _SORTED), n * (d + _SELECTED))
+    return float(problem.n_rows * rows.mean())
+
+
+class _Pilot:
+    """Squared distances between probes and other points, and the parts along directions."""
+
+    def __init__(self, exact: Tiles, k: int, n_searched: int, size: int, seed: int) -> None:
+        self._k = k
+        points = exact.points
+        n, width = points.n_points, points.n_features
+        order = np.random.default_rng([seed, 2]).permutation(n)
+        probes, searched = order[:_PROBES], order[_PROBES:][:n_searched]
+        centred = Centred(points, exact.unit)
+        with one_thread_each():
+            squares, norms = _squares(centred, probes, searched, width)
+            directions = principal_directions(centred, np.sort(order[-size:]), width, size // 2)
+            along = _projected(centred, np.concatenate([probes, searched[:_OTHERS]]), directions)
+        self._along = along[:_PROBES], along[_PROBES:]
+        self._squares = squares[:, :_OTHERS].copy()
+        self._limits = _limits(squares, norms, k, n)
+        self._rest: dict[int, NDArray[np.float32]] = {}
+        # one deviation for each pair, so that the costs of all widths can be compared
+        shape = self._squares.shape
+        self._deviation = np.random.default_rng([seed, 3]).standard_normal(shape, np.float32)
+
+    @property
+    def _widest(self) -> int:
+        return int(self._along[0].shape[1])
+
+    def rest(self, p: int) -> NDArray[np.float32]:
+        """Return the part of each squared distance that is not along the first p directions.
+
+        Beyond the directions of the pilot, the rest is extrapolated by the power law that it
+        follows over their second half.
+        """
+        if p not in self._rest:
+            inside = min(p, self._widest)
+            mine, theirs = (along[:, :inside] for along in self._along)
+            part = np.vecdot(mine, mine)[:, None] + np.vecdot(theirs, theirs) - 2 * mine @ theirs.T
+            rest = np.maximum(self._squares - part, 0).astype(np.float32)
+            if p > inside:
+                last, before = rest.sum(), self.rest(inside // 2).sum()
+                if last > 0:
+                    rest = rest * np.float32((last / before) ** math.log2(p / inside))
+            self._rest[p] = rest
+        return self._rest[p]
+
+    def survivors(self, widths: Widths, t: float, n_points: int) -> NDArray[np.float64]:
+        """Predict the number of survivors of each probe among all points."""
+        rest = self.rest(widths.directions)
+        spread = 1 + np.float32(math.sqrt(2 / widths.signs)) * self._deviation
+        bounds = self._squares + rest * (np.maximum(spread, 0) / np.float32(t) - 1)
+        possible = (bounds < self._limits[:, None]).mean(axis=1)
+        return np.asarray(possible * n_points + 2 * self._k)
+
+
+def _squares(
+    centred: Centred, probes: NDArray[np.intp], searched: NDArray[np.intp], width: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the squared distances from probes to other points, and the norms of the probes."""
+    columns = spans(width, _RUN)
+    mine = [
+        centred.block(probes, run, np.empty((len(probes), run.stop - run.start), np.float32))
+        for run in columns
+    ]
+    norms = np.sum([np.vecdot(block, block) for block in mine], axis=0)
+    squares = np.empty((len(probes), len(searched)), np.float32)
+
+    def work(rows: slice) -> None:
+        theirs, gram = np.zeros(rows.stop - rows.start, np.float32), 0.0
+        buffer = np.empty((len(theirs), _RUN), np.float32)
+        for run, block in zip(columns, mine, strict=True):
+            other = centred.block(searched[rows], run, buffer)
+            gram = gram + block @ other.T
+            theirs += np.vecdot(other, other)
+        squares[:, rows] = norms[:, None] + theirs - 2 * gram
+
+    parallel(work, spans(len(searched), _ROWS))
+    return np.maximum(squares, 0), norms
+
+
+def _projected(
+    centred: Centred, rows: NDArray[np.intp], directions: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return the coordinates of points along directions."""
+    along = np.zeros((len(rows), len(directions)), np.float32)
+    buffer = np.empty((len(rows), _RUN), np.float32)
+    for run in spans(directions.shape[1], _RUN):
+        along += centred.block(rows, run, buffer) @ directions[:, run].T
+    return along
+
+
+def _limits(
+    squares: NDArray[np.float32], norms: NDArray[np.float32], k: int, n_points: int
+) -> NDArray[np.float32]:
+    """Return the squared distance of each probe's k-th neighbour among all points.
+
+    Among fewer points it is larger, by a power of their number that follows from two ranks.
+    """
+    n_searched = squares.shape[1]
+    ranks = min(k, n_searched // 8) - 1, min(4 * k, n_searched // 2) - 1
+    near, far = np.maximum(np.partition(squares, ranks, axis=1)[:, ranks], 1e-5 * norms[:, None]).T
+    growth = float(np.log(far / near).mean()) / math.log((ranks[1] + 1) / (ranks[0] + 1))
+    return np.asarray(near * np.float32((n_searched / n_points) ** max(growth, 0)))
