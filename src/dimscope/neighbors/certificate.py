@@ -63,10 +63,6 @@ class Kernel(Protocol):
     extra: int  # candidates beyond k that settle all rows except crowded ones
     exclusion: Exclusion | None  # pairs of points that are not neighbours
 
-    @property
-    def finer(self) -> Kernel | None:
-        """The kernel for rows that this one cannot decide; None if there is no finer kernel."""
-
     def candidates(
         self, m: int, rows: NDArray[np.intp] | None = None
     ) -> tuple[NDArray[np.floating[Any]], NDArray[np.intp]]:
@@ -142,15 +138,7 @@ def certified_neighbors(
     # with all others as candidates, no point was left out
     cleared = (bounds[:, -1] >= SLACK * squares[:, -1]) | (m == allowed[queries])
     open_rows = np.flatnonzero(~cleared)
-    if len(open_rows) and kernel.finer is not None:
-        # half of a product of all points is as much as that of half of them with all
-        again = None if rows is None and 2 * len(open_rows) > n else queries[open_rows]
-        finer_distances, others, effort, _ = certified_neighbors(kernel.finer, k, again)
-        here = open_rows if again is None else slice(None)
-        squares[open_rows] = (finer_distances[here] * kernel.unit) ** 2
-        indices[open_rows] = others[here]
-        n_pairs += effort["pairs"]
-    elif len(open_rows):
+    if len(open_rows):
         squares[open_rows], indices[open_rows], measured = certified_rows(
             kernel, queries[open_rows], k
         )

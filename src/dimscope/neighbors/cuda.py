@@ -42,7 +42,6 @@ class DeviceTiles:
 
     failure = 0.0
     extra = 4
-    finer = None
 
     def __init__(
         self,

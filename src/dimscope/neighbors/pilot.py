@@ -37,8 +37,9 @@ _DOUBLE = 2  # a multiplication in float64
 
 _DIRECTIONS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 640, 768, 1024, 1280)
 _SIGNS = (32, 64, 96, 128, 192, 256, 384, 512, 768)
-_SAMPLES = (1024, 512, 256, 128)  # rows that directions are taken from
-_OTHERS = 1024  # points that probes are compared with
+_SAMPLES = (1024, 512, 256, 128, 64)  # rows that directions are taken from
+_OTHERS = 1024  # most points that are projected together with the probes
+_FEWEST = 64  # points searched for the neighbours of probes
 _PROBES = 32
 _SHARE = 0.015  # of an exact search, for each of two parts of the pilot
 _READ = 100  # reading one point for the probes costs as much as this many products
@@ -97,16 +98,23 @@ def chosen_widths(
     sizes = [
         size
         for size in _SAMPLES
-        if 4 * size <= n_points and _pilot_cost(problem, size) <= _SHARE * problem.exact
+        if 4 * size <= n_points
+        and _pilot_cost(problem, min(_OTHERS, n_searched), size) <= _SHARE * problem.exact
     ]
-    if not sizes or n_searched < _OTHERS or n_features <= _DIRECTIONS[0] + _SIGNS[0]:
+    if not sizes or n_searched < _FEWEST or n_features <= _DIRECTIONS[0] + _SIGNS[0]:
         return None
-    pilot = _Pilot(exact, k, n_searched, sizes[0], seed)
+    with one_thread_each():
+        pilot = _Pilot(exact, k, n_searched, sizes[0], seed)
+        return _cheapest(problem, pilot, failure)
+
+
+def _cheapest(problem: _Problem, pilot: _Pilot, failure: float) -> Widths | None:
+    """Return the widths of least predicted cost; None if it is not below the exact search."""
     fixed = {
         Widths(p, m): _fixed_cost(problem, Widths(p, m))
         for p in _DIRECTIONS
         for m in _SIGNS
-        if 8 * p <= n_points and _fits(problem, p + m)
+        if 8 * p <= problem.n_points and _fits(problem, p + m)
     }
     best, lowest = None, _GAIN * problem.exact
     for widths in sorted(fixed, key=lambda widths: fixed[widths]):
@@ -118,9 +126,9 @@ def chosen_widths(
     return best
 
 
-def _pilot_cost(problem: _Problem, size: int) -> float:
+def _pilot_cost(problem: _Problem, n_others: int, size: int) -> float:
     """Return the cost of the directions of a sample, and of projections on them."""
-    per_feature = size**2 + (_PROBES + _OTHERS) * size / 2
+    per_feature = size**2 + (_PROBES + n_others) * size / 2
     return per_feature * problem.n_features + _DECOMPOSED * size**3
 
 
@@ -159,10 +167,9 @@ class _Pilot:
         order = np.random.default_rng([seed, 2]).permutation(n)
         probes, searched = order[:_PROBES], order[_PROBES:][:n_searched]
         centred = Centred(points, exact.unit)
-        with one_thread_each():
-            squares, norms = _squares(centred, probes, searched, width)
-            directions = principal_directions(centred, np.sort(order[-size:]), width, size // 2)
-            along = _projected(centred, np.concatenate([probes, searched[:_OTHERS]]), directions)
+        squares, norms = _squares(centred, probes, searched, width)
+        directions = principal_directions(centred, np.sort(order[-size:]), width, size // 2)
+        along = _projected(centred, np.concatenate([probes, searched[:_OTHERS]]), directions)
         self._along = along[:_PROBES], along[_PROBES:]
         self._squares = squares[:, :_OTHERS].copy()
         self._limits = _limits(squares, norms, k, n)

@@ -50,6 +50,7 @@ __all__ = [
 ]
 
 TREE_FEATURES = 16  # measured: above, tiles are faster even on data of low dimension
+_FEWEST_SKETCHED = 1000  # among fewer points, an exact search takes as long
 _FEW = 4  # one side of a float64 product costs as much as this many of a symmetric one
 
 
@@ -209,12 +210,19 @@ class SketchedSearcher:
             self._is_decided = True
         if self._widths is None:
             return self._exact.nearest(k, rows)
+        return self._by_sketches(self._made(), k, rows)
+
+    def _made(self) -> Sketch:
+        assert self._widths is not None
         if self._sketch is None:
             sketcher = Sketcher(
                 self._points, self._tiles.unit, self._widths, self._failure, self._seed
             )
             self._sketch = sketcher.sketch(self._points)
-        survivors = Survivors(self._tiles, self._sketch, k, rows, self._progress)
+        return self._sketch
+
+    def _by_sketches(self, sketch: Sketch, k: int, rows: NDArray[np.intp] | None) -> SearchResult:
+        survivors = Survivors(self._tiles, sketch, k, rows, self._progress)
         squares, indices = survivors.search()
         n_pairs, open_rows = survivors.n_measured, np.flatnonzero(survivors.is_open)
         distances = np.sqrt(squares) / self._tiles.unit
@@ -232,7 +240,21 @@ class SketchedSearcher:
         self, queries: NDArray[np.intp], labels: NDArray[np.intp], k: int
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Find the k nearest neighbours with the same label, for the given points."""
-        return self._exact.nearest_with_label(queries, labels, k)
+        if self._sketch is None:
+            return self._exact.nearest_with_label(queries, labels, k)
+        exclusion = self._tiles.exclusion
+        _check_sizes(queries, labels, k, exclusion)
+        return _search_labels(
+            self._points, self._tiles, None, queries, labels, k, exclusion, self._among
+        )
+
+    def _among(self, among: NDArray[np.intp], exclusion: Exclusion | None, k: int) -> SearchResult:
+        """Search some of the points, with their sketches if there are many."""
+        points = self._points.select(among)
+        if self._sketch is None or len(among) < _FEWEST_SKETCHED:
+            return exact_searcher(points, None, exclusion).nearest(k)
+        part = SketchedSearcher(points, self._failure, self._seed, None, exclusion)
+        return part._by_sketches(self._sketch.select(among), k, None)
 
 
 class DaskSearcher:
@@ -334,6 +356,7 @@ def _search_labels(
     labels: NDArray[np.intp],
     k: int,
     exclusion: Exclusion | None,
+    search_among: Callable[[NDArray[np.intp], Exclusion | None, int], SearchResult] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Find the k nearest with the same label, from full candidate lists if these suffice."""
     distances, indices = np.empty((len(queries), k)), np.empty((len(queries), k), dtype=np.intp)
@@ -347,7 +370,10 @@ def _search_labels(
         among, mine = np.flatnonzero(labels == label), open_queries[open_labels == label]
         if _FEW * len(mine) > len(among):
             inside = None if exclusion is None else exclusion.among(among)
-            result = exact_searcher(points.select(among), None, inside).nearest(k)
+            if search_among is None:
+                result = exact_searcher(points.select(among), None, inside).nearest(k)
+            else:
+                result = search_among(among, inside, k)
             place = np.searchsorted(among, queries[mine])
             distances[mine], indices[mine] = result.distances[place], among[result.indices[place]]
         else:

@@ -14,13 +14,12 @@ Points with so many survivors that a product with all points costs less, such as
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from dimscope.arrays.threads import parallel, spans
-from dimscope.neighbors.certificate import SLACK
 from dimscope.neighbors.products import add_product, one_thread_each
 from dimscope.neighbors.tiles import TILE, rounding_bound
 
@@ -34,12 +33,13 @@ if TYPE_CHECKING:
 __all__ = ["CROWD", "Survivors", "fewest_survivors"]
 
 CROWD = 30  # one pair measured by differences costs as much as this many products of points
+_ABOVE = 1 + 1e-6  # so that a pair at its own limit survives
 _PARTS = 16  # parts of a tile, whose nearest points give the first limits
 _MOST = 1 << 25  # survivors held at once
+_HALF, _LOW = np.uint64(32), np.uint64(2**32 - 1)
 
 
-@dataclass
-class _Pairs:
+class _Pairs(NamedTuple):
     """Survivors: row i, the other point j, the bound, and the square if it was measured."""
 
     row: NDArray[np.int32]
@@ -47,20 +47,21 @@ class _Pairs:
     bound: NDArray[np.float32]
     square: NDArray[np.float64]
 
-    def __len__(self) -> int:
-        return len(self.row)
-
     def select(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> _Pairs:
+        """Return some of the pairs."""
         return _Pairs(self.row[chosen], self.other[chosen], self.bound[chosen], self.square[chosen])
 
-    @classmethod
-    def joined(cls, parts: list[_Pairs]) -> _Pairs:
-        return cls(
-            *(
-                np.concatenate([getattr(part, name) for part in parts])
-                for name in ("row", "other", "bound", "square")
-            )
+    def with_(self, more: _Pairs) -> _Pairs:
+        """Return these pairs and more."""
+        return _Pairs(
+            np.concatenate([self.row, more.row]),
+            np.concatenate([self.other, more.other]),
+            np.concatenate([self.bound, more.bound]),
+            np.concatenate([self.square, more.square]),
         )
+
+
+_NONE = _Pairs(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0))
 
 
 def fewest_survivors(n_points: int) -> int:
@@ -102,6 +103,8 @@ class _Squares:
 class Survivors:
     """Search for the neighbours of points, or of some of them, with sketches.
 
+    After :meth:`search`, the rows that are left open are in ``is_open``.
+
     Parameters
     ----------
     exact : Tiles
@@ -133,6 +136,8 @@ class Survivors:
         self._ceilings = np.full(n, np.inf, np.float32)  # those of sketches that may be nearer
         self.is_open = np.zeros(n, bool)
         self._squares = _Squares(exact)
+        self._row_tiles = spans(n, TILE)
+        self._pairs = dict.fromkeys((tile.start for tile in self._row_tiles), _NONE)
         width = self._numbers.shape[1]
         norms = np.vecdot(self._numbers, self._numbers)
         # bounds instead of distances: see Tiles
@@ -148,10 +153,20 @@ class Survivors:
         squares, indices : arrays of shape (n_rows, k)
             Meaningless in open rows.
         """
-        pairs = self._scan_all()
+        with one_thread_each():
+            self._scan_all()
         for wanted in (self._k, None):
-            pairs = self._tightened(pairs, wanted)
-        return self._nearest(pairs)
+            self._tighten(wanted)
+        squares = np.full((len(self.rows), self._k), np.nan)
+        indices = np.zeros(squares.shape, np.intp)
+
+        def nearest(tile: slice) -> None:
+            closed, kept = self._nearest(tile)
+            squares[closed] = self._pairs[tile.start].square[kept]
+            indices[closed] = self._pairs[tile.start].other[kept]
+
+        parallel(nearest, self._row_tiles)
+        return squares, indices
 
     @property
     def n_measured(self) -> int:
@@ -162,38 +177,34 @@ class Survivors:
 
     def _stages(self) -> list[list[tuple[slice, slice]]]:
         """Return the tiles of each stage: first those that give limits, then ever more."""
-        row_tiles, tiles = spans(len(self.rows), TILE), spans(self._exact.n_points, TILE)
-        if not self._all:
-            by_distance = [[(a, b) for a in row_tiles] for b in tiles]
-        else:
-            by_distance = [
-                list(zip(tiles, tiles[apart:], strict=False)) for apart in range(len(tiles))
-            ]
+        row_tiles, tiles = self._row_tiles, spans(self._exact.n_points, TILE)
+        by_distance = [[(a, b) for a in row_tiles] for b in tiles]
+        if self._all:
+            by_distance = [list(zip(tiles, tiles[i:], strict=False)) for i in range(len(tiles))]
         stages, start, size = [], 0, 1
         while start < len(by_distance):
             stages.append([pair for part in by_distance[start : start + size] for pair in part])
             start, size = start + size, 2 * size if start else 1
         return stages
 
-    def _scan_all(self) -> _Pairs:
+    def _scan_all(self) -> None:
         stages = self._stages()
         total, done = sum(map(len, stages)), 0
-        pairs: list[_Pairs] = []
-        with one_thread_each():
-            for number, stage in enumerate(stages):
+        for number, stage in enumerate(stages):
 
-                def report(n: int, before: int = done) -> None:
-                    if self._progress is not None:
-                        self._progress("searching", (before + n) / total, 1.0)
+            def report(n: int, before: int = done) -> None:
+                if self._progress is not None:
+                    self._progress("searching", (before + n) / total, 1.0)
 
-                scan = self._scan if number else self._scan_first
-                parts = parallel(scan, stage, report)
-                done += len(stage)
-                pairs = [self._tightened(_Pairs.joined(pairs + parts), self._k)]
-                if 2 * self.is_open.sum() > len(self.rows):
-                    self.is_open[:] = True
-                    break
-        return pairs[0]
+            found = parallel(self._scan if number else self._scan_first, stage, report)
+            for parts in found:
+                for start, part in parts.items():
+                    self._pairs[start] = self._pairs[start].with_(part)
+            done += len(stage)
+            self._tighten(self._k)
+            if 2 * self.is_open.sum() > len(self.rows):
+                self.is_open[:] = True
+                return
 
     def _bounds(self, a: slice, b: slice) -> NDArray[np.float32]:
         """Compute lower bounds of the squared distances between sketches."""
@@ -232,96 +243,110 @@ class Survivors:
 
     def _set_ceilings(self, which: slice = slice(None)) -> None:
         limits = np.where(self.is_open[which], 0, self._limits[which])
-        ceilings = self._sketch.ceiling(SLACK * limits, self.rows[which])
+        ceilings = self._sketch.ceiling(_ABOVE * limits, self.rows[which])
         # rounded up, so that no nearer point is left out
-        rounded = np.nextafter(ceilings.astype(np.float32), np.float32(np.inf))
+        rounded = _rounded_up(ceilings)
         rounded[self.is_open[which]] = -np.inf
         self._ceilings[which] = rounded
 
-    def _open(self, which: NDArray[np.bool_]) -> None:
-        self.is_open |= which
-
-    def _scan_first(self, tile: tuple[slice, slice]) -> _Pairs:
+    def _scan_first(self, tile: tuple[slice, slice]) -> dict[int, _Pairs]:
         """Find limits for the rows of a tile, then its survivors."""
         bounds = self._bounds(*tile)
         self._first_limits(*tile, bounds)
         return self._survivors(*tile, bounds)
 
-    def _scan(self, tile: tuple[slice, slice]) -> _Pairs:
+    def _scan(self, tile: tuple[slice, slice]) -> dict[int, _Pairs]:
         """Find the survivors of a tile, on either side of it."""
         return self._survivors(*tile, self._bounds(*tile))
 
-    def _survivors(self, a: slice, b: slice, bounds: NDArray[np.float32]) -> _Pairs:
-        parts = [self._below(bounds, self._ceilings[a, None], a, b, turned=False)]
+    def _survivors(self, a: slice, b: slice, bounds: NDArray[np.float32]) -> dict[int, _Pairs]:
+        """Return the survivors of a tile, by the first row of their part of the rows."""
+        hits = np.flatnonzero(bounds < self._ceilings[a, None])
+        i, j = _places(hits, a, b)
+        found = {a.start: _Pairs(i, j, bounds.ravel()[hits], np.full(len(hits), np.nan))}
         if self._all and a != b:
-            parts.append(self._below(bounds, self._ceilings[b], a, b, turned=True))
-        return _Pairs.joined(parts)
-
-    def _below(
-        self,
-        bounds: NDArray[np.float32],
-        ceilings: NDArray[np.float32],
-        a: slice,
-        b: slice,
-        *,
-        turned: bool,
-    ) -> _Pairs:
-        hits = np.flatnonzero(bounds < ceilings)
-        i, j = np.divmod(hits.astype(np.int32), np.int32(bounds.shape[1]))
-        i += np.int32(a.start)
-        j += np.int32(b.start)
-        row, other = (j, i) if turned else (i, j)
-        if not self._all:
-            other = j
-        return _Pairs(row, other, bounds.ravel()[hits], np.full(len(hits), np.nan))
+            hits = np.flatnonzero(bounds < self._ceilings[b])
+            i, j = _places(hits, a, b)
+            found[b.start] = _Pairs(j, i, bounds.ravel()[hits], np.full(len(hits), np.nan))
+        return found
 
     # -- measuring ------------------------------------------------------------------------
 
-    def _tightened(self, pairs: _Pairs, wanted: int | None) -> _Pairs:
+    def _tighten(self, wanted: int | None) -> None:
         """Measure the first survivors of each row (all by default), and drop those ruled out."""
-        pairs = self._kept(pairs)
-        # ascending bounds within each row
-        order = np.lexsort((pairs.bound, pairs.row))
-        pairs = pairs.select(order)
-        starts = np.searchsorted(pairs.row, np.arange(len(self.rows) + 1))
-        place = np.arange(len(pairs)) - np.repeat(starts[:-1], np.diff(starts))
-        unmeasured = np.isnan(pairs.square)
-        if wanted is not None:
-            unmeasured &= place < wanted
-        new = np.flatnonzero(unmeasured)
-        pairs.square[new] = self._squares.of(
-            self.rows[pairs.row[new]], pairs.other[new].astype(np.intp)
-        )
-        known = np.flatnonzero(~np.isnan(pairs.square))
-        known = known[np.lexsort((pairs.square[known], pairs.row[known]))]
-        row = pairs.row[known]
-        first = np.searchsorted(row, np.arange(len(self.rows)))
-        kth = first + self._k - 1
-        has = np.flatnonzero(kth < len(row))
-        has = has[row[kth[has]] == has]
-        np.minimum.at(self._limits, has, pairs.square[known[kth[has]]])
-        self._set_ceilings()
-        pairs = self._kept(pairs)
-        counts = np.bincount(pairs.row, minlength=len(self.rows))
-        crowded = counts > self._crowd
-        if len(pairs) > _MOST:
-            crowded |= counts > _MOST // len(self.rows)
-        if crowded.any():
-            self._open(crowded)
-            self._set_ceilings()
-            pairs = self._kept(pairs)
-        return pairs
+        chosen = parallel(partial(self._chosen, wanted=wanted), self._row_tiles)
+        parts = [self._pairs[tile.start] for tile in self._row_tiles]
+        i = np.concatenate([part.row[new] for part, new in zip(parts, chosen, strict=True)])
+        j = np.concatenate([part.other[new] for part, new in zip(parts, chosen, strict=True)])
+        squares = self._squares.of(self.rows[i], j.astype(np.intp))
+        edges = np.cumsum([len(new) for new in chosen])[:-1]
+        for part, new, values in zip(parts, chosen, np.split(squares, edges), strict=True):
+            part.square[new] = values
+        parallel(self._drop, self._row_tiles)
 
-    def _kept(self, pairs: _Pairs) -> _Pairs:
-        """Return the survivors whose bound is still below the limit of their row."""
+    def _chosen(self, tile: slice, wanted: int | None) -> NDArray[np.intp]:
+        """Sort the survivors of some rows by their bounds; return those to be measured."""
+        pairs = self._kept(tile)
+        order = np.argsort(_packed(pairs.row, pairs.bound))
+        self._pairs[tile.start] = pairs = pairs.select(order)
+        new = np.isnan(pairs.square)
+        if wanted is not None:
+            starts = np.searchsorted(pairs.row, np.arange(tile.start, tile.stop + 1))
+            new &= np.arange(len(pairs.row)) < np.repeat(starts[:-1] + wanted, np.diff(starts))
+        return np.flatnonzero(new)
+
+    def _drop(self, tile: slice) -> None:
+        """Lower the limits of some rows to their k-th measured square; drop what is above."""
+        pairs = self._pairs[tile.start]
+        known = ~np.isnan(pairs.square)
+        keys = np.sort(_packed(pairs.row[known], _rounded_up(pairs.square[known])))
+        rows = np.arange(tile.start, tile.stop, dtype=np.uint64)
+        kth = np.searchsorted(keys, rows << _HALF) + self._k - 1
+        has = np.flatnonzero(kth < len(keys))
+        has = has[keys[kth[has]] >> _HALF == rows[has]]
+        limits = (keys[kth[has]] & _LOW).astype(np.uint32).view(np.float32)
+        self._limits[tile][has] = np.minimum(self._limits[tile][has], limits)
+        self._set_ceilings(tile)
+        pairs = self._pairs[tile.start] = self._kept(tile)
+        counts = np.bincount(pairs.row - tile.start, minlength=len(rows))
+        most = _MOST // len(self._row_tiles)
+        crowd = self._crowd if len(pairs.row) < most else min(self._crowd, most // len(rows))
+        if (counts > crowd).any():
+            self.is_open[tile] |= counts > crowd
+            self._set_ceilings(tile)
+            self._pairs[tile.start] = self._kept(tile)
+
+    def _kept(self, tile: slice) -> _Pairs:
+        """Return the survivors of some rows whose bound is still below the limit."""
+        pairs = self._pairs[tile.start]
         return pairs.select(pairs.bound < self._ceilings[pairs.row])
 
-    def _nearest(self, pairs: _Pairs) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        n, k = len(self.rows), self._k
-        order = np.lexsort((pairs.other, pairs.square, pairs.row))
-        starts = np.searchsorted(pairs.row[order], np.arange(n))
-        squares, indices = np.full((n, k), np.nan), np.zeros((n, k), np.intp)
-        closed = np.flatnonzero(~self.is_open)
-        kept = order[starts[closed][:, None] + np.arange(k)]
-        squares[closed], indices[closed] = pairs.square[kept], pairs.other[kept]
-        return squares, indices
+    def _nearest(self, tile: slice) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return the rows that are not open, and the places of their k nearest among the pairs."""
+        pairs = self._pairs[tile.start]
+        near = np.flatnonzero(pairs.square <= self._limits[pairs.row])
+        order = near[np.lexsort((pairs.other[near], pairs.square[near], pairs.row[near]))]
+        # too few are left only if a bound is wrong
+        counts = np.bincount(pairs.row[near] - tile.start, minlength=tile.stop - tile.start)
+        self.is_open[tile] |= counts < self._k
+        closed = tile.start + np.flatnonzero(~self.is_open[tile])
+        starts = np.searchsorted(pairs.row[order], closed)
+        return closed, order[starts[:, None] + np.arange(self._k)]
+
+
+def _places(
+    hits: NDArray[np.intp], a: slice, b: slice
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return the rows and the points of places in a tile."""
+    i, j = np.divmod(hits.astype(np.int32), np.int32(b.stop - b.start))
+    return i + np.int32(a.start), j + np.int32(b.start)
+
+
+def _packed(rows: NDArray[np.int32], values: NDArray[np.float32]) -> NDArray[np.uint64]:
+    """Pack rows and values into keys that sort by row, then by value; negative ones become 0."""
+    bits = np.maximum(values, np.float32(0)).view(np.uint32)
+    return (rows.astype(np.uint64) << _HALF) | bits
+
+
+def _rounded_up(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    return np.nextafter(values.astype(np.float32), np.float32(np.inf))

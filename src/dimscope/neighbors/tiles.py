@@ -232,7 +232,6 @@ class Tiles:
     where = "tiles"
     failure = 0.0
     extra = 4
-    finer = None
 
     def __init__(
         self,
