@@ -6,7 +6,6 @@ import pytest
 from dimscope import Resampled, Sketched, TwoNN, nearest_neighbors
 from dimscope.manifolds import embed, gaussian, sphere
 from dimscope.neighbors import certificate as certified
-from dimscope.neighbors.sketches import SketchedTiles
 from dimscope.neighbors.tiles import Tiles
 from reference import worst_error as worst_error_of
 

@@ -63,6 +63,7 @@ class Blocks(ABC):
     """
 
     ndim = 2
+    has_near_rows = False  # see Points.has_near_rows
 
     def __init__(self, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
         self.shape = shape
@@ -118,6 +119,7 @@ class SelectedRows(Blocks):
     def __init__(self, array: Blocks, rows: NDArray[np.intp]) -> None:
         super().__init__((len(rows), array.shape[1]), array.dtype)
         self._array, self._rows = array, rows
+        self.has_near_rows = array.has_near_rows
 
     def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
         """Read the given rows and columns of the selection."""
@@ -218,6 +220,11 @@ class BlockPoints(Points):
         return type(self)(self.array, self.max_abs, self.rows_at(rows))
 
     @property
+    def has_near_rows(self) -> bool:
+        """Whether reading single rows, in any order, takes little longer than reading all."""
+        return bool(self.array.has_near_rows)
+
+    @property
     def is_plain(self) -> bool:
         """Whether blocks are float32 rows that BLAS can read without conversion."""
         return bool(self.array.dtype == self.dtype == np.float32) and self.rows is None
@@ -231,6 +238,8 @@ class MappedBlocks(Blocks):
     array : array of shape (n, n_features)
         A memory map, or a view of one.
     """
+
+    has_near_rows = True
 
     def __init__(self, array: NDArray[Any]) -> None:
         check_shape(array.shape)

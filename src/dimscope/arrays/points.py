@@ -102,6 +102,11 @@ class Points(ABC):
         return float(np.ldexp(1.0, min(largest, -int(np.frexp(self.max_abs)[1]))))
 
     @property
+    def has_near_rows(self) -> bool:
+        """Whether reading single rows, in any order, takes little longer than reading all."""
+        return True
+
+    @property
     def is_plain(self) -> bool:
         """Whether blocks are float32 rows that BLAS can read in place."""
         return False

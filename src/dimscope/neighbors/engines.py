@@ -54,11 +54,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Approximate", "ApproximateMethod", "Engine", "Exact", "Guarantee", "Sampled", "SearchResult",
-    "Sketched",
+    "Sketched", "default_engine",
 ]  # fmt: skip
 
 ApproximateMethod = Literal["pynndescent", "faiss-ivf", "faiss-hnsw"]
 
+_UNASKED = 1e-9  # largest probability of an error that is accepted unasked
 _FEWEST = 100  # points of a sample: fewer say little of their own error
 
 
@@ -180,8 +181,9 @@ class Sketched(Engine):
     """Exact distances, as from :class:`Exact`, except with a small probability that you choose.
 
     Sketches (a few numbers per point) rule out points that are too far away; direct differences in
-    float64 decide among the rest. With many features this is many times faster. For data that fill
-    their space, where sketches rule out little, it falls back to :class:`Exact` and is no slower.
+    float64 decide among the rest. How many numbers pay is predicted from the points themselves. For
+    data that fill their space, where sketches rule out little, and for few points, the search is
+    that of :class:`Exact`, and the guarantee says so.
 
     Parameters
     ----------
@@ -327,6 +329,22 @@ class Approximate(Engine):
         return ApproximateSearcher(
             points, self.method, self.seed, self.sample, self.parameters, progress, exclusion
         )
+
+
+def default_engine(points: Points) -> Engine:
+    """Return the engine that searches points unless the user gives another.
+
+    Sketches measure more pairs of points than an exact search, so only points whose single rows are
+    cheap to read are searched with them.
+
+    Examples
+    --------
+    >>> from dimscope.arrays import as_points
+    >>> default_engine(as_points([[0.0], [1.0], [3.0]]))
+    Sketched(failure=1e-09, seed=0)
+    """
+    may_sketch = points.home == "memory" and points.has_near_rows
+    return Sketched(_UNASKED) if may_sketch else Exact()
 
 
 def _check_fraction(name: str, value: float) -> None:

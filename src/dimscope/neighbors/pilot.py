@@ -165,13 +165,14 @@ class _Pilot:
         points = exact.points
         n, width = points.n_points, points.n_features
         order = np.random.default_rng([seed, 2]).permutation(n)
-        probes, searched = order[:_PROBES], order[_PROBES:][:n_searched]
+        probes, searched = np.sort(order[:_PROBES]), np.sort(order[_PROBES:][:n_searched])
+        others = np.linspace(0, n_searched - 1, min(_OTHERS, n_searched)).astype(int)
         centred = Centred(points, exact.unit)
         squares, norms = _squares(centred, probes, searched, width)
         directions = principal_directions(centred, np.sort(order[-size:]), width, size // 2)
-        along = _projected(centred, np.concatenate([probes, searched[:_OTHERS]]), directions)
+        along = _projected(centred, np.concatenate([probes, searched[others]]), directions)
         self._along = along[:_PROBES], along[_PROBES:]
-        self._squares = squares[:, :_OTHERS].copy()
+        self._squares = squares[:, others]
         self._limits = _limits(squares, norms, k, n)
         self._rest: dict[int, NDArray[np.float32]] = {}
         # one deviation for each pair, so that the costs of all widths can be compared

@@ -13,7 +13,7 @@ from dimscope.arrays.memory import budget_from
 from dimscope.errors import BadPoints, DegeneratePoints, TightGroups, check_word, warn
 from dimscope.neighbors.copies import Copies, copy_limit, resolution
 from dimscope.neighbors.duplicates import distinct_rows
-from dimscope.neighbors.engines import Engine, Exact
+from dimscope.neighbors.engines import Engine, Exact, default_engine
 from dimscope.neighbors.exclusion import Exclusion, group_numbers
 from dimscope.neighbors.neighbors import Neighbors
 from dimscope.neighbors.searchers import SearchResult
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from dimscope.arrays.threads import Progress
     from dimscope.neighbors.copies import Wider
+    from dimscope.neighbors.guarantee import Guarantee
 
 
 __all__ = ["Search", "nearest_neighbors", "neighbors_of", "refuse_for_neighbors"]
@@ -54,7 +55,9 @@ def nearest_neighbors(
     k : int
         Number of neighbours; at least 2, and less than the number of distinct points.
     engine : Engine, optional
-        How to search, and with what guarantee; :class:`Exact` by default.
+        How to search, and with what guarantee. By default, an exact search or one with
+        :class:`Sketched` at a failure of 1e-9, whichever is predicted to be faster on these points;
+        the guarantee says which.
     at_most : bool
         If there are fewer than k other points, use all of them instead of raising an error.
     copies : {"keep", "collapse"}
@@ -93,7 +96,8 @@ def nearest_neighbors(
     the two nearest neighbours of a point often have the same other id, barring the own id is not
     enough: the dimension is too large, and a warning (``TightGroups``) says so. Ids that are all
     different have no effect. Points with up to 16 features are searched with a k-d tree, points
-    with more features with certified tiles (:mod:`dimscope.neighbors.certificate`).
+    with more features with certified tiles (:mod:`dimscope.neighbors.certificate`) or sketches
+    (:mod:`dimscope.neighbors.survivors`).
 
     Examples
     --------
@@ -193,7 +197,7 @@ class Search:
     k : int
         Number of neighbours.
     engine : Engine, optional
-        How to search, and with what guarantee; :class:`Exact` by default.
+        Of :func:`dimscope.nearest_neighbors`.
     at_most : bool
         If there are fewer than k other points, use all of them instead of raising an error.
     exclude : array-like of shape (n_points,), optional
@@ -230,22 +234,23 @@ class Search:
     ) -> None:
         k = index(k)
         check_word("copies", copies, Copies)
-        self.engine = Exact() if engine is None else engine
-        if not isinstance(self.engine, Engine):
+        self._is_default = engine is None
+        if engine is not None and not isinstance(engine, Engine):
             raise TypeError(f"engine must be an Engine such as Exact(), not {engine!r}")
         if k < 2:
             raise ValueError(f"k is {k}; at least 2 neighbours are needed")
-        if copies == "collapse" and self.engine.sampling is not None:
+        if copies == "collapse" and engine is not None and engine.sampling is not None:
             raise ValueError(
-                f"copies='collapse' needs the neighbours of all points, but {self.engine!r} "
+                f"copies='collapse' needs the neighbours of all points, but {engine!r} "
                 "searches those of a sample; use Sketched() or Exact()"
             )
-        if home_of(points) not in self.engine.homes:
+        if engine is not None and home_of(points) not in engine.homes:
             raise BadPoints(
-                f"{type(self.engine).__name__} searches in the memory of this machine; give "
+                f"{type(engine).__name__} searches in the memory of this machine; give "
                 "points.cpu() for a tensor, points.compute() for a dask array"
             )
         self._points = as_points(points, memory=budget_from(memory))
+        self.engine = default_engine(self._points) if engine is None else engine
         self._rows = distinct_rows(self._points)
         self.k = max(2, min(k, self.n_distinct - 1)) if at_most else k
         _check_distinct(self._points.n_points, self.n_distinct, self.k)
@@ -293,6 +298,10 @@ class Search:
                 "give more points of other ids, or a smaller k"
             )
         self._exclusion = exclusion
+
+    def _engine_used(self, guarantee: Guarantee) -> Engine:
+        """Return the engine; of the default one, what it chose."""
+        return Exact() if self._is_default and not guarantee.failure else self.engine
 
     def all_points(self) -> Neighbors:
         """Find the neighbours of all distinct points."""
@@ -352,7 +361,7 @@ class Search:
                 "nearest_neighbors",
                 {
                     "k": self.k,
-                    "engine": repr(self.engine),
+                    "engine": repr(self._engine_used(guarantee)),
                     "shape": [self._points.n_points, self._points.n_features],
                     "dtype": self._points.source_dtype,
                     **self._excluded(result.indices),
