@@ -30,8 +30,9 @@ __all__ = ["chosen_widths"]
 # Costs in multiplications of a float32 product, all measured on processors with AVX-512 and with
 # AVX2 only, whose ratios differ little.
 _SELECTED = 60  # one bound compared with its limits
-_MEASURED = 40  # one feature of a pair measured by differences
-_SORTED = 6000  # one survivor sorted
+_MEASURED = 45  # one feature of a pair measured by differences
+_MULTIPLIED = 20  # one feature of a pair of long points that a product may rule out
+_SORTED = 25_000  # one survivor sorted
 _DECOMPOSED = 17  # an eigenvalue decomposition, over the cube of its size
 _DOUBLE = 2  # a multiplication in float64
 
@@ -55,6 +56,7 @@ class _Problem(NamedTuple):
     n_features: int
     n_rows: int
     symmetric: bool
+    quick_bounds: bool
 
     @property
     def n_pairs(self) -> float:
@@ -93,7 +95,7 @@ def chosen_widths(
     """
     n_points, n_features = exact.n_points, exact.points.n_features
     n_rows = n_points if rows is None else len(rows)
-    problem = _Problem(n_points, n_features, n_rows, rows is None)
+    problem = _Problem(n_points, n_features, n_rows, rows is None, exact.has_quick_bounds)
     n_searched = int(min(n_points - _PROBES, _SHARE * problem.n_pairs / _READ))
     sizes = [
         size
@@ -153,7 +155,8 @@ def _pairs_cost(problem: _Problem, pilot: _Pilot, widths: Widths, failure: float
     if problem.symmetric:
         survivors = survivors / 2  # most survive for both points, and are measured once
     # a crowded row is searched with a product of all points
-    rows = np.minimum(survivors * (_MEASURED * d + _SORTED), n * (d + _SELECTED))
+    per_feature = _MULTIPLIED if problem.quick_bounds else _MEASURED
+    rows = np.minimum(survivors * (per_feature * d + _SORTED), n * (d + _SELECTED))
     return float(problem.n_rows * rows.mean())
 
 

@@ -297,6 +297,11 @@ class Centred:
         return other
 
     @property
+    def is_in_place(self) -> bool:
+        """Whether blocks of rows are views of the points."""
+        return self._as_is and self.centre is None
+
+    @property
     def _as_is(self) -> bool:
         """Whether BLAS can read the points in place: float32, in row-major order."""
         return self._unit == 1.0 and self._points.is_plain

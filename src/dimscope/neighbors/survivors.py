@@ -80,22 +80,32 @@ class _Squares:
     def __len__(self) -> int:
         return len(self._keys)
 
-    def of(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Return the squared distances of pairs, measuring those that are new."""
+    def of(
+        self, i: NDArray[np.intp], j: NDArray[np.intp], limits: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
+        """Return the squared distances of pairs, measuring those that are new.
+
+        With limits, squares that are above the limit of their pair may be infinite instead.
+        """
         n = np.int64(self._exact.n_points)
         keys, inverse = np.unique(np.minimum(i, j) * n + np.maximum(i, j), return_inverse=True)
-        values = np.empty(len(keys))
+        values = np.full(len(keys), np.inf)
         with self._lock:
-            known, squares = self._keys, self._values
-        place = np.searchsorted(known, keys)
-        place[place == len(known)] = 0
-        new = known[place] != keys if len(known) else np.ones(len(keys), bool)
-        values[~new] = squares[place[~new]] if len(known) else 0
+            place = np.searchsorted(self._keys, keys)
+            place[place == len(self._keys)] = 0
+            is_known = self._keys[place] == keys if len(self) else np.zeros(len(keys), bool)
+            values[is_known] = self._values[place[is_known]]
+        new = np.flatnonzero(~is_known)
+        if limits is not None and self._exact.has_quick_bounds:
+            most = np.zeros(len(keys))
+            np.maximum.at(most, inverse, limits)
+            bounds = self._exact.pair_bounds(*np.divmod(keys[new], n))
+            new = new[bounds < _ABOVE * most[new]]
         values[new] = self._exact.pair_squares(*np.divmod(keys[new], n))
         with self._lock:
-            keys_of_all = np.concatenate([self._keys, keys[new]])
-            order = np.argsort(keys_of_all, kind="stable")
-            self._keys = keys_of_all[order]
+            known = np.concatenate([self._keys, keys[new]])
+            order = np.argsort(known)
+            self._keys = known[order]
             self._values = np.concatenate([self._values, values[new]])[order]
         return np.asarray(values[inverse])
 
@@ -278,7 +288,9 @@ class Survivors:
         parts = [self._pairs[tile.start] for tile in self._row_tiles]
         i = np.concatenate([part.row[new] for part, new in zip(parts, chosen, strict=True)])
         j = np.concatenate([part.other[new] for part, new in zip(parts, chosen, strict=True)])
-        squares = self._squares.of(self.rows[i], j.astype(np.intp))
+        # the last pairs are many, and few of them are below the limit
+        limits = self._limits[i] if wanted is None else None
+        squares = self._squares.of(self.rows[i], j.astype(np.intp), limits)
         edges = np.cumsum([len(new) for new in chosen])[:-1]
         for part, new, values in zip(parts, chosen, np.split(squares, edges), strict=True):
             part.square[new] = values

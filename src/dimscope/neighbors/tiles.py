@@ -200,6 +200,7 @@ TILE = 2048  # rows and columns of a tile
 
 
 RUN = 1024  # features in one product
+_LONG = 8192  # features of a single pair in one product
 
 
 def rounding_bound(n_features: int, unit_roundoff: float) -> float:
@@ -393,6 +394,42 @@ class Tiles:
     def pair_squares(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64]:
         """Compute squared distances by direct differences; see :func:`pair_squares`."""
         return pair_squares(self.points, i, j, self.unit)
+
+    def pair_bounds(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64] | None:
+        """Compute lower bounds of squared distances by products of single pairs.
+
+        Returns
+        -------
+        array of shape (n_pairs,), or None
+            None if that takes as long as measuring them: for points that are not read in place, or
+            too short.
+        """
+        width = self.points.n_features
+        if width < _LONG or not self._centred.is_in_place:
+            return None
+        runs = spans(width, _LONG)
+        roundoffs = (max(run.stop - run.start for run in runs) + 2) * 2.0**-24
+        rows, place = np.unique(np.concatenate([i, j]), return_inverse=True)
+        norms, products = np.zeros(len(rows)), np.zeros(len(i))
+
+        def sum_norms(part: slice) -> None:
+            for position in range(part.start, part.stop):
+                x = self.points.block(slice(rows[position], rows[position] + 1))[0]
+                norms[position] = sum(float(x[run] @ x[run]) for run in runs)
+
+        def sum_products(part: slice) -> None:
+            for position in range(part.start, part.stop):
+                a, b = i[position], j[position]
+                x, y = (self.points.block(slice(row, row + 1))[0] for row in (a, b))
+                products[position] = sum(float(x[run] @ y[run]) for run in runs)
+            self.points.release()
+
+        with one_thread_each():
+            parallel(sum_norms, spans(len(rows), max(1, -(-len(rows) // workers()))))
+            parallel(sum_products, spans(len(i), max(1, -(-len(i) // workers()))))
+        x_norms, y_norms = norms[place[: len(i)]], norms[place[len(i) :]]
+        error = roundoffs * (np.sqrt(x_norms) + np.sqrt(y_norms)) ** 2
+        return np.asarray(x_norms + y_norms - 2 * products - error)
 
     def row_bounds(
         self, rows: NDArray[np.intp], among: NDArray[np.intp] | None = None
