@@ -395,18 +395,17 @@ class Tiles:
         """Compute squared distances by direct differences; see :func:`pair_squares`."""
         return pair_squares(self.points, i, j, self.unit)
 
-    def pair_bounds(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64] | None:
+    @property
+    def has_quick_bounds(self) -> bool:
+        """Whether :meth:`pair_bounds` takes much less time than :meth:`pair_squares`."""
+        return self.points.n_features >= _LONG and self._centred.is_in_place
+
+    def pair_bounds(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64]:
         """Compute lower bounds of squared distances by products of single pairs.
 
-        Returns
-        -------
-        array of shape (n_pairs,), or None
-            None if that takes as long as measuring them: for points that are not read in place, or
-            too short.
+        The points must be read in place, which is why this is quick.
         """
         width = self.points.n_features
-        if width < _LONG or not self._centred.is_in_place:
-            return None
         runs = spans(width, _LONG)
         roundoffs = (max(run.stop - run.start for run in runs) + 2) * 2.0**-24
         rows, place = np.unique(np.concatenate([i, j]), return_inverse=True)
