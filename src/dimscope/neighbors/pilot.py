@@ -152,8 +152,6 @@ def _pairs_cost(problem: _Problem, pilot: _Pilot, widths: Widths, failure: float
     """Predict the cost of measuring the pairs that sketches leave."""
     n, d = problem.n_points, problem.n_features
     survivors = pilot.survivors(widths, slack(widths.signs, failure / (n * (n - 1))), n)
-    if problem.symmetric:
-        survivors = survivors / 2  # most survive for both points, and are measured once
     # a crowded row is searched with a product of all points
     per_feature = _MULTIPLIED if problem.quick_bounds else _MEASURED
     rows = np.minimum(survivors * (per_feature * d + _SORTED), n * (d + _SELECTED))
@@ -210,7 +208,7 @@ class _Pilot:
         spread = 1 + np.float32(math.sqrt(2 / widths.signs)) * self._deviation
         bounds = self._squares + rest * (np.maximum(spread, 0) / np.float32(t) - 1)
         possible = (bounds < self._limits[:, None]).mean(axis=1)
-        return np.asarray(possible * n_points + 2 * self._k)
+        return np.asarray(possible * n_points + self._k)
 
 
 def _squares(
