@@ -94,8 +94,8 @@ def test_tree_of_other_groups_finds_each_neighbour_once():
 
 
 def test_sketched_search_excludes_equal_ids():
-    points, ids = clustered(300, 5, 6, spread=0.05)
-    lift = np.linalg.qr(np.random.default_rng(1).standard_normal((500, 6)))[0].T
+    points, ids = clustered(500, 5, 6, spread=0.05)
+    lift = np.linalg.qr(np.random.default_rng(1).standard_normal((2000, 6)))[0].T
     points = points @ lift
     neighbors = ds.nearest_neighbors(points, 4, ds.Sketched(), exclude=ids)
     assert neighbors.provenance.parameters["where"] == "sketches"

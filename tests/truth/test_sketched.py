@@ -5,13 +5,11 @@ import pytest
 
 from dimscope import Resampled, Sketched, TwoNN, nearest_neighbors
 from dimscope.manifolds import embed, gaussian, sphere
-from dimscope.neighbors import certificate as certified
-from dimscope.neighbors.tiles import Tiles
 from reference import worst_error as worst_error_of
 
 torch = pytest.importorskip("torch")
 
-N, WIDTH = 1200, 500
+N, WIDTH = 2500, 2000
 
 
 def curved(n=N, d=5, width=WIDTH, seed=0):
@@ -30,7 +28,7 @@ def where(neighbors):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "int16"])
 @pytest.mark.parametrize("offset", [0, 1000])
 def test_sketched_distances_are_exact(dtype, offset):
-    points = curved() + offset
+    points = 4 * curved() + offset
     if dtype == "bfloat16":
         array = torch.from_numpy(points).to(torch.bfloat16)
         values = array.double().numpy()
@@ -120,20 +118,6 @@ def test_sketched_depends_only_on_the_seed():
     first, second = (nearest_neighbors(points, engine=Sketched(seed=3)) for _ in range(2))
     np.testing.assert_array_equal(first.distances, second.distances)
     assert first.provenance.parameters == second.provenance.parameters
-
-
-@pytest.mark.slow
-def test_sketched_without_the_certificate_is_wrong(monkeypatch):
-    points = curved(d=12).astype(np.float32)
-    monkeypatch.setattr(SketchedTiles, "extra", 0)
-    monkeypatch.setattr(Tiles, "extra", 0)
-    monkeypatch.setattr(certified, "SPARE", 1)
-    with monkeypatch.context() as patch:
-        patch.setattr(certified, "SLACK", -np.inf)
-        error = worst_error(nearest_neighbors(points, engine=Sketched()), points.astype(float))
-    assert error > 1e-3
-    neighbors = nearest_neighbors(points, engine=Sketched())
-    assert worst_error(neighbors, points.astype(float)) <= 1e-6
 
 
 @pytest.mark.parametrize("failure", [0, 1, -1])

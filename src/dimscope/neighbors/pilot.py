@@ -31,7 +31,7 @@ __all__ = ["chosen_widths"]
 # AVX2 only, whose ratios differ little.
 _SELECTED = 60  # one bound compared with its limits
 _MEASURED = 45  # one feature of a pair measured by differences
-_MULTIPLIED = 20  # one feature of a pair of long points that a product may rule out
+_MULTIPLIED = 25  # one feature of a pair of long points that a product may rule out
 _SORTED = 25_000  # one survivor sorted
 _DECOMPOSED = 17  # an eigenvalue decomposition, over the cube of its size
 _DOUBLE = 2  # a multiplication in float64

@@ -1,0 +1,152 @@
+"""The staged search with sketches finds the neighbours that the exact search finds."""
+
+import numpy as np
+import pytest
+
+from dimscope.arrays import as_points
+from dimscope.manifolds import embed, gaussian
+from dimscope.neighbors import survivors as survivors_module
+from dimscope.neighbors.certificate import certified_neighbors
+from dimscope.neighbors.exclusion import Exclusion
+from dimscope.neighbors.sketches import Sketch, Sketcher
+from dimscope.neighbors.survivors import Survivors
+from dimscope.neighbors.tiles import Tiles
+
+RNG = np.random.default_rng(0)
+
+
+def curved(n, d=4, width=120):
+    return np.maximum(embed(gaussian(n, d), width), 0).astype(np.float32)
+
+
+def with_outliers():
+    points = curved(600)
+    points[::60] += 50 * RNG.standard_normal((10, 120)).astype(np.float32)
+    return points
+
+
+def clustered():
+    centres = 30 * RNG.standard_normal((20, 120))
+    return (np.repeat(centres, 40, axis=0) + RNG.standard_normal((800, 120))).astype(np.float32)
+
+
+def grid():
+    """Equal distances: many neighbours are tied."""
+    lattice = np.stack(np.meshgrid(*[np.arange(5.0)] * 4), axis=-1).reshape(-1, 4)
+    return np.pad(lattice, ((0, 0), (0, 60))).astype(np.float32)
+
+
+CLOUDS = {
+    "curved": lambda: curved(700),
+    "several tiles": lambda: curved(4500, width=64),
+    "noise": lambda: RNG.standard_normal((500, 200)).astype(np.float32),
+    "outliers": with_outliers,
+    "clusters": clustered,
+    "ties": grid,
+    "far from the origin": lambda: curved(600) + np.float32(1000),
+    "float64": lambda: curved(500).astype(np.float64) * 1e-30,
+    "few": lambda: curved(40),
+}
+
+
+def prepared(points, widths=(24, 32), failure=1e-9, exclusion=None):
+    checked = as_points(points)
+    exact = Tiles(checked, None, exclusion)
+    return exact, Sketcher(checked, exact.unit, widths, failure).sketch(checked)
+
+
+def check(survivors, squares, exact, k):
+    """Compare closed rows with the exact search; return the fraction that is closed."""
+    distances, _, _, _ = certified_neighbors(exact, k)
+    closed = ~survivors.is_open
+    rows = survivors.rows[closed]
+    np.testing.assert_allclose(
+        np.sqrt(squares[closed]) / exact.unit, distances[rows], rtol=1e-12, atol=0
+    )
+    return closed.mean()
+
+
+@pytest.mark.parametrize("k", [2, 7, 33])
+@pytest.mark.parametrize("name", CLOUDS)
+def test_survivors_include_all_neighbors(name, k):
+    exact, sketch = prepared(CLOUDS[name]())
+    survivors = Survivors(exact, sketch, k)
+    squares, indices = survivors.search()
+    closed = check(survivors, squares, exact, k)
+    measured = exact.pair_squares(
+        np.repeat(survivors.rows, k)[np.repeat(~survivors.is_open, k)],
+        indices[~survivors.is_open].ravel(),
+    )
+    np.testing.assert_array_equal(measured, squares[~survivors.is_open].ravel())
+    if name in ("curved", "several tiles", "clusters", "far from the origin"):
+        assert closed > 0.95
+
+
+@pytest.mark.parametrize("rows", [[3], np.arange(0, 4500, 7), np.arange(4499, 0, -2)])
+def test_survivors_of_some_rows_are_those_of_all(rows):
+    exact, sketch = prepared(CLOUDS["several tiles"]())
+    rows = np.asarray(rows)
+    survivors = Survivors(exact, sketch, 2, rows)
+    squares, indices = survivors.search()
+    check(survivors, squares, exact, 2)
+    assert not (indices == rows[:, None])[~survivors.is_open].any()
+
+
+def test_survivors_never_are_of_the_same_group():
+    points, groups = curved(900), np.repeat(np.arange(300), 3)
+    exact, sketch = prepared(points, exclusion=Exclusion(groups))
+    survivors = Survivors(exact, sketch, 2)
+    squares, indices = survivors.search()
+    assert check(survivors, squares, exact, 2) > 0.95
+    assert (groups[indices] != groups[:, None]).all()
+
+
+def test_rows_whose_tile_is_one_group_are_left_open():
+    groups = np.concatenate([np.zeros(2100, int), np.arange(1, 200)])
+    exact, sketch = prepared(curved(2299, width=64), exclusion=Exclusion(groups))
+    survivors = Survivors(exact, sketch, 2)
+    survivors.search()
+    assert survivors.is_open.any()
+
+
+def test_search_is_repeatable_and_measures_few_pairs():
+    exact, sketch = prepared(CLOUDS["several tiles"](), widths=(32, 64))
+    first, second = Survivors(exact, sketch, 2), Survivors(exact, sketch, 2)
+    np.testing.assert_array_equal(first.search()[0], second.search()[0])
+    assert first.n_measured == second.n_measured < 8 * exact.n_points
+
+
+def test_long_points_are_first_ruled_out_by_products(monkeypatch):
+    points = embed(gaussian(300, 9), 9000).astype(np.float32)
+    exact, sketch = prepared(points, widths=(4, 32))
+    counts = []
+    for quick in (False, True):
+        monkeypatch.setattr(Tiles, "has_quick_bounds", quick)
+        monkeypatch.setattr(survivors_module, "CROWD", 1)
+        survivors = Survivors(exact, sketch, 2)
+        squares, _ = survivors.search()
+        assert check(survivors, squares, exact, 2) == 1
+        counts.append(survivors.n_measured)
+    assert counts[1] < counts[0] / 2
+
+
+def test_product_bounds_of_pairs_hold_and_are_close():
+    points = as_points((embed(gaussian(50, 9), 20_000) + 0.01).astype(np.float32))
+    exact = Tiles(points)
+    i, j = np.triu_indices(50, 1)
+    bounds, squares = exact.pair_bounds(i, j), exact.pair_squares(i, j)
+    assert (bounds <= squares).all()
+    assert (bounds > 0.98 * squares).all()
+
+
+def test_bounds_that_are_too_high_lose_neighbors(monkeypatch):
+    """The ceilings of the sketches decide: with wrong ones, neighbours are missed."""
+    exact, sketch = prepared(CLOUDS["several tiles"]())
+    true_ceiling = Sketch.ceiling
+    monkeypatch.setattr(
+        Sketch, "ceiling", lambda self, squares, rows: 0.1 * true_ceiling(self, squares, rows)
+    )
+    survivors = Survivors(exact, sketch, 2)
+    squares, _ = survivors.search()
+    with pytest.raises(AssertionError):
+        assert check(survivors, squares, exact, 2) == 1
