@@ -134,8 +134,9 @@ class TwoNN(NeighborEstimator):
         scores = score(ratio)
         if chosen is None:
             edge = None
-            if self.fit == "mle" and kept < n:
-                edge = _edge(ratio, kept, dimension)
+            if kept < n:
+                weight = n - kept + 1 if self.fit == "mle" else 1
+                edge = _edge(ratio, kept, weight * dimension**2 / (kept - 1))
             return Fit(dimension, scores, used, edge=edge)
         # Points outside the chosen triplets have no influence.
         all_scores = np.zeros(n_distinct)
@@ -247,26 +248,18 @@ def censored_likelihood(ratio: NDArray[np.float64], kept: int) -> Fitted:
     return rate, kept, score
 
 
-def _edge(ratio: NDArray[np.float64], kept: int, rate: float) -> NDArray[np.float64]:
-    """Return the contribution of each point to the rate if it were the last one kept.
+def _edge(ratio: NDArray[np.float64], kept: int, weight: float) -> NDArray[np.float64]:
+    """Return what each point near the last one kept would change if it were the last, else 0.
 
     The last value kept counts for all that are censored. Its own noise is negligible beside the
     influence of all points on its rank, except in the difference of two representations in which
     the same points have nearly the same values.
     """
-    n = len(ratio)
-    reach = min(_AT_EDGE, kept - 1, n - kept)
-    ends = [kept - 1 - reach, kept - 1, kept - 1 + reach]
-    low, limit, high = np.partition(ratio, ends)[ends]
-    width = (high - low) / 2
-    if width <= 0:
-        return np.zeros(n)
-    near = ratio - limit
-    # tapered, so that a point that enters or leaves the range changes little; the square of the
-    # slope of the taper is 1/3 on average
-    near *= np.maximum(0, 1 - np.abs(near) / width)
-    weight = rate**2 * (n - kept + 1) / (kept - 1)
-    return np.asarray(weight * near / math.sqrt((2 * reach + 1) / 3))
+    reach = min(_AT_EDGE, kept - 1, len(ratio) - kept)
+    places = [kept - 1 - reach, kept - 1, kept, kept - 1 + reach]
+    low, last, first_discarded, high = np.partition(ratio, places)[places]
+    limit = (last + first_discarded) / 2
+    return np.where((low <= ratio) & (ratio <= high), weight * (ratio - limit), 0.0)
 
 
 def regression(ratio: NDArray[np.float64], kept: int) -> Fitted:

@@ -52,6 +52,11 @@ _ROUND, _SHARED = 3, 0.6
 _SQUARES = 13 / 7
 
 _MOST_POINTS = 12.0  # Interactions of more points are not told from noise.
+
+# Sum of the squared effects over the variance by pairs of neighbours, in a difference: about 3 for
+# unequal representations, above 10 for nearly equal ones, in which the pairs alone are used.
+_UNEQUAL, _NEARLY_EQUAL = 5.0, 10.0
+_MOST_CROSSED = 1 / 3  # of the points around the limit of the values kept
 _FEWEST_DEGREES = 3.0  # Degrees of freedom are themselves estimated; fewer are noise.
 
 FEWEST_POINTS = 10  # Fewer points give no standard error.
@@ -80,9 +85,10 @@ class Influence:
         products of effects between the subsamples of each round
         (:func:`dimscope.estimators.effects.effects_of`).
     edge : array of shape (n,), optional
-        What each point would contribute to the estimate by its distance from the limit of the
-        values kept, if it were the last of them; constant away from the limit. It matters only in
-        the difference of nearly equal representations.
+        What each of the points nearest to the limit of the values kept would change in the
+        estimate if it were the last one kept: negative for those that are kept, positive for
+        others, 0 for points away from the limit. It matters only in the difference of nearly equal
+        representations.
     groups : array of int, shape (n,), optional
         The independent unit that each point belongs to, a number from 0; by default each point is
         a unit (:func:`grouped`).
@@ -128,22 +134,38 @@ class Influence:
         return freedom if self.groups is None else min(freedom, _group_freedom(self.groups))
 
 
-def spread_of(
-    effects: NDArray[np.float64],
-    by_pairs: NDArray[np.float64] | None = None,
-    at_edge: float = 0.0,
-) -> tuple[float, float]:
+@dataclass(frozen=True)
+class _Variance:
+    """A variance and its degrees of freedom."""
+
+    value: float
+    freedom: float = math.inf
+
+    @classmethod
+    def of(cls, contributions: NDArray[np.float64]) -> _Variance:
+        """Return the variance that is a sum of contributions of points."""
+        return cls(float(contributions.sum()), _degrees_of_freedom(contributions))
+
+    def plus(self, other: _Variance, share: float = 1.0) -> _Variance:
+        """Return this variance, plus a share of another (Satterthwaite)."""
+        added = share * other.value
+        total = self.value + added
+        noise = self.value**2 / self.freedom + added**2 / other.freedom
+        return _Variance(total, total**2 / noise if noise > 0 else math.inf)
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """The standard error, corrected for its few degrees of freedom, and these."""
+        return math.sqrt(self.value) / (1 - 1 / (2 * self.freedom)), self.freedom
+
+
+def spread_of(effects: NDArray[np.float64]) -> tuple[float, float]:
     """Compute the standard error, and its degrees of freedom, from the effects of points.
 
     Parameters
     ----------
     effects : array of shape (3 r, n)
         Effects in r rounds of three subsamples, as in :class:`Influence`.
-    by_pairs : array of shape (n,), optional
-        The contribution of each point to the variance by pairs of neighbours, where that is right
-        for interactions of many points; their sum takes the place of J / k below if it is smaller.
-    at_edge : float
-        An error to add to the products, which do not contain it.
 
     Returns
     -------
@@ -155,7 +177,7 @@ def spread_of(
     each round; their sum is U, and the sum of the squared effects is J. If only interactions of k
     points mattered, J = k V and U = k 0.6^(k-1) V, so that k = 1 + ln(J / U) / ln(1 / 0.6) and
     V = J / k. The variance is the larger of U and J / k (k at most 12): J / k is the larger for
-    interactions of more than three points, as in the difference of nearly equal representations.
+    interactions of more than three points.
 
     The degrees of freedom are 2 U^2 / sum (v_i - U / n)^2 (Satterthwaite). The root of a variance
     underestimates the error on average, by 1 / (4 df) if the variance has a chi-squared law; with
@@ -167,21 +189,26 @@ def spread_of(
     >>> round(error, 3), freedom > 1e6
     (0.1, True)
     """
+    products, squares = _products(effects)
+    if squares <= 0:
+        return math.nan, math.inf
+    value = max(products.value, _of_interactions(products.value, squares))
+    return _Variance(value, products.freedom).spread
+
+
+def _products(effects: NDArray[np.float64]) -> tuple[_Variance, float]:
+    """Return U with its degrees of freedom, and J (:func:`spread_of`)."""
     rounds = effects.reshape(-1, _ROUND, effects.shape[1])
     total, squares = rounds.sum(axis=1), np.einsum("rsn,rsn->n", rounds, rounds)
-    contribution = (np.einsum("rn,rn->n", total, total) - squares) / 2
-    products = float(contribution.sum())
-    total_squares = float(squares.sum()) / _SQUARES
-    if total_squares <= 0:
-        return math.nan, math.inf
-    ratio = total_squares / products if products > 0 else math.inf
+    contributions = (np.einsum("rn,rn->n", total, total) - squares) / 2
+    return _Variance.of(contributions), float(squares.sum()) / _SQUARES
+
+
+def _of_interactions(products: float, squares: float) -> float:
+    """Return J / k (:func:`spread_of`)."""
+    ratio = squares / products if products > 0 else math.inf
     interacting = 1 + math.log(max(ratio, 1)) / -math.log(_SHARED)
-    variance = total_squares / min(interacting, _MOST_POINTS)
-    freedom = _degrees_of_freedom(contribution)
-    if by_pairs is not None and products < by_pairs.sum() < variance:
-        variance, freedom = float(by_pairs.sum()), _degrees_of_freedom(by_pairs)
-    total_variance = max(products + at_edge**2, variance)
-    return math.sqrt(total_variance) / (1 - 1 / (2 * freedom)), freedom
+    return squares / min(interacting, _MOST_POINTS)
 
 
 def _degrees_of_freedom(contribution: NDArray[np.float64]) -> float:
@@ -371,8 +398,14 @@ def spread_of_difference(a: Influence, b: Influence) -> tuple[float, float]:
     -----
     The effects on a minus the effects on b are the effects on the difference: nothing cancels, so
     that even the difference of two nearly equal representations has an error. There, every
-    neighbour of a point matters, which interact in their dozens, but the differences of scores have
-    the same mean everywhere, so that the sum over pairs of neighbours is right.
+    neighbour of a point matters, which interact in their dozens, and the sum of the products U is
+    mostly noise. But the differences of scores have the same mean everywhere, so that the sum G
+    over pairs of neighbours is right. As the sum of the squared effects J grows from 5 G to 10 G,
+    G takes the place of the variance from effects. Between, it also does so if U < G < J / k.
+
+    A point that passes the limit of the values kept changes its score by a jump. If only one or two
+    do, the jumps are left out of G, and the variance of the last value kept is added, from the
+    differences of the values around the limit.
 
     Examples
     --------
@@ -382,23 +415,46 @@ def spread_of_difference(a: Influence, b: Influence) -> tuple[float, float]:
     >>> round(spread_of_difference(a, b)[0] / a.std_error, 12)
     0.5
     """
-    by_pairs = _by_pairs(a, b)
+    crossed, at_edge = _at_edge(a, b)
+    by_pairs = _by_pairs(a, b, crossed)
     effects = aligned(a, b)
     if effects is None:
-        std_error, freedom = math.sqrt(float(by_pairs.sum())), math.inf
+        std_error, freedom = math.sqrt(by_pairs.value + at_edge.value), math.inf
     else:
-        at_edge = _spread_at_edge(a, b)
-        std_error, freedom = spread_of(effects[0] - effects[1], by_pairs, at_edge)
+        products, squares = _products(effects[0] - effects[1])
+        if squares <= 0:
+            return math.nan, math.inf
+        std_error, freedom = _mixed(products, squares, by_pairs, at_edge).spread
     for influence in (a, b):
         if influence.groups is not None:
             freedom = min(freedom, _group_freedom(influence.groups))
     return std_error, freedom
 
 
-def _by_pairs(a: Influence, b: Influence) -> NDArray[np.float64]:
-    """Return the contributions to the variance of a - b by pairs of neighbours."""
+def _mixed(
+    products: _Variance, squares: float, by_pairs: _Variance, at_edge: _Variance
+) -> _Variance:
+    """Return the variance of a difference, from effects or by pairs of neighbours."""
+    of_interactions = _Variance(_of_interactions(products.value, squares), products.freedom)
+    if products.value < by_pairs.value < of_interactions.value:
+        of_interactions = by_pairs
+    from_effects = products.plus(at_edge) if products.value > 0 else at_edge
+    if of_interactions.value > from_effects.value:
+        from_effects = of_interactions
+    nearly_equal = by_pairs.plus(at_edge)
+    if nearly_equal.value <= 0:
+        return from_effects
+    ratio = squares / nearly_equal.value
+    share = math.log(max(ratio, _UNEQUAL) / _UNEQUAL) / math.log(_NEARLY_EQUAL / _UNEQUAL)
+    share = min(1.0, share)
+    return _Variance(0.0).plus(from_effects, 1 - share).plus(nearly_equal, share)
+
+
+def _by_pairs(a: Influence, b: Influence, crossed: NDArray[np.bool_]) -> _Variance:
+    """Return the variance of a - b by pairs of neighbours, without the points that crossed."""
     x, y, low, high = _joined(a, b)
     scores = x - y
+    scores[crossed] = 0
     across = np.zeros(len(scores))
     np.add.at(across, low, scores[high])
     np.add.at(across, high, scores[low])
@@ -406,18 +462,30 @@ def _by_pairs(a: Influence, b: Influence) -> NDArray[np.float64]:
     if between.sum() < 0:  # by chance, in a small sample
         between = np.zeros(len(scores))
     if a.groups is None or b.groups is None:
-        return np.asarray(scores**2 + between)
+        return _Variance.of(scores**2 + between)
     on_a, on_b = _of_units(a, b)
     units = (on_a / len(a.scores) - on_b / len(b.scores)) ** 2
-    return np.asarray(units + np.bincount(a.groups, between[a.rows], minlength=len(units)))
+    return _Variance.of(units + np.bincount(a.groups, between[a.rows], minlength=len(units)))
 
 
-def _spread_at_edge(a: Influence, b: Influence) -> float:
-    """Return the error of the difference that is due to the last value kept alone."""
-    if a.edge is None or b.edge is None:
-        return 0.0
-    _, in_a, in_b = np.intersect1d(a.rows, b.rows, assume_unique=True, return_indices=True)
-    return float(np.linalg.norm(a.edge[in_a] - b.edge[in_b]))
+def _at_edge(a: Influence, b: Influence) -> tuple[NDArray[np.bool_], _Variance]:
+    """Return which rows cross the limit of the values kept, and the variance of the last value.
+
+    Without any, if more than a few cross: these vary as other points do, and their scores contain
+    it.
+    """
+    n = int(max(a.rows.max(), b.rows.max())) + 1
+    nothing = np.zeros(n, dtype=bool), _Variance(0.0)
+    if a.edge is None or b.edge is None or a.groups is not None or b.groups is not None:
+        return nothing
+    edges = np.zeros((2, n))
+    edges[0, a.rows], edges[1, b.rows] = a.edge, b.edge
+    near = (edges != 0).all(axis=0)
+    crossed = near & (np.sign(edges[0]) != np.sign(edges[1]))
+    if np.count_nonzero(near) < 2 or np.count_nonzero(crossed) > _MOST_CROSSED * np.sum(near):
+        return nothing
+    noise = edges[0, near] - edges[1, near]  # relative to that of the limit, so it has no mean
+    return crossed, _Variance(float(noise.var(ddof=1)), len(noise) - 1)
 
 
 def _joined(
@@ -591,7 +659,7 @@ def joined(influences: Sequence[Influence]) -> Influence:
         scores[here] = influence.scores * (total / (n_parts * (stop - start)))
         rows[here] = influence.rows
         if influence.edge is not None:
-            edge[here] = influence.edge / n_parts
+            edge[here] = influence.edge / math.sqrt(n_parts)
         if influence.effects is None or influence.effects.shape[1] != stop - start:
             effects = None
         elif effects is not None:
