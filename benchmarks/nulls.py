@@ -18,7 +18,7 @@ from benchmarks.representations import drawn
 from benchmarks.timing import table
 from dimscope import MLE, Estimate, Gride, TwoNN, nearest_neighbors
 from dimscope.analysis.difference import Difference
-from dimscope.estimators.uncertainty import spread_of_difference
+from dimscope.estimators.covariances import spread_of_difference
 
 ESTIMATORS = {
     "TwoNN": TwoNN(), "regression": TwoNN(fit="regression"), "Gride(2, 4)": Gride(2, 4),
