@@ -10,6 +10,7 @@ import numpy as np
 
 from dimscope.estimators.effects import ROUND
 from dimscope.estimators.uncertainty import (
+    AROUND_LIMIT,
     Influence,
     Variance,
     group_freedom,
@@ -27,7 +28,8 @@ __all__ = ["aligned", "covariance", "joined", "joint_covariance", "spread_of_dif
 # Sum of the squared effects over the variance by pairs of neighbours, in a difference: about 3 for
 # unequal representations, above 10 for nearly equal ones, in which the pairs alone are used.
 _UNEQUAL, _NEARLY_EQUAL = 5.0, 10.0
-_MOST_CROSSED = 1 / 3  # of the points around the limit of the values kept
+# Of the points around the limit of the values kept: how many stay near, and how many may pass it.
+_STAYED, _MOST_CROSSED = 0.75, 1 / 3
 
 
 def aligned(a: Influence, b: Influence) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
@@ -119,7 +121,7 @@ def spread_of_difference(a: Influence, b: Influence) -> tuple[float, float]:
 
     A point that passes the limit of the values kept changes its score by a jump. If only one or two
     do, the jumps are left out of G, and the variance of the last value kept is added, from the
-    differences of the values around the limit.
+    differences of the values around the limit, rank by rank.
 
     Examples
     --------
@@ -192,11 +194,20 @@ def _at_edge(a: Influence, b: Influence) -> tuple[NDArray[np.bool_], Variance]:
         return nothing
     edges = np.zeros((2, n))
     edges[0, a.rows], edges[1, b.rows] = a.edge, b.edge
-    near = (edges != 0).all(axis=0)
+    around = edges != 0
+    near = around.all(axis=0)
     crossed = near & (np.sign(edges[0]) != np.sign(edges[1]))
-    if np.count_nonzero(near) < 2 or np.count_nonzero(crossed) > _MOST_CROSSED * np.sum(near):
+    n_near = np.count_nonzero(near)
+    if n_near < max(2, _STAYED * np.count_nonzero(around) / 2) or (
+        np.count_nonzero(crossed) > _MOST_CROSSED * n_near
+    ):
         return nothing
-    noise = edges[0, near] - edges[1, near]  # relative to that of the limit, so it has no mean
+    # by rank, since a point with much noise leaves its place to the next one
+    first, second = (np.sort(edge[edge != 0]) for edge in edges)
+    if len(first) == len(second) <= 2 * AROUND_LIMIT + 1:
+        noise = first - second
+    else:  # there is more than one limit, in a mean of several estimates
+        noise = edges[0, near] - edges[1, near]
     return crossed, Variance(float(noise.var(ddof=1)), len(noise) - 1)
 
 

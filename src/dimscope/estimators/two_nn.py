@@ -19,6 +19,7 @@ from dimscope.errors import DegeneratePoints, check_word
 from dimscope.estimators.base import Fit, NeighborEstimator
 from dimscope.estimators.corrections import Corrected, correct
 from dimscope.estimators.effects import effects_of_halves
+from dimscope.estimators.uncertainty import AROUND_LIMIT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,7 +41,6 @@ __all__ = [
 
 FitMethod = Literal["mle", "regression", "triplets"]
 
-_AT_EDGE = 6  # Points on each side of the last one kept that could be in its place.
 _N_SIMULATIONS = 2000  # Samples drawn to calibrate the goodness of fit.
 # Values in each of them: the largest of these that is at most the number of ratios. The rescaled
 # distance hardly depends on the number of values.
@@ -255,7 +255,7 @@ def _edge(ratio: NDArray[np.float64], kept: int, weight: float) -> NDArray[np.fl
     influence of all points on its rank, except in the difference of two representations in which
     the same points have nearly the same values.
     """
-    reach = min(_AT_EDGE, kept - 1, len(ratio) - kept)
+    reach = min(AROUND_LIMIT, kept - 1, len(ratio) - kept)
     places = [kept - 1 - reach, kept - 1, kept, kept - 1 + reach]
     low, last, first_discarded, high = np.partition(ratio, places)[places]
     limit = (last + first_discarded) / 2

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "AROUND_LIMIT",
     "FEWEST_POINTS",
     "Influence",
     "Variance",
@@ -52,6 +53,7 @@ _MOST_POINTS = 12.0  # Interactions of more points are not told from noise.
 
 _FEWEST_DEGREES = 3.0  # Degrees of freedom are themselves estimated; fewer are noise.
 
+AROUND_LIMIT = 6  # Values on each side of the limit of those kept that are in ``edge``.
 FEWEST_POINTS = 10  # Fewer points give no standard error.
 
 
