@@ -350,22 +350,26 @@ def triplets(
     1
     """
     n = len(indices)
-    own = np.arange(n) if points is None else points
-    members = np.column_stack([own, indices[:, :2]])
-    turn = np.empty(n, dtype=np.intp)
-    turn[np.random.default_rng(seed).permutation(n)] = np.arange(n)
-    first = np.empty(int(members.max(initial=0)) + 1, dtype=np.intp)
-    chosen = np.zeros(n, dtype=bool)
-    remaining = np.arange(n)
+    remaining = np.random.default_rng(seed).permutation(n)
+    own = remaining if points is None else points[remaining]
+    triplet = [own, indices[remaining, 0], indices[remaining, 1]]
+    n_points = 1 + max(int(members.max(initial=0)) for members in triplet)
+    first, taken = np.empty(n_points, dtype=np.intp), np.zeros(n_points, dtype=bool)
+    chosen = [remaining[:0]]
     while len(remaining):
-        triplet, place = members[remaining], turn[remaining]
-        first[triplet] = n
-        np.minimum.at(first, triplet, place[:, None])
-        wins = (first[triplet] == place[:, None]).all(axis=1)
-        chosen[remaining[wins]] = True
-        first[triplet[wins]] = -1  # taken
-        remaining = remaining[(first[triplet] >= 0).all(axis=1)]
-    return np.flatnonzero(chosen)
+        turn = np.arange(len(remaining))
+        first[:] = n
+        for members in triplet:
+            np.minimum.at(first, members, turn)
+        a, b, c = (first[members] == turn for members in triplet)
+        wins = a & b & c
+        chosen.append(remaining[wins])
+        for members in triplet:
+            taken[members[wins]] = True
+        a, b, c = (taken[members] for members in triplet)
+        left = np.flatnonzero(~(a | b | c))
+        remaining, triplet = remaining[left], [members[left] for members in triplet]
+    return np.sort(np.concatenate(chosen))
 
 
 def goodness_of_fit(

@@ -245,13 +245,16 @@ def dependent_pairs(indices: NDArray[np.intp], reach: int) -> NDArray[np.intp]:
     [[0, 1], [1, 2]]
     """
     n = len(indices)
-    i = np.repeat(np.arange(n), reach)
+    short = np.uint32 if n < 1 << 16 else np.int64  # shorter keys are sorted faster
+    i = np.repeat(np.arange(n, dtype=short), reach)
     j = indices[:, :reach].ravel()
-    i, j = i[j >= 0], j[j >= 0]
-    key = np.sort(np.minimum(i, j) * np.int64(n) + np.maximum(i, j))
+    if len(j) and j.min() < 0:
+        i, j = i[j >= 0], j[j >= 0]
+    j = j.astype(short)
+    key = np.sort(np.minimum(i, j) * short(n) + np.maximum(i, j))
     new = np.ones(len(key), dtype=bool)
     new[1:] = key[1:] != key[:-1]
-    return np.array(np.divmod(key[new], n), dtype=np.intp)
+    return np.array(np.divmod(key[new], short(max(n, 1))), dtype=np.intp)
 
 
 def effective_groups(groups: NDArray[np.intp]) -> float:
