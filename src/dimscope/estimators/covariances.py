@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["aligned", "covariance", "joined", "joint_covariance", "spread_of_difference"]
 
 # Sum of the squared effects over the variance by pairs of neighbours, in a difference: about 3 for
-# unequal representations, above 10 for nearly equal ones, in which the pairs alone are used.
-_UNEQUAL, _NEARLY_EQUAL = 5.0, 10.0
+# unequal representations, up to 10 with hubs, more for nearly equal ones; above 30 the pairs alone
+# are used.
+_UNEQUAL, _NEARLY_EQUAL = 10.0, 30.0
 # Of the points around the limit of the values kept: how many stay near, and how many may pass it.
 _STAYED, _MOST_CROSSED = 0.75, 1 / 3
 
@@ -116,7 +117,7 @@ def spread_of_difference(a: Influence, b: Influence) -> tuple[float, float]:
     that even the difference of two nearly equal representations has an error. There, every
     neighbour of a point matters, which interact in their dozens, and the sum of the products U is
     mostly noise. But the differences of scores have the same mean everywhere, so that the sum G
-    over pairs of neighbours is right. As the sum of the squared effects J grows from 5 G to 10 G,
+    over pairs of neighbours is right. As the sum of the squared effects J grows from 10 G to 30 G,
     G takes the place of the variance from effects. Between, it also does so if U < G < J / k.
 
     A point that passes the limit of the values kept changes its score by a jump. If only one or two
