@@ -91,7 +91,9 @@ def cell(task: tuple[str, str | None, int]) -> list[list[str]]:
         errors = np.array([one.std_error for one in several])
         spread = np.std([one.difference for one in several], ddof=1)
         shares = [f"{np.mean(p_values < level):.1%}" for level in (0.05, 0.01)]
-        rows.append([cloud, change or "", name, *shares, f"{np.median(errors) / spread:.2f}"])
+        missing = f"{np.mean(np.isnan(p_values)):.1%}"
+        ratio = f"{np.median(errors) / spread:.2f}"
+        rows.append([cloud, change or "", name, *shares, missing, ratio])
     print(*rows, sep="\n", flush=True)
     return rows
 
@@ -113,7 +115,7 @@ def run(repeats: int = REPEATS) -> str:
         f"and {shares[:, 0].max():.1f} %, at 1 % they are {shares[:, 1].min():.1f} % and "
         f"{shares[:, 1].max():.1f} %. The standard error is the median one."
     )
-    head = ["cloud", "change", "estimator", "at 5 %", "at 1 %", "std_error / spread"]
+    head = ["cloud", "change", "estimator", "at 5 %", "at 1 %", "no p-value", "std_error / spread"]
     power = (
         f"**A sixth dimension** of deviation 0.1 beside five, N = {N_OF_POWER}: how often it is "
         "found at 5 %."
