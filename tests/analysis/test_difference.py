@@ -53,6 +53,22 @@ def test_difference_is_antisymmetric():
     assert ds.difference(a, b).std_error == pytest.approx(ds.difference(b, a).std_error)
 
 
+@pytest.mark.parametrize(
+    "estimator", [ds.TwoNN(), ds.TwoNN(fit="regression"), ds.Gride(2, 4), ds.MLE(10)]
+)
+def test_difference_of_nearly_equal_layers_has_the_error_of_their_noise(estimator):
+    """Each error counts, since a few that are much too large would hide in a median."""
+    rng = np.random.default_rng(0)
+    changes = []
+    for _ in range(60):
+        points = rng.standard_normal((200, 4))
+        noise = 1e-4 * rng.standard_normal((2, *points.shape))
+        changes.append(ds.difference(*(ds.estimate(points + one, estimator) for one in noise)))
+    spread = np.std([change.difference for change in changes])
+    error = np.sqrt(np.mean([change.std_error**2 for change in changes]))
+    assert 0.8 < error / spread < 1.5
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fit", ["mle", "regression"])
 def test_difference_intervals_cover(fit):

@@ -8,7 +8,9 @@ import pytest
 
 import dimscope as ds
 from dimscope.errors import BadPoints
-from dimscope.estimators.uncertainty import Influence, covariance, from_text, grouped, to_text
+from dimscope.estimators.covariances import covariance
+from dimscope.estimators.influence_text import from_text, to_text
+from dimscope.estimators.uncertainty import Influence, grouped
 
 
 def clusters(seed, n_groups=30, largest=30, spread=0.3, n_features=4):

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from dimscope import nearest_neighbors
-from dimscope.estimators.uncertainty import Influence, covariance, dependent_pairs, interval
+from dimscope.estimators.uncertainty import Influence, dependent_pairs, interval, spread_of
 
 RING = (np.arange(12)[:, None] + [1, 2]) % 12
 CLOUD = nearest_neighbors(np.random.default_rng(1).standard_normal((100, 3)), 4).indices
@@ -54,27 +54,10 @@ def test_std_error_of_independent_scores_is_that_of_a_mean():
     assert math.isnan(influence(np.empty(0), np.empty((0, 2), int)).std_error)
 
 
-def test_covariance_equals_the_sum_by_hand():
-    rng = np.random.default_rng(0)
-    x, y = rng.standard_normal(100), rng.standard_normal(100)
-    rows = rng.permutation(150)[:100]
-    a = Influence(x, dependent_pairs(CLOUD, 1), np.arange(100))
-    b = Influence(y, dependent_pairs(CLOUD[:, ::-1], 2), rows)
-    joined = {frozenset(p) for p in a.pairs.T.tolist()} | {
-        frozenset(rows[p].tolist()) for p in b.pairs.T
-    }
-    place = {int(row): i for i, row in enumerate(rows)}
-    value = {row: y[i] for row, i in place.items()}
-    total = sum(x[i] * value.get(i, 0) for i in range(100))
-    for a_row, b_row in map(tuple, joined):
-        for i, j in ((a_row, b_row), (b_row, a_row)):
-            total += (x[i] if i < 100 else 0) * value.get(j, 0)
-    assert covariance(a, b) == pytest.approx(total / 100**2)
-
-
-def test_covariance_with_itself_is_the_variance():
-    scored = influence(np.random.default_rng(0).random(100), CLOUD)
-    assert covariance(scored, scored) == pytest.approx(scored.std_error**2)
+def test_std_error_and_degrees_of_freedom_are_those_of_the_effects():
+    effects = np.random.default_rng(0).standard_normal((6, 50))
+    scored = Influence(np.ones(50), np.empty((2, 0), int), np.arange(50), effects=effects)
+    assert (scored.std_error, scored.degrees_of_freedom) == spread_of(effects)
 
 
 @pytest.mark.parametrize("p", [0.5, 0.9, 0.95, 0.999])

@@ -8,12 +8,12 @@ import pytest
 
 import dimscope as ds
 from dimscope import Estimate, Layer, Profile
-from dimscope.estimators.uncertainty import (
-    Influence,
+from dimscope.estimators.covariances import (
     covariance,
     joint_covariance,
     spread_of_difference,
 )
+from dimscope.estimators.uncertainty import Influence
 from dimscope.manifolds import cube, torus
 from dimscope.profiles.differences import holm
 from dimscope.profiles.joint import JointLaw, joint_law

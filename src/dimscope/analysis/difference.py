@@ -13,12 +13,11 @@ from dataclasses import dataclass
 
 from dimscope.analysis.pairing import check_paired
 from dimscope.errors import BadPoints
+from dimscope.estimators.covariances import covariance, spread_of_difference
 from dimscope.estimators.estimates import Estimate
 from dimscope.estimators.uncertainty import (
     FEWEST_POINTS,
-    covariance,
     quantile,
-    spread_of_difference,
 )
 from dimscope.values import by_value
 
@@ -129,7 +128,7 @@ def difference(a: Estimate, b: Estimate) -> Difference:
     -----
     The standard error is computed from the effect of each stimulus on the difference: its effect on
     a minus its effect on b, in the same subsamples
-    (:func:`dimscope.estimators.uncertainty.spread_of_difference`). Differences below 1e-6 of the
+    (:func:`dimscope.estimators.covariances.spread_of_difference`). Differences below 1e-6 of the
     dimension, the accuracy of the distances, are equal to rounding.
 
     Examples

@@ -10,7 +10,8 @@ turns the result into an Estimate, and :func:`dimscope.estimate` runs several es
 result of one search.
 
 Begin reading at :mod:`dimscope.estimators.base`, then :mod:`~dimscope.estimators.two_nn`;
-:mod:`~dimscope.estimators.uncertainty` holds the standard errors.
+:mod:`~dimscope.estimators.uncertainty` holds the standard errors, and
+:mod:`~dimscope.estimators.covariances` those of differences.
 """
 
 from dimscope.estimators.base import (

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from dimscope.neighbors.neighbors import Neighbors
 
 __all__ = [
+    "ROUND",
     "depth_for",
     "effects_of",
     "effects_of_halves",
@@ -43,7 +44,7 @@ __all__ = [
 ]
 
 _LEFT_OUT = 2 / 7  # Subsamples that leave out different 2/7 share 3/5 of their points.
-_ROUND = 3  # Subsamples in a round.
+ROUND = 3  # Subsamples in a round, which share 3/5 of their points two by two.
 _POINTS = 1000  # Rounds are added until they hold this many points together,
 _MOST_ROUNDS = 8  # up to this number.
 _HALVINGS = 20
@@ -112,9 +113,9 @@ def left_out(n: int) -> NDArray[np.int8]:
     n_rounds = min(_MOST_ROUNDS, math.ceil(_POINTS / n))
     rng = np.random.default_rng(0)
     size = round(_LEFT_OUT * n)
-    numbers = np.full((n_rounds, n), _ROUND, dtype=np.int8)
+    numbers = np.full((n_rounds, n), ROUND, dtype=np.int8)
     for row in numbers:
-        row[rng.permutation(n)[: _ROUND * size]] = np.repeat(np.arange(_ROUND), size)
+        row[rng.permutation(n)[: ROUND * size]] = np.repeat(np.arange(ROUND), size)
     return numbers
 
 
@@ -149,16 +150,16 @@ def effects_of(estimator: Fitter, neighbors: Neighbors, fit: Fit) -> NDArray[np.
     rows = neighbors.rows_of_points
     numbers = left_out(max(neighbors.n_points, int(rows.max()) + 1))[:, rows]
     depth = min(depth_for(k), neighbors.k)
-    effects = np.zeros((len(numbers), _ROUND, n))
+    effects = np.zeros((len(numbers), ROUND, n))
     for effects_in_round, number in zip(effects, numbers, strict=True):
-        for j in range(_ROUND):
+        for j in range(ROUND):
             kept = number != j
             changes = _changes(estimator, neighbors, kept, depth)
             if changes is None:
                 return None
             effects_in_round[j, kept] = changes * fit.dimension
     # a point that is left out of one subsample is in one pair of them, else in three
-    n_pairs = np.where(numbers == _ROUND, 3, 1).sum(axis=0)
+    n_pairs = np.where(numbers == ROUND, 3, 1).sum(axis=0)
     return np.asarray(effects.reshape(-1, n) / (n_lists * np.sqrt(n_pairs)))
 
 
@@ -232,7 +233,7 @@ def effects_of_halves(
         if not all(value > 0 for value in values):
             return None
         differences[i] = dimension * math.log(values[0] / values[1]) / 2
-    return np.tile(differences / math.sqrt(_ROUND * _HALVINGS), (_ROUND, 1))
+    return np.tile(differences / math.sqrt(ROUND * _HALVINGS), (ROUND, 1))
 
 
 def shifts_by_refitting(estimator: Fitter, neighbors: Neighbors, reach: int) -> NDArray[np.float64]:

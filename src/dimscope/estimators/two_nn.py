@@ -19,6 +19,7 @@ from dimscope.errors import DegeneratePoints, check_word
 from dimscope.estimators.base import Fit, NeighborEstimator
 from dimscope.estimators.corrections import Corrected, correct
 from dimscope.estimators.effects import effects_of_halves
+from dimscope.estimators.uncertainty import AROUND_LIMIT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,7 +41,6 @@ __all__ = [
 
 FitMethod = Literal["mle", "regression", "triplets"]
 
-_AT_EDGE = 6  # Points on each side of the last one kept that could be in its place.
 _N_SIMULATIONS = 2000  # Samples drawn to calibrate the goodness of fit.
 # Values in each of them: the largest of these that is at most the number of ratios. The rescaled
 # distance hardly depends on the number of values.
@@ -134,8 +134,9 @@ class TwoNN(NeighborEstimator):
         scores = score(ratio)
         if chosen is None:
             edge = None
-            if self.fit == "mle" and kept < n:
-                edge = _edge(ratio, kept, dimension)
+            if kept < n:
+                weight = n - kept + 1 if self.fit == "mle" else 1
+                edge = _edge(ratio, kept, weight * dimension**2 / (kept - 1))
             return Fit(dimension, scores, used, edge=edge)
         # Points outside the chosen triplets have no influence.
         all_scores = np.zeros(n_distinct)
@@ -247,26 +248,18 @@ def censored_likelihood(ratio: NDArray[np.float64], kept: int) -> Fitted:
     return rate, kept, score
 
 
-def _edge(ratio: NDArray[np.float64], kept: int, rate: float) -> NDArray[np.float64]:
-    """Return the contribution of each point to the rate if it were the last one kept.
+def _edge(ratio: NDArray[np.float64], kept: int, weight: float) -> NDArray[np.float64]:
+    """Return what each point near the last one kept would change if it were the last, else 0.
 
     The last value kept counts for all that are censored. Its own noise is negligible beside the
     influence of all points on its rank, except in the difference of two representations in which
     the same points have nearly the same values.
     """
-    n = len(ratio)
-    reach = min(_AT_EDGE, kept - 1, n - kept)
-    ends = [kept - 1 - reach, kept - 1, kept - 1 + reach]
-    low, limit, high = np.partition(ratio, ends)[ends]
-    width = (high - low) / 2
-    if width <= 0:
-        return np.zeros(n)
-    near = ratio - limit
-    # tapered, so that a point that enters or leaves the range changes little; the square of the
-    # slope of the taper is 1/3 on average
-    near *= np.maximum(0, 1 - np.abs(near) / width)
-    weight = rate**2 * (n - kept + 1) / (kept - 1)
-    return np.asarray(weight * near / math.sqrt((2 * reach + 1) / 3))
+    reach = min(AROUND_LIMIT, kept - 1, len(ratio) - kept)
+    places = [kept - 1 - reach, kept - 1, kept, kept - 1 + reach]
+    low, last, first_discarded, high = np.partition(ratio, places)[places]
+    limit = (last + first_discarded) / 2
+    return np.where((low <= ratio) & (ratio <= high), weight * (ratio - limit), 0.0)
 
 
 def regression(ratio: NDArray[np.float64], kept: int) -> Fitted:
@@ -357,22 +350,26 @@ def triplets(
     1
     """
     n = len(indices)
-    own = np.arange(n) if points is None else points
-    members = np.column_stack([own, indices[:, :2]])
-    turn = np.empty(n, dtype=np.intp)
-    turn[np.random.default_rng(seed).permutation(n)] = np.arange(n)
-    first = np.empty(int(members.max(initial=0)) + 1, dtype=np.intp)
-    chosen = np.zeros(n, dtype=bool)
-    remaining = np.arange(n)
+    remaining = np.random.default_rng(seed).permutation(n)
+    own = remaining if points is None else points[remaining]
+    triplet = [own, indices[remaining, 0], indices[remaining, 1]]
+    n_points = 1 + max(int(members.max(initial=0)) for members in triplet)
+    first, taken = np.empty(n_points, dtype=np.intp), np.zeros(n_points, dtype=bool)
+    chosen = [remaining[:0]]
     while len(remaining):
-        triplet, place = members[remaining], turn[remaining]
-        first[triplet] = n
-        np.minimum.at(first, triplet, place[:, None])
-        wins = (first[triplet] == place[:, None]).all(axis=1)
-        chosen[remaining[wins]] = True
-        first[triplet[wins]] = -1  # taken
-        remaining = remaining[(first[triplet] >= 0).all(axis=1)]
-    return np.flatnonzero(chosen)
+        turn = np.arange(len(remaining))
+        first[:] = n
+        for members in triplet:
+            np.minimum.at(first, members, turn)
+        a, b, c = (first[members] == turn for members in triplet)
+        wins = a & b & c
+        chosen.append(remaining[wins])
+        for members in triplet:
+            taken[members[wins]] = True
+        a, b, c = (taken[members] for members in triplet)
+        left = np.flatnonzero(~(a | b | c))
+        remaining, triplet = remaining[left], [members[left] for members in triplet]
+    return np.sort(np.concatenate(chosen))
 
 
 def goodness_of_fit(

@@ -11,49 +11,49 @@ and P the sum of the products of scores over all pairs of neighbouring points.
 from __future__ import annotations
 
 import math
-import zlib
-from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dimscope.estimators.effects import ROUND
 from dimscope.values import by_value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "AROUND_LIMIT",
     "FEWEST_POINTS",
     "Influence",
-    "aligned",
-    "covariance",
+    "Variance",
     "dependent_pairs",
     "effective_groups",
-    "from_text",
+    "group_freedom",
     "grouped",
     "interval",
-    "joint_covariance",
+    "products_of",
     "quantile",
     "small_sample_factor",
     "spread_of",
-    "spread_of_difference",
-    "to_text",
+    "variance_of_interactions",
 ]
 
 
-# Subsamples come in rounds of three, which share this part of their points two by two.
-_ROUND, _SHARED = 3, 0.6
+_SHARED = 0.6  # Part of their points that two subsamples of a round share.
 
 # Sum of the squared effects, as they are scaled, over the sum of the squared changes: 6/7 of the
 # points are in two subsamples and one pair of them, 1/7 in three and three pairs.
 _SQUARES = 13 / 7
 
 _MOST_POINTS = 12.0  # Interactions of more points are not told from noise.
+
+
 _FEWEST_DEGREES = 3.0  # Degrees of freedom are themselves estimated; fewer are noise.
 
+AROUND_LIMIT = 6  # Values on each side of the limit of those kept that are in ``edge``.
 FEWEST_POINTS = 10  # Fewer points give no standard error.
 
 
@@ -80,9 +80,10 @@ class Influence:
         products of effects between the subsamples of each round
         (:func:`dimscope.estimators.effects.effects_of`).
     edge : array of shape (n,), optional
-        What each point would contribute to the estimate by its distance from the limit of the
-        values kept, if it were the last of them; constant away from the limit. It matters only in
-        the difference of nearly equal representations.
+        What each of the points nearest to the limit of the values kept would change in the
+        estimate if it were the last one kept: negative for those that are kept, positive for
+        others, 0 for points away from the limit. It matters only in the difference of nearly equal
+        representations.
     groups : array of int, shape (n,), optional
         The independent unit that each point belongs to, a number from 0; by default each point is
         a unit (:func:`grouped`).
@@ -114,36 +115,63 @@ class Influence:
         if not len(self.scores):
             return math.nan
         if self.effects is not None:
-            return spread_of(self.effects)[0]
+            return self._spread[0]
         units, (low, high) = grouped(self)
         squares = units @ units
         # In a small sample the sum of the cross terms may be negative by chance.
         cross_terms = max(0.0, 2 * (self.scores[low] @ self.scores[high]))
         return float(np.sqrt(squares + cross_terms) / len(self.scores))
 
+    @cached_property
+    def _spread(self) -> tuple[float, float]:
+        assert self.effects is not None
+        return spread_of(self.effects)
+
     @property
     def degrees_of_freedom(self) -> float:
         """Degrees of freedom of the standard error, for Student's t."""
-        freedom = math.inf if self.effects is None else spread_of(self.effects)[1]
-        return freedom if self.groups is None else min(freedom, _group_freedom(self.groups))
+        freedom = math.inf if self.effects is None else self._spread[1]
+        return freedom if self.groups is None else min(freedom, group_freedom(self.groups))
 
 
-def spread_of(
-    effects: NDArray[np.float64],
-    by_pairs: NDArray[np.float64] | None = None,
-    at_edge: float = 0.0,
-) -> tuple[float, float]:
+@dataclass(frozen=True)
+class Variance:
+    """A variance and its degrees of freedom.
+
+    Examples
+    --------
+    >>> Variance(1.0, 10.0).plus(Variance(1.0, 10.0))
+    Variance(value=2.0, freedom=20.0)
+    """
+
+    value: float
+    freedom: float = math.inf
+
+    @classmethod
+    def of(cls, contributions: NDArray[np.float64]) -> Variance:
+        """Return the variance that is a sum of contributions of points."""
+        return cls(float(contributions.sum()), _degrees_of_freedom(contributions))
+
+    def plus(self, other: Variance, share: float = 1.0) -> Variance:
+        """Return this variance, plus a share of another (Satterthwaite)."""
+        added = share * other.value
+        total = self.value + added
+        noise = self.value**2 / self.freedom + added**2 / other.freedom
+        return Variance(total, total**2 / noise if noise > 0 else math.inf)
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """The standard error, corrected for its few degrees of freedom, and these."""
+        return math.sqrt(self.value) / (1 - 1 / (2 * self.freedom)), self.freedom
+
+
+def spread_of(effects: NDArray[np.float64]) -> tuple[float, float]:
     """Compute the standard error, and its degrees of freedom, from the effects of points.
 
     Parameters
     ----------
     effects : array of shape (3 r, n)
         Effects in r rounds of three subsamples, as in :class:`Influence`.
-    by_pairs : array of shape (n,), optional
-        The contribution of each point to the variance by pairs of neighbours, where that is right
-        for interactions of many points; their sum takes the place of J / k below if it is smaller.
-    at_edge : float
-        An error to add to the products, which do not contain it.
 
     Returns
     -------
@@ -155,7 +183,7 @@ def spread_of(
     each round; their sum is U, and the sum of the squared effects is J. If only interactions of k
     points mattered, J = k V and U = k 0.6^(k-1) V, so that k = 1 + ln(J / U) / ln(1 / 0.6) and
     V = J / k. The variance is the larger of U and J / k (k at most 12): J / k is the larger for
-    interactions of more than three points, as in the difference of nearly equal representations.
+    interactions of more than three points.
 
     The degrees of freedom are 2 U^2 / sum (v_i - U / n)^2 (Satterthwaite). The root of a variance
     underestimates the error on average, by 1 / (4 df) if the variance has a chi-squared law; with
@@ -167,21 +195,26 @@ def spread_of(
     >>> round(error, 3), freedom > 1e6
     (0.1, True)
     """
-    rounds = effects.reshape(-1, _ROUND, effects.shape[1])
-    total, squares = rounds.sum(axis=1), np.einsum("rsn,rsn->n", rounds, rounds)
-    contribution = (np.einsum("rn,rn->n", total, total) - squares) / 2
-    products = float(contribution.sum())
-    total_squares = float(squares.sum()) / _SQUARES
-    if total_squares <= 0:
+    products, squares = products_of(effects)
+    if squares <= 0:
         return math.nan, math.inf
-    ratio = total_squares / products if products > 0 else math.inf
+    value = max(products.value, variance_of_interactions(products.value, squares))
+    return Variance(value, products.freedom).spread
+
+
+def products_of(effects: NDArray[np.float64]) -> tuple[Variance, float]:
+    """Return U with its degrees of freedom, and J (:func:`spread_of`)."""
+    rounds = effects.reshape(-1, ROUND, effects.shape[1])
+    total, squares = rounds.sum(axis=1), np.einsum("rsn,rsn->n", rounds, rounds)
+    contributions = (np.einsum("rn,rn->n", total, total) - squares) / 2
+    return Variance.of(contributions), float(squares.sum()) / _SQUARES
+
+
+def variance_of_interactions(products: float, squares: float) -> float:
+    """Return J / k (:func:`spread_of`)."""
+    ratio = squares / products if products > 0 else math.inf
     interacting = 1 + math.log(max(ratio, 1)) / -math.log(_SHARED)
-    variance = total_squares / min(interacting, _MOST_POINTS)
-    freedom = _degrees_of_freedom(contribution)
-    if by_pairs is not None and products < by_pairs.sum() < variance:
-        variance, freedom = float(by_pairs.sum()), _degrees_of_freedom(by_pairs)
-    total_variance = max(products + at_edge**2, variance)
-    return math.sqrt(total_variance) / (1 - 1 / (2 * freedom)), freedom
+    return squares / min(interacting, _MOST_POINTS)
 
 
 def _degrees_of_freedom(contribution: NDArray[np.float64]) -> float:
@@ -212,33 +245,16 @@ def dependent_pairs(indices: NDArray[np.intp], reach: int) -> NDArray[np.intp]:
     [[0, 1], [1, 2]]
     """
     n = len(indices)
-    i = np.repeat(np.arange(n), reach)
+    short = np.uint32 if n < 1 << 16 else np.int64  # shorter keys are sorted faster
+    i = np.repeat(np.arange(n, dtype=short), reach)
     j = indices[:, :reach].ravel()
-    i, j = i[j >= 0], j[j >= 0]
-    key = np.sort(np.minimum(i, j) * np.int64(n) + np.maximum(i, j))
+    if len(j) and j.min() < 0:
+        i, j = i[j >= 0], j[j >= 0]
+    j = j.astype(short)
+    key = np.sort(np.minimum(i, j) * short(n) + np.maximum(i, j))
     new = np.ones(len(key), dtype=bool)
     new[1:] = key[1:] != key[:-1]
-    return np.array(np.divmod(key[new], n), dtype=np.intp)
-
-
-def aligned(a: Influence, b: Influence) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return the effects of two influences with one column for each row of the original array.
-
-    Returns
-    -------
-    (effects of a, effects of b), each of shape (3 r, n_rows), or None
-        None if the effects were not measured in the same subsamples.
-    """
-    if a.effects is None or b.effects is None or len(a.effects) != len(b.effects):
-        return None
-    are_points = a.groups is None and b.groups is None
-    if not (are_points and a.effects.shape[1] == len(a.rows) and b.effects.shape[1] == len(b.rows)):
-        # of halvings, which are the same for all
-        return (a.effects, b.effects) if a.effects.shape == b.effects.shape else None
-    n = int(max(a.rows.max(), b.rows.max())) + 1
-    effects = np.zeros((2, len(a.effects), n))
-    effects[0][:, a.rows], effects[1][:, b.rows] = a.effects, b.effects
-    return effects[0], effects[1]
+    return np.array(np.divmod(key[new], short(max(n, 1))), dtype=np.intp)
 
 
 def effective_groups(groups: NDArray[np.intp]) -> float:
@@ -258,7 +274,14 @@ def effective_groups(groups: NDArray[np.intp]) -> float:
     return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
-def _group_freedom(groups: NDArray[np.intp]) -> float:
+def group_freedom(groups: NDArray[np.intp]) -> float:
+    """Return the degrees of freedom of an error over groups: G - 1, at least 1.
+
+    Examples
+    --------
+    >>> group_freedom(np.array([0, 0, 1, 1, 2, 2]))
+    2.0
+    """
     return max(1.0, effective_groups(groups) - 1)
 
 
@@ -309,131 +332,6 @@ def grouped(influence: Influence) -> tuple[NDArray[np.float64], NDArray[np.intp]
     return np.asarray(factor * sums, np.float64), pairs[:, groups[pairs[0]] != groups[pairs[1]]]
 
 
-def covariance(a: Influence, b: Influence) -> float:
-    """Compute the covariance of two estimates from the same rows.
-
-    Parameters
-    ----------
-    a, b : Influence
-        Influences on two representations of the same stimuli, row by row.
-
-    Returns
-    -------
-    float
-        From effects: the sum over points of the products of effects on a and on b, between the
-        subsamples of each round. From scores: the sum of psi_a(i) psi_b(j) / (n_a n_b) over i = j
-        and over the pairs (i, j) that are dependent in either representation; with
-        groups, which must be those of the same rows in both, also over the points of one group.
-
-    Examples
-    --------
-    >>> none = np.empty((2, 0), dtype=int)
-    >>> influence = Influence(np.array([1.0, -1.0]), none, np.arange(2))
-    >>> bool(np.isclose(covariance(influence, influence), influence.std_error**2))
-    True
-    """
-    effects = aligned(a, b)
-    if effects is not None:
-        x, y = (array.reshape(-1, _ROUND, array.shape[1]) for array in effects)
-        total = np.einsum("rn,rn->", x.sum(axis=1), y.sum(axis=1)) - np.einsum("rsn,rsn->", x, y)
-        return float(total) / 2
-    x, y, low, high = _joined(a, b)
-    total = float(x[low] @ y[high] + x[high] @ y[low])
-    if a.groups is None or b.groups is None:
-        return total + float(x @ y)
-    n = len(a.scores) * len(b.scores)
-    return total + float(np.dot(*_of_units(a, b))) / n
-
-
-def _of_units(a: Influence, b: Influence) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the scores of the groups on a and on b, group by group."""
-    assert a.groups is not None
-    assert b.groups is not None
-    n_groups = int(max(a.groups.max(), b.groups.max())) + 1
-    sums_a = np.bincount(a.groups, a.scores, minlength=n_groups)
-    sums_b = np.bincount(b.groups, b.scores, minlength=n_groups)
-    factors = math.sqrt(small_sample_factor(a.groups)), math.sqrt(small_sample_factor(b.groups))
-    return np.asarray(factors[0] * sums_a), np.asarray(factors[1] * sums_b)
-
-
-def spread_of_difference(a: Influence, b: Influence) -> tuple[float, float]:
-    """Compute the standard error of the difference of two estimates from the same rows.
-
-    Parameters
-    ----------
-    a, b : Influence
-
-    Returns
-    -------
-    std_error, degrees_of_freedom : float
-
-    Notes
-    -----
-    The effects on a minus the effects on b are the effects on the difference: nothing cancels, so
-    that even the difference of two nearly equal representations has an error. There, every
-    neighbour of a point matters, which interact in their dozens, but the differences of scores have
-    the same mean everywhere, so that the sum over pairs of neighbours is right.
-
-    Examples
-    --------
-    >>> none = np.empty((2, 0), dtype=int)
-    >>> a = Influence(np.array([1.0, -1.0]), none, np.arange(2))
-    >>> b = Influence(np.array([0.5, -0.5]), none, np.arange(2))
-    >>> round(spread_of_difference(a, b)[0] / a.std_error, 12)
-    0.5
-    """
-    by_pairs = _by_pairs(a, b)
-    effects = aligned(a, b)
-    if effects is None:
-        std_error, freedom = math.sqrt(float(by_pairs.sum())), math.inf
-    else:
-        at_edge = _spread_at_edge(a, b)
-        std_error, freedom = spread_of(effects[0] - effects[1], by_pairs, at_edge)
-    for influence in (a, b):
-        if influence.groups is not None:
-            freedom = min(freedom, _group_freedom(influence.groups))
-    return std_error, freedom
-
-
-def _by_pairs(a: Influence, b: Influence) -> NDArray[np.float64]:
-    """Return the contributions to the variance of a - b by pairs of neighbours."""
-    x, y, low, high = _joined(a, b)
-    scores = x - y
-    across = np.zeros(len(scores))
-    np.add.at(across, low, scores[high])
-    np.add.at(across, high, scores[low])
-    between = scores * across
-    if between.sum() < 0:  # by chance, in a small sample
-        between = np.zeros(len(scores))
-    if a.groups is None or b.groups is None:
-        return np.asarray(scores**2 + between)
-    on_a, on_b = _of_units(a, b)
-    units = (on_a / len(a.scores) - on_b / len(b.scores)) ** 2
-    return np.asarray(units + np.bincount(a.groups, between[a.rows], minlength=len(units)))
-
-
-def _spread_at_edge(a: Influence, b: Influence) -> float:
-    """Return the error of the difference that is due to the last value kept alone."""
-    if a.edge is None or b.edge is None:
-        return 0.0
-    _, in_a, in_b = np.intersect1d(a.rows, b.rows, assume_unique=True, return_indices=True)
-    return float(np.linalg.norm(a.edge[in_a] - b.edge[in_b]))
-
-
-def _joined(
-    a: Influence, b: Influence
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp], NDArray[np.intp]]:
-    """Return the scores / n of each row, and the pairs of rows that depend on each other."""
-    n = int(max(a.rows.max(), b.rows.max())) + 1
-    x, y = np.zeros(n), np.zeros(n)
-    x[a.rows], y[b.rows] = a.scores / len(a.scores), b.scores / len(b.scores)
-    pairs = np.concatenate(
-        [np.sort(influence.rows[grouped(influence)[1]], axis=0) for influence in (a, b)], axis=1
-    )
-    low, high = np.divmod(np.unique(pairs[0] * np.int64(n) + pairs[1]), n)
-    return x, y, low, high
-
-
 def interval(
     dimension: float, std_error: float, p: float = 0.95, degrees_of_freedom: float = math.inf
 ) -> tuple[float, float]:
@@ -482,164 +380,3 @@ def quantile(p: float, degrees_of_freedom: float = math.inf) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees_of_freedom, p))
-
-
-# -- text ---------------------------------------------------------------------------------
-
-
-_DTYPES = {
-    "scores": "<f8", "pairs": "<i8", "rows": "<i8", "identities": "<u8", "effects": "<f8",
-    "edge": "<f8", "groups": "<i8",
-}  # fmt: skip
-
-
-def to_text(influence: Influence | None) -> dict[str, Any] | None:
-    """Convert an influence to JSON-compatible values without loss: its arrays, compressed, as text.
-
-    Examples
-    --------
-    >>> none = np.empty((2, 0), dtype=int)
-    >>> influence = Influence(np.array([1.0, -1.0]), none, np.arange(2))
-    >>> from_text(to_text(influence)) == influence
-    True
-    """
-    if influence is None:
-        return None
-    text: dict[str, Any] = {"stated": influence.stated}
-    if influence.effects is not None:
-        text["subsamples"] = len(influence.effects)
-    for name, dtype in _DTYPES.items():
-        array = getattr(influence, name)
-        if array is not None:
-            text[name] = b64encode(zlib.compress(array.astype(dtype).tobytes())).decode()
-    return text
-
-
-def from_text(data: Mapping[str, Any] | None) -> Influence | None:
-    """Convert back what :func:`to_text` made.
-
-    Raises
-    ------
-    KeyError, TypeError, ValueError
-        If the text is damaged, or the arrays do not fit together.
-    """
-    if data is None:
-        return None
-    arrays: dict[str, Any] = {}
-    for name, dtype in _DTYPES.items():
-        if name in data:
-            try:
-                plain = zlib.decompress(b64decode(data[name], validate=True))
-            except zlib.error as error:
-                raise ValueError(f"{name} of an influence cannot be read: {error}") from None
-            arrays[name] = np.frombuffer(plain, dtype).astype(dtype[1:])
-    scores, pairs, rows = arrays["scores"], arrays["pairs"].reshape(2, -1), arrays["rows"]
-    identities, groups = arrays.get("identities"), arrays.get("groups")
-    effects = arrays.get("effects")
-    if effects is not None:
-        effects = effects.reshape(data["subsamples"], -1)
-    n_rows = np.iinfo(np.intp).max if identities is None else len(identities)
-    fits = (
-        rows.shape == scores.shape
-        and (effects is None or len(effects) % _ROUND == 0)
-        and (arrays.get("edge") is None or arrays["edge"].shape == scores.shape)
-        and (groups is None or groups.shape == scores.shape)
-        and not ((pairs < 0) | (pairs >= len(scores))).any()
-        and not ((rows < 0) | (rows >= n_rows)).any()
-        and len(np.unique(rows)) == len(rows)
-    )
-    if not fits:
-        raise ValueError("the arrays of an influence do not fit together")
-    return Influence(
-        scores, pairs.astype(np.intp), rows.astype(np.intp), identities, bool(data["stated"]),
-        effects, arrays.get("edge"), None if groups is None else groups.astype(np.intp),
-    )  # fmt: skip
-
-
-# -- several estimates --------------------------------------------------------------------
-
-
-def joined(influences: Sequence[Influence]) -> Influence:
-    """Return the influence of every row on the mean of estimates from disjoint rows.
-
-    Parameters
-    ----------
-    influences : sequence of Influence
-        Without rows in common, and without groups.
-
-    Returns
-    -------
-    Influence
-        Without identities.
-
-    Examples
-    --------
-    >>> none = np.empty((2, 0), dtype=int)
-    >>> parts = [Influence(np.array([1.0, -1.0]), none, np.arange(2) + start) for start in (0, 2)]
-    >>> round(joined(parts).std_error / parts[0].std_error, 6)  # 1 / sqrt(2)
-    0.707107
-    """
-    sizes = [len(influence.scores) for influence in influences]
-    starts = np.cumsum([0, *sizes])
-    total, n_parts = int(starts[-1]), len(influences)
-    scores, rows = np.empty(total), np.empty(total, dtype=np.intp)
-    edge = np.zeros(total)
-    n_subsamples = max(0 if i.effects is None else len(i.effects) for i in influences)
-    effects: NDArray[np.float64] | None = np.zeros((n_subsamples, total))
-    for influence, start, stop in zip(influences, starts, starts[1:], strict=False):
-        here = slice(start, stop)
-        scores[here] = influence.scores * (total / (n_parts * (stop - start)))
-        rows[here] = influence.rows
-        if influence.edge is not None:
-            edge[here] = influence.edge / n_parts
-        if influence.effects is None or influence.effects.shape[1] != stop - start:
-            effects = None
-        elif effects is not None:
-            effects[: len(influence.effects), here] = influence.effects / n_parts
-    pairs = [influence.pairs + start for influence, start in zip(influences, starts, strict=False)]
-    return Influence(
-        scores, np.concatenate(pairs, axis=1), rows, effects=effects,
-        edge=edge if edge.any() else None,
-    )  # fmt: skip
-
-
-def joint_covariance(influences: Sequence[Influence]) -> NDArray[np.float64]:
-    """Compute the covariance matrix of several estimates from the same rows.
-
-    Parameters
-    ----------
-    influences : sequence of Influence
-        Influences on several representations of the same stimuli, row by row.
-
-    Returns
-    -------
-    array of shape (L, L)
-        Positive semidefinite; the squares of the standard errors are on the diagonal, and half of
-        what two of them exceed the square of :func:`spread_of_difference` by elsewhere.
-
-    Notes
-    -----
-    Every difference is measured on its own, so the matrix may have small negative eigenvalues. They
-    are set to zero in the correlation matrix, whose diagonal is then scaled back to one.
-
-    Examples
-    --------
-    >>> none = np.empty((2, 0), dtype=int)
-    >>> a, b = (Influence(np.array(x), none, np.arange(2)) for x in ([1.0, -1.0], [2.0, 0.0]))
-    >>> joint_covariance([a, b]).round(12).tolist()
-    [[0.5, 0.5], [0.5, 1.0]]
-    """
-    n = len(influences)
-    errors = np.array([influence.std_error for influence in influences])
-    correlation = np.eye(n)
-    for i in range(n):
-        for j in range(i):
-            apart, _ = spread_of_difference(influences[i], influences[j])
-            shared = (errors[i] ** 2 + errors[j] ** 2 - apart**2) / (2 * errors[i] * errors[j])
-            correlation[i, j] = correlation[j, i] = min(1.0, max(-1.0, shared))
-    values, vectors = np.linalg.eigh(correlation)
-    if n and values[0] < -1e-12:
-        correlation = (vectors * np.maximum(values, 0)) @ vectors.T
-        scale = np.sqrt(np.diag(correlation))
-        correlation /= np.outer(scale, scale)
-    return correlation * np.outer(errors, errors)

@@ -382,7 +382,9 @@ class Neighbors:
         searched = np.flatnonzero(kept[queries])
         indices = self.indices[searched, :depth]
         is_kept = kept[indices]
-        n_left = is_kept.sum(axis=1)
+        # a product, which is faster than sums of short rows
+        ones = np.ones(is_kept.shape[1], np.float32)
+        n_left = (is_kept.astype(np.float32) @ ones).astype(np.intp)
         # of the kept neighbours, which follow each other row by row, the first k of each row
         first = np.cumsum(n_left) - n_left
         enough = n_left >= k

@@ -136,9 +136,9 @@ def _bounds(keys: NDArray[np.uint64]) -> NDArray[np.float32]:
     return np.where(upper == _ALL, np.float32(np.inf), bounds)
 
 
-# Features and values of one batch: it fits the last cache, and is long enough that threads do
+# Features and values of one batch: it fits a cache, and is long enough that threads do
 # not wait for the interpreter.
-_RUN, _VALUES = 8192, 1 << 19
+_RUN, _VALUES = 8192, 1 << 18
 
 
 def pair_squares(

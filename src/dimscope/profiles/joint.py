@@ -20,7 +20,8 @@ import numpy as np
 
 from dimscope.analysis.pairing import check_paired
 from dimscope.errors import BadPoints
-from dimscope.estimators.uncertainty import joint_covariance, quantile
+from dimscope.estimators.covariances import joint_covariance
+from dimscope.estimators.uncertainty import quantile
 from dimscope.values import by_value
 
 if TYPE_CHECKING:

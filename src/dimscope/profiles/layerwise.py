@@ -13,10 +13,11 @@ import numpy as np
 from dimscope.arrays import as_points
 from dimscope.arrays.memory import budget_from
 from dimscope.errors import BadPoints, Interrupted, check_word, reason_of
+from dimscope.estimators.covariances import joined
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, ClassesAre, Estimate, fingerprint
 from dimscope.estimators.inputs import Inputs, ProgressFailed, check_copies, check_engine
 from dimscope.estimators.measure import Estimators, measured_in_turn, named_estimators
-from dimscope.estimators.uncertainty import Influence, effective_groups, joined
+from dimscope.estimators.uncertainty import Influence, effective_groups
 from dimscope.neighbors.exclusion import Exclusion, group_numbers
 from dimscope.profiles.companions import checked_names, companion_estimators
 from dimscope.profiles.profile import Profile

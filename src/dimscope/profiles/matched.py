@@ -21,9 +21,10 @@ from dimscope.arrays import as_points
 from dimscope.arrays.memory import budget_from, check_budget
 from dimscope.errors import BadPoints, DegeneratePoints, TiedPoints, reason_of, silent
 from dimscope.estimators.base import NeighborEstimator
+from dimscope.estimators.covariances import joined
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, Estimate, fingerprint
 from dimscope.estimators.two_nn import TwoNN
-from dimscope.estimators.uncertainty import Influence, joined
+from dimscope.estimators.uncertainty import Influence
 from dimscope.neighbors.search import nearest_neighbors
 from dimscope.profiles.layerwise import identify
 from dimscope.profiles.profile import Profile

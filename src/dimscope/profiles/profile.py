@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dimscope.activations.activations import Layer
 from dimscope.errors import BadSource
 from dimscope.estimators.estimates import Estimate
-from dimscope.estimators.uncertainty import from_text, to_text
+from dimscope.estimators.influence_text import from_text, to_text
 from dimscope.files import write_beside
 from dimscope.profiles.differences import Differences, Pairing, differences_of
 from dimscope.profiles.joint import simultaneous_intervals

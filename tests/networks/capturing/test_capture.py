@@ -57,7 +57,7 @@ class Digits(nn.Module):
         }
 
 
-def same(activations, expected, **tolerance):
+def assert_same(activations, expected, **tolerance):
     assert list(activations) == list(expected)
     for name, value in expected.items():
         value = value.detach().flatten(1).float().numpy()
@@ -74,7 +74,7 @@ def test_capture_is_unaffected_by_in_place_operations_and_batch_size(inplace, ba
     torch.manual_seed(0)
     model, x = Digits(inplace), torch.randn(7, 1, 8, 8)
     activations = capture(model, x, batch_size=batch_size)
-    same(activations, model.reference(x))
+    assert_same(activations, model.reference(x))
     roles = [layer.role for layer in activations.layers]
     assert roles == ["input", "hidden", "hidden", "last_hidden", "output"]
     assert [layer.depth for layer in activations.layers] == [0, 1, 2, 3, 4]
@@ -95,7 +95,7 @@ def test_capture_of_a_network_of_functions():
     hidden = (pooled.flatten(1) @ model.hidden.T).clamp(min=0)
     activations = capture(model, x)
     assert [layer.depth for layer in activations.layers] == [0, 1, 2, 3]
-    same(
+    assert_same(
         activations,
         {
             "input": x,
@@ -113,7 +113,7 @@ def test_checkpoint_of_a_linear_layer_follows_its_activation(between, activation
     model = nn.Sequential(nn.Linear(4, 5), between, activation, nn.Linear(5, 3)).eval()
     x = torch.randn(6, 4)
     hidden = model[2](model[1](model[0](x))).clone()
-    same(capture(model, x), {"input": x, "0": hidden, "output": model[3](hidden)})
+    assert_same(capture(model, x), {"input": x, "0": hidden, "output": model[3](hidden)})
 
 
 def test_checkpoint_follows_a_gated_activation_and_skips_softmax():
@@ -129,13 +129,13 @@ def test_checkpoint_follows_a_gated_activation_and_skips_softmax():
     torch.manual_seed(0)
     model, x = Net(), torch.randn(6, 4)
     hidden = functional.silu(model.a(x))
-    same(capture(model, x), {"input": x, "a": hidden, "output": model.b(hidden).softmax(1)})
+    assert_same(capture(model, x), {"input": x, "a": hidden, "output": model.b(hidden).softmax(1)})
 
 
 def test_checkpoint_of_a_linear_layer_without_activation_is_its_output():
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 2)), torch.randn(6, 4)
-    same(capture(model, x), {"input": x, "0": model[0](x), "output": model(x)})
+    assert_same(capture(model, x), {"input": x, "0": model[0](x), "output": model(x)})
 
 
 @pytest.mark.parametrize("first", [nn.Linear(4, 4), nn.BatchNorm1d(4).eval()])
@@ -145,7 +145,7 @@ def test_named_layer_is_captured_before_in_place_operations(first):
     activations = capture(model, x, ["0", "1"], batch_size=4)
     raw = first(x)
     assert (raw < 0).any()
-    same(activations, {"0": raw, "1": raw.clamp(min=0)})
+    assert_same(activations, {"0": raw, "1": raw.clamp(min=0)})
 
 
 def test_convolutions_are_checkpoints_where_nothing_else_is():
@@ -162,7 +162,7 @@ def test_convolutions_are_checkpoints_where_nothing_else_is():
     x = torch.randn(5, 1, 8, 8)
     first = model[1](model[0](x)).clamp(min=0)
     second = model[3](first).clamp(min=0)
-    same(capture(model, x), {"input": x, "0": first, "3": second, "output": model(x)})
+    assert_same(capture(model, x), {"input": x, "0": first, "3": second, "output": model(x)})
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_capture_writes_channels_last_in_the_order_of_units():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 2))
     model = model.to(memory_format=torch.channels_last)
     x = torch.randn(5, 3, 8, 8).to(memory_format=torch.channels_last)
-    same(capture(model, x), {"input": x, "1": model[1](model[0](x)), "output": model(x)})
+    assert_same(capture(model, x), {"input": x, "1": model[1](model[0](x)), "output": model(x)})
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_readout_mean_of_feature_maps(readout, expected):
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 4))
     x = torch.randn(5, 3, 8, 8)
     activations = capture(model, x, "1", readout=readout)
-    same(activations, {"1": expected(model[1](model[0](x)))})
+    assert_same(activations, {"1": expected(model[1](model[0](x)))})
 
 
 @pytest.mark.parametrize(

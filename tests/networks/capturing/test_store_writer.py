@@ -37,7 +37,7 @@ class Network(nn.Module):
         return self.top(torch.relu(self.hidden(x) + 0.1 * torch.rand(len(x), 1, dtype=x.dtype)))
 
 
-def same(found, wanted):
+def assert_same(found, wanted):
     assert list(found) == list(wanted)
     assert found.layers == wanted.layers
     assert found.failures == wanted.failures
@@ -118,8 +118,8 @@ def test_store_holds_what_memory_holds(tmp_path, place):
         "memory://": f"memory://{tmp_path.name}/s.zarr",
     }[place]
     wanted = ds.capture(Network(), (X, Y), batch_size=6)
-    same(ds.capture(Network(), (X, Y), batch_size=6, out=out), wanted)
-    same(ds.open_store(out), wanted)
+    assert_same(ds.capture(Network(), (X, Y), batch_size=6, out=out), wanted)
+    assert_same(ds.open_store(out), wanted)
     assert ds.open_store(out).provenance == wanted.provenance
 
 
@@ -127,14 +127,16 @@ def test_store_holds_what_memory_holds(tmp_path, place):
 def test_store_keeps_dtypes(tmp_path, dtype):
     out = tmp_path / "s.zarr"
     wanted = ds.capture(Network(dtype=dtype), X)
-    same(ds.capture(Network(dtype=dtype), X, out=out), wanted)
+    assert_same(ds.capture(Network(dtype=dtype), X, out=out), wanted)
 
 
 def test_store_is_independent_of_memory_layout(tmp_path):
     images = torch.rand(10, 4, 6, 6).to(memory_format=torch.channels_last)
     net = nn.Sequential(nn.Conv2d(4, 8, 3), nn.ReLU(), nn.MaxPool2d(2))
     net = net.to(memory_format=torch.channels_last)
-    same(ds.capture(net, images, "all", out=tmp_path / "s.zarr"), ds.capture(net, images, "all"))
+    assert_same(
+        ds.capture(net, images, "all", out=tmp_path / "s.zarr"), ds.capture(net, images, "all")
+    )
 
 
 @pytest.mark.parametrize(
@@ -150,12 +152,12 @@ def test_store_keeps_labels(tmp_path, labels):
     data = [(X[i : i + 7], labels[i : i + 7].tolist()) for i in range(0, 20, 7)]
     if labels.dtype.kind != "U":
         data = [(x, labels[7 * i : 7 * i + 7]) for i, (x, _) in enumerate(data)]
-    same(ds.capture(Network(), data, out=tmp_path / "s.zarr"), ds.capture(Network(), data))
+    assert_same(ds.capture(Network(), data, out=tmp_path / "s.zarr"), ds.capture(Network(), data))
 
 
 def test_store_drops_labels_that_some_batches_lack(tmp_path):
     data = [(X[:7], Y[:7]), (X[7:14], Y[7:14] / 7), (X[14:], Y[14:])]
-    same(ds.capture(Network(), data, out=tmp_path / "s.zarr"), ds.capture(Network(), data))
+    assert_same(ds.capture(Network(), data, out=tmp_path / "s.zarr"), ds.capture(Network(), data))
 
 
 class Changing(nn.Module):
@@ -170,14 +172,14 @@ def test_store_records_a_layer_that_fails_later(tmp_path):
     data = [X[:7], X[7:]]
     found = ds.capture(Changing(), data, "all", out=tmp_path / "s.zarr")
     assert found.failures
-    same(found, ds.capture(Changing(), data, "all"))
+    assert_same(found, ds.capture(Changing(), data, "all"))
     assert len(list((tmp_path / "s.zarr" / "layers").glob("0*"))) == len(found)
 
 
 def test_store_writes_shared_points_once(tmp_path):
     layers = ["top", "output"]
     found = ds.capture(Network(), X, layers, out=tmp_path / "s.zarr")
-    same(found, ds.capture(Network(), X, layers))
+    assert_same(found, ds.capture(Network(), X, layers))
     assert len(list((tmp_path / "s.zarr" / "layers").glob("0*"))) == 1
 
 
@@ -193,7 +195,7 @@ def test_capture_resumes_where_it_stopped(tmp_path, after):
     found = ds.capture(
         network, (X, Y), batch_size=6, out=out, progress=lambda step, *done: told.append(done)
     )
-    same(found, wanted)
+    assert_same(found, wanted)
     assert network.passes == CHECKS + 4 - after
     assert told == [(n, 20) for n in (6, 12, 18, 20)][after:]
     assert found.provenance == wanted.provenance
@@ -214,7 +216,7 @@ def test_capture_resumes_with_iterators_and_urls(tmp_path, data):
         out, data = f"memory://{tmp_path.name}", lambda: (X, Y)
     stopped(out, data())
     network, fresh = Network(), Network()
-    same(
+    assert_same(
         ds.capture(network, data(), batch_size=6, out=out),
         ds.capture(fresh, data(), batch_size=6),
     )
@@ -231,7 +233,7 @@ def test_capture_initialises_lazy_weights_before_resuming(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         ds.capture(Lazy(stops=3), X, batch_size=6, out=out)
     fresh = Lazy()
-    same(ds.capture(network, X, batch_size=6, out=out), ds.capture(fresh, X, batch_size=6))
+    assert_same(ds.capture(network, X, batch_size=6, out=out), ds.capture(fresh, X, batch_size=6))
     assert network.passes == fresh.passes - 2
 
 
@@ -240,7 +242,7 @@ def test_capture_returns_a_complete_store_without_running(tmp_path):
     first = ds.capture(network, X, out=out)
     before = files(out)
     ran = network.passes
-    same(ds.capture(network, X, out=out), first)
+    assert_same(ds.capture(network, X, out=out), first)
     assert network.passes == ran
     assert files(out) == before
 
@@ -368,7 +370,7 @@ def test_capture_spills_to_a_temporary_store(tmp_path, monkeypatch, data):
     found = ds.capture(Network(), data, batch_size=6, memory=budget, on_plan=plans.append)
     assert isinstance(found, ds.StoredActivations)
     assert plans[-1].how == "store"
-    same(found, ds.capture(Network(), data, batch_size=6))
+    assert_same(found, ds.capture(Network(), data, batch_size=6))
     part = found.stored("hidden")
     del found
     assert part[3:4].shape == (1, 9)  # as long as a part is held, the folder is there

@@ -1,17 +1,17 @@
 """Evidence: what a few stimuli show about a network before it runs on all of them.
 
 The network runs on two and on four of the first stimuli (:mod:`dimscope.networks.capturing.rows`),
-and once more on two of them, unobserved, to compare the outputs. If the data have a mask, it also
-runs on a padded stimulus with and without the padding. Each run draws random numbers from the seed,
-so the numbers drawn for the data stay the same.
+and once more on two of them, unobserved, to compare the outputs. If the data have a mask,
+:mod:`dimscope.networks.capturing.padding` also examines a padded stimulus. Each run draws random
+numbers from the seed, so the numbers drawn for the data stay the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from dimscope.errors import BadSource, CaptureWarning, warn
+from dimscope.networks.capturing.padding import PaddingEvidence, padded_once
 from dimscope.networks.capturing.recording import Candidates
 from dimscope.networks.capturing.rows import (
     FEW,
@@ -27,29 +28,21 @@ from dimscope.networks.capturing.rows import (
     difference,
     find_layout,
     find_layout_by_order,
-    find_tokens,
     tolerance,
 )
 from dimscope.networks.capturing.run import PrivateRandom, Run
-from dimscope.networks.data.batches import Batch, is_plain_tuple
-from dimscope.networks.data.signature import Signature, is_padding_mask, marks_padding
+from dimscope.networks.data.batches import Batch
+from dimscope.networks.data.signature import Signature
 from dimscope.networks.tensors import (
     dense,
-    fields_of,
     map_tensors,
     named_tensors,
     padded,
     tensors_in,
-    with_fields,
 )
 from dimscope.networks.tracing import Event, Node, Tracer
 
-__all__ = [
-    "Evidence", "Side", "few_rows", "most_padded", "reason_against", "sides_of", "telling",
-    "telling_rows",
-]  # fmt: skip
-
-Side = Literal["left", "right"]
+__all__ = ["Evidence", "few_rows", "outputs_differ", "reason_against", "telling", "telling_rows"]
 
 
 class Values:
@@ -144,9 +137,8 @@ class Evidence:
     dependent : dict of str to float
         How much the values of a layer change with the other stimuli in the batch, relative to their
         norm. Layers that do not change beyond rounding are absent.
-    padding : dict of str to float
-        How much the values of a layer without an axis of tokens change with the padding, for
-        example because the network takes a mean over all positions.
+    padding : PaddingEvidence
+        What the padding of stimuli changes.
     finer : set of str
         Names of values that prove to be layers only at the end of a run.
     draws : bool
@@ -158,11 +150,15 @@ class Evidence:
     signature: Signature
     layouts: dict[str, Layout | str] = field(default_factory=dict)
     dependent: dict[str, float] = field(default_factory=dict)
-    padding: dict[str, float] = field(default_factory=dict)
+    padding: PaddingEvidence = field(init=False)
     finer: set[str] = field(default_factory=set)
     draws: bool = False
-    _checked: set[tuple[str, Side]] = field(default_factory=set)
     _one_size: bool = False  # whether the network takes batches of one size only
+
+    def __post_init__(self) -> None:
+        self.padding = PaddingEvidence(
+            self.run, self.signature, self.layouts, lambda batch: self._values(batch)[0].tensors
+        )
 
     def collect(
         self,
@@ -194,7 +190,7 @@ class Evidence:
         gap = outputs_differ(output, self.run.plain(rows))
         if not gap and rows.masks and not rows.is_padded:
             # later batches may be padded, and some networks then take another path
-            padded_rows = _padded_once(rows)
+            padded_rows = padded_once(rows)
             with hooked():
                 output = self._values(padded_rows)[1]
             gap = outputs_differ(output, self.run.plain(padded_rows))
@@ -213,9 +209,9 @@ class Evidence:
         if self._one_size:
             return  # the other checks run on a few stimuli
         self._refuse_other_axis(batch)
-        if not self.check_padding(batch, hooked):
+        if not self.padding.check(batch, hooked):
             for name in batch.masks:
-                self._find_tokens(batch, name, 0, None, hooked)
+                self.padding.find_tokens(batch, name, 0, None, hooked)
 
     def _find_layouts(
         self, batch: Batch, whole: Callable[[], Batch]
@@ -315,254 +311,6 @@ class Evidence:
                 "stimuli are on the second axis"
             )
 
-    def check_padding(
-        self, batch: Batch, hooked: Callable[[], AbstractContextManager[None]]
-    ) -> bool:
-        """Compare a padded stimulus with itself alone, for each side not checked yet.
-
-        Returns
-        -------
-        bool
-            Whether layouts have changed.
-
-        Raises
-        ------
-        BadSource
-            If a stimulus has no real token, or padding on the left changes the network's output.
-        """
-        changed = False
-        for name, mask in batch.masks.items():
-            empty = torch.nonzero(~mask.any(dim=1)).flatten()
-            if len(empty):
-                raise BadSource(
-                    f"the mask {name} leaves out every token of stimulus {int(empty[0])} in batch "
-                    f"{self.run.n_batches + 1}; remove such stimuli from the data"
-                )
-            for side, row in sides_of(mask).items():
-                if (name, side) not in self._checked:
-                    self._checked.add((name, side))
-                    self._find_tokens(batch, name, row, side, hooked)
-                    changed = True
-        return changed
-
-    def _find_tokens(
-        self,
-        batch: Batch,
-        name: str,
-        row: int,
-        side: Side | None,
-        hooked: Callable[[], AbstractContextManager[None]],
-    ) -> None:
-        """Find the axes of the tokens, and whether values change with the padding of a row."""
-        mask = batch.masks[name][row]
-        whole = batch.take(np.array([row, row]))
-        length = len(mask)
-        kept = torch.nonzero(mask).flatten() if side is not None else torch.arange(length - 1)
-        if not len(kept):
-            return
-        part = _cut(whole, name, kept)
-        with nullcontext() if self.run.untraced else hooked():
-            try:
-                gaps = self._compare(whole, part, name, kept, compare=side is not None)
-            except BadSource:
-                try:
-                    self._find_tokens_by_padding(whole, name)
-                except BadSource:  # it takes batches of one size only
-                    self._find_tokens_by_padding(batch, name)
-                return
-            leaking = _beyond_rounding(gaps)
-            if side == "left" and leaking and self._takes_positions(batch, name):
-                self.run.gives_positions = True
-                try:
-                    gaps = self._compare(whole, part, name, kept, compare=True)
-                except BadSource:
-                    self.run.gives_positions = False
-                else:
-                    leaking = _beyond_rounding(gaps)
-        of_tokens = {layer: gap for layer, gap in leaking.items() if self._has_tokens(layer)}
-        self.padding |= {layer: gap for layer, gap in leaking.items() if layer not in of_tokens}
-        if side == "left" and of_tokens and "output" in leaking:
-            raise BadSource(
-                f"texts of batch {self.run.n_batches + 1} are padded on the left, which changes "
-                f"the output of the network by {leaking['output']:.2g} of its norm, as in networks "
-                "that count positions from the first padding; pad on the right "
-                "(tokenizer.padding_side = 'right')"
-            )
-        for layer, gap in of_tokens.items():
-            layout = self.layouts[layer]
-            assert isinstance(layout, Layout)
-            self.layouts[layer] = replace(
-                layout,
-                problem=f"its values at real tokens change with it, by {gap:.2g} of their norm",
-            )
-
-    def _has_tokens(self, layer: str) -> bool:
-        layout = self.layouts[layer]
-        return isinstance(layout, Layout) and layout.mask is not None
-
-    def _find_tokens_by_padding(self, batch: Batch, name: str) -> None:
-        """Find the axes of the tokens in a network that accepts only one length of sequences.
-
-        The input is changed at the padding. The axis of the tokens is the second one of a tensor
-        that changes only at the padding; in all other tensors, padding is refused.
-        """
-        mask, n_rows = batch.masks[name], batch.n_rows
-        if bool(mask.all()):
-            return
-        before = self._values(batch)[0].tensors
-        after = self._values(_repadded(batch, name))[0].tensors
-        for layer, layout in self.layouts.items():
-            if isinstance(layout, str) or layer not in before or layer not in after:
-                continue
-            first, second = (layout.rows_first(values[layer], n_rows) for values in (before, after))
-            if first is None or second is None or first.shape != second.shape:
-                continue
-            if first.ndim == 2 and first.shape[1] != mask.shape[1]:
-                continue  # a vector for each stimulus
-            changed = (first - second).abs() > tolerance(first.dtype) * first.abs().max()
-            if 2 <= first.ndim < 4 and first.shape[1] == mask.shape[1]:
-                positions = changed.reshape(*mask.shape, -1).any(dim=2).to(mask.device)
-                if bool(positions.any()) and not bool((positions & mask).any()):
-                    self.layouts[layer] = replace(layout, mask=name, tokens=1)
-                    continue
-            problem = (
-                "its values at real tokens change with it"
-                if bool(changed.any())
-                else "which of its axes counts the tokens is unknown"
-            )
-            problem += ", in a network that does not run on the real tokens alone"
-            self.layouts[layer] = replace(layout, problem=problem)
-
-    def _takes_positions(self, batch: Batch, name: str) -> bool:
-        inputs = batch.inputs
-        if not isinstance(inputs, dict) or "position_ids" in inputs:
-            return False
-        given = inputs.get("attention_mask")
-        is_same = isinstance(given, Tensor) and torch.equal(given, batch.masks[name].to(given))
-        return (name == "attention_mask" or is_same) and "position_ids" in self.signature
-
-    def _compare(
-        self, whole: Batch, part: Batch, name: str, kept: Tensor, *, compare: bool
-    ) -> dict[str, tuple[float, float]]:
-        before = self._values(whole)[0].tensors
-        gives_positions, self.run.gives_positions = self.run.gives_positions, False
-        try:  # the text alone has the positions that the network gives it
-            after = self._values(part)[0].tensors
-        finally:
-            self.run.gives_positions = gives_positions
-        lengths = whole.masks[name].shape[1], len(kept)
-        gaps = {}
-        for layer, layout in self.layouts.items():
-            if isinstance(layout, str) or layer not in before or layer not in after:
-                continue
-            pair = before[layer], after[layer]
-            self.layouts[layer], gap = find_tokens(
-                layout, name, lengths, *pair, kept if compare else None
-            )
-            gaps[layer] = gap, tolerance(pair[0].dtype)
-        return gaps
-
-
-def _beyond_rounding(gaps: Mapping[str, tuple[float, float]]) -> dict[str, float]:
-    return {layer: gap for layer, (gap, limit) in gaps.items() if gap > limit}
-
-
-def sides_of(mask: Tensor) -> dict[Side, int]:
-    """Return the row with the most padding on each side that has padding.
-
-    Examples
-    --------
-    >>> sides_of(torch.tensor([[True, True, False], [True, False, False]]))
-    {'right': 1}
-    """
-    left = mask.int().argmax(dim=1)
-    right = mask.flip(1).int().argmax(dim=1)
-    sides: dict[Side, int] = {}
-    if bool(left.any()):
-        sides["left"] = int(left.argmax())
-    if bool(right.any()):
-        sides["right"] = int(right.argmax())
-    return sides
-
-
-def _cut(batch: Batch, name: str, kept: Tensor) -> Batch:
-    """Keep some positions of every input that has the length of a mask."""
-    length = batch.masks[name].shape[1]
-    decoder = _is_decoder(name)
-
-    def part(tensor: Tensor) -> Tensor:
-        index = kept.to(tensor.device)
-        if tensor.ndim > 1 and tensor.shape[0] == batch.n_rows and tensor.shape[1] == length:
-            return tensor.index_select(1, index)
-        if tensor.ndim > 1 and tensor.shape[1] == batch.n_rows and tensor.shape[0] == length:
-            return tensor.index_select(0, index)
-        return tensor
-
-    inputs = _changed(
-        batch,
-        lambda key, value: map_tensors(part, value) if _is_decoder(key) == decoder else value,
-    )
-    masks = {
-        key: part(mask) if _is_decoder(key) == decoder else mask
-        for key, mask in batch.masks.items()
-    }
-    return replace(batch, inputs=inputs, masks=masks)
-
-
-def _repadded(whole: Batch, name: str) -> Batch:
-    """Put other values at the padding in the first input of the mask's length."""
-    mask = whole.masks[name]
-    is_done = False
-
-    def changed(tensor: Tensor) -> Tensor:
-        nonlocal is_done
-        if is_done or tensor.shape[:2] != mask.shape or tensor.dtype == torch.bool:
-            return tensor
-        is_done = True
-        real = mask.to(tensor.device)
-        others = torch.unique(tensor[real]) if not tensor.is_floating_point() else None
-        copy = tensor.clone()
-        if others is None:
-            copy[~real] += 1
-        else:
-            pads = torch.unique(tensor[~real])
-            others = others[~torch.isin(others, pads)]
-            copy[~real] = others[-1] if len(others) else pads[-1]
-        return copy
-
-    def change(key: str, value: Any) -> Any:
-        return value if is_padding_mask(key) else map_tensors(changed, value)
-
-    return replace(whole, inputs=_changed(whole, change))
-
-
-def _changed(batch: Batch, change: Callable[[str, Any], Any]) -> Any:
-    """Return the inputs of a batch with each argument changed."""
-    inputs = batch.inputs
-    fields = None if is_plain_tuple(inputs) else fields_of(inputs)
-    if fields is not None:  # keywords, or a network that takes the whole batch
-        return with_fields(inputs, {key: change(str(key), value) for key, value in fields.items()})
-    changed = [change(str(key), value) for key, value in batch.layout.named(inputs).items()]
-    return tuple(changed) if is_plain_tuple(inputs) else changed[0]
-
-
-def _padded_once(batch: Batch) -> Batch:
-    """Mark the last position of every row of an unpadded batch as padding."""
-
-    def change(key: str, value: Any) -> Any:
-        is_mask = isinstance(value, Tensor) and value.ndim == 2 and is_padding_mask(key)
-        if not is_mask or value.is_floating_point():
-            return value
-        value = value.clone()
-        value[:, -1] = int(marks_padding(key))
-        return value
-
-    return replace(batch, inputs=_changed(batch, change))
-
-
-def _is_decoder(name: str) -> bool:
-    return name.startswith(("decoder_", "tgt"))
-
 
 def few_rows(batch: Batch, order: Sequence[int]) -> Batch:
     """Return the rows ``order`` of a batch; a batch with too few rows starts again from its first.
@@ -573,14 +321,6 @@ def few_rows(batch: Batch, order: Sequence[int]) -> Batch:
     tensor([7, 5])
     """
     return batch.take(np.array([row % batch.n_rows for row in order]))
-
-
-def most_padded(batch: Batch, n_rows: int) -> Batch:
-    """Return the rows of a batch with the most padding, at most ``n_rows``."""
-    padding = torch.zeros(batch.n_rows, dtype=torch.long)
-    for mask in batch.masks.values():
-        padding += (~mask).sum(dim=1).cpu()
-    return batch.take(padding.argsort(descending=True, stable=True)[:n_rows].numpy())
 
 
 def telling_rows(batch: Batch, n: int) -> list[int]:

@@ -19,7 +19,6 @@ from dimscope.files import free_disk
 from dimscope.networks.capturing.evidence import (
     Evidence,
     few_rows,
-    most_padded,
     reason_against,
     telling,
     telling_rows,
@@ -30,6 +29,7 @@ from dimscope.networks.capturing.identity import (
     function_of,
     weights_sha256,
 )
+from dimscope.networks.capturing.padding import most_padded
 from dimscope.networks.capturing.plan import Plan
 from dimscope.networks.capturing.readouts import READOUTS, as_readout
 from dimscope.networks.capturing.recording import Candidates, Recorder
@@ -168,7 +168,7 @@ class Session:
             )
         batch = self._with_mask(batch)
         self.run.n_batches = self.recorder.n_batches
-        if batch.is_padded and self.evidence.check_padding(batch, nullcontext):
+        if batch.is_padded and self.evidence.padding.check(batch, nullcontext):
             self.recorder.refresh()
         is_first = self.recorder.n_batches == 0
         if is_first and self.run.untraced:
@@ -191,7 +191,7 @@ class Session:
                 CaptureWarning,
             )
             self.evidence.dependent.clear()
-        gaps = self._chosen_among(self.evidence.padding)
+        gaps = self._chosen_among(self.evidence.padding.gaps)
         if gaps:
             warn(
                 f"the values of {_listed(gaps, self.recorder)} depend on the padding, as in "
@@ -199,7 +199,7 @@ class Session:
                 "length to which the stimuli are padded",
                 CaptureWarning,
             )
-            self.evidence.padding.clear()
+            self.evidence.padding.gaps.clear()
 
     def _chosen_among(self, gaps: Mapping[str, float]) -> dict[str, float]:
         return {
