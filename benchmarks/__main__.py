@@ -12,6 +12,7 @@ from benchmarks import (
     embedding,
     engine,
     intervals,
+    layers,
     memory,
     nulls,
     profiles,
@@ -34,6 +35,7 @@ def main() -> None:
     parser.add_argument("--peers", default="python3", help="Python that has DADApy")
     sections = {
         "engine": lambda: engine.run(arguments.peers),
+        "layers": layers.run,
         "profiles": profiles.run,
         "reuse": reuse.run,
         "memory": memory.run,

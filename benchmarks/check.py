@@ -6,6 +6,7 @@ how busy the machine is:
 - *allocated*: bytes at the peak, of NumPy, of Python and of pages outside the heap; *torch*: bytes
   of all tensors that operations of torch make.
 - *read*: bytes read from points in memory or mapped; *read from a store*: bytes of its files.
+- *pairs*: measured by direct differences; *open_rows*: points searched again by products.
 - *multiply-adds*: of the products of the search (``add_product``, ``add_gram``, ``row_bounds``),
   of ``numpy.matmul``, and of a network. The operator ``@`` cannot be counted.
 
@@ -240,6 +241,25 @@ def images(n: int) -> torch.Tensor:
     return torch.randn(n, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
+def first_layer() -> np.ndarray:
+    """Values of a convolution, with random weights, of real images: handwritten digits."""
+    from sklearn.datasets import load_digits
+
+    digits = torch.from_numpy(load_digits().images).float()[:, None] / 16
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        layer = torch.nn.Sequential(torch.nn.Conv2d(1, 64, 3, padding=1), torch.nn.ReLU())
+        return layer(digits).flatten(1).numpy()
+
+
+def _effort(estimate: ds.Estimate) -> Counts:
+    """Return how many pairs were measured, and how many points were searched again."""
+    step = estimate.provenance
+    while step.step != "nearest_neighbors":
+        step = step.inputs[0]
+    return {name: step.parameters[name] for name in ("pairs", "open_rows")}
+
+
 @row("estimate, in memory")
 def _(meter: Meter) -> None:
     points = relu_map(3000, 500)
@@ -267,6 +287,30 @@ def _(meter: Meter) -> None:
     points = relu_map(20_000, 100)
     with meter:
         ds.estimate(points, engine=ds.Sampled(0.05))
+
+
+@row("estimate, sketches")
+def _(meter: Meter) -> None:
+    points = relu_map(3000, 2000)
+    with meter:
+        estimate = ds.estimate(points)
+    meter.counts.update(_effort(estimate))
+
+
+@row("estimate, sketches of a layer")
+def _(meter: Meter) -> None:
+    points = first_layer()
+    with meter:
+        estimate = ds.estimate(points)
+    meter.counts.update(_effort(estimate))
+
+
+@row("estimate, noise")
+def _(meter: Meter) -> None:
+    points = np.random.default_rng(0).standard_normal((5000, 300), dtype=np.float32)
+    with meter:
+        estimate = ds.estimate(points)
+    meter.counts.update(_effort(estimate))
 
 
 @row("scale_curve")

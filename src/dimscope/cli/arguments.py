@@ -113,7 +113,8 @@ MemoryOption = Annotated[
 EngineOption = Annotated[
     str | None,
     typer.Option(
-        help="neighbour search: exact (the default); sketched (stated probability of error); "
+        help="neighbour search: exact; sketched (probability of an error 1e-6); by default the "
+        "faster of the two, with a probability of at most 1e-9; "
         "sampled (only as many points as --rtol needs); or approximate (measured recall)"
     ),
 ]
