@@ -12,7 +12,8 @@ import dimscope as ds
 from benchmarks import check
 from dimscope.arrays import block_points, memory, numpy_points, threads
 from dimscope.arrays.block_points import BlocksKind
-from dimscope.neighbors import products, tiles
+from dimscope.neighbors import products, searchers, tiles
+from dimscope.neighbors.sketches import Widths
 
 # images of noise
 pytestmark = pytest.mark.filterwarnings("ignore::dimscope.errors.HubDominates")
@@ -58,6 +59,17 @@ def test_more_passes_over_a_map_lose_a_claim(capsys, monkeypatch):
     sentences = failed(capsys, MAP)
     assert len(sentences) == 1
     assert sentences[0].startswith(f"lost: {MAP}: read is ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["estimate, sketches", "estimate, sketches of a layer"])
+@pytest.mark.parametrize(
+    ("widths", "what"), [(None, "multiply-adds"), (Widths(4, 32), "pairs"), (Widths(1, 8), "open")]
+)
+def test_sketches_that_do_not_fit_lose_a_claim(capsys, monkeypatch, name, widths, what):
+    monkeypatch.setattr(searchers, "chosen_widths", lambda *_: widths)
+    sentences = failed(capsys, name)
+    assert any(sentence.startswith(f"lost: {name}: {what}") for sentence in sentences)
 
 
 @pytest.mark.slow

@@ -59,7 +59,6 @@ class Kernel(Protocol):
     n_points: int
     unit: float
     where: str  # for the provenance
-    failure: float  # probability that any bound is wrong; 0 for certain ones
     extra: int  # candidates beyond k that settle all rows except crowded ones
     exclusion: Exclusion | None  # pairs of points that are not neighbours
 

@@ -40,7 +40,6 @@ class DeviceTiles:
         Pairs of points that are not neighbours.
     """
 
-    failure = 0.0
     extra = 4
 
     def __init__(

@@ -46,7 +46,7 @@ _SHARE = 0.015  # of an exact search, for each of two parts of the pilot
 _READ = 100  # reading one point for the probes costs as much as this many products
 _RUN, _ROWS = 1024, 1024  # features in one product, and points
 _GAIN = 0.9  # largest predicted cost of sketches, relative to the exact search
-_ROOM = 1 << 28  # bytes that a sketch may always take; otherwise a quarter of the points
+_ROOM = 1 << 28  # bytes that sketches may always take; otherwise an eighth of the points
 
 
 class _Problem(NamedTuple):
@@ -136,7 +136,7 @@ def _pilot_cost(problem: _Problem, n_others: int, size: int) -> float:
 
 def _fits(problem: _Problem, width: int) -> bool:
     n_bytes = 4 * width * (problem.n_points + problem.n_features)
-    room = max(_ROOM, problem.n_points * problem.n_features)
+    room = max(_ROOM, problem.n_points * problem.n_features // 2)
     return width < problem.n_features and n_bytes <= room
 
 

@@ -158,8 +158,9 @@ class KernelSearcher:
         distances, indices, effort, listed = certified_neighbors(self._kernel, k, rows)
         if rows is None:
             self._listed = listed
-        guarantee = Guarantee.exact(self._kernel.failure)
-        return SearchResult(distances, indices, guarantee, {"where": self._kernel.where, **effort})
+        return SearchResult(
+            distances, indices, Guarantee.exact(), {"where": self._kernel.where, **effort}
+        )
 
     def nearest_with_label(
         self, queries: NDArray[np.intp], labels: NDArray[np.intp], k: int
@@ -218,7 +219,7 @@ class SketchedSearcher:
             sketcher = Sketcher(
                 self._points, self._tiles.unit, self._widths, self._failure, self._seed
             )
-            self._sketch = sketcher.sketch(self._points)
+            self._sketch = sketcher.sketch(self._points, self._progress)
         return self._sketch
 
     def _by_sketches(self, sketch: Sketch, k: int, rows: NDArray[np.intp] | None) -> SearchResult:

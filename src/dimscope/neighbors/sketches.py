@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dimscope.arrays import Points
+    from dimscope.arrays.threads import Progress
 
 __all__ = ["Sketch", "Sketcher", "Widths", "principal_directions", "slack"]
 
@@ -268,12 +269,13 @@ class Sketcher:
         signs = self._partial / math.sqrt(self._slack) * (math.sqrt(n_runs) * run + n_runs + 4)
         return math.hypot(directions, signs) * _UNIT + 2 * _UNIT * self._stretch
 
-    def sketch(self, points: Points) -> Sketch:
+    def sketch(self, points: Points, progress: Progress | None = None) -> Sketch:
         """Sketch the points passed to the constructor, or a subset of them.
 
         Parameters
         ----------
         points : Points of shape (n, n_features)
+        progress : callable, optional
 
         Returns
         -------
@@ -293,8 +295,14 @@ class Sketcher:
             squares[rows] = length
             points.release()
 
+        parts = spans(n, min(_ROWS, -(-n // workers())))
+
+        def report(n_done: int) -> None:
+            if progress is not None:
+                progress("sketching", n_done / len(parts), 1.0)
+
         with one_thread_each():
-            parallel(work, spans(n, min(_ROWS, -(-n // workers()))))
+            parallel(work, parts, report)
         underflow = self._width * 2.0**-126 * math.sqrt(width)
         # squares are summed in float32, in short runs
         lengths = np.sqrt(squares) * (1 + 1e-4) + underflow

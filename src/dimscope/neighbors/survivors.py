@@ -78,7 +78,7 @@ class _Squares:
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(np.unique(self._keys))  # two threads may have measured the same pair
 
     def of(
         self, i: NDArray[np.intp], j: NDArray[np.intp], limits: NDArray[np.float64] | None = None
@@ -93,8 +93,10 @@ class _Squares:
         with self._lock:
             place = np.searchsorted(self._keys, keys)
             place[place == len(self._keys)] = 0
-            is_known = self._keys[place] == keys if len(self) else np.zeros(len(keys), bool)
-            values[is_known] = self._values[place[is_known]]
+            is_known = np.zeros(len(keys), bool)
+            if len(self._keys):
+                is_known = self._keys[place] == keys
+                values[is_known] = self._values[place[is_known]]
         new = np.flatnonzero(~is_known)
         if limits is not None and self._exact.has_quick_bounds:
             most = np.zeros(len(keys))
@@ -165,12 +167,18 @@ class Survivors:
         """
         with one_thread_each():
             self._scan_all()
-        for wanted in (self._k, None):
-            self._tighten(wanted)
+        self._tighten(self._k)
+        n_left = sum(int(np.isnan(pairs.square).sum()) for pairs in self._pairs.values())
+        if CROWD * n_left > len(self.rows) * self._exact.n_points:
+            self.is_open[:] = True  # a product of all points takes less time
+        else:
+            self._tighten(None)
         squares = np.full((len(self.rows), self._k), np.nan)
         indices = np.zeros(squares.shape, np.intp)
 
         def nearest(tile: slice) -> None:
+            if self.is_open[tile].all():
+                return
             closed, kept = self._nearest(tile)
             squares[closed] = self._pairs[tile.start].square[kept]
             indices[closed] = self._pairs[tile.start].other[kept]

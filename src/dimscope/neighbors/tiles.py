@@ -231,7 +231,6 @@ class Tiles:
     """
 
     where = "tiles"
-    failure = 0.0
     extra = 4
 
     def __init__(
