@@ -8,6 +8,7 @@ how busy the machine is:
 - *read*: bytes read from points in memory or mapped; *read from a store*: bytes of its files.
 - *multiply-adds*: of the products of the search (``add_product``, ``add_gram``, ``row_bounds``),
   of ``numpy.matmul``, and of a network. The operator ``@`` cannot be counted.
+- *values traced*: nodes of the graph of a network; one pass of the first batch needs them.
 
 The counts in ``counts.json`` are claims. One that is exceeded by more than the slack there is lost,
 and the exit code is 1. ``--record`` writes new ones. To claim more, add a function to the rows
@@ -49,6 +50,8 @@ from dimscope.arrays.numpy_points import NumpyPoints
 from dimscope.arrays.threads import alone
 from dimscope.neighbors.products import add_gram, add_product
 from dimscope.neighbors.tiles import Tiles
+from dimscope.networks import tracing
+from dimscope.networks.tracing import Node
 
 COUNTS = Path(__file__).with_name("counts.json")
 SLACK = 1.15
@@ -70,6 +73,7 @@ class Meter:
             stack.enter_context(alone())
             self._count_products(stack)
             self._count_reads(stack)
+            self._count_nodes(stack)
             stack.enter_context(_replaced(own_pages, self._own_pages))
             stack.enter_context(self._network())
             tracemalloc.start()
@@ -119,6 +123,13 @@ class Meter:
         for kind, what in ((NumpyPoints, "read"), (ChunkFiles, "read from a store")):
             stack.enter_context(mock.patch.object(kind, "read", counted(kind.read, what)))
         stack.enter_context(_replaced(largest_absolute, largest))
+
+    def _count_nodes(self, stack: ExitStack) -> None:
+        def counted(*arguments: Any, **keywords: Any) -> Node:
+            self.counts["values traced"] += 1
+            return Node(*arguments, **keywords)
+
+        stack.enter_context(mock.patch.object(tracing, "Node", counted))
 
     @contextmanager
     def _network(self) -> Iterator[None]:

@@ -13,11 +13,12 @@ from benchmarks import check
 from dimscope.arrays import block_points, memory, numpy_points, threads
 from dimscope.arrays.block_points import BlocksKind
 from dimscope.neighbors import products, tiles
+from dimscope.networks.capturing.recording import Recorder
 
 # images of noise
 pytestmark = pytest.mark.filterwarnings("ignore::dimscope.errors.HubDominates")
 
-MAP, STORE = "estimate, memory map", "profile of a store"
+MAP, STORE, CAPTURE = "estimate, memory map", "profile of a store", "capture"
 
 
 BENCHMARKS = [path.stem for path in Path(check.__file__).parent.glob("*.py")]
@@ -73,6 +74,16 @@ def test_second_pass_over_a_store_loses_a_claim(capsys, monkeypatch):
     sentences = failed(capsys, STORE)
     assert len(sentences) == 1
     assert sentences[0].startswith(f"lost: {STORE}: read from a store is ")
+
+
+@pytest.mark.slow
+def test_tracing_every_batch_loses_a_claim(capsys, monkeypatch):
+    assert failed(capsys, CAPTURE) == []
+    begin = Recorder.begin
+    monkeypatch.setattr(Recorder, "begin", lambda recorder, batch: begin(recorder, batch) and None)
+    sentences = failed(capsys, CAPTURE)
+    assert len(sentences) == 1
+    assert sentences[0].startswith(f"lost: {CAPTURE}: values traced is ")
 
 
 def test_second_search_loses_a_claim():
