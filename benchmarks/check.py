@@ -8,6 +8,8 @@ how busy the machine is:
 - *read*: bytes read from points in memory or mapped; *read from a store*: bytes of its files.
 - *multiply-adds*: of the products of the search (``add_product``, ``add_gram``, ``row_bounds``),
   of ``numpy.matmul``, and of a network. The operator ``@`` cannot be counted.
+- *resident*: bytes by which a process grows, with the pages of a memory map; on Linux only. It
+  depends on the file system, which may map 4 kB or 2 MB around a row that is read.
 - *values traced*: nodes of the graph of a network; one pass of the first batch needs them.
 
 The counts in ``counts.json`` are claims. One that is exceeded by more than the slack there is lost,
@@ -42,6 +44,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 import dimscope as ds
+from benchmarks.resident import peak_of_new_process
 from benchmarks.timing import relu_map, table
 from dimscope.activations.chunks import ChunkFiles
 from dimscope.arrays.checks import largest_absolute
@@ -251,6 +254,12 @@ def images(n: int) -> torch.Tensor:
     return torch.randn(n, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
+def write_map(file: str) -> None:
+    """Write 200 MB of points."""
+    points = np.lib.format.open_memmap(file, "w+", np.float32, (65_000, 768))
+    points[:] = relu_map(*points.shape)
+
+
 @row("estimate, in memory")
 def _(meter: Meter) -> None:
     points = relu_map(3000, 500)
@@ -271,6 +280,15 @@ def _(meter: Meter) -> None:
         np.save(f"{folder}/points.npy", relu_map(2000, 10_000))
         with meter:
             ds.estimate(np.load(f"{folder}/points.npy", mmap_mode="r"))
+
+
+@row("estimate, memory map, Sampled")
+def _(meter: Meter) -> None:
+    if sys.platform != "linux":
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        write_map(f"{folder}/points.npy")
+        meter.counts["resident"] = peak_of_new_process(f"{folder}/points.npy")
 
 
 @row("estimate, Sampled")

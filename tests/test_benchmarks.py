@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import dimscope as ds
-from benchmarks import check
+from benchmarks import check, resident
 from dimscope.arrays import block_points, memory, numpy_points, threads
 from dimscope.arrays.block_points import BlocksKind
 from dimscope.neighbors import products, tiles
@@ -18,6 +19,7 @@ from dimscope.networks.capturing.recording import Recorder
 # images of noise
 pytestmark = pytest.mark.filterwarnings("ignore::dimscope.errors.HubDominates")
 
+SEARCHED = "estimate, memory map, Sampled"
 MAP, STORE, CAPTURE = "estimate, memory map", "profile of a store", "capture"
 
 
@@ -45,6 +47,22 @@ def test_copy_of_a_memory_map_loses_a_claim(capsys, monkeypatch):
     sentences = failed(capsys, MAP)
     assert len(sentences) == 1
     assert sentences[0].startswith(f"lost: {MAP}: allocated is ")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_copy_of_a_searched_map_loses_a_claim(tmp_path, monkeypatch):
+    check.write_map(file := str(tmp_path / "points.npy"))
+    recorded = json.loads(check.COUNTS.read_text())
+    assert check.lost(resident_in(file), recorded["rows"], recorded["slack"]) == []
+    convert = block_points.as_numpy
+    monkeypatch.setattr(block_points, "as_numpy", lambda points: np.array(convert(points)))
+    (sentence,) = check.lost(resident_in(file), recorded["rows"], recorded["slack"])
+    assert sentence.startswith(f"{SEARCHED}: resident is ")
+
+
+def resident_in(file):
+    return {SEARCHED: {"resident": resident.peak(file)}}
 
 
 @pytest.mark.slow
