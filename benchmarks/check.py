@@ -9,6 +9,9 @@ how busy the machine is:
 - *pairs*: measured by direct differences; *open_rows*: points searched again by products.
 - *multiply-adds*: of the products of the search (``add_product``, ``add_gram``, ``row_bounds``),
   of ``numpy.matmul``, and of a network. The operator ``@`` cannot be counted.
+- *resident*: bytes by which a process grows, with the pages of a memory map; on Linux only. It
+  depends on the file system, which may map 4 kB or 2 MB around a row that is read.
+- *values traced*: nodes of the graph of a network; one pass of the first batch needs them.
 
 The counts in ``counts.json`` are claims. One that is exceeded by more than the slack there is lost,
 and the exit code is 1. ``--record`` writes new ones. To claim more, add a function to the rows
@@ -42,6 +45,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 import dimscope as ds
+from benchmarks.resident import peak_of_new_process
 from benchmarks.timing import relu_map, table
 from dimscope.activations.chunks import ChunkFiles
 from dimscope.arrays.checks import largest_absolute
@@ -50,6 +54,8 @@ from dimscope.arrays.numpy_points import NumpyPoints
 from dimscope.arrays.threads import alone
 from dimscope.neighbors.products import add_gram, add_product
 from dimscope.neighbors.tiles import Tiles
+from dimscope.networks import tracing
+from dimscope.networks.tracing import Node
 
 COUNTS = Path(__file__).with_name("counts.json")
 SLACK = 1.15
@@ -71,6 +77,7 @@ class Meter:
             stack.enter_context(alone())
             self._count_products(stack)
             self._count_reads(stack)
+            self._count_nodes(stack)
             stack.enter_context(_replaced(own_pages, self._own_pages))
             stack.enter_context(self._network())
             tracemalloc.start()
@@ -120,6 +127,13 @@ class Meter:
         for kind, what in ((NumpyPoints, "read"), (ChunkFiles, "read from a store")):
             stack.enter_context(mock.patch.object(kind, "read", counted(kind.read, what)))
         stack.enter_context(_replaced(largest_absolute, largest))
+
+    def _count_nodes(self, stack: ExitStack) -> None:
+        def counted(*arguments: Any, **keywords: Any) -> Node:
+            self.counts["values traced"] += 1
+            return Node(*arguments, **keywords)
+
+        stack.enter_context(mock.patch.object(tracing, "Node", counted))
 
     @contextmanager
     def _network(self) -> Iterator[None]:
@@ -260,6 +274,12 @@ def _effort(estimate: ds.Estimate) -> Counts:
     return {name: step.parameters[name] for name in ("pairs", "open_rows")}
 
 
+def write_map(file: str) -> None:
+    """Write 200 MB of points."""
+    points = np.lib.format.open_memmap(file, "w+", np.float32, (65_000, 768))
+    points[:] = relu_map(*points.shape)
+
+
 @row("estimate, in memory")
 def _(meter: Meter) -> None:
     points = relu_map(3000, 500)
@@ -280,6 +300,15 @@ def _(meter: Meter) -> None:
         np.save(f"{folder}/points.npy", relu_map(2000, 10_000))
         with meter:
             ds.estimate(np.load(f"{folder}/points.npy", mmap_mode="r"))
+
+
+@row("estimate, memory map, Sampled")
+def _(meter: Meter) -> None:
+    if sys.platform != "linux":
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        write_map(f"{folder}/points.npy")
+        meter.counts["resident"] = peak_of_new_process(f"{folder}/points.npy")
 
 
 @row("estimate, Sampled")

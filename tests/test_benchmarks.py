@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -9,16 +10,18 @@ import numpy as np
 import pytest
 
 import dimscope as ds
-from benchmarks import check
+from benchmarks import check, resident
 from dimscope.arrays import block_points, memory, numpy_points, threads
 from dimscope.arrays.block_points import BlocksKind
 from dimscope.neighbors import products, searchers, tiles
 from dimscope.neighbors.sketches import Widths
+from dimscope.networks.capturing.recording import Recorder
 
 # images of noise
 pytestmark = pytest.mark.filterwarnings("ignore::dimscope.errors.HubDominates")
 
-MAP, STORE = "estimate, memory map", "profile of a store"
+SEARCHED = "estimate, memory map, Sampled"
+MAP, STORE, CAPTURE = "estimate, memory map", "profile of a store", "capture"
 
 
 BENCHMARKS = [path.stem for path in Path(check.__file__).parent.glob("*.py")]
@@ -45,6 +48,22 @@ def test_copy_of_a_memory_map_loses_a_claim(capsys, monkeypatch):
     sentences = failed(capsys, MAP)
     assert len(sentences) == 1
     assert sentences[0].startswith(f"lost: {MAP}: allocated is ")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_copy_of_a_searched_map_loses_a_claim(tmp_path, monkeypatch):
+    check.write_map(file := str(tmp_path / "points.npy"))
+    recorded = json.loads(check.COUNTS.read_text())
+    assert check.lost(resident_in(file), recorded["rows"], recorded["slack"]) == []
+    convert = block_points.as_numpy
+    monkeypatch.setattr(block_points, "as_numpy", lambda points: np.array(convert(points)))
+    (sentence,) = check.lost(resident_in(file), recorded["rows"], recorded["slack"])
+    assert sentence.startswith(f"{SEARCHED}: resident is ")
+
+
+def resident_in(file):
+    return {SEARCHED: {"resident": resident.peak(file)}}
 
 
 @pytest.mark.slow
@@ -85,6 +104,16 @@ def test_second_pass_over_a_store_loses_a_claim(capsys, monkeypatch):
     sentences = failed(capsys, STORE)
     assert len(sentences) == 1
     assert sentences[0].startswith(f"lost: {STORE}: read from a store is ")
+
+
+@pytest.mark.slow
+def test_tracing_every_batch_loses_a_claim(capsys, monkeypatch):
+    assert failed(capsys, CAPTURE) == []
+    begin = Recorder.begin
+    monkeypatch.setattr(Recorder, "begin", lambda recorder, batch: begin(recorder, batch) and None)
+    sentences = failed(capsys, CAPTURE)
+    assert len(sentences) == 1
+    assert sentences[0].startswith(f"lost: {CAPTURE}: values traced is ")
 
 
 def test_second_search_loses_a_claim():

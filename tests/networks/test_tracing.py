@@ -423,3 +423,48 @@ def test_poolings_are_told_apart_in_batches_of_other_lengths():
         mixed = network.mix(functional.adaptive_max_pool1d(data[1], 9))
     expected = functional.max_pool1d(mixed, 3, 1, 1).flatten(1)
     np.testing.assert_allclose(captured["mix>max_pool1d"][8:], expected, atol=1e-6)
+
+
+class Skipped(nn.Module):
+    """A block that returns its input."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+
+    def forward(self, x):
+        return x
+
+
+class PassedThrough(nn.Module):
+    """Modules that the first batch does not call; some of them return their input."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+        self.second = nn.Linear(4, 2)
+        self.skipped = nn.Sequential(Skipped(), Skipped())
+        self.fresh = nn.Linear(4, 4)
+
+    def forward(self, x):
+        x = 2 * self.first(x)
+        if x.isnan().any():
+            x = self.fresh(self.skipped(x))
+        return self.second(x)
+
+
+def test_a_followed_batch_reports_new_calls_but_not_those_that_return_their_input():
+    x = torch.randn(12, 4)
+    x[8] = torch.nan
+    with pytest.warns(CaptureWarning, match="did not call them: fresh;"):
+        capture(PassedThrough(), x, batch_size=4)
+
+
+def test_followed_batches_have_the_values_of_traced_ones():
+    x = torch.randn(12, 3, 6, 6)
+    network = Branches()
+    every = capture(network, x, "all", batch_size=4)  # with values of functions: all are traced
+    named = capture(network, x, ["left", "relu#2", "output"], batch_size=4)
+    assert set(named) == {"left", "relu#2", "output"}
+    for name, points in named.items():
+        np.testing.assert_array_equal(points, every[name])

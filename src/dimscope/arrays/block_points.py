@@ -253,7 +253,7 @@ class MappedBlocks(Blocks):
         return values
 
 
-_GATHERED = 256  # rows of a memory map that are gathered at a time
+_GATHERED = 32  # rows of a memory map that are gathered at a time; each may map 2 MB of the file
 
 
 class MappedPoints(NumpyPoints):
@@ -261,8 +261,8 @@ class MappedPoints(NumpyPoints):
 
     def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
         """Read rows and columns of the map; see :meth:`dimscope.arrays.Points.read`."""
-        if isinstance(rows, slice):
-            return super().read(rows, columns)
+        if isinstance(rows, slice) or (len(rows) and np.ptp(rows) < 2 * len(rows)):
+            return super().read(rows, columns)  # rows side by side share their pages
         # the system maps the pages around each row as well: many times the size of rows far apart
         width = len(range(*columns.indices(self.n_features)))
         values = np.empty((len(rows), width), self.array.dtype)

@@ -55,6 +55,7 @@ class Selection:
         self.accept: Callable[[Layer], bool] | None = None
         self.kinds: set[LayerKind] = set()
         self.patterns: list[str] = []
+        self._globs: list[str] = []
         if callable(layers):
             self.accept = layers
             self.text: str | list[str] = getattr(layers, "__qualname__", repr(layers))
@@ -63,6 +64,7 @@ class Selection:
         self.text = layers if isinstance(layers, str) else names
         self.kinds = {kind for kind in _KINDS if kind in names}
         self.patterns = list(dict.fromkeys(clean_name(n) for n in names if n not in _KINDS))
+        self._globs = [pattern for pattern in self.patterns if is_glob(pattern)]
 
     @property
     def everything(self) -> bool:
@@ -76,7 +78,7 @@ class Selection:
 
     def names(self, name: str) -> bool:
         """Whether ``name`` matches one of the names or patterns."""
-        return any(matches(name, pattern) for pattern in self.patterns)
+        return name in self.patterns or any(fnmatchcase(name, glob) for glob in self._globs)
 
     def wants_output(self) -> bool:
         """Whether the output must be recorded in the first batch."""

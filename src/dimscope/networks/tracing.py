@@ -3,6 +3,10 @@
 A torch function mode intercepts every operation on a tensor that depends on the input, and a pair
 of hooks intercepts every module call. A :class:`Node` stands for one value. A reshaped tensor keeps
 the node of the original. Nodes do not hold tensors, so tracing keeps no tensor in memory.
+
+Once the graph is known, a pass can be *followed* instead: hooks report the calls of some modules by
+their names, and functions run without being recorded. The function mode stays on, because modules
+such as attention choose another path without it, whose values differ by rounding.
 """
 
 from __future__ import annotations
@@ -166,8 +170,16 @@ class Tracer(TorchFunctionMode):
         self._unchanged: list[bool] = []
         self.begin()
 
-    def begin(self) -> None:
-        """Discard the previous pass and prepare for a batch."""
+    def begin(self, needs: Callable[[str], bool] | None = None) -> None:
+        """Discard the previous pass and prepare for a batch.
+
+        Parameters
+        ----------
+        needs : callable, optional
+            ``needs(name)`` says whether the call of a module with this name is an event; the pass
+            is then followed, and no other call and no function is. By default, it is traced.
+        """
+        self._needs = needs
         # tensor -> its node and its version; a later version means that it was overwritten
         self._nodes: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         # a module named "output" or "input" must get another name than the network's own
@@ -223,6 +235,10 @@ class Tracer(TorchFunctionMode):
         """Run one operation and record its result."""
         kwargs = kwargs or {}
         name: str = getattr(func, "__name__", "")
+        if self._needs is not None:
+            if name in vocabulary.ATTENTIONS:
+                self._mark_attention()
+            return func(*args, **kwargs)
         if name in vocabulary.SILENT:
             return func(*args, **kwargs)
         if name == "__get__":  # an attribute: x.shape, x.T
@@ -262,8 +278,7 @@ class Tracer(TorchFunctionMode):
         if self._frames:
             self._frames[-1].linears += layers if op not in vocabulary.CONVOLUTIONS else 0
             if op in vocabulary.ATTENTIONS:
-                for outer in self._frames:
-                    outer.attention = True
+                self._mark_attention()
         self.counts.layers += layers
         first = next(tensors_in((args, kwargs)))
         held = self._held(first)
@@ -294,6 +309,10 @@ class Tracer(TorchFunctionMode):
             self.watch(Event(label, node, values, inputs=sources, inside=inside, mask=mask))
             listed = False  # of several outputs only the first is listed
 
+    def _mark_attention(self) -> None:
+        for frame in self._frames:
+            frame.attention = True
+
     def _owner(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
         """Return the module of an exported network whose weight an operation uses."""
         if not self.structure.owners:
@@ -319,7 +338,7 @@ class Tracer(TorchFunctionMode):
                 outer = self._frames[-1] if self._frames else None
                 inside = outer is not None and outer.covers
                 name = self._unique(site.name) if site.name else ""
-                inputs = tuple(self._sources((args, kwargs)))
+                inputs = self._inputs_of(name, (args, kwargs))
                 frame = Frame(site, name, inputs, self._order, inside)
                 frame.most = outer.most if outer is not None else None
                 if frame.is_layer and frame.most is None:
@@ -327,6 +346,17 @@ class Tracer(TorchFunctionMode):
                 self._frames.append(frame)
 
         return hook
+
+    def _inputs_of(self, name: str, values: Any) -> tuple[Node, ...]:
+        if self._needs is None:
+            return tuple(self._sources(values))
+        if not self._needs(name):
+            return ()
+        # nodes of its arguments tell whether the module passes one of them through
+        return tuple(
+            self.node(tensor) or self._make(tensor, name, "unknown", ())
+            for tensor in tensors_in(values)
+        )
 
     def _after(self, site: Site) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
@@ -347,7 +377,7 @@ class Tracer(TorchFunctionMode):
         if outer is not None:
             outer.has_block |= attends or frame.has_block
             outer.linears += 0 if attends else frame.linears
-        if not frame.name or site.stub:
+        if not frame.name or site.stub or not (self._needs is None or self._needs(frame.name)):
             return
         main, extras = main_tensor(output)
         returned = ([("", main)] if main is not None else []) + extras

@@ -148,11 +148,17 @@ class Recorder:
 
     # While the network runs ----------------------------------------------------------------
 
-    def begin(self, batch: Batch) -> None:
-        """Prepare for a batch."""
+    def begin(self, batch: Batch) -> Callable[[str], bool] | None:
+        """Prepare for a batch; once the layers are selected, say which modules they are."""
         self._batch = batch
         if self._selecting:
             self._candidates = Candidates(self.structure, self.selection, self.finer)
+            return None
+        # functions are named by the graph, as are the modules of an exported network
+        if self.structure.owners or any(">" in name for name in self.columns):
+            return None
+        modules = {*self.columns, *(name.split("[")[0] for name in self.columns)}
+        return lambda name: name in modules or (bool(self._by_name) and name not in self._by_name)
 
     def enter(self, tensor: Tensor, node: Node, mask: Tensor | None) -> None:
         """Record the input of the network."""

@@ -38,8 +38,8 @@ __all__ = ["Observer", "PrivateRandom", "Run", "evaluating"]
 class Observer(Protocol):
     """Receive the inputs of a batch, the values that the network computes, and its output."""
 
-    def begin(self, batch: Batch) -> None:
-        """Prepare for a batch."""
+    def begin(self, batch: Batch) -> Callable[[str], bool] | None:
+        """Prepare for a batch; return which calls of modules are needed, by name; None for all."""
 
     def enter(self, tensor: Tensor, node: Node, mask: Tensor | None) -> None:
         """Take the main input; the mask is that of sequences of unequal length."""
@@ -194,8 +194,7 @@ class Run:
         """Run a batch through the hooked network, as :meth:`observed` does."""
         inputs = self._inputs(batch)
         self.tracer.watch = observer.watch
-        self.tracer.begin()
-        observer.begin(batch)
+        self.tracer.begin(observer.begin(batch))
         main, others = main_tensor(inputs)
         assert main is not None  # as_batch refuses a batch without a tensor
         values, mask = padded(inputs, main) or (main, None)
