@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 
 import dimscope as ds
-from benchmarks.timing import interleaved, relu_map, table
+from benchmarks.timing import embeddings, interleaved, relu_map, table
 
 CHECKED = 200  # rows that are compared with direct differences in float64
 REPEATS = 9
 
 
-def worst_error(neighbors: ds.Neighbors, points: np.ndarray) -> float:
-    """Largest relative error of r1 and r2 of some rows."""
+def worst_error(neighbors: ds.Neighbors, points: np.ndarray, n_rows: int = CHECKED) -> float:
+    """Largest relative error of r1 and r2 of some rows against float64 differences."""
     worst = 0.0
-    for row in np.linspace(0, len(points) - 1, CHECKED).astype(int):
+    for row in np.linspace(0, len(points) - 1, n_rows).astype(int):
         squares = np.zeros(len(points))
         for start in range(0, points.shape[1], 512):
             apart = points[:, start : start + 512].astype(np.float64)
@@ -43,6 +43,7 @@ def clouds() -> dict[str, np.ndarray]:
         **{file.stem: np.load(file) for file in files},
         "dimension 10": relu_map(10_000, 4096),
         "dimension 20": relu_map(10_000, 4096, 20),
+        "clusters": embeddings(10_000),
         "noise": noise,
     }
 

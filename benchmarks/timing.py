@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import threadpoolctl
 
-__all__ = ["fill", "interleaved", "machine", "relu_map", "table"]
+__all__ = ["embeddings", "fill", "interleaved", "machine", "relu_map", "table"]
 
 
 def interleaved(
@@ -43,6 +43,21 @@ def relu_map(n: int, d: int, rank: int = 10, seed: int = 0) -> np.ndarray:
     hidden = rng.standard_normal((n, rank), dtype=np.float32)
     points = hidden @ rng.standard_normal((rank, d), dtype=np.float32)
     return np.maximum(points, 0, out=points)
+
+
+def embeddings(n: int, d: int = 768, out: np.ndarray | None = None) -> np.ndarray:
+    """Points as embeddings are: 100 clusters, a spectrum that falls as k^-1.25; float32."""
+    rng = np.random.default_rng(0)
+    deviations = np.arange(1, d + 1, dtype=np.float32) ** np.float32(-0.625)
+    turn = np.linalg.qr(rng.standard_normal((d, d)))[0].astype(np.float32)
+    mixing = deviations[:, None] * turn
+    centres = rng.standard_normal((100, d), dtype=np.float32) @ mixing
+    points = np.empty((n, d), np.float32) if out is None else out
+    for start in range(0, n, 10_000):
+        some = points[start : start + 10_000]
+        some[:] = rng.standard_normal(some.shape, dtype=np.float32) @ mixing
+        some += centres[rng.integers(0, len(centres), len(some))]
+    return points
 
 
 def machine() -> str:
