@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install peers demo check test lint bench bench-check cluster-demo clean
+.PHONY: help install peers demo check test lint bench bench-speed bench-check cluster-demo clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -36,6 +36,10 @@ lint: install  ## format, lint and type checks
 
 bench: install peers  ## measure against peers; writes docs/performance.md
 	env -u OPENBLAS_CORETYPE $(BIN)/python -m benchmarks --peers $(PEERS)/bin/python
+
+bench-speed: install peers  ## measure speed alone, in half an hour
+	env -u OPENBLAS_CORETYPE $(BIN)/python -m benchmarks --peers $(PEERS)/bin/python \
+		--only engine --only layers --only profiles --only authors --only sizes
 
 bench-check: install  ## count bytes and operations; fails where more are needed than recorded
 	$(BIN)/python -m benchmarks.check

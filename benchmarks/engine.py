@@ -76,7 +76,7 @@ def run(peers: str) -> str:
                     )
                     tasks["scikit-dimension"] = lambda x=points: skdim.id.TwoNN().fit(x)
                     dadapy = tasks["DADApy"] = DadapyWorker(peers, points, folder)
-                median = interleaved(tasks, repeats=7, budget=25.0)
+                median = interleaved(tasks, budget=25.0)
                 if dadapy is not None:
                     dadapy.close()
             others = {k: v for k, v in median.items() if k not in _OWN}

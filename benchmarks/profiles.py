@@ -14,7 +14,11 @@ import torchvision
 import dimscope as ds
 from benchmarks.timing import interleaved, table
 
-CASES = {"EfficientNet-lite0": (500, 1.3), "ResNet-18": (500, 1.2), "VGG-16": (128, 1.1)}
+CASES = {
+    "EfficientNet-lite0": (500, 1.3), "ResNet-18": (500, 1.15), "VGG-16": (512, 1.05),
+    "ViT-tiny": (1000, 1.2),
+}  # fmt: skip
+_TEXTS, _TOKENS, _MOST = 1000, 20, 1.1  # of SmolLM2-135M
 _BATCH = 32
 
 
@@ -25,6 +29,10 @@ def network(name: str) -> torch.nn.Module:
         from efficientnet_lite_pytorch import EfficientNet
 
         return EfficientNet.from_name("efficientnet-lite0").eval()
+    if name == "ViT-tiny":
+        import timm
+
+        return timm.create_model("vit_tiny_patch16_224").eval()
     return getattr(torchvision.models, name.lower().replace("-", ""))(weights=None).eval()
 
 
@@ -43,15 +51,42 @@ def forward(net: torch.nn.Module, images: torch.Tensor) -> None:
 
 
 def profile(net: torch.nn.Module, images: torch.Tensor) -> ds.Profile:
-    """All checkpoints, dimension and error, with memory used as the command line does."""
-    with ds.reused_memory():
-        return ds.profile(net, images, batch_size=_BATCH)
+    """All checkpoints, dimension and error."""
+    return ds.profile(net, images, batch_size=_BATCH)
 
 
 def capture(net: torch.nn.Module, images: torch.Tensor) -> ds.Activations:
     """All checkpoints."""
-    with ds.reused_memory():
-        return ds.capture(net, images, batch_size=_BATCH)
+    return ds.capture(net, images, batch_size=_BATCH)
+
+
+def language_model() -> list[str]:
+    """Capture all blocks of a language model, against its own hidden states."""
+    from benchmarks.language import load
+
+    model, _ = load()
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(100, 40_000, (_TEXTS, _TOKENS), generator=generator)
+    batches = [{"input_ids": batch} for batch in ids.split(_BATCH)]
+    blocks = [f"model.layers.{i}" for i in range(model.config.num_hidden_layers)]
+
+    def own() -> list[torch.Tensor]:
+        """The last token's hidden state in every block, as a user would keep it."""
+        kept = []
+        with torch.inference_mode():
+            for batch in batches:
+                states = model(**batch, output_hidden_states=True).hidden_states[1:]
+                kept.append(torch.stack([state[:, -1] for state in states]))
+        return kept
+
+    median = interleaved(
+        {"own": own, "capture": lambda: ds.capture(model, batches, layers=blocks, readout="last")},
+        repeats=3,
+    )
+    return [
+        "SmolLM2-135M", str(_TEXTS), str(_TOKENS), f"{median['own']:.1f}",
+        f"{median['capture'] / median['own']:.2f}", str(_MOST),
+    ]  # fmt: skip
 
 
 def run() -> str:
@@ -86,13 +121,18 @@ def run() -> str:
             ]
         )
         print(rows[-1], flush=True)
-    return table(
+    heads = [
+        "network", "N", "forward (s)", "capture / forward", "profile / forward", "at most",
+        "captured (GB)", "peak above forward (GB)", "at most (GB)",
+    ]  # fmt: skip
+    of_text = ["model", "texts", "tokens", "own (s)", "capture / own", "at most"]
+    return "\n\n".join(
         [
-            "network", "N", "forward (s)", "capture / forward", "profile / forward", "at most",
-            "captured (GB)", "peak above forward (GB)", "at most (GB)",
-        ],
-        rows,
-    )  # fmt: skip
+            table(heads, rows),
+            "All blocks of a language model, against `output_hidden_states=True` (*own*).",
+            table(of_text, [language_model()]),
+        ]
+    )
 
 
 def _peak(what: str, name: str) -> dict[str, float]:

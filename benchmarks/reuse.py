@@ -5,11 +5,18 @@ from __future__ import annotations
 import sys
 import warnings
 
+import torch
+
 import dimscope as ds
 from benchmarks.profiles import batches, forward, network, profile
 from benchmarks.timing import interleaved, machine, table
 
 _NETWORK, _N, _BATCH = "ResNet-18", 256, 32
+
+
+def _reused(net: torch.nn.Module, images: torch.Tensor) -> ds.Profile:
+    with ds.reused_memory():
+        return profile(net, images)
 
 
 def run(n: int = _N) -> str:
@@ -20,8 +27,8 @@ def run(n: int = _N) -> str:
     median = interleaved(
         {
             "forward": lambda: forward(net, images),
-            "default": lambda: ds.profile(net, images, batch_size=_BATCH),
-            "reused": lambda: profile(net, images),
+            "default": lambda: profile(net, images),
+            "reused": lambda: _reused(net, images),
         },
         repeats=3,
         budget=600,

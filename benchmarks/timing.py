@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import gc
+import os
 import platform
 import re
 import statistics
@@ -14,15 +16,18 @@ from typing import Any
 import numpy as np
 import threadpoolctl
 
+_STABLE = 0.05  # difference between medians that counts as none
+
 __all__ = ["embeddings", "fill", "interleaved", "machine", "relu_map", "table"]
 
 
 def interleaved(
-    tasks: dict[str, Callable[[], Any]], repeats: int = 5, budget: float = 120.0
+    tasks: dict[str, Callable[[], Any]], repeats: int = 9, budget: float = 120.0
 ) -> dict[str, float]:
     """Median seconds of each task, the tasks taking turns.
 
-    A task that has used up ``budget`` seconds sits out the remaining rounds.
+    Rounds end when the medians of even and of odd rounds differ by less than 5 % for every task, or
+    after ``repeats`` rounds. A task that has used up ``budget`` seconds sits out what remains.
     """
     times: dict[str, list[float]] = {name: [] for name in tasks}
     for _ in range(repeats):
@@ -34,7 +39,16 @@ def interleaved(
             times[name].append(time.perf_counter() - start)
             del kept
             gc.collect()
+        if all(map(_is_stable, times.values())):
+            break
     return {name: statistics.median(some) for name, some in times.items()}
+
+
+def _is_stable(times: list[float]) -> bool:
+    if len(times) < 4:
+        return False
+    even, odd = statistics.median(times[::2]), statistics.median(times[1::2])
+    return abs(even - odd) < _STABLE * min(even, odd)
 
 
 def relu_map(n: int, d: int, rank: int = 10, seed: int = 0) -> np.ndarray:
@@ -61,7 +75,7 @@ def embeddings(n: int, d: int = 768, out: np.ndarray | None = None) -> np.ndarra
 
 
 def machine() -> str:
-    """One line: processor count, versions, BLAS kernels."""
+    """One line: date, processor, load of the last minute, versions, BLAS kernels."""
     import scipy.linalg  # noqa: F401  (its BLAS counts too)
 
     kernels = {
@@ -70,10 +84,24 @@ def machine() -> str:
         if one["user_api"] == "blas"
     }
     return (
-        f"{platform.machine()}, {threadpoolctl.threadpool_info()[0]['num_threads']} threads, "
+        f"{datetime.date.today()}, {_processor()}, load {os.getloadavg()[0]:.1f}, "
+        f"{threadpoolctl.threadpool_info()[0]['num_threads']} threads, "
         f"Python {platform.python_version()}, NumPy {np.__version__}, "
         f"BLAS: {', '.join(sorted(kernels))}"
     )
+
+
+def _processor() -> str:
+    """Name of the processor, and its widest vector instructions."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return platform.processor() or platform.machine()
+    pairs = (line.split(":", 1) for line in lines if ":" in line)
+    values = {key.strip(): value.strip() for key, value in pairs}
+    flags = values.get("flags", "").split()
+    widest = next((name for name in ("avx512f", "avx2") if name in flags), platform.machine())
+    return f"{values.get('model name', platform.machine())} ({widest})"
 
 
 def table(headings: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
