@@ -5,9 +5,11 @@ distances to the nearest other points with a stated :class:`Guarantee`.
 
 :func:`nearest_neighbors` checks the points, collapses duplicates and hands the distinct points to
 the engine's searcher. The exact searchers use a certificate: fast matrix products propose
-candidates, and direct differences decide between them.
+candidates, and direct differences decide between them. Where a pilot predicts that it is faster,
+sketches of the points rule out most pairs first.
 
-Begin reading at :mod:`dimscope.neighbors.search`, then :mod:`~dimscope.neighbors.certificate`.
+Begin reading at :mod:`dimscope.neighbors.search`, then :mod:`~dimscope.neighbors.certificate` and
+:mod:`~dimscope.neighbors.survivors`.
 """
 
 from dimscope.neighbors.duplicates import distinct_rows
