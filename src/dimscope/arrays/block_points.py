@@ -119,7 +119,7 @@ class SelectedRows(Blocks):
     def __init__(self, array: Blocks, rows: NDArray[np.intp]) -> None:
         super().__init__((len(rows), array.shape[1]), array.dtype)
         self._array, self._rows = array, rows
-        self.has_near_rows = array.has_near_rows
+        self.has_near_rows = bool(getattr(array, "has_near_rows", False))
 
     def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
         """Read the given rows and columns of the selection."""
@@ -222,7 +222,7 @@ class BlockPoints(Points):
     @property
     def has_near_rows(self) -> bool:
         """Whether reading single rows, in any order, takes little longer than reading all."""
-        return bool(self.array.has_near_rows)
+        return bool(getattr(self.array, "has_near_rows", False))
 
     @property
     def is_plain(self) -> bool:

@@ -118,6 +118,34 @@ class Values:
 
 
 @dataclass
+class _Observer:
+    """Runs a network and keeps the values that may become layers."""
+
+    run: Run
+    candidates: Callable[[Collection[str]], Candidates]
+    finer: set[str]
+
+    def values(
+        self, batch: Batch, random: PrivateRandom | None = None
+    ) -> tuple[Values, dict[str, Tensor]]:
+        """Run the network; return the values that may become layers, and the output."""
+        while True:
+            values = Values(self.candidates(self.finer))
+            # of a copy: the network may overwrite its inputs
+            copy = few_rows(batch, range(batch.n_rows))
+            output = self.run.observed(copy, values, random or self.run.fresh_random())
+            if values.missed <= self.finer:
+                break
+            self.finer |= values.missed
+            random = None if random is None else self.run.fresh_random()
+        return values, {path: tensor.detach().clone() for path, tensor in named_tensors(output)}
+
+    def tensors(self, batch: Batch) -> dict[str, Tensor]:
+        """Run the network; return the tensors of the values alone."""
+        return self.values(batch)[0].tensors
+
+
+@dataclass
 class Evidence:
     """Examine a network's layers on a few stimuli.
 
@@ -156,8 +184,9 @@ class Evidence:
     _one_size: bool = False  # whether the network takes batches of one size only
 
     def __post_init__(self) -> None:
+        self._observer = _Observer(self.run, self.candidates, self.finer)
         self.padding = PaddingEvidence(
-            self.run, self.signature, self.layouts, lambda batch: self._values(batch)[0].tensors
+            self.run, self.signature, self.layouts, self._observer.tensors
         )
 
     def collect(
@@ -192,7 +221,7 @@ class Evidence:
             # later batches may be padded, and some networks then take another path
             padded_rows = padded_once(rows)
             with hooked():
-                output = self._values(padded_rows)[1]
+                output = self._observer.values(padded_rows)[1]
             gap = outputs_differ(output, self.run.plain(padded_rows))
         if gap:
             self.run.untraced = True
@@ -220,14 +249,14 @@ class Evidence:
         random = self.run.fresh_random()
         try:
             rows = few_rows(batch, FEW)
-            few, output = self._values(rows, random)
-            more, _ = self._values(few_rows(batch, MORE))
+            few, output = self._observer.values(rows, random)
+            more, _ = self._observer.values(few_rows(batch, MORE))
         except BadSource:
             # perhaps it takes batches of one size only; if not, it fails here too
             rows, random = whole(), self.run.fresh_random()
             order = np.roll(np.arange(rows.n_rows)[::-1], rows.n_rows > 2)
-            few, output = self._values(rows, random)
-            more, _ = self._values(rows.take(order))
+            few, output = self._observer.values(rows, random)
+            more, _ = self._observer.values(rows.take(order))
             self._one_size = True
 
             def find(first: Tensor, second: Tensor) -> tuple[Layout, float] | str:
@@ -258,21 +287,6 @@ class Evidence:
         # a few stimuli may happen to have the range of them all
         self.dependent |= dict.fromkeys(few.quantised() - self.dependent.keys(), 0.0)
         return rows, output
-
-    def _values(
-        self, batch: Batch, random: PrivateRandom | None = None
-    ) -> tuple[Values, dict[str, Tensor]]:
-        """Run the network; return the values that may become layers, and the output."""
-        while True:
-            values = Values(self.candidates(self.finer))
-            # of a copy: the network may overwrite its inputs
-            copy = few_rows(batch, range(batch.n_rows))
-            output = self.run.observed(copy, values, random or self.run.fresh_random())
-            if values.missed <= self.finer:
-                break
-            self.finer |= values.missed
-            random = None if random is None else self.run.fresh_random()
-        return values, {path: tensor.detach().clone() for path, tensor in named_tensors(output)}
 
     def _refuse_other_axis(self, batch: Batch) -> None:
         """Refuse data that hold the stimuli on the second axis."""
