@@ -195,7 +195,7 @@ class _Pilot:
             mine, theirs = (along[:, :inside] for along in self._along)
             part = np.vecdot(mine, mine)[:, None] + np.vecdot(theirs, theirs) - 2 * mine @ theirs.T
             rest = np.maximum(self._squares - part, 0).astype(np.float32)
-            if p > inside:
+            if p > inside > 0:
                 last, before = rest.sum(), self.rest(inside // 2).sum()
                 if last > 0:
                     rest = rest * np.float32((last / before) ** math.log2(p / inside))
@@ -257,5 +257,8 @@ def _limits(
     n_searched = squares.shape[1]
     ranks = min(k, n_searched // 8) - 1, min(4 * k, n_searched // 2) - 1
     near, far = np.maximum(np.partition(squares, ranks, axis=1)[:, ranks], 1e-5 * norms[:, None]).T
-    growth = float(np.log(far / near).mean()) / math.log((ranks[1] + 1) / (ranks[0] + 1))
+    apart = near > 0  # squares of points near the origin may underflow
+    logarithms = np.log(far[apart], dtype=np.float64) - np.log(near[apart], dtype=np.float64)
+    growth = float(logarithms.sum()) / max(1, len(logarithms))
+    growth /= math.log((ranks[1] + 1) / (ranks[0] + 1))
     return np.asarray(near * np.float32((n_searched / n_points) ** max(growth, 0)))
