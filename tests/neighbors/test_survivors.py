@@ -139,6 +139,16 @@ def test_product_bounds_of_pairs_hold_and_are_close():
     assert (bounds > 0.98 * squares).all()
 
 
+def test_product_bounds_of_pairs_hold_where_products_underflow():
+    """Some products round up to the smallest float32, others down to 0."""
+    smallest, signs = 2.0**-149, RNG.choice([-1, 1], (20, 9000))
+    tiny = np.concatenate([signs * np.sqrt(0.51 * smallest), signs * np.sqrt(0.45 * smallest)])
+    exact = Tiles(as_points(np.concatenate([tiny, np.ones((1, 9000))]).astype(np.float32)))
+    i = np.arange(20)
+    assert exact.has_quick_bounds
+    assert (exact.pair_bounds(i, i + 20) <= exact.pair_squares(i, i + 20)).all()
+
+
 def test_bounds_that_are_too_high_lose_neighbors(monkeypatch):
     """The ceilings of the sketches decide: with wrong ones, neighbours are missed."""
     exact, sketch = prepared(CLOUDS["several tiles"]())

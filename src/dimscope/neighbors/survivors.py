@@ -21,7 +21,7 @@ import numpy as np
 
 from dimscope.arrays.threads import parallel, spans
 from dimscope.neighbors.products import add_product, one_thread_each
-from dimscope.neighbors.tiles import TILE, rounding_bound
+from dimscope.neighbors.tiles import RUN, TILE, rounding_bound
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -151,7 +151,9 @@ class Survivors:
         self._row_tiles = spans(n, TILE)
         self._pairs = dict.fromkeys((tile.start for tile in self._row_tiles), _NONE)
         width = self._numbers.shape[1]
-        norms = np.vecdot(self._numbers, self._numbers)
+        norms = np.zeros(len(self._numbers), np.float32)
+        for columns in spans(width, RUN):
+            norms += np.vecdot(self._numbers[:, columns], self._numbers[:, columns])
         # bounds instead of distances: see Tiles
         weight = np.float32(1 - 2 * rounding_bound(width, 2.0**-24))
         underflow = np.float32(width * 2.0**-126)
@@ -229,7 +231,8 @@ class Survivors:
         left = self._numbers[a] if self._all else self._numbers[self.rows[a]]
         mine = self._norms[a] if self._all else self._norms[self.rows[a]]
         bounds: NDArray[np.float32] = np.add.outer(mine, self._norms[b])
-        add_product(bounds, left, self._numbers[b], -2)
+        for columns in spans(left.shape[1], RUN):  # short, as the rounding bound assumes
+            add_product(bounds, left[:, columns], self._numbers[b, columns], -2)
         queries = self.rows[a]
         if self._all and a == b:
             np.fill_diagonal(bounds, np.inf)
