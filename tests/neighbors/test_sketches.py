@@ -70,6 +70,17 @@ def test_slack_solves_its_equation(m, failure):
     assert (t * np.exp(1 - t)) ** (m / 2) == pytest.approx(failure, rel=1e-5)
 
 
+@pytest.mark.parametrize("failure", [1e-310, 5e-324])
+def test_bounds_hold_for_the_smallest_failures(failure):
+    bounds, squares = bounds_and_squares(RNG.standard_normal((60, 300)), (8, 16), failure)
+    assert (bounds <= squares).all()
+    assert np.isfinite(bounds).all()
+
+
+def test_slack_of_many_bounds_is_that_of_a_share_of_the_probability():
+    assert slack(16, 1e-3, 1000) == slack(16, 1e-6)
+
+
 def test_sketches_of_some_points_are_those_of_all():
     points = as_points(np.tanh(embed(sphere(600, 4), 300)))
     sketcher = Sketcher(points, 1.0, (32, 16), 1e-6)

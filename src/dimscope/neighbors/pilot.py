@@ -151,7 +151,7 @@ def _fixed_cost(problem: _Problem, widths: Widths) -> float:
 def _pairs_cost(problem: _Problem, pilot: _Pilot, widths: Widths, failure: float) -> float:
     """Predict the cost of measuring the pairs that sketches leave."""
     n, d = problem.n_points, problem.n_features
-    survivors = pilot.survivors(widths, slack(widths.signs, failure / (n * (n - 1))), n)
+    survivors = pilot.survivors(widths, slack(widths.signs, failure, n * (n - 1)), n)
     # a crowded row is searched with a product of all points
     per_feature = _MULTIPLIED if problem.quick_bounds else _MEASURED
     rows = np.minimum(survivors * (per_feature * d + _SORTED), n * (d + _SELECTED))
