@@ -1,5 +1,7 @@
 """The staged search with sketches finds the neighbours that the exact search finds."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -147,6 +149,25 @@ def test_product_bounds_of_pairs_hold_where_products_underflow():
     i = np.arange(20)
     assert exact.has_quick_bounds
     assert (exact.pair_bounds(i, i + 20) <= exact.pair_squares(i, i + 20)).all()
+
+
+def test_survivors_held_at_once_are_bounded(monkeypatch):
+    """Outliers are nearer to all other points than to each other."""
+    points = curved(9000, width=64)
+    points[:4000] = 1000 * RNG.standard_normal((4000, 64))
+    exact, sketch = prepared(points)
+    monkeypatch.setattr(survivors_module, "TILE", 512)
+    peaks = []
+    for most, batch in ((1 << 25, 1 << 25), (200_000, 1)):
+        monkeypatch.setattr(survivors_module, "_MOST", most)
+        monkeypatch.setattr(survivors_module, "_BATCH", batch)
+        survivors = Survivors(exact, sketch, 2)
+        tracemalloc.start()
+        squares, _ = survivors.search()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert check(survivors, squares, exact, 2) > 0.5
+    assert peaks[1] < 0.7 * peaks[0]
 
 
 def test_bounds_that_are_too_high_lose_neighbors(monkeypatch):

@@ -24,6 +24,8 @@ from dimscope.neighbors.products import add_product, one_thread_each
 from dimscope.neighbors.tiles import RUN, TILE, rounding_bound
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from dimscope.arrays.threads import Progress
@@ -36,6 +38,7 @@ CROWD = 30  # one pair measured by differences costs as much as this many produc
 _ABOVE = 1 + 1e-6  # so that a pair at its own limit survives
 _PARTS = 16  # parts of a tile, whose nearest points give the first limits
 _MOST = 1 << 25  # survivors held at once
+_BATCH = 16  # tiles that are scanned before their survivors are counted
 _HALF, _LOW = np.uint64(32), np.uint64(2**32 - 1)
 
 
@@ -209,22 +212,37 @@ class Survivors:
 
     def _scan_all(self) -> None:
         stages = self._stages()
-        total, done = sum(map(len, stages)), 0
+        self._n_tiles, self._n_scanned = sum(map(len, stages)), 0
         for number, stage in enumerate(stages):
-
-            def report(n: int, before: int = done) -> None:
-                if self._progress is not None:
-                    self._progress("searching", (before + n) / total, 1.0)
-
-            found = parallel(self._scan if number else self._scan_first, stage, report)
-            for parts in found:
-                for start, part in parts.items():
-                    self._pairs[start] = self._pairs[start].with_(part)
-            done += len(stage)
+            self._scan_stage(self._scan if number else self._scan_first, stage)
             self._tighten(self._k)
             if 2 * self.is_open.sum() > len(self.rows):
                 self.is_open[:] = True
+                self._set_ceilings()  # which drops all survivors
                 return
+
+    def _scan_stage(
+        self,
+        scan: Callable[[tuple[slice, slice]], dict[int, _Pairs]],
+        stage: list[tuple[slice, slice]],
+    ) -> None:
+        """Scan the tiles of a stage, so many at a time that their survivors fit in memory."""
+        done, size, most = 0, _BATCH, 1
+        while done < len(stage):
+            found = parallel(scan, stage[done : done + size], self._report)
+            for parts in found:
+                for start, part in parts.items():
+                    self._pairs[start] = self._pairs[start].with_(part)
+                most = max(most, sum(len(part.row) for part in parts.values()))
+            done, size = done + len(found), max(_BATCH, _MOST // most)
+            self._n_scanned += len(found)
+            n_held = sum(len(pairs.row) for pairs in self._pairs.values())
+            if n_held > _MOST and done < len(stage):
+                self._tighten(self._k)
+
+    def _report(self, n_done: int) -> None:
+        if self._progress is not None:
+            self._progress("searching", (self._n_scanned + n_done) / self._n_tiles, 1.0)
 
     def _bounds(self, a: slice, b: slice) -> NDArray[np.float32]:
         """Compute lower bounds of the squared distances between sketches."""
