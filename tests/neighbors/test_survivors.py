@@ -8,6 +8,7 @@ import pytest
 from dimscope.arrays import as_points
 from dimscope.manifolds import embed, gaussian
 from dimscope.neighbors import survivors as survivors_module
+from dimscope.neighbors import tiles as tiles_module
 from dimscope.neighbors.certificate import certified_neighbors
 from dimscope.neighbors.exclusion import Exclusion
 from dimscope.neighbors.sketches import Sketch, Sketcher
@@ -118,6 +119,17 @@ def test_search_is_repeatable_and_measures_few_pairs():
     assert first.n_measured == second.n_measured < 8 * exact.n_points
 
 
+def test_search_does_not_depend_on_the_number_of_processors(monkeypatch):
+    exact, sketch = prepared(curved(4500, d=6, width=300), widths=(16, 32))
+    counts = []
+    for n_workers in (1, 64):
+        monkeypatch.setattr(tiles_module, "workers", lambda n=n_workers: n)
+        survivors = Survivors(exact, sketch, 2)
+        survivors.search()
+        counts.append(survivors.n_measured)
+    assert counts[0] == counts[1]
+
+
 def test_long_points_are_first_ruled_out_by_products(monkeypatch):
     points = embed(gaussian(300, 9), 9000).astype(np.float32)
     exact, sketch = prepared(points, widths=(4, 32))
@@ -139,6 +151,22 @@ def test_product_bounds_of_pairs_hold_and_are_close():
     bounds, squares = exact.pair_bounds(i, j), exact.pair_squares(i, j)
     assert (bounds <= squares).all()
     assert (bounds > 0.98 * squares).all()
+
+
+def test_products_of_pairs_release_a_memory_map(tmp_path, monkeypatch):
+    np.save(tmp_path / "points.npy", embed(gaussian(100, 9), 9000).astype(np.float32))
+    exact = Tiles(as_points(np.load(tmp_path / "points.npy", mmap_mode="r")))
+    in_memory = Tiles(as_points(np.load(tmp_path / "points.npy")))
+    i, j = np.triu_indices(100, 1)
+    released, release = [], type(exact.points).release
+
+    def count(points):
+        released.append(1)
+        release(points)
+
+    monkeypatch.setattr(type(exact.points), "release", count)
+    np.testing.assert_array_equal(exact.pair_bounds(i, j), in_memory.pair_bounds(i, j))
+    assert len(released) >= len(i) // 32
 
 
 def test_product_bounds_of_pairs_hold_where_products_underflow():

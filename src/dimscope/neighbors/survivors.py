@@ -158,7 +158,7 @@ class Survivors:
         for columns in spans(width, RUN):
             norms += np.vecdot(self._numbers[:, columns], self._numbers[:, columns])
         # bounds instead of distances: see Tiles
-        weight = np.float32(1 - 2 * rounding_bound(width, 2.0**-24))
+        weight = np.float32(1 - 2 * rounding_bound(width, 2.0**-24, n_parts=1))
         underflow = np.float32(width * 2.0**-126)
         self._norms = weight * norms - underflow / 2
 

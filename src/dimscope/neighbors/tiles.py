@@ -205,18 +205,20 @@ _LONG = 8192  # features of a single pair in one product
 _MAPPED = 1 << 22  # values of a memory map that are read before its pages are released
 
 
-def rounding_bound(n_features: int, unit_roundoff: float) -> float:
+def rounding_bound(n_features: int, unit_roundoff: float, n_parts: int | None = None) -> float:
     """Bound the error of |x|^2 + |y|^2 - 2 x.y, relative to (|x| + |y|)^2.
 
     The bound counts one unit roundoff for each term in a range of columns (for any order of
-    summation), one for each range added, and one for each of the few remaining operations.
+    summation), one for each range added, and one for each of the few remaining operations. Columns
+    may be split into parts that different threads sum: as many as these threads need, by default.
 
     Examples
     --------
     >>> rounding_bound(10**5, 2**-24) < 1e-4
     True
     """
-    runs = -(-n_features // RUN) + 4 * workers()
+    n_parts = 4 * workers() if n_parts is None else n_parts
+    runs = -(-n_features // RUN) + n_parts
     return (min(RUN, n_features) + runs + 16) * unit_roundoff
 
 
