@@ -136,7 +136,7 @@ def test_long_points_are_first_ruled_out_by_products(monkeypatch):
     counts = []
     for quick in (False, True):
         monkeypatch.setattr(Tiles, "has_quick_bounds", quick)
-        monkeypatch.setattr(survivors_module, "CROWD", 1)
+        monkeypatch.setattr(survivors_module, "_CROWD", 1)
         survivors = Survivors(exact, sketch, 2)
         squares, _ = survivors.search()
         assert check(survivors, squares, exact, 2) == 1

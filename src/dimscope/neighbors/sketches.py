@@ -57,7 +57,7 @@ class Widths(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Sketch:
-    """A few numbers per point, from which lower bounds of the points' distances follow.
+    """A few numbers per point, from which bounds of the points' distances follow.
 
     Parameters
     ----------
@@ -67,14 +67,15 @@ class Sketch:
     rounding : float
         Rounding error of a sketch, relative to the length of its point.
     stretch : float
-        Largest ratio of a sketch's length to its point's length, apart from rounding.
+        Largest ratio of the distance of two sketches to that of their points, apart from rounding.
     underflow : float
         Absolute error of a sketch caused by underflow.
 
     Notes
     -----
     If a is the distance between the sketches of x and y, and d = |x - y|, then
-    a <= stretch d + rounding (|x| + |y|) and |y| <= |x| + d.
+    a <= stretch d + rounding (|x| + |y|) + 2 underflow, and |y| <= |x| + d. The probability that
+    this is wrong for any pair is that of the :class:`Sketcher`.
     """
 
     numbers: NDArray[np.float32]
@@ -82,19 +83,6 @@ class Sketch:
     rounding: float
     stretch: float
     underflow: float
-
-    def lower(self, squares: NDArray[np.floating], rows: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Turn squared distances between sketches into lower bounds of those between points.
-
-        Parameters
-        ----------
-        squares : array of shape (len(rows), n)
-            Squared distances between sketches, or lower bounds of these.
-        rows : array of int
-        """
-        apart = np.sqrt(np.maximum(squares, 0, dtype=np.float64))
-        near = np.maximum(apart - self._error(rows)[:, None], 0) / (self.stretch + self.rounding)
-        return np.asarray(near * near, np.float64)
 
     def ceiling(self, squares: NDArray[np.float64], rows: NDArray[np.intp]) -> NDArray[np.float64]:
         """Turn squared distances of points into upper bounds of those between their sketches.

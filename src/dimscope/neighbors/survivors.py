@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from dimscope.neighbors.sketches import Sketch
     from dimscope.neighbors.tiles import Tiles
 
-__all__ = ["CROWD", "Survivors", "fewest_survivors"]
+__all__ = ["Survivors"]
 
-CROWD = 30  # one pair measured by differences costs as much as this many products of points
+_CROWD = 30  # one pair measured by differences costs as much as this many products of points
+_FEWEST_OPEN = 64  # with at most so many survivors, a row is not left open
 _ABOVE = 1 + 1e-6  # so that a pair at its own limit survives
 _PARTS = 16  # parts of a tile, whose nearest points give the first limits
 _MOST = 1 << 25  # survivors held at once
@@ -65,11 +66,6 @@ class _Pairs(NamedTuple):
 
 
 _NONE = _Pairs(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0))
-
-
-def fewest_survivors(n_points: int) -> int:
-    """Return how many survivors make a row so crowded that it is left open."""
-    return max(64, n_points // CROWD)
 
 
 class _Squares:
@@ -108,9 +104,9 @@ class _Squares:
             new = new[bounds < _ABOVE * most[new]]
         values[new] = self._exact.pair_squares(*np.divmod(keys[new], n))
         with self._lock:
-            known = np.concatenate([self._keys, keys[new]])
-            order = np.argsort(known)
-            self._keys = known[order]
+            all_keys = np.concatenate([self._keys, keys[new]])
+            order = np.argsort(all_keys)
+            self._keys = all_keys[order]
             self._values = np.concatenate([self._values, values[new]])[order]
         return np.asarray(values[inverse])
 
@@ -146,7 +142,7 @@ class Survivors:
         self.rows = np.arange(exact.n_points) if rows is None else rows
         self._progress = progress
         n = len(self.rows)
-        self._crowd = fewest_survivors(exact.n_points)
+        self._crowd = max(_FEWEST_OPEN, exact.n_points // _CROWD)
         self._limits = np.full(n, np.inf)  # squared distances
         self._ceilings = np.full(n, np.inf, np.float32)  # those of sketches that may be nearer
         self.is_open = np.zeros(n, bool)
@@ -168,13 +164,13 @@ class Survivors:
         Returns
         -------
         squares, indices : arrays of shape (n_rows, k)
-            Meaningless in open rows.
+            Squares in the unit of the kernel. Meaningless in open rows.
         """
         with one_thread_each():
             self._scan_all()
         self._tighten(self._k)
         n_left = sum(int(np.isnan(pairs.square).sum()) for pairs in self._pairs.values())
-        if CROWD * n_left > len(self.rows) * self._exact.n_points:
+        if _CROWD * n_left > len(self.rows) * self._exact.n_points:
             self.is_open[:] = True  # a product of all points takes less time
         else:
             self._tighten(None)
@@ -229,13 +225,13 @@ class Survivors:
         """Scan the tiles of a stage, so many at a time that their survivors fit in memory."""
         done, size, most = 0, _BATCH, 1
         while done < len(stage):
-            found = parallel(scan, stage[done : done + size], self._report)
-            for parts in found:
+            scanned = parallel(scan, stage[done : done + size], self._report)
+            for parts in scanned:
                 for start, part in parts.items():
                     self._pairs[start] = self._pairs[start].with_(part)
                 most = max(most, sum(len(part.row) for part in parts.values()))
-            done, size = done + len(found), max(_BATCH, _MOST // most)
-            self._n_scanned += len(found)
+            done, size = done + len(scanned), max(_BATCH, _MOST // most)
+            self._n_scanned += len(scanned)
             n_held = sum(len(pairs.row) for pairs in self._pairs.values())
             if n_held > _MOST and done < len(stage):
                 self._tighten(self._k)
@@ -302,12 +298,12 @@ class Survivors:
         """Return the survivors of a tile, by the first row of their part of the rows."""
         hits = np.flatnonzero(bounds < self._ceilings[a, None])
         i, j = _places(hits, a, b)
-        found = {a.start: _Pairs(i, j, bounds.ravel()[hits], np.full(len(hits), np.nan))}
+        parts = {a.start: _Pairs(i, j, bounds.ravel()[hits], np.full(len(hits), np.nan))}
         if self._all and a != b:
             hits = np.flatnonzero(bounds < self._ceilings[b])
             i, j = _places(hits, a, b)
-            found[b.start] = _Pairs(j, i, bounds.ravel()[hits], np.full(len(hits), np.nan))
-        return found
+            parts[b.start] = _Pairs(j, i, bounds.ravel()[hits], np.full(len(hits), np.nan))
+        return parts
 
     # -- measuring ------------------------------------------------------------------------
 
@@ -339,8 +335,8 @@ class Survivors:
     def _drop(self, tile: slice) -> None:
         """Lower the limits of some rows to their k-th measured square; drop what is above."""
         pairs = self._pairs[tile.start]
-        known = ~np.isnan(pairs.square)
-        keys = np.sort(_packed(pairs.row[known], _rounded_up(pairs.square[known])))
+        is_measured = ~np.isnan(pairs.square)
+        keys = np.sort(_packed(pairs.row[is_measured], _rounded_up(pairs.square[is_measured])))
         rows = np.arange(tile.start, tile.stop, dtype=np.uint64)
         kth = np.searchsorted(keys, rows << _HALF) + self._k - 1
         has = np.flatnonzero(kth < len(keys))
