@@ -6,7 +6,8 @@ are compared with other points. So a few *probes* are searched among all points,
 distances of their neighbours, and projected together with some other points on the directions of a
 sample. From these, the number of survivors is counted for each width, and the time predicted in
 units of one multiplication of a matrix product. The cheapest width is chosen, or none if the exact
-search is cheaper. The choice depends on the points, the number of neighbours and the seed only.
+search is cheaper. The choice depends on the points and on the options of the search, never on how
+busy or how fast the machine is.
 """
 
 from __future__ import annotations
