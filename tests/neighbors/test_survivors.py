@@ -95,6 +95,15 @@ def test_survivors_of_some_rows_are_those_of_all(rows):
     assert not (indices == rows[:, None])[~survivors.is_open].any()
 
 
+def test_outliers_in_the_sample_of_directions_leave_other_rows_closed():
+    points = curved(900)
+    points[np.random.default_rng(0).permutation(900)[:3]] *= 10_000
+    exact, sketch = prepared(points)
+    survivors = Survivors(exact, sketch, 2)
+    squares, _ = survivors.search()
+    assert check(survivors, squares, exact, 2) > 0.95
+
+
 def test_survivors_never_are_of_the_same_group():
     points, groups = curved(900), np.repeat(np.arange(300), 3)
     exact, sketch = prepared(points, exclusion=Exclusion(groups))

@@ -45,6 +45,7 @@ _RUN = 256  # features in one product: short, because the rounding error grows w
 _CHUNK = 4096  # features of the matrix that are made at a time
 _ROWS = 1024  # points in one product
 _FLAT = 1e-4  # directions with less variance than this, over the largest, are left to the signs
+_OUTLYING = 100  # squared length of an outlier, over the median
 _UNIT = 2.0**-24  # roundoff of float32
 
 
@@ -137,7 +138,7 @@ def principal_directions(
         The sample.
     n_features : int
     n_directions : int
-        At most. Directions without variance are left out.
+        At most. Directions without variance are left out, as are outliers of the sample.
 
     Returns
     -------
@@ -146,9 +147,20 @@ def principal_directions(
     """
     chunks = spans(n_features, _CHUNK)
 
-    def sampled(columns: slice) -> NDArray[np.float32]:
+    def read(columns: slice) -> NDArray[np.float32]:
         out = np.empty((len(rows), columns.stop - columns.start), np.float32)
-        block = centred.block(rows, columns, out)
+        return centred.block(rows, columns, out)
+
+    def norms(columns: slice) -> NDArray[np.float64]:
+        block = read(columns)
+        return np.asarray(np.vecdot(block, block), np.float64)
+
+    squares = _total(parallel(norms, chunks))
+    # beside an outlier, the other points seem to vary along no direction
+    rows = rows[squares <= _OUTLYING * np.median(squares)]
+
+    def sampled(columns: slice) -> NDArray[np.float32]:
+        block = read(columns)
         return np.asarray(block - block.mean(axis=0))
 
     def gram(columns: slice) -> NDArray[np.float64]:
