@@ -53,3 +53,23 @@ def test_rows_of_a_sample_are_worth_narrower_sketches():
     points = relu_map(6000, 10, 1500)
     every, some = choice(points), choice(points, rows=np.arange(1000))
     assert some is None or sum(some) <= sum(every)
+
+
+def one_outlier():
+    """All rows but 500 have squares that are 0 in float32; the sample does not contain 500."""
+    points = relu_map(2500, 5, 2000)
+    points[np.arange(2500) != 500] *= np.float32(1e-25)
+    return points
+
+
+def nearly_empty():
+    """The origin, and points whose few values differ widely."""
+    is_filled = RNG.random((2500, 2000)) < 0.003
+    scales = 10 ** RNG.uniform(-30, 0, (2500, 1))
+    return (RNG.standard_normal((2500, 2000)) * is_filled * scales).astype(np.float32)
+
+
+@pytest.mark.parametrize("cloud", [one_outlier, nearly_empty])
+def test_pilot_reads_points_whose_squares_underflow(cloud):
+    points = cloud()
+    assert choice(points) == choice(points)

@@ -22,7 +22,8 @@ def clouds():
     yield "scales", RNG.standard_normal((600, 300)) * np.exp(6 * RNG.standard_normal((600, 1)))
 
 
-def bounds_and_squares(points, widths=(32, 16), failure=1e-6, seed=0):
+def squares_of_pairs(points, widths=(32, 16), failure=1e-6, seed=0):
+    """Return squared distances of sketches, the bounds that they must not exceed, and of points."""
     checked = as_points(points)
     exact = Tiles(checked)
     sketch = Sketcher(checked, exact.unit, widths, failure, seed).sketch(checked)
@@ -32,17 +33,17 @@ def bounds_and_squares(points, widths=(32, 16), failure=1e-6, seed=0):
     numbers = sketch.numbers.astype(np.float64)
     apart = np.square(numbers[i] - numbers[j]).sum(axis=1)
     squares = exact.pair_squares(i, j)
-    bounds = sketch.lower(apart[:, None], i)[:, 0]
-    assert (sketch.ceiling(bounds, i) >= apart * (1 - 1e-9)).all()
-    return bounds, squares
+    ceilings = np.minimum(sketch.ceiling(squares, i), sketch.ceiling(squares, j))
+    return apart, ceilings, squares
 
 
-@pytest.mark.parametrize(("name", "points"), list(clouds()), ids=[one for one, _ in clouds()])
+@pytest.mark.parametrize(("name", "points"), list(clouds()), ids=[name for name, _ in clouds()])
 def test_bounds_hold(name, points):
-    bounds, squares = bounds_and_squares(points)
-    assert (bounds <= squares * (1 + 1e-9)).all()
+    apart, ceilings, squares = squares_of_pairs(points)
+    assert (apart <= ceilings).all()
     if name in ("curved", "far"):
-        assert np.median(bounds / squares) > 0.8
+        assert np.median(apart / squares) > 0.8
+        assert np.median(ceilings / squares) < 1.1
 
 
 @pytest.mark.slow
@@ -68,6 +69,17 @@ def test_slack_solves_its_equation(m, failure):
     t = slack(m, failure)
     assert t > 1
     assert (t * np.exp(1 - t)) ** (m / 2) == pytest.approx(failure, rel=1e-5)
+
+
+@pytest.mark.parametrize("failure", [1e-310, 5e-324])
+def test_bounds_hold_for_the_smallest_failures(failure):
+    apart, ceilings, _ = squares_of_pairs(RNG.standard_normal((60, 300)), (8, 16), failure)
+    assert (apart <= ceilings).all()
+    assert np.isfinite(ceilings).all()
+
+
+def test_slack_of_many_bounds_is_that_of_a_share_of_the_probability():
+    assert slack(16, 1e-3, 1000) == slack(16, 1e-6)
 
 
 def test_sketches_of_some_points_are_those_of_all():

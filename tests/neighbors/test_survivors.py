@@ -1,11 +1,14 @@
 """The staged search with sketches finds the neighbours that the exact search finds."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from dimscope.arrays import as_points
 from dimscope.manifolds import embed, gaussian
 from dimscope.neighbors import survivors as survivors_module
+from dimscope.neighbors import tiles as tiles_module
 from dimscope.neighbors.certificate import certified_neighbors
 from dimscope.neighbors.exclusion import Exclusion
 from dimscope.neighbors.sketches import Sketch, Sketcher
@@ -92,6 +95,15 @@ def test_survivors_of_some_rows_are_those_of_all(rows):
     assert not (indices == rows[:, None])[~survivors.is_open].any()
 
 
+def test_outliers_in_the_sample_of_directions_leave_other_rows_closed():
+    points = curved(900)
+    points[np.random.default_rng(0).permutation(900)[:3]] *= 10_000
+    exact, sketch = prepared(points)
+    survivors = Survivors(exact, sketch, 2)
+    squares, _ = survivors.search()
+    assert check(survivors, squares, exact, 2) > 0.95
+
+
 def test_survivors_never_are_of_the_same_group():
     points, groups = curved(900), np.repeat(np.arange(300), 3)
     exact, sketch = prepared(points, exclusion=Exclusion(groups))
@@ -116,13 +128,24 @@ def test_search_is_repeatable_and_measures_few_pairs():
     assert first.n_measured == second.n_measured < 8 * exact.n_points
 
 
+def test_search_does_not_depend_on_the_number_of_processors(monkeypatch):
+    exact, sketch = prepared(curved(4500, d=6, width=300), widths=(16, 32))
+    counts = []
+    for n_workers in (1, 64):
+        monkeypatch.setattr(tiles_module, "workers", lambda n=n_workers: n)
+        survivors = Survivors(exact, sketch, 2)
+        survivors.search()
+        counts.append(survivors.n_measured)
+    assert counts[0] == counts[1]
+
+
 def test_long_points_are_first_ruled_out_by_products(monkeypatch):
     points = embed(gaussian(300, 9), 9000).astype(np.float32)
     exact, sketch = prepared(points, widths=(4, 32))
     counts = []
     for quick in (False, True):
         monkeypatch.setattr(Tiles, "has_quick_bounds", quick)
-        monkeypatch.setattr(survivors_module, "CROWD", 1)
+        monkeypatch.setattr(survivors_module, "_CROWD", 1)
         survivors = Survivors(exact, sketch, 2)
         squares, _ = survivors.search()
         assert check(survivors, squares, exact, 2) == 1
@@ -137,6 +160,51 @@ def test_product_bounds_of_pairs_hold_and_are_close():
     bounds, squares = exact.pair_bounds(i, j), exact.pair_squares(i, j)
     assert (bounds <= squares).all()
     assert (bounds > 0.98 * squares).all()
+
+
+def test_products_of_pairs_release_a_memory_map(tmp_path, monkeypatch):
+    np.save(tmp_path / "points.npy", embed(gaussian(100, 9), 9000).astype(np.float32))
+    exact = Tiles(as_points(np.load(tmp_path / "points.npy", mmap_mode="r")))
+    in_memory = Tiles(as_points(np.load(tmp_path / "points.npy")))
+    i, j = np.triu_indices(100, 1)
+    released, release = [], type(exact.points).release
+
+    def count(points):
+        released.append(1)
+        release(points)
+
+    monkeypatch.setattr(type(exact.points), "release", count)
+    np.testing.assert_array_equal(exact.pair_bounds(i, j), in_memory.pair_bounds(i, j))
+    assert len(released) >= len(i) // 32
+
+
+def test_product_bounds_of_pairs_hold_where_products_underflow():
+    """Some products round up to the smallest float32, others down to 0."""
+    smallest, signs = 2.0**-149, RNG.choice([-1, 1], (20, 9000))
+    tiny = np.concatenate([signs * np.sqrt(0.51 * smallest), signs * np.sqrt(0.45 * smallest)])
+    exact = Tiles(as_points(np.concatenate([tiny, np.ones((1, 9000))]).astype(np.float32)))
+    i = np.arange(20)
+    assert exact.has_quick_bounds
+    assert (exact.pair_bounds(i, i + 20) <= exact.pair_squares(i, i + 20)).all()
+
+
+def test_survivors_held_at_once_are_bounded(monkeypatch):
+    """Outliers are nearer to all other points than to each other."""
+    points = curved(9000, width=64)
+    points[:4000] = 1000 * RNG.standard_normal((4000, 64))
+    exact, sketch = prepared(points)
+    monkeypatch.setattr(survivors_module, "TILE", 512)
+    peaks = []
+    for most, batch in ((1 << 25, 1 << 25), (200_000, 1)):
+        monkeypatch.setattr(survivors_module, "_MOST", most)
+        monkeypatch.setattr(survivors_module, "_BATCH", batch)
+        survivors = Survivors(exact, sketch, 2)
+        tracemalloc.start()
+        squares, _ = survivors.search()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert check(survivors, squares, exact, 2) > 0.5
+    assert peaks[1] < 0.7 * peaks[0]
 
 
 def test_bounds_that_are_too_high_lose_neighbors(monkeypatch):

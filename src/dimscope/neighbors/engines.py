@@ -298,8 +298,10 @@ class Approximate(Engine):
     ValueError
         If the method is unknown, or ``sample`` is less than 1.
 
-    Notes ----- The distances to the neighbours that were found are exact: they are recomputed by
-    direct differences in float64. A missed neighbour makes a distance too large. The recall is the
+    Notes
+    -----
+    The distances to the neighbours that were found are exact: they are recomputed by direct
+    differences in float64. A missed neighbour makes a distance too large. The recall is the
     fraction of the true nearest neighbours that were found. It is measured against an exact search
     on the sampled rows, and reported in the guarantee of every result.
 

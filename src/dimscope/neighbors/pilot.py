@@ -6,7 +6,8 @@ are compared with other points. So a few *probes* are searched among all points,
 distances of their neighbours, and projected together with some other points on the directions of a
 sample. From these, the number of survivors is counted for each width, and the time predicted in
 units of one multiplication of a matrix product. The cheapest width is chosen, or none if the exact
-search is cheaper. The choice depends on the points, the number of neighbours and the seed only.
+search is cheaper. The choice depends on the points and on the options of the search, never on how
+busy or how fast the machine is.
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ def _fixed_cost(problem: _Problem, widths: Widths) -> float:
 def _pairs_cost(problem: _Problem, pilot: _Pilot, widths: Widths, failure: float) -> float:
     """Predict the cost of measuring the pairs that sketches leave."""
     n, d = problem.n_points, problem.n_features
-    survivors = pilot.survivors(widths, slack(widths.signs, failure / (n * (n - 1))), n)
+    survivors = pilot.survivors(widths, slack(widths.signs, failure, n * (n - 1)), n)
     # a crowded row is searched with a product of all points
     per_feature = _MULTIPLIED if problem.quick_bounds else _MEASURED
     rows = np.minimum(survivors * (per_feature * d + _SORTED), n * (d + _SELECTED))
@@ -195,7 +196,7 @@ class _Pilot:
             mine, theirs = (along[:, :inside] for along in self._along)
             part = np.vecdot(mine, mine)[:, None] + np.vecdot(theirs, theirs) - 2 * mine @ theirs.T
             rest = np.maximum(self._squares - part, 0).astype(np.float32)
-            if p > inside:
+            if p > inside > 0:
                 last, before = rest.sum(), self.rest(inside // 2).sum()
                 if last > 0:
                     rest = rest * np.float32((last / before) ** math.log2(p / inside))
@@ -257,5 +258,8 @@ def _limits(
     n_searched = squares.shape[1]
     ranks = min(k, n_searched // 8) - 1, min(4 * k, n_searched // 2) - 1
     near, far = np.maximum(np.partition(squares, ranks, axis=1)[:, ranks], 1e-5 * norms[:, None]).T
-    growth = float(np.log(far / near).mean()) / math.log((ranks[1] + 1) / (ranks[0] + 1))
+    apart = near > 0  # squares of points near the origin may underflow
+    logarithms = np.log(far[apart], dtype=np.float64) - np.log(near[apart], dtype=np.float64)
+    growth = float(logarithms.sum()) / max(1, len(logarithms))
+    growth /= math.log((ranks[1] + 1) / (ranks[0] + 1))
     return np.asarray(near * np.float32((n_searched / n_points) ** max(growth, 0)))

@@ -45,6 +45,7 @@ _RUN = 256  # features in one product: short, because the rounding error grows w
 _CHUNK = 4096  # features of the matrix that are made at a time
 _ROWS = 1024  # points in one product
 _FLAT = 1e-4  # directions with less variance than this, over the largest, are left to the signs
+_OUTLYING = 100  # squared length of an outlier, over the median
 _UNIT = 2.0**-24  # roundoff of float32
 
 
@@ -57,7 +58,7 @@ class Widths(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Sketch:
-    """A few numbers per point, from which lower bounds of the points' distances follow.
+    """A few numbers per point, from which bounds of the points' distances follow.
 
     Parameters
     ----------
@@ -67,14 +68,15 @@ class Sketch:
     rounding : float
         Rounding error of a sketch, relative to the length of its point.
     stretch : float
-        Largest ratio of a sketch's length to its point's length, apart from rounding.
+        Largest ratio of the distance of two sketches to that of their points, apart from rounding.
     underflow : float
         Absolute error of a sketch caused by underflow.
 
     Notes
     -----
     If a is the distance between the sketches of x and y, and d = |x - y|, then
-    a <= stretch d + rounding (|x| + |y|) and |y| <= |x| + d.
+    a <= stretch d + rounding (|x| + |y|) + 2 underflow, and |y| <= |x| + d. The probability that
+    this is wrong for any pair is that of the :class:`Sketcher`.
     """
 
     numbers: NDArray[np.float32]
@@ -82,19 +84,6 @@ class Sketch:
     rounding: float
     stretch: float
     underflow: float
-
-    def lower(self, squares: NDArray[np.floating], rows: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Turn squared distances between sketches into lower bounds of those between points.
-
-        Parameters
-        ----------
-        squares : array of shape (len(rows), n)
-            Squared distances between sketches, or lower bounds of these.
-        rows : array of int
-        """
-        apart = np.sqrt(np.maximum(squares, 0, dtype=np.float64))
-        near = np.maximum(apart - self._error(rows)[:, None], 0) / (self.stretch + self.rounding)
-        return np.asarray(near * near, np.float64)
 
     def ceiling(self, squares: NDArray[np.float64], rows: NDArray[np.intp]) -> NDArray[np.float64]:
         """Turn squared distances of points into upper bounds of those between their sketches.
@@ -119,8 +108,8 @@ class Sketch:
 
 
 @cache
-def slack(n_signs: int, failure: float) -> float:
-    """Return the t > 1 at which (t e^(1 - t))^(n_signs / 2) equals the given probability.
+def slack(n_signs: int, failure: float, n_bounds: int = 1) -> float:
+    """Return the t > 1 at which (t e^(1 - t))^(n_signs / 2) equals ``failure / n_bounds``.
 
     Examples
     --------
@@ -128,7 +117,8 @@ def slack(n_signs: int, failure: float) -> float:
     >>> round(t, 2), bool(np.isclose((t * np.exp(1 - t)) ** 32, 1e-6))
     (2.24, True)
     """
-    target = -2 * math.log(failure) / n_signs
+    # the quotient of a small probability would underflow
+    target = 2 * (math.log(n_bounds) - math.log(failure)) / n_signs
     low, high = 1.0, 2 * target + 10
     while high - low > 1e-9 * high:
         middle = (low + high) / 2
@@ -148,7 +138,7 @@ def principal_directions(
         The sample.
     n_features : int
     n_directions : int
-        At most. Directions without variance are left out.
+        At most. Directions without variance are left out, as are outliers of the sample.
 
     Returns
     -------
@@ -157,9 +147,20 @@ def principal_directions(
     """
     chunks = spans(n_features, _CHUNK)
 
-    def sampled(columns: slice) -> NDArray[np.float32]:
+    def read(columns: slice) -> NDArray[np.float32]:
         out = np.empty((len(rows), columns.stop - columns.start), np.float32)
-        block = centred.block(rows, columns, out)
+        return centred.block(rows, columns, out)
+
+    def norms(columns: slice) -> NDArray[np.float64]:
+        block = read(columns)
+        return np.asarray(np.vecdot(block, block), np.float64)
+
+    squares = _total(parallel(norms, chunks))
+    # beside an outlier, the other points seem to vary along no direction
+    rows = rows[squares <= _OUTLYING * np.median(squares)]
+
+    def sampled(columns: slice) -> NDArray[np.float32]:
+        block = read(columns)
         return np.asarray(block - block.mean(axis=0))
 
     def gram(columns: slice) -> NDArray[np.float64]:
@@ -206,10 +207,12 @@ class Sketcher:
         self._seed = seed
         self._centred = Centred(points, unit)
         n, self._width = points.n_points, points.n_features
-        # half of the probability for the tail of the signs, half for the rounding of their sums
-        self._slack = slack(self._n_signs, failure / (n * (n - 1)))
+        # half of the probability for the bounds of n (n - 1) / 2 pairs
+        self._slack = slack(self._n_signs, failure, n * (n - 1))
+        # and half for rounding: by Hoeffding, a sum of random signs is beyond c with a probability
+        # of at most 2 e^(-c^2 / 2); all products and all their partial sums count
         n_sums = 2 * n * self._n_signs * self._width
-        self._partial = math.sqrt(2 * math.log(2 * n_sums / failure))
+        self._partial = math.sqrt(2 * (math.log(4 * n_sums) - math.log(failure)))
         rows = np.sort(np.random.default_rng(seed).permutation(n)[: 2 * n_directions])
         with one_thread_each():
             self._matrix = self._make(rows, n_directions)
@@ -259,14 +262,17 @@ class Sketcher:
     def _rounding(self) -> float:
         """Rounding error of a sketch, relative to the length of its point.
 
-        A sum of n products, in any order, has an error of at most n roundoffs times its largest
-        partial sum. Along a direction, a partial sum is at most the length of the point. Along
-        signs it is a sum of random signs: with high probability, at most c times the length of the
-        part of the point in its run. The lengths of r parts add up to at most sqrt(r) of the whole.
+        Every product and every partial sum of a run has an error of one roundoff, relative to a
+        bound of its size. Along a direction, this bound is the length of those values of the point
+        that it sums. Along signs, it is c times this length, with high probability, because it is a
+        sum of random signs. In any order of summation, the lengths for a run of n products add up
+        to at most n + 4 times the length of the run, and the lengths of r runs to at most sqrt(r)
+        times that of the point.
         """
         run, n_runs = min(_RUN, self._width), -(-self._width // _RUN)
-        directions = math.sqrt(self._n_directions) * (run + n_runs + 4)
-        signs = self._partial / math.sqrt(self._slack) * (math.sqrt(n_runs) * run + n_runs + 4)
+        n_roundoffs = math.sqrt(n_runs) * (run + 4) + n_runs
+        directions = math.sqrt(self._n_directions) * (run + 4 + n_runs)
+        signs = self._partial / math.sqrt(self._slack) * n_roundoffs
         return math.hypot(directions, signs) * _UNIT + 2 * _UNIT * self._stretch
 
     def sketch(self, points: Points, progress: Progress | None = None) -> Sketch:

@@ -21,21 +21,25 @@ import numpy as np
 
 from dimscope.arrays.threads import parallel, spans
 from dimscope.neighbors.products import add_product, one_thread_each
-from dimscope.neighbors.tiles import TILE, rounding_bound
+from dimscope.neighbors.tiles import RUN, TILE, rounding_bound
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from dimscope.arrays.threads import Progress
     from dimscope.neighbors.sketches import Sketch
     from dimscope.neighbors.tiles import Tiles
 
-__all__ = ["CROWD", "Survivors", "fewest_survivors"]
+__all__ = ["Survivors"]
 
-CROWD = 30  # one pair measured by differences costs as much as this many products of points
+_CROWD = 30  # one pair measured by differences costs as much as this many products of points
+_FEWEST_OPEN = 64  # with at most so many survivors, a row is not left open
 _ABOVE = 1 + 1e-6  # so that a pair at its own limit survives
 _PARTS = 16  # parts of a tile, whose nearest points give the first limits
 _MOST = 1 << 25  # survivors held at once
+_BATCH = 16  # tiles that are scanned before their survivors are counted
 _HALF, _LOW = np.uint64(32), np.uint64(2**32 - 1)
 
 
@@ -62,11 +66,6 @@ class _Pairs(NamedTuple):
 
 
 _NONE = _Pairs(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0))
-
-
-def fewest_survivors(n_points: int) -> int:
-    """Return how many survivors make a row so crowded that it is left open."""
-    return max(64, n_points // CROWD)
 
 
 class _Squares:
@@ -105,9 +104,9 @@ class _Squares:
             new = new[bounds < _ABOVE * most[new]]
         values[new] = self._exact.pair_squares(*np.divmod(keys[new], n))
         with self._lock:
-            known = np.concatenate([self._keys, keys[new]])
-            order = np.argsort(known)
-            self._keys = known[order]
+            all_keys = np.concatenate([self._keys, keys[new]])
+            order = np.argsort(all_keys)
+            self._keys = all_keys[order]
             self._values = np.concatenate([self._values, values[new]])[order]
         return np.asarray(values[inverse])
 
@@ -143,7 +142,7 @@ class Survivors:
         self.rows = np.arange(exact.n_points) if rows is None else rows
         self._progress = progress
         n = len(self.rows)
-        self._crowd = fewest_survivors(exact.n_points)
+        self._crowd = max(_FEWEST_OPEN, exact.n_points // _CROWD)
         self._limits = np.full(n, np.inf)  # squared distances
         self._ceilings = np.full(n, np.inf, np.float32)  # those of sketches that may be nearer
         self.is_open = np.zeros(n, bool)
@@ -151,9 +150,11 @@ class Survivors:
         self._row_tiles = spans(n, TILE)
         self._pairs = dict.fromkeys((tile.start for tile in self._row_tiles), _NONE)
         width = self._numbers.shape[1]
-        norms = np.vecdot(self._numbers, self._numbers)
+        norms = np.zeros(len(self._numbers), np.float32)
+        for columns in spans(width, RUN):
+            norms += np.vecdot(self._numbers[:, columns], self._numbers[:, columns])
         # bounds instead of distances: see Tiles
-        weight = np.float32(1 - 2 * rounding_bound(width, 2.0**-24))
+        weight = np.float32(1 - 2 * rounding_bound(width, 2.0**-24, n_parts=1))
         underflow = np.float32(width * 2.0**-126)
         self._norms = weight * norms - underflow / 2
 
@@ -163,13 +164,13 @@ class Survivors:
         Returns
         -------
         squares, indices : arrays of shape (n_rows, k)
-            Meaningless in open rows.
+            Squares in the unit of the kernel. Meaningless in open rows.
         """
         with one_thread_each():
             self._scan_all()
         self._tighten(self._k)
         n_left = sum(int(np.isnan(pairs.square).sum()) for pairs in self._pairs.values())
-        if CROWD * n_left > len(self.rows) * self._exact.n_points:
+        if _CROWD * n_left > len(self.rows) * self._exact.n_points:
             self.is_open[:] = True  # a product of all points takes less time
         else:
             self._tighten(None)
@@ -207,29 +208,45 @@ class Survivors:
 
     def _scan_all(self) -> None:
         stages = self._stages()
-        total, done = sum(map(len, stages)), 0
+        self._n_tiles, self._n_scanned = sum(map(len, stages)), 0
         for number, stage in enumerate(stages):
-
-            def report(n: int, before: int = done) -> None:
-                if self._progress is not None:
-                    self._progress("searching", (before + n) / total, 1.0)
-
-            found = parallel(self._scan if number else self._scan_first, stage, report)
-            for parts in found:
-                for start, part in parts.items():
-                    self._pairs[start] = self._pairs[start].with_(part)
-            done += len(stage)
+            self._scan_stage(self._scan if number else self._scan_first, stage)
             self._tighten(self._k)
             if 2 * self.is_open.sum() > len(self.rows):
                 self.is_open[:] = True
+                self._set_ceilings()  # which drops all survivors
                 return
+
+    def _scan_stage(
+        self,
+        scan: Callable[[tuple[slice, slice]], dict[int, _Pairs]],
+        stage: list[tuple[slice, slice]],
+    ) -> None:
+        """Scan the tiles of a stage, so many at a time that their survivors fit in memory."""
+        done, size, most = 0, _BATCH, 1
+        while done < len(stage):
+            scanned = parallel(scan, stage[done : done + size], self._report)
+            for parts in scanned:
+                for start, part in parts.items():
+                    self._pairs[start] = self._pairs[start].with_(part)
+                most = max(most, sum(len(part.row) for part in parts.values()))
+            done, size = done + len(scanned), max(_BATCH, _MOST // most)
+            self._n_scanned += len(scanned)
+            n_held = sum(len(pairs.row) for pairs in self._pairs.values())
+            if n_held > _MOST and done < len(stage):
+                self._tighten(self._k)
+
+    def _report(self, n_done: int) -> None:
+        if self._progress is not None:
+            self._progress("searching", (self._n_scanned + n_done) / self._n_tiles, 1.0)
 
     def _bounds(self, a: slice, b: slice) -> NDArray[np.float32]:
         """Compute lower bounds of the squared distances between sketches."""
         left = self._numbers[a] if self._all else self._numbers[self.rows[a]]
         mine = self._norms[a] if self._all else self._norms[self.rows[a]]
         bounds: NDArray[np.float32] = np.add.outer(mine, self._norms[b])
-        add_product(bounds, left, self._numbers[b], -2)
+        for columns in spans(left.shape[1], RUN):  # short, as the rounding bound assumes
+            add_product(bounds, left[:, columns], self._numbers[b, columns], -2)
         queries = self.rows[a]
         if self._all and a == b:
             np.fill_diagonal(bounds, np.inf)
@@ -281,12 +298,12 @@ class Survivors:
         """Return the survivors of a tile, by the first row of their part of the rows."""
         hits = np.flatnonzero(bounds < self._ceilings[a, None])
         i, j = _places(hits, a, b)
-        found = {a.start: _Pairs(i, j, bounds.ravel()[hits], np.full(len(hits), np.nan))}
+        parts = {a.start: _Pairs(i, j, bounds.ravel()[hits], np.full(len(hits), np.nan))}
         if self._all and a != b:
             hits = np.flatnonzero(bounds < self._ceilings[b])
             i, j = _places(hits, a, b)
-            found[b.start] = _Pairs(j, i, bounds.ravel()[hits], np.full(len(hits), np.nan))
-        return found
+            parts[b.start] = _Pairs(j, i, bounds.ravel()[hits], np.full(len(hits), np.nan))
+        return parts
 
     # -- measuring ------------------------------------------------------------------------
 
@@ -318,8 +335,8 @@ class Survivors:
     def _drop(self, tile: slice) -> None:
         """Lower the limits of some rows to their k-th measured square; drop what is above."""
         pairs = self._pairs[tile.start]
-        known = ~np.isnan(pairs.square)
-        keys = np.sort(_packed(pairs.row[known], _rounded_up(pairs.square[known])))
+        is_measured = ~np.isnan(pairs.square)
+        keys = np.sort(_packed(pairs.row[is_measured], _rounded_up(pairs.square[is_measured])))
         rows = np.arange(tile.start, tile.stop, dtype=np.uint64)
         kth = np.searchsorted(keys, rows << _HALF) + self._k - 1
         has = np.flatnonzero(kth < len(keys))

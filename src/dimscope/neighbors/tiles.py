@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from dimscope.arrays.threads import Progress
     from dimscope.neighbors.exclusion import Exclusion
 
-__all__ = ["Candidates", "Tiles", "pair_squares", "rounding_bound"]
+__all__ = ["RUN", "TILE", "Candidates", "Tiles", "pair_squares", "rounding_bound"]
+
 _CROWDED = 4  # hits, over those wanted, above which a tile's own thresholds are found first
 _SIGN, _ALL, _HALF = np.uint32(1 << 31), np.uint32(2**32 - 1), np.uint64(32)
 
@@ -201,20 +202,23 @@ TILE = 2048  # rows and columns of a tile
 
 RUN = 1024  # features in one product
 _LONG = 8192  # features of a single pair in one product
+_MAPPED = 1 << 22  # values of a memory map that are read before its pages are released
 
 
-def rounding_bound(n_features: int, unit_roundoff: float) -> float:
+def rounding_bound(n_features: int, unit_roundoff: float, n_parts: int | None = None) -> float:
     """Bound the error of |x|^2 + |y|^2 - 2 x.y, relative to (|x| + |y|)^2.
 
     The bound counts one unit roundoff for each term in a range of columns (for any order of
-    summation), one for each range added, and one for each of the few remaining operations.
+    summation), one for each range added, and one for each of the few remaining operations. Columns
+    may be split into parts that different threads sum: as many as these threads need, by default.
 
     Examples
     --------
     >>> rounding_bound(10**5, 2**-24) < 1e-4
     True
     """
-    runs = -(-n_features // RUN) + 4 * workers()
+    n_parts = 4 * workers() if n_parts is None else n_parts
+    runs = -(-n_features // RUN) + n_parts
     return (min(RUN, n_features) + runs + 16) * unit_roundoff
 
 
@@ -405,29 +409,33 @@ class Tiles:
         The points must be read in place, which is why this is quick.
         """
         width = self.points.n_features
-        runs = spans(width, _LONG)
-        roundoffs = (max(run.stop - run.start for run in runs) + 2) * 2.0**-24
         rows, place = np.unique(np.concatenate([i, j]), return_inverse=True)
-        norms, products = np.zeros(len(rows)), np.zeros(len(i))
+        with one_thread_each():
+            norms, products = self._pair_products(rows, rows), self._pair_products(i, j)
+        x_norms, y_norms = norms[place[: len(i)]], norms[place[len(i) :]]
+        # a few roundoffs more, since the norms are rounded as well
+        roundoffs = (min(width, _LONG) + 16) * 2.0**-24
+        underflow = 8 * width * 2.0**-126
+        error = roundoffs * (np.sqrt(x_norms) + np.sqrt(y_norms)) ** 2 + underflow
+        return np.asarray(x_norms + y_norms - 2 * products - error)
 
-        def sum_norms(part: slice) -> None:
-            for position in range(part.start, part.stop):
-                x = self.points.block(slice(rows[position], rows[position] + 1))[0]
-                norms[position] = sum(float(x[run] @ x[run]) for run in runs)
+    def _pair_products(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Compute the products of pairs of points, in place and in float32."""
+        width = self.points.n_features
+        runs, products = spans(width, _LONG), np.zeros(len(i))
+        n_mapped = max(1, min(_VALUES // _RUN, _MAPPED // width))
 
-        def sum_products(part: slice) -> None:
+        def work(part: slice) -> None:
             for position in range(part.start, part.stop):
-                a, b = i[position], j[position]
-                x, y = (self.points.block(slice(row, row + 1))[0] for row in (a, b))
+                rows = i[position], j[position]
+                x, y = (self.points.block(slice(row, row + 1))[0] for row in rows)
                 products[position] = sum(float(x[run] @ y[run]) for run in runs)
+                if position % n_mapped == 0:
+                    self.points.release()
             self.points.release()
 
-        with one_thread_each():
-            parallel(sum_norms, spans(len(rows), max(1, -(-len(rows) // workers()))))
-            parallel(sum_products, spans(len(i), max(1, -(-len(i) // workers()))))
-        x_norms, y_norms = norms[place[: len(i)]], norms[place[len(i) :]]
-        error = roundoffs * (np.sqrt(x_norms) + np.sqrt(y_norms)) ** 2
-        return np.asarray(x_norms + y_norms - 2 * products - error)
+        parallel(work, spans(len(i), max(1, -(-len(i) // workers()))))
+        return products
 
     def row_bounds(
         self, rows: NDArray[np.intp], among: NDArray[np.intp] | None = None
