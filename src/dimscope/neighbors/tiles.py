@@ -201,7 +201,8 @@ TILE = 2048  # rows and columns of a tile
 
 
 RUN = 1024  # features in one product
-_LONG = 8192  # features of a single pair in one product
+_LONG = 8192  # features from which on the product of a single pair is quick
+_TERMS = 16384  # features of a single pair in one product
 _MAPPED = 1 << 22  # values of a memory map that are read before its pages are released
 
 
@@ -414,7 +415,7 @@ class Tiles:
             norms, products = self._pair_products(rows, rows), self._pair_products(i, j)
         x_norms, y_norms = norms[place[: len(i)]], norms[place[len(i) :]]
         # a few roundoffs more, since the norms are rounded as well
-        roundoffs = (min(width, _LONG) + 16) * 2.0**-24
+        roundoffs = (min(width, _TERMS) + 16) * 2.0**-24
         underflow = 8 * width * 2.0**-126
         error = roundoffs * (np.sqrt(x_norms) + np.sqrt(y_norms)) ** 2 + underflow
         return np.asarray(x_norms + y_norms - 2 * products - error)
@@ -422,7 +423,7 @@ class Tiles:
     def _pair_products(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64]:
         """Compute the products of pairs of points, in place and in float32."""
         width = self.points.n_features
-        runs, products = spans(width, _LONG), np.zeros(len(i))
+        runs, products = spans(width, _TERMS), np.zeros(len(i))
         n_mapped = max(1, min(_VALUES // _RUN, _MAPPED // width))
 
         def work(part: slice) -> None:
