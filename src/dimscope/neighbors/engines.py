@@ -189,7 +189,7 @@ class Sketched(Engine):
     ----------
     failure : float
         Upper bound on the probability, over the random signs of the sketches, that at least one
-        distance is wrong.
+        distance of a search is wrong. Probabilities of several searches add up.
     seed : int
         Seed of the random signs. The guarantee does not hold for data constructed to fit a seed.
 

@@ -57,7 +57,7 @@ def nearest_neighbors(
     engine : Engine, optional
         How to search, and with what guarantee. By default, an exact search or one with
         :class:`Sketched` at a failure of 1e-9, whichever is predicted to be faster on these points;
-        the guarantee says which.
+        the guarantee says which. Use :class:`Exact` for data constructed to fit the seed 0.
     at_most : bool
         If there are fewer than k other points, use all of them instead of raising an error.
     copies : {"keep", "collapse"}

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from dimscope.arrays import Points
     from dimscope.arrays.threads import Progress
     from dimscope.neighbors.exclusion import Exclusion
-    from dimscope.neighbors.sketches import Sketch, Widths
+    from dimscope.neighbors.sketches import Sketch
 
 __all__ = [
     "TREE_FEATURES",
@@ -186,6 +186,8 @@ class SketchedSearcher:
     progress : callable, optional
     exclusion : Exclusion, optional
         Pairs of points that are not neighbours.
+    sketch : Sketch, optional
+        A sketch of the same points, to be used in any case.
     """
 
     def __init__(
@@ -195,47 +197,40 @@ class SketchedSearcher:
         seed: int,
         progress: Progress | None = None,
         exclusion: Exclusion | None = None,
+        sketch: Sketch | None = None,
     ) -> None:
         self._points, self._failure, self._seed = points, failure, seed
         self._progress = progress
         self._tiles = Tiles(points, progress, exclusion)
         self._exact = KernelSearcher(points, self._tiles)
-        self._widths: Widths | None = None
-        self._is_decided = False
-        self._sketch: Sketch | None = None
+        self._sketch, self._is_decided = sketch, sketch is not None
 
     def nearest(self, k: int, rows: NDArray[np.intp] | None = None) -> SearchResult:
         """Find the k nearest neighbours of all points, or of the given ones."""
         if not self._is_decided:
-            self._widths = chosen_widths(self._tiles, k, rows, self._failure, self._seed)
-            self._is_decided = True
-        if self._widths is None:
-            return self._exact.nearest(k, rows)
-        return self._by_sketches(self._made(), k, rows)
-
-    def _made(self) -> Sketch:
-        assert self._widths is not None
+            self._sketch, self._is_decided = self._sketch_if_it_pays(k, rows), True
         if self._sketch is None:
-            sketcher = Sketcher(
-                self._points, self._tiles.unit, self._widths, self._failure, self._seed
-            )
-            self._sketch = sketcher.sketch(self._points, self._progress)
-        return self._sketch
-
-    def _by_sketches(self, sketch: Sketch, k: int, rows: NDArray[np.intp] | None) -> SearchResult:
-        survivors = Survivors(self._tiles, sketch, k, rows, self._progress)
+            return self._exact.nearest(k, rows)
+        survivors = Survivors(self._tiles, self._sketch, k, rows, self._progress)
         squares, indices = survivors.search()
-        n_pairs, open_rows = survivors.n_measured, np.flatnonzero(survivors.is_open)
-        distances = np.sqrt(squares) / self._tiles.unit
-        if len(open_rows):
+        open_rows = np.flatnonzero(survivors.is_open)
+        if 2 * len(open_rows) > len(survivors.rows):
             # half of a product of all points is as much as that of half of them with all
-            is_all = rows is None and 2 * len(open_rows) > len(survivors.rows)
-            result = self._exact.nearest(k, None if is_all else survivors.rows[open_rows])
-            here = open_rows if is_all else slice(None)
-            distances[open_rows], indices[open_rows] = result.distances[here], result.indices[here]
+            return self._exact.nearest(k, rows)
+        distances, n_pairs = np.sqrt(squares) / self._tiles.unit, survivors.n_measured
+        if len(open_rows):
+            result = self._exact.nearest(k, survivors.rows[open_rows])
+            distances[open_rows], indices[open_rows] = result.distances, result.indices
             n_pairs += result.details["pairs"]
         details = {"where": "sketches", "pairs": n_pairs, "open_rows": len(open_rows)}
         return SearchResult(distances, indices, Guarantee.exact(self._failure), details)
+
+    def _sketch_if_it_pays(self, k: int, rows: NDArray[np.intp] | None) -> Sketch | None:
+        widths = chosen_widths(self._tiles, k, rows, self._failure, self._seed)
+        if widths is None:
+            return None
+        sketcher = Sketcher(self._points, self._tiles.unit, widths, self._failure, self._seed)
+        return sketcher.sketch(self._points, self._progress)
 
     def nearest_with_label(
         self, queries: NDArray[np.intp], labels: NDArray[np.intp], k: int
@@ -254,8 +249,10 @@ class SketchedSearcher:
         points = self._points.select(among)
         if self._sketch is None or len(among) < _FEWEST_SKETCHED:
             return exact_searcher(points, None, exclusion).nearest(k)
-        part = SketchedSearcher(points, self._failure, self._seed, None, exclusion)
-        return part._by_sketches(self._sketch.select(among), k, None)
+        sketch = self._sketch.select(among)
+        return SketchedSearcher(points, self._failure, self._seed, None, exclusion, sketch).nearest(
+            k
+        )
 
 
 class DaskSearcher:
