@@ -47,6 +47,7 @@ _SHARE = 0.012  # of an exact search, for each of two parts of the pilot
 _READ = 100  # reading one point for the probes costs as much as this many products
 _RUN, _ROWS = 1024, 1024  # features in one product, and points
 _GAIN = 0.9  # largest predicted cost of sketches, relative to the exact search
+_HOPEFUL = 1.2  # the same of every other width, above which those between are not tried
 _ROOM = 1 << 28  # bytes that sketches may always take; otherwise an eighth of the points
 
 
@@ -119,14 +120,19 @@ def _cheapest(problem: _Problem, pilot: _Pilot, failure: float) -> Widths | None
         for m in _SIGNS
         if 8 * p <= problem.n_points and _fits(problem, p + m)
     }
-    best, lowest = None, _GAIN * problem.exact
-    for widths in sorted(fixed, key=lambda widths: fixed[widths]):
-        if fixed[widths] >= lowest:
-            break
-        cost = fixed[widths] + _pairs_cost(problem, pilot, widths, failure)
-        if cost < lowest:
-            best, lowest = widths, cost
-    return best
+    # every other width first: where these are all too dear, so are those between
+    coarse = {w for w in fixed if w.directions in _DIRECTIONS[::2] and w.signs in _SIGNS[::2]}
+    best, lowest = None, _HOPEFUL * problem.exact
+    for candidates in (coarse, fixed.keys() - coarse):
+        for widths in sorted(candidates, key=lambda widths: (fixed[widths], widths)):
+            if fixed[widths] >= lowest:
+                break
+            cost = fixed[widths] + _pairs_cost(problem, pilot, widths, failure)
+            if cost < lowest:
+                best, lowest = widths, cost
+        if best is None:
+            return None
+    return best if lowest < _GAIN * problem.exact else None
 
 
 def _pilot_cost(problem: _Problem, n_others: int, size: int) -> float:

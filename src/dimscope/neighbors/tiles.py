@@ -203,7 +203,6 @@ TILE = 2048  # rows and columns of a tile
 RUN = 1024  # features in one product
 _LONG = 8192  # features from which on the product of a single pair is quick
 _TERMS = 16384  # features of a single pair in one product
-_MAPPED = 1 << 22  # values of a memory map that are read before its pages are released
 
 
 def rounding_bound(n_features: int, unit_roundoff: float, n_parts: int | None = None) -> float:
@@ -407,12 +406,12 @@ class Tiles:
     def pair_bounds(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64]:
         """Compute lower bounds of squared distances by products of single pairs.
 
-        The points must be read in place, which is why this is quick.
+        The points must be read in place, which is why this is quick, and i must be ascending.
         """
         width = self.points.n_features
         rows, place = np.unique(np.concatenate([i, j]), return_inverse=True)
         with one_thread_each():
-            norms, products = self._pair_products(rows, rows), self._pair_products(i, j)
+            norms, products = self._norms_of(rows), self._pair_products(i, j)
         x_norms, y_norms = norms[place[: len(i)]], norms[place[len(i) :]]
         # a few roundoffs more, since the norms are rounded as well
         roundoffs = (min(width, _TERMS) + 16) * 2.0**-24
@@ -420,22 +419,40 @@ class Tiles:
         error = roundoffs * (np.sqrt(x_norms) + np.sqrt(y_norms)) ** 2 + underflow
         return np.asarray(x_norms + y_norms - 2 * products - error)
 
-    def _pair_products(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Compute the products of pairs of points, in place and in float32."""
-        width = self.points.n_features
-        runs, products = spans(width, _TERMS), np.zeros(len(i))
-        n_mapped = max(1, min(_VALUES // _RUN, _MAPPED // width))
+    def _norms_of(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Compute the squared norms of points in float32."""
+        runs, norms = spans(self.points.n_features, _TERMS), np.zeros(len(rows))
 
         def work(part: slice) -> None:
-            for position in range(part.start, part.stop):
-                rows = i[position], j[position]
-                x, y = (self.points.block(slice(row, row + 1))[0] for row in rows)
-                products[position] = sum(float(x[run] @ y[run]) for run in runs)
-                if position % n_mapped == 0:
-                    self.points.release()
+            for run in runs:
+                block = self.points.block(rows[part], run)
+                norms[part] += np.vecdot(block, block)
             self.points.release()
 
-        parallel(work, spans(len(i), max(1, -(-len(i) // workers()))))
+        parallel(work, spans(len(rows), max(1, _VALUES // _TERMS)))
+        return norms
+
+    def _pair_products(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Compute the products of pairs of points in float32; i is ascending."""
+        runs, products = spans(self.points.n_features, _TERMS), np.zeros(len(i))
+        most = max(1, _VALUES // _TERMS)
+        starts = np.flatnonzero(np.diff(i, prepend=-1))
+        groups = [
+            slice(first, min(first + most, stop))
+            for start, stop in zip(starts, [*starts[1:], len(i)], strict=True)
+            for first in range(start, stop, most)
+        ]
+
+        def work(part: slice) -> None:
+            for group in groups[part]:
+                row = slice(i[group.start], i[group.start] + 1)
+                for run in runs:
+                    x = self.points.block(row, run)[0]
+                    # dot lets other threads run; the operator @ does not, for one product
+                    products[group] += np.dot(self.points.block(j[group], run), x)
+                self.points.release()
+
+        parallel(work, spans(len(groups), max(1, -(-len(groups) // workers()))))
         return products
 
     def row_bounds(
