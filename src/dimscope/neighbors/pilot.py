@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["chosen_widths"]
 
-# Costs in multiplications of a float32 product, all measured on processors with AVX-512 and with
-# AVX2 only, whose ratios differ little.
+# Costs in multiplications of a float32 product, measured on a processor with AVX-512. Where
+# products take longer, sketches pay more often than is predicted.
 _SELECTED = 60  # one bound compared with its limits
 _MEASURED = 45  # one feature of a pair measured by differences
 _MULTIPLIED = 25  # one feature of a pair of long points that a product may rule out
