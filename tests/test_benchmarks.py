@@ -84,7 +84,7 @@ def test_more_passes_over_a_map_lose_a_claim(capsys, monkeypatch):
 @pytest.mark.parametrize("name", ["estimate, sketches", "estimate, sketches of a layer"])
 @pytest.mark.parametrize("widths", [None, Widths(4, 32), Widths(1, 8), Widths(400, 400)])
 def test_sketches_that_do_not_fit_lose_a_claim(capsys, monkeypatch, name, widths):
-    monkeypatch.setattr(searchers, "chosen_widths", lambda *_: widths)
+    monkeypatch.setattr(searchers, "chosen_screen", lambda *_: widths)
     sentences = failed(capsys, name)
     assert any(sentence.startswith(f"lost: {name}: multiply-adds") for sentence in sentences)
 

@@ -1,24 +1,32 @@
-"""The pilot chooses sketches where they pay, and its choice can be repeated."""
+"""The pilot chooses codes and sketches where they pay, and its choice can be repeated."""
 
 import numpy as np
 import pytest
 
 from dimscope.arrays import as_points
 from dimscope.manifolds import embed, gaussian
-from dimscope.neighbors.pilot import chosen_widths
+from dimscope.neighbors import kernels
+from dimscope.neighbors.codes import Codes
+from dimscope.neighbors.pilot import chosen_screen
 from dimscope.neighbors.tiles import Tiles
 
 RNG = np.random.default_rng(0)
 
 
+@pytest.fixture
+def without_codes(monkeypatch):
+    monkeypatch.setattr(kernels, "level", 0)
+
+
 def choice(points, k=2, rows=None, failure=1e-9, seed=0):
-    return chosen_widths(Tiles(as_points(points)), k, rows, failure, seed)
+    return chosen_screen(Tiles(as_points(points)), k, rows, failure, seed)
 
 
 def relu_map(n, d, width):
     return np.maximum(embed(gaussian(n, d), width), 0).astype(np.float32)
 
 
+@pytest.mark.usefixtures("without_codes")
 def test_sketches_are_chosen_for_points_of_low_dimension():
     widths = choice(relu_map(4000, 5, 3000))
     assert widths is not None
@@ -34,25 +42,51 @@ def test_sketches_are_chosen_for_points_of_low_dimension():
     ],
     ids=["noise", "few points", "few features"],
 )
+@pytest.mark.usefixtures("without_codes")
 def test_no_sketches_are_chosen_where_they_do_not_pay(points):
     assert choice(points) is None
 
 
+@pytest.mark.usefixtures("without_codes")
 def test_choice_is_repeatable_and_does_not_depend_on_units_or_origin():
     points = relu_map(4000, 8, 2000)
     widths = choice(points)
     assert widths == choice(points) == choice(points * 1024) == choice(points.astype(np.float64))
 
 
+@pytest.mark.usefixtures("without_codes")
 def test_more_neighbors_or_dimensions_need_wider_sketches():
     few, many = choice(relu_map(4000, 4, 3000)), choice(relu_map(4000, 12, 3000))
     assert sum(many) > sum(few)
 
 
+@pytest.mark.usefixtures("without_codes")
 def test_rows_of_a_sample_are_worth_narrower_sketches():
     points = relu_map(6000, 10, 1500)
     every, some = choice(points), choice(points, rows=np.arange(1000))
     assert some is None or sum(some) <= sum(every)
+
+
+@pytest.mark.parametrize("failure", [None, 1e-9])
+def test_codes_are_chosen_for_points_of_many_dimensions(failure):
+    assert isinstance(choice(relu_map(4000, 40, 1500), failure=failure), Codes)
+
+
+def test_exact_search_takes_no_sketches():
+    points = relu_map(6000, 3, 4000)
+    assert isinstance(choice(points, failure=None), Codes)
+    assert not isinstance(choice(points), Codes)
+
+
+def far_apart():
+    """Clusters that are small beside their distance, and so beside what codes lose."""
+    centres = 1000 * RNG.standard_normal((30, 600))
+    return (centres[np.arange(6000) % 30] + RNG.standard_normal((6000, 600))).astype(np.float32)
+
+
+@pytest.mark.parametrize("cloud", [far_apart, lambda: relu_map(300, 5, 4000)], ids=["far", "few"])
+def test_no_codes_are_chosen_where_they_do_not_pay(cloud):
+    assert choice(cloud(), failure=None) is None
 
 
 def one_outlier():
@@ -72,4 +106,5 @@ def nearly_empty():
 @pytest.mark.parametrize("cloud", [one_outlier, nearly_empty])
 def test_pilot_reads_points_whose_squares_underflow(cloud):
     points = cloud()
-    assert choice(points) == choice(points)
+    first, second = choice(points), choice(points)
+    assert first == second or (isinstance(first, Codes) and isinstance(second, Codes))

@@ -33,7 +33,7 @@ def squares_of_pairs(points, widths=(32, 16), failure=1e-6, seed=0):
     numbers = sketch.numbers.astype(np.float64)
     apart = np.square(numbers[i] - numbers[j]).sum(axis=1)
     squares = exact.pair_squares(i, j)
-    ceilings = np.minimum(sketch.ceiling(squares, i), sketch.ceiling(squares, j))
+    ceilings = np.minimum(*(sketch.among(x).ceiling(squares, slice(None)) for x in (i, j)))
     return apart, ceilings, squares
 
 

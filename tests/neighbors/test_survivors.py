@@ -1,4 +1,4 @@
-"""The staged search with sketches finds the neighbours that the exact search finds."""
+"""The staged search with codes or sketches finds the neighbours that the exact search finds."""
 
 import tracemalloc
 
@@ -7,11 +7,13 @@ import pytest
 
 from dimscope.arrays import as_points
 from dimscope.manifolds import embed, gaussian
+from dimscope.neighbors import kernels
 from dimscope.neighbors import survivors as survivors_module
 from dimscope.neighbors import tiles as tiles_module
 from dimscope.neighbors.certificate import certified_neighbors
+from dimscope.neighbors.codes import Codes
 from dimscope.neighbors.exclusion import Exclusion
-from dimscope.neighbors.sketches import Sketch, Sketcher
+from dimscope.neighbors.sketches import SketchBounds, Sketcher
 from dimscope.neighbors.survivors import Survivors
 from dimscope.neighbors.tiles import Tiles
 
@@ -52,6 +54,21 @@ CLOUDS = {
 }
 
 
+@pytest.fixture(params=["sketches", *(f"codes of level {level}" for level in kernels.levels)])
+def prepare(request, monkeypatch):
+    """Prepare a search with each kind of screen."""
+    if request.param == "sketches":
+        return prepared
+    monkeypatch.setattr(kernels, "level", int(request.param[-1]))
+    return prepared_codes
+
+
+def prepared_codes(points, exclusion=None):
+    checked = as_points(points)
+    exact = Tiles(checked, None, exclusion)
+    return exact, Codes(checked, exact.unit)
+
+
 def prepared(points, widths=(24, 32), failure=1e-9, exclusion=None):
     checked = as_points(points)
     exact = Tiles(checked, None, exclusion)
@@ -71,9 +88,9 @@ def check(survivors, squares, exact, k):
 
 @pytest.mark.parametrize("k", [2, 7, 33])
 @pytest.mark.parametrize("name", CLOUDS)
-def test_survivors_include_all_neighbors(name, k):
-    exact, sketch = prepared(CLOUDS[name]())
-    survivors = Survivors(exact, sketch, k)
+def test_survivors_include_all_neighbors(name, k, prepare):
+    exact, screen = prepare(CLOUDS[name]())
+    survivors = Survivors(exact, screen, k)
     squares, indices = survivors.search()
     closed = check(survivors, squares, exact, k)
     measured = exact.pair_squares(
@@ -85,11 +102,20 @@ def test_survivors_include_all_neighbors(name, k):
         assert closed > 0.95
 
 
+def test_codes_that_are_not_kept_give_the_same(monkeypatch):
+    points = CLOUDS["several tiles"]()
+    expected, _ = Survivors(*prepared_codes(points), 2).search()
+    monkeypatch.setattr("dimscope.neighbors.codes._KEPT", 0)
+    monkeypatch.setattr("dimscope.neighbors.codes._RECENT", 1)
+    dropped = Survivors(*prepared_codes(points), 2)
+    np.testing.assert_array_equal(dropped.search()[0], expected)
+
+
 @pytest.mark.parametrize("rows", [[3], np.arange(0, 4500, 7), np.arange(4499, 0, -2)])
-def test_survivors_of_some_rows_are_those_of_all(rows):
-    exact, sketch = prepared(CLOUDS["several tiles"]())
+def test_survivors_of_some_rows_are_those_of_all(rows, prepare):
+    exact, screen = prepare(CLOUDS["several tiles"]())
     rows = np.asarray(rows)
-    survivors = Survivors(exact, sketch, 2, rows)
+    survivors = Survivors(exact, screen, 2, rows)
     squares, indices = survivors.search()
     check(survivors, squares, exact, 2)
     assert not (indices == rows[:, None])[~survivors.is_open].any()
@@ -104,10 +130,10 @@ def test_outliers_in_the_sample_of_directions_leave_other_rows_closed():
     assert check(survivors, squares, exact, 2) > 0.95
 
 
-def test_survivors_never_are_of_the_same_group():
+def test_survivors_never_are_of_the_same_group(prepare):
     points, groups = curved(900), np.repeat(np.arange(300), 3)
-    exact, sketch = prepared(points, exclusion=Exclusion(groups))
-    survivors = Survivors(exact, sketch, 2)
+    exact, screen = prepare(points, exclusion=Exclusion(groups))
+    survivors = Survivors(exact, screen, 2)
     squares, indices = survivors.search()
     assert check(survivors, squares, exact, 2) > 0.95
     assert (groups[indices] != groups[:, None]).all()
@@ -210,9 +236,9 @@ def test_survivors_held_at_once_are_bounded(monkeypatch):
 def test_bounds_that_are_too_high_lose_neighbors(monkeypatch):
     """The ceilings of the sketches decide: with wrong ones, neighbours are missed."""
     exact, sketch = prepared(CLOUDS["several tiles"]())
-    true_ceiling = Sketch.ceiling
+    true_ceiling = SketchBounds.ceiling
     monkeypatch.setattr(
-        Sketch, "ceiling", lambda self, squares, rows: 0.1 * true_ceiling(self, squares, rows)
+        SketchBounds, "ceiling", lambda self, squares, rows: 0.1 * true_ceiling(self, squares, rows)
     )
     survivors = Survivors(exact, sketch, 2)
     squares, _ = survivors.search()

@@ -42,15 +42,22 @@ class NumpyPoints(Points):
     @property
     def is_plain(self) -> bool:
         """Whether blocks are float32 rows that BLAS can read in place."""
+        return self.rows is None and self.in_place is not None and self.dtype == np.float32
+
+    @property
+    def in_place(self) -> NDArray[Any] | None:
+        """The array, if compiled code can read its rows in place; None if not."""
         array = self.array
-        return bool(
-            array.dtype == self.dtype == np.float32
-            and self.rows is None
+        size = array.itemsize
+        is_readable = (
+            array.dtype == self.dtype
+            and array.dtype.isnative
             and array.flags.aligned
-            and array.strides[1] == 4
-            and array.strides[0] % 4 == 0
-            and array.strides[0] >= 4 * array.shape[1]
+            and array.strides[1] == size
+            and array.strides[0] % size == 0
+            and array.strides[0] >= size * array.shape[1]
         )
+        return array if is_readable else None
 
     def release(self) -> None:
         """Release the pages of a memory map that were read."""

@@ -111,6 +111,14 @@ class Points(ABC):
         """Whether blocks are float32 rows that BLAS can read in place."""
         return False
 
+    @property
+    def in_place(self) -> NDArray[Any] | None:
+        """The array, if compiled code can read its rows in place; None if not.
+
+        Its rows are float32 or float64, of the type of :attr:`dtype`, values side by side.
+        """
+        return None
+
     def rows_at(self, positions: Any) -> Any:
         """Return the rows of the array at the given positions among these points.
 

@@ -38,9 +38,9 @@ from dimscope.neighbors.approximate import ApproximateSearcher
 from dimscope.neighbors.guarantee import Guarantee
 from dimscope.neighbors.searchers import (
     TREE_FEATURES,
+    ScreenedSearcher,
     Searcher,
     SearchResult,
-    SketchedSearcher,
     exact_searcher,
 )
 
@@ -363,4 +363,4 @@ def _sketched_or_exact(
 ) -> Searcher:
     if points.home != "memory" or points.n_features <= TREE_FEATURES:
         return exact_searcher(points, progress, exclusion)
-    return SketchedSearcher(points, failure, seed, progress, exclusion)
+    return ScreenedSearcher(points, progress, exclusion, failure, seed)

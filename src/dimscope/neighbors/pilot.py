@@ -1,13 +1,17 @@
-"""The pilot: a few rows against all points tell whether sketches pay, and how wide to make them.
+"""The pilot: a few rows against other points tell what to search with.
+
+Exact products of all points, codes (:mod:`dimscope.neighbors.codes`) or sketches
+(:mod:`dimscope.neighbors.sketches`): the time of each is predicted, and the fastest is chosen. For
+codes, a few *probes* and some other points are encoded, and the pairs counted whose bound is below
+the limit of the probe. For sketches, the widths are chosen as well.
 
 A sketch with more directions and signs costs more to make and to compare, and leaves fewer pairs to
 measure. How many pairs are left depends on the data: on their spectrum, and on how near neighbours
 are compared with other points. So a few *probes* are searched among all points, which gives the
 distances of their neighbours, and projected together with some other points on the directions of a
 sample. From these, the number of survivors is counted for each width, and the time predicted in
-units of one multiplication of a matrix product. The cheapest width is chosen, or none if the exact
-search is cheaper. The choice depends on the points and on the options of the search, never on how
-busy or how fast the machine is.
+units of one multiplication of a matrix product. The choice depends on the points, on the options of
+the search and on the instructions of the processor, never on how busy or how fast the machine is.
 """
 
 from __future__ import annotations
@@ -18,20 +22,29 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dimscope.arrays.threads import parallel, spans
+from dimscope.neighbors import kernels
+from dimscope.neighbors.codes import Codes
 from dimscope.neighbors.products import Centred, one_thread_each
 from dimscope.neighbors.sketches import Widths, principal_directions, slack
+from dimscope.neighbors.tiles import TILE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dimscope.neighbors.tiles import Tiles
 
-__all__ = ["chosen_widths"]
+__all__ = ["chosen_screen"]
 
 # Costs in multiplications of a float32 product, measured on a processor with AVX-512. Where
 # products take longer, sketches pay more often than is predicted.
 _SELECTED = 60  # one bound compared with its limits
-_MEASURED = 45  # one feature of a pair measured by differences
+_MEASURED = 45  # one feature of a pair measured by differences in NumPy
+_COMPILED = 24  # the same in a compiled kernel
+_CODED = (1.0, 0.46, 0.28, 0.24)  # one product of bytes, by the level of the processor
+_COMPARED = 6  # one bound of codes compared with its limits
+_ENCODED = 40  # one value encoded
+_FIRST = 150  # one bound of the tiles that give the first limits
+_BEGUN = 2e8  # starting a search with codes
 _MULTIPLIED = 25  # one feature of a pair of long points that a product may rule out
 _SORTED = 25_000  # one survivor sorted
 _DECOMPOSED = 17  # an eigenvalue decomposition, over the cube of its size
@@ -42,11 +55,12 @@ _SIGNS = (32, 64, 96, 128, 192, 256, 384, 512, 768)
 _SAMPLES = (1024, 512, 256, 128, 64)  # rows that directions are taken from
 _OTHERS = 512  # most points that are projected together with the probes
 _FEWEST = 64  # points searched for the neighbours of probes
+_PROBED = 2048  # points encoded together with the probes
 _PROBES = 32
 _SHARE = 0.012  # of an exact search, for each of two parts of the pilot
 _READ = 100  # reading one point for the probes costs as much as this many products
 _RUN, _ROWS = 1024, 1024  # features in one product, and points
-_GAIN = 0.9  # largest predicted cost of sketches, relative to the exact search
+_GAIN = 0.9  # largest predicted cost, relative to the next best way
 _HOPEFUL = 1.2  # the same of every other width, above which those between are not tried
 _ROOM = 1 << 28  # bytes that sketches may always take; otherwise an eighth of the points
 
@@ -58,7 +72,7 @@ class _Problem(NamedTuple):
     n_features: int
     n_rows: int
     symmetric: bool
-    quick_bounds: bool
+    measured: int  # the cost of a feature of a pair
 
     @property
     def n_pairs(self) -> float:
@@ -71,10 +85,10 @@ class _Problem(NamedTuple):
         return self.n_pairs * (self.n_features + _SELECTED)
 
 
-def chosen_widths(
-    exact: Tiles, k: int, rows: NDArray[np.intp] | None, failure: float, seed: int
-) -> Widths | None:
-    """Choose the widths of sketches; None if an exact search is predicted to be faster.
+def chosen_screen(
+    exact: Tiles, k: int, rows: NDArray[np.intp] | None, failure: float | None, seed: int
+) -> Codes | Widths | None:
+    """Choose what to search with.
 
     Parameters
     ----------
@@ -84,36 +98,83 @@ def chosen_widths(
         Number of neighbours.
     rows : array of int, optional
         The points to search; all by default.
-    failure : float
+    failure : float or None
+        Probability of an error that sketches may have; None for no sketches.
     seed : int
+
+    Returns
+    -------
+    Codes, Widths or None
+        Codes of the points, the widths of sketches, or nothing if exact products of all points are
+        predicted to be faster.
 
     Examples
     --------
     >>> from dimscope.arrays import as_points
     >>> from dimscope.neighbors.tiles import Tiles
-    >>> noise = np.random.default_rng(0).standard_normal((4000, 500))
-    >>> chosen_widths(Tiles(as_points(noise)), 2, None, 1e-9, 0) is None
+    >>> few = np.random.default_rng(0).standard_normal((100, 50))
+    >>> chosen_screen(Tiles(as_points(few)), 2, None, 1e-9, 0) is None
     True
     """
     n_points, n_features = exact.n_points, exact.points.n_features
     n_rows = n_points if rows is None else len(rows)
-    problem = _Problem(n_points, n_features, n_rows, rows is None, exact.has_quick_bounds)
-    n_searched = int(min(n_points - _PROBES, _SHARE * problem.n_pairs / _READ))
+    measured = _COMPILED if kernels.level and exact.points.in_place is not None else _MEASURED
+    if exact.has_quick_bounds and measured > _MULTIPLIED:
+        measured = _MULTIPLIED
+    problem = _Problem(n_points, n_features, n_rows, rows is None, measured)
+    codes, lowest = None, problem.exact
+    if kernels.largest_code(n_features) and _coding_cost(problem) < _GAIN * lowest:
+        possible = Codes(exact.points, exact.unit)
+        cost = _coding_cost(problem) + _measuring_cost(
+            problem, _coded_survivors(possible, k, n_points, seed)
+        )
+        if cost < _GAIN * lowest:
+            codes, lowest = possible, cost
+    widths = None if failure is None else _chosen_widths(exact, problem, k, lowest, failure, seed)
+    return codes if widths is None else widths
+
+
+def _coding_cost(problem: _Problem) -> float:
+    """Predict the cost of encoding all points and of comparing all codes."""
+    n, d = problem.n_points, problem.n_features
+    first = problem.n_rows * min(n, TILE) * _FIRST
+    product = problem.n_pairs * (_CODED[kernels.level] * d + _COMPARED)
+    return _BEGUN + n * d * _ENCODED + first + product
+
+
+def _coded_survivors(codes: Codes, k: int, n_points: int, seed: int) -> NDArray[np.float64]:
+    """Predict the number of survivors of each of a few probes among all points."""
+    order = np.random.default_rng([seed, 4]).permutation(n_points)
+    probes, others = order[:_PROBES], np.sort(order[_PROBES:][:_PROBED])
+    mine, theirs = codes.encoded(probes), codes.encoded(others)
+    squares = np.maximum(kernels.squares(mine, theirs), 0)
+    limits = _limits(squares, mine.square, k, n_points)
+    below = np.sqrt(squares) - theirs.error < (np.sqrt(limits) + mine.error)[:, None]
+    return np.asarray(below.mean(axis=1) * n_points + k)
+
+
+def _chosen_widths(
+    exact: Tiles, problem: _Problem, k: int, rival: float, failure: float, seed: int
+) -> Widths | None:
+    """Choose the widths of sketches; None if they are not predicted to cost less than a rival."""
+    share = _SHARE * rival / problem.exact
+    n_searched = int(min(problem.n_points - _PROBES, share * problem.n_pairs / _READ))
     sizes = [
         size
         for size in _SAMPLES
-        if 4 * size <= n_points
-        and _pilot_cost(problem, min(_OTHERS, n_searched), size) <= _SHARE * problem.exact
+        if 4 * size <= problem.n_points
+        and _pilot_cost(problem, min(_OTHERS, n_searched), size) <= _SHARE * rival
     ]
-    if not sizes or n_searched < _FEWEST or n_features <= _DIRECTIONS[0] + _SIGNS[0]:
+    narrowest = _DIRECTIONS[0] + _SIGNS[0]
+    if not sizes or n_searched < _FEWEST or problem.n_features <= narrowest:
         return None
     with one_thread_each():
         pilot = _Pilot(exact, k, n_searched, sizes[0], seed)
-        return _cheapest(problem, pilot, failure)
+        return _cheapest(problem, pilot, rival, failure)
 
 
-def _cheapest(problem: _Problem, pilot: _Pilot, failure: float) -> Widths | None:
-    """Return the widths of least predicted cost; None if it is not below the exact search."""
+def _cheapest(problem: _Problem, pilot: _Pilot, rival: float, failure: float) -> Widths | None:
+    """Return the widths of least predicted cost; None if it is not below that of a rival."""
     fixed = {
         Widths(p, m): _fixed_cost(problem, Widths(p, m))
         for p in _DIRECTIONS
@@ -122,7 +183,7 @@ def _cheapest(problem: _Problem, pilot: _Pilot, failure: float) -> Widths | None
     }
     # every other width first: where these are all too dear, so are those between
     coarse = {w for w in fixed if w.directions in _DIRECTIONS[::2] and w.signs in _SIGNS[::2]}
-    best, lowest = None, _HOPEFUL * problem.exact
+    best, lowest = None, _HOPEFUL * rival
     for candidates in (coarse, fixed.keys() - coarse):
         for widths in sorted(candidates, key=lambda widths: (fixed[widths], widths)):
             if fixed[widths] >= lowest:
@@ -132,7 +193,7 @@ def _cheapest(problem: _Problem, pilot: _Pilot, failure: float) -> Widths | None
                 best, lowest = widths, cost
         if best is None:
             return None
-    return best if lowest < _GAIN * problem.exact else None
+    return best if lowest < _GAIN * rival else None
 
 
 def _pilot_cost(problem: _Problem, n_others: int, size: int) -> float:
@@ -157,11 +218,17 @@ def _fixed_cost(problem: _Problem, widths: Widths) -> float:
 
 def _pairs_cost(problem: _Problem, pilot: _Pilot, widths: Widths, failure: float) -> float:
     """Predict the cost of measuring the pairs that sketches leave."""
+    n = problem.n_points
+    return _measuring_cost(
+        problem, pilot.survivors(widths, slack(widths.signs, failure, n * (n - 1)), n)
+    )
+
+
+def _measuring_cost(problem: _Problem, survivors: NDArray[np.float64]) -> float:
+    """Predict the cost of measuring pairs, from the number of survivors of a few rows."""
     n, d = problem.n_points, problem.n_features
-    survivors = pilot.survivors(widths, slack(widths.signs, failure, n * (n - 1)), n)
     # a crowded row is searched with a product of all points
-    per_feature = _MULTIPLIED if problem.quick_bounds else _MEASURED
-    rows = np.minimum(survivors * (per_feature * d + _SORTED), n * (d + _SELECTED))
+    rows = np.minimum(survivors * (problem.measured * d + _SORTED), n * (d + _SELECTED))
     return float(problem.n_rows * rows.mean())
 
 

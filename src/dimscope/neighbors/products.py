@@ -226,7 +226,7 @@ def mirror(matrix: NDArray[np.float32]) -> None:
 
     Examples
     --------
-    >>> m = np.array([[1, 0], [2, 3]], np.float32)
+    >>> m = np.array([[1, 9], [2, 3]], np.float32)
     >>> mirror(m)
     >>> m.tolist()
     [[1.0, 2.0], [2.0, 3.0]]
@@ -234,8 +234,7 @@ def mirror(matrix: NDArray[np.float32]) -> None:
     n = len(matrix)
     for i in range(0, n, _MIRROR):
         a = slice(i, i + _MIRROR)
-        block = matrix[a, a]
-        block += np.tril(block, -1).T
+        matrix[a, a] = np.tril(matrix[a, a]) + np.tril(matrix[a, a], -1).T
         for j in range(i + _MIRROR, n, _MIRROR):
             b = slice(j, j + _MIRROR)
             matrix[a, b] = matrix[b, a].T

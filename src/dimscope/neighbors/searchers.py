@@ -20,12 +20,13 @@ from dimscope.neighbors.certificate import (
     certified_neighbors,
     certified_rows,
 )
+from dimscope.neighbors.codes import Codes
 from dimscope.neighbors.cuda import DeviceTiles
 from dimscope.neighbors.dask import dask_among, dask_neighbors
 from dimscope.neighbors.guarantee import Guarantee
 from dimscope.neighbors.kd_tree import tree_neighbors, tree_neighbors_of_others
-from dimscope.neighbors.pilot import chosen_widths
-from dimscope.neighbors.sketches import Sketcher
+from dimscope.neighbors.pilot import chosen_screen
+from dimscope.neighbors.sketches import Sketch, Sketcher, Widths
 from dimscope.neighbors.survivors import Survivors
 from dimscope.neighbors.tiles import Tiles
 from dimscope.values import by_value
@@ -38,14 +39,13 @@ if TYPE_CHECKING:
     from dimscope.arrays import Points
     from dimscope.arrays.threads import Progress
     from dimscope.neighbors.exclusion import Exclusion
-    from dimscope.neighbors.sketches import Sketch
 
 __all__ = [
     "TREE_FEATURES",
     "KernelSearcher",
+    "ScreenedSearcher",
     "SearchResult",
     "Searcher",
-    "SketchedSearcher",
     "exact_searcher",
 ]
 
@@ -173,19 +173,20 @@ class KernelSearcher:
         )
 
 
-class SketchedSearcher:
-    """Search with sketches, or exactly if that is predicted to be faster.
+class ScreenedSearcher:
+    """Search with codes or sketches, or with products of all points if these are faster.
 
     Parameters
     ----------
     points : Points
         Distinct points.
-    failure : float
-        Probability that any distance is wrong, if sketches are used.
-    seed : int
     progress : callable, optional
     exclusion : Exclusion, optional
         Pairs of points that are not neighbours.
+    failure : float, optional
+        Probability that any distance is wrong, if sketches are used; None, the default, for a
+        search without sketches, which is exact.
+    seed : int
     sketch : Sketch, optional
         A sketch of the same points, to be used in any case.
     """
@@ -193,25 +194,26 @@ class SketchedSearcher:
     def __init__(
         self,
         points: Points,
-        failure: float,
-        seed: int,
         progress: Progress | None = None,
         exclusion: Exclusion | None = None,
+        failure: float | None = None,
+        seed: int = 0,
         sketch: Sketch | None = None,
     ) -> None:
         self._points, self._failure, self._seed = points, failure, seed
         self._progress = progress
         self._tiles = Tiles(points, progress, exclusion)
         self._exact = KernelSearcher(points, self._tiles)
-        self._sketch, self._is_decided = sketch, sketch is not None
+        self._screen: Sketch | Codes | None = sketch
+        self._is_decided = sketch is not None
 
     def nearest(self, k: int, rows: NDArray[np.intp] | None = None) -> SearchResult:
         """Find the k nearest neighbours of all points, or of the given ones."""
         if not self._is_decided:
-            self._sketch, self._is_decided = self._sketch_if_it_pays(k, rows), True
-        if self._sketch is None:
+            self._screen, self._is_decided = self._chosen(k, rows), True
+        if self._screen is None:
             return self._exact.nearest(k, rows)
-        survivors = Survivors(self._tiles, self._sketch, k, rows, self._progress)
+        survivors = Survivors(self._tiles, self._screen, k, rows, self._progress)
         squares, indices = survivors.search()
         open_rows = np.flatnonzero(survivors.is_open)
         if 2 * len(open_rows) > len(survivors.rows):
@@ -222,21 +224,24 @@ class SketchedSearcher:
             result = self._exact.nearest(k, survivors.rows[open_rows])
             distances[open_rows], indices[open_rows] = result.distances, result.indices
             n_pairs += result.details["pairs"]
-        details = {"where": "sketches", "pairs": n_pairs, "open_rows": len(open_rows)}
-        return SearchResult(distances, indices, Guarantee.exact(self._failure), details)
+        failure = self._failure if isinstance(self._screen, Sketch) else None
+        guarantee = Guarantee.exact() if failure is None else Guarantee.exact(failure)
+        details = {"where": self._screen.where, "pairs": n_pairs, "open_rows": len(open_rows)}
+        return SearchResult(distances, indices, guarantee, details)
 
-    def _sketch_if_it_pays(self, k: int, rows: NDArray[np.intp] | None) -> Sketch | None:
-        widths = chosen_widths(self._tiles, k, rows, self._failure, self._seed)
-        if widths is None:
-            return None
-        sketcher = Sketcher(self._points, self._tiles.unit, widths, self._failure, self._seed)
+    def _chosen(self, k: int, rows: NDArray[np.intp] | None) -> Sketch | Codes | None:
+        screen = chosen_screen(self._tiles, k, rows, self._failure, self._seed)
+        if not isinstance(screen, Widths):
+            return screen
+        assert self._failure is not None
+        sketcher = Sketcher(self._points, self._tiles.unit, screen, self._failure, self._seed)
         return sketcher.sketch(self._points, self._progress)
 
     def nearest_with_label(
         self, queries: NDArray[np.intp], labels: NDArray[np.intp], k: int
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Find the k nearest neighbours with the same label, for the given points."""
-        if self._sketch is None:
+        if not isinstance(self._screen, Sketch):
             return self._exact.nearest_with_label(queries, labels, k)
         exclusion = self._tiles.exclusion
         _check_sizes(queries, labels, k, exclusion)
@@ -247,10 +252,10 @@ class SketchedSearcher:
     def _among(self, among: NDArray[np.intp], exclusion: Exclusion | None, k: int) -> SearchResult:
         """Search some of the points, with their sketches if there are many."""
         points = self._points.select(among)
-        if self._sketch is None or len(among) < _FEWEST_SKETCHED:
+        if not isinstance(self._screen, Sketch) or len(among) < _FEWEST_SKETCHED:
             return exact_searcher(points, None, exclusion).nearest(k)
-        sketch = self._sketch.select(among)
-        return SketchedSearcher(points, self._failure, self._seed, None, exclusion, sketch).nearest(
+        sketch = self._screen.select(among)
+        return ScreenedSearcher(points, None, exclusion, self._failure, self._seed, sketch).nearest(
             k
         )
 
@@ -291,7 +296,7 @@ def _memory_searcher(
 ) -> Searcher:
     if points.n_features <= TREE_FEATURES:
         return TreeSearcher(points, progress, exclusion)
-    return KernelSearcher(points, Tiles(points, progress, exclusion))
+    return ScreenedSearcher(points, progress, exclusion)
 
 
 def _device_searcher(

@@ -26,12 +26,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache, reduce
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
 from dimscope.arrays.threads import parallel, spans, workers
 from dimscope.neighbors.products import Centred, add_product, one_thread_each
+from dimscope.neighbors.tiles import RUN, rounding_bound
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from dimscope.arrays import Points
     from dimscope.arrays.threads import Progress
 
-__all__ = ["Sketch", "Sketcher", "Widths", "principal_directions", "slack"]
+__all__ = ["Sketch", "SketchBounds", "Sketcher", "Widths", "at", "principal_directions", "slack"]
 
 _RUN = 256  # features in one product: short, because the rounding error grows with it
 _CHUNK = 4096  # features of the matrix that are made at a time
@@ -79,32 +80,106 @@ class Sketch:
     this is wrong for any pair is that of the :class:`Sketcher`.
     """
 
+    where: ClassVar[str] = "sketches"  # for the provenance
+
     numbers: NDArray[np.float32]
     lengths: NDArray[np.float64]
     rounding: float
     stretch: float
     underflow: float
 
-    def ceiling(self, squares: NDArray[np.float64], rows: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Turn squared distances of points into upper bounds of those between their sketches.
-
-        Parameters
-        ----------
-        squares : array of shape (len(rows),)
-            One for each row.
-        rows : array of int
-        """
-        apart = (self.stretch + self.rounding) * np.sqrt(squares) + self._error(rows)
-        return np.asarray(apart * apart, np.float64)
-
-    def _error(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
-        return 2 * (self.rounding * self.lengths[rows] + self.underflow)
+    def among(self, rows: NDArray[np.intp] | None) -> SketchBounds:
+        """Prepare a search of all points (the default), or of some of them, among all."""
+        return SketchBounds(self, rows)
 
     def select(self, rows: NDArray[np.intp]) -> Sketch:
         """Return the sketches of some of the points."""
         return Sketch(
             self.numbers[rows], self.lengths[rows], self.rounding, self.stretch, self.underflow
         )
+
+
+class SketchBounds:
+    """Lower bounds of squared distances, from some points or from all of them to all points.
+
+    Parameters
+    ----------
+    sketch : Sketch
+    rows : array of int, optional
+        The points to search; all by default.
+    """
+
+    def __init__(self, sketch: Sketch, rows: NDArray[np.intp] | None) -> None:
+        self._sketch, self._rows, self._numbers = sketch, rows, sketch.numbers
+        width = self._numbers.shape[1]
+        norms = np.zeros(len(self._numbers), np.float32)
+        for columns in spans(width, RUN):
+            norms += np.vecdot(self._numbers[:, columns], self._numbers[:, columns])
+        # bounds instead of distances: see Tiles
+        weight = np.float32(1 - 2 * rounding_bound(width, 2.0**-24, n_parts=1))
+        underflow = np.float32(width * 2.0**-126)
+        self._norms = weight * norms - underflow / 2
+
+    def bounds(self, a: slice, b: slice) -> NDArray[np.float32]:
+        """Compute bounds from the searched points a to the points b.
+
+        Returns
+        -------
+        array of shape (a, b), float32
+            See :meth:`ceiling`.
+        """
+        rows = a if self._rows is None else self._rows[a]
+        left = self._numbers[rows]
+        bounds: NDArray[np.float32] = np.add.outer(self._norms[rows], self._norms[b])
+        for columns in spans(left.shape[1], RUN):  # short, as the rounding bound assumes
+            add_product(bounds, left[:, columns], self._numbers[b, columns], -2)
+        return bounds
+
+    def below(
+        self,
+        a: slice,
+        b: slice,
+        ceilings: NDArray[np.float32],
+        turned: NDArray[np.float32] | None = None,
+    ) -> list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]]:
+        """Find the pairs whose bound is below a ceiling; see :meth:`CodeBounds.below`."""
+        bounds = self.bounds(a, b)
+        masks = [bounds < ceilings[:, None]]
+        if turned is not None:
+            masks.append(bounds < turned)
+        return [at(bounds, mask) for mask in masks]
+
+    def ceiling(self, squares: NDArray[np.float64], which: slice) -> NDArray[np.float64]:
+        """Turn squared distances from searched points into what no bound of a nearer point exceeds.
+
+        Parameters
+        ----------
+        squares : array
+            One for each of the points.
+        which : slice
+            Positions among the searched points.
+        """
+        sketch = self._sketch
+        lengths = sketch.lengths[which if self._rows is None else self._rows[which]]
+        error = 2 * (sketch.rounding * lengths + sketch.underflow)
+        apart = (sketch.stretch + sketch.rounding) * np.sqrt(squares) + error
+        return np.asarray(apart * apart, np.float64)
+
+
+def at(
+    bounds: NDArray[np.float32], chosen: NDArray[np.bool_]
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+    """Return the rows, the columns and the values of chosen places of a matrix.
+
+    Examples
+    --------
+    >>> values = np.array([[1, 2], [3, 4]], np.float32)
+    >>> [part.tolist() for part in at(values, values > 2)]
+    [[1, 1], [0, 1], [3.0, 4.0]]
+    """
+    hits = np.flatnonzero(chosen)
+    i, j = np.divmod(hits.astype(np.int32), np.int32(bounds.shape[1]))
+    return i, j, bounds.ravel()[hits]
 
 
 @cache

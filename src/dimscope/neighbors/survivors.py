@@ -1,11 +1,12 @@
-"""Survivors: the pairs of points that sketches do not rule out, found tile by tile and measured.
+"""Survivors: pairs of points that codes or sketches do not rule out, found tile by tile.
 
 For every point there is a *limit*: a squared distance that its k-th neighbour does not exceed. A
-pair survives if the lower bound of its distance (:mod:`dimscope.neighbors.sketches`) is below the
-limit of one of its points. The search goes through all pairs in stages of a growing number of
-tiles. After each stage, the most promising survivors are measured by direct differences; the limits
-shrink, and most survivors fall. Those that are left in the end are all measured, so every neighbour
-is decided by direct differences, as in :mod:`dimscope.neighbors.certificate`.
+pair survives if the lower bound of its distance (:mod:`dimscope.neighbors.codes`,
+:mod:`dimscope.neighbors.sketches`) is below the limit of one of its points. The search goes through
+all pairs in stages of a growing number of tiles. After each stage, the most promising survivors are
+measured by direct differences; the limits shrink, and most survivors fall. Those that are left in
+the end are all measured, so every neighbour is decided by direct differences, as in
+:mod:`dimscope.neighbors.certificate`.
 
 Points with so many survivors that a product with all points costs less, such as outliers, are left
 *open*: they are searched with products of the points themselves.
@@ -15,13 +16,14 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
 from dimscope.arrays.threads import parallel, spans
-from dimscope.neighbors.products import add_product, one_thread_each
-from dimscope.neighbors.tiles import RUN, TILE, rounding_bound
+from dimscope.neighbors.products import one_thread_each
+from dimscope.neighbors.sketches import at
+from dimscope.neighbors.tiles import TILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,10 +31,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dimscope.arrays.threads import Progress
-    from dimscope.neighbors.sketches import Sketch
     from dimscope.neighbors.tiles import Tiles
 
-__all__ = ["Survivors"]
+__all__ = ["Bounds", "Screen", "Survivors"]
 
 _CROWD = 30  # one pair measured by differences costs as much as this many products of points
 _FEWEST_OPEN = 64  # with at most so many survivors, a row is not left open
@@ -41,6 +42,32 @@ _PARTS = 16  # parts of a tile, whose nearest points give the first limits
 _MOST = 1 << 25  # survivors held at once
 _BATCH = 16  # tiles that are scanned before their survivors are counted
 _HALF, _LOW = np.uint64(32), np.uint64(2**32 - 1)
+
+
+class Bounds(Protocol):
+    """Lower bounds of distances, from the searched points to all points."""
+
+    def bounds(self, a: slice, b: slice) -> NDArray[np.float32]:
+        """Compute bounds from the searched points a to the points b."""
+
+    def below(
+        self,
+        a: slice,
+        b: slice,
+        ceilings: NDArray[np.float32],
+        turned: NDArray[np.float32] | None = None,
+    ) -> list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]]:
+        """Find the pairs whose bound is below a ceiling, and those that are turned round."""
+
+    def ceiling(self, squares: NDArray[np.float64], which: slice) -> NDArray[np.float64]:
+        """Turn squared distances into what no bound of a nearer point exceeds."""
+
+
+class Screen(Protocol):
+    """A short form of every point, from which lower bounds of distances follow."""
+
+    def among(self, rows: NDArray[np.intp] | None) -> Bounds:
+        """Prepare a search of all points (the default), or of some of them, among all."""
 
 
 class _Pairs(NamedTuple):
@@ -112,7 +139,7 @@ class _Squares:
 
 
 class Survivors:
-    """Search for the neighbours of points, or of some of them, with sketches.
+    """Search for the neighbours of points, or of some of them, with codes or sketches.
 
     After :meth:`search`, the rows that are left open are in ``is_open``.
 
@@ -120,8 +147,8 @@ class Survivors:
     ----------
     exact : Tiles
         Kernel of the points themselves.
-    sketch : Sketch
-        Sketch of the same points.
+    screen : Sketch or Codes
+        What gives lower bounds of the distances of the same points.
     k : int
     rows : array of int, optional
         The points to search; all by default.
@@ -131,32 +158,24 @@ class Survivors:
     def __init__(
         self,
         exact: Tiles,
-        sketch: Sketch,
+        screen: Screen,
         k: int,
         rows: NDArray[np.intp] | None = None,
         progress: Progress | None = None,
     ) -> None:
-        self._exact, self._sketch, self._k = exact, sketch, k
-        self._numbers = sketch.numbers
+        self._exact, self._k = exact, k
+        self._screen = screen.among(rows)
         self._all = rows is None
         self.rows = np.arange(exact.n_points) if rows is None else rows
         self._progress = progress
         n = len(self.rows)
         self._crowd = max(_FEWEST_OPEN, exact.n_points // _CROWD)
         self._limits = np.full(n, np.inf)  # squared distances
-        self._ceilings = np.full(n, np.inf, np.float32)  # those of sketches that may be nearer
+        self._ceilings = np.full(n, np.inf, np.float32)  # bounds of points that may be nearer
         self.is_open = np.zeros(n, bool)
         self._squares = _Squares(exact)
         self._row_tiles = spans(n, TILE)
         self._pairs = dict.fromkeys((tile.start for tile in self._row_tiles), _NONE)
-        width = self._numbers.shape[1]
-        norms = np.zeros(len(self._numbers), np.float32)
-        for columns in spans(width, RUN):
-            norms += np.vecdot(self._numbers[:, columns], self._numbers[:, columns])
-        # bounds instead of distances: see Tiles
-        weight = np.float32(1 - 2 * rounding_bound(width, 2.0**-24, n_parts=1))
-        underflow = np.float32(width * 2.0**-126)
-        self._norms = weight * norms - underflow / 2
 
     def search(self) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Find the k nearest neighbours of every row that is not left open.
@@ -241,12 +260,8 @@ class Survivors:
             self._progress("searching", (self._n_scanned + n_done) / self._n_tiles, 1.0)
 
     def _bounds(self, a: slice, b: slice) -> NDArray[np.float32]:
-        """Compute lower bounds of the squared distances between sketches."""
-        left = self._numbers[a] if self._all else self._numbers[self.rows[a]]
-        mine = self._norms[a] if self._all else self._norms[self.rows[a]]
-        bounds: NDArray[np.float32] = np.add.outer(mine, self._norms[b])
-        for columns in spans(left.shape[1], RUN):  # short, as the rounding bound assumes
-            add_product(bounds, left[:, columns], self._numbers[b, columns], -2)
+        """Compute lower bounds; infinite from points to those that are not their neighbours."""
+        bounds = self._screen.bounds(a, b)
         queries = self.rows[a]
         if self._all and a == b:
             np.fill_diagonal(bounds, np.inf)
@@ -259,7 +274,7 @@ class Survivors:
         return bounds
 
     def _first_limits(self, a: slice, b: slice, bounds: NDArray[np.float32]) -> None:
-        """Measure the points of a tile that are nearest by their sketches, one in each part."""
+        """Measure the points of a tile of the smallest bounds, one in each part."""
         n_parts = min(max(_PARTS, 2 * self._k), bounds.shape[1])
         size = bounds.shape[1] // n_parts
         parts = bounds[:, : n_parts * size].reshape(len(bounds), n_parts, size)
@@ -278,7 +293,7 @@ class Survivors:
 
     def _set_ceilings(self, which: slice = slice(None)) -> None:
         limits = np.where(self.is_open[which], 0, self._limits[which])
-        ceilings = self._sketch.ceiling(_ABOVE * limits, self.rows[which])
+        ceilings = self._screen.ceiling(_ABOVE * limits, which)
         # rounded up, so that no nearer point is left out
         rounded = _rounded_up(ceilings)
         rounded[self.is_open[which]] = -np.inf
@@ -286,24 +301,39 @@ class Survivors:
 
     def _scan_first(self, tile: tuple[slice, slice]) -> dict[int, _Pairs]:
         """Find limits for the rows of a tile, then its survivors."""
-        bounds = self._bounds(*tile)
-        self._first_limits(*tile, bounds)
-        return self._survivors(*tile, bounds)
+        a, b = tile
+        bounds = self._bounds(a, b)
+        self._first_limits(a, b, bounds)
+        return {a.start: self._pairs_of(a, b, *at(bounds, bounds < self._ceilings[a, None]))}
 
     def _scan(self, tile: tuple[slice, slice]) -> dict[int, _Pairs]:
-        """Find the survivors of a tile, on either side of it."""
-        return self._survivors(*tile, self._bounds(*tile))
-
-    def _survivors(self, a: slice, b: slice, bounds: NDArray[np.float32]) -> dict[int, _Pairs]:
-        """Return the survivors of a tile, by the first row of their part of the rows."""
-        hits = np.flatnonzero(bounds < self._ceilings[a, None])
-        i, j = _places(hits, a, b)
-        parts = {a.start: _Pairs(i, j, bounds.ravel()[hits], np.full(len(hits), np.nan))}
-        if self._all and a != b:
-            hits = np.flatnonzero(bounds < self._ceilings[b])
-            i, j = _places(hits, a, b)
-            parts[b.start] = _Pairs(j, i, bounds.ravel()[hits], np.full(len(hits), np.nan))
+        """Find the survivors of a tile, on either side of it, by the first row of their part."""
+        a, b = tile
+        turned = self._ceilings[b] if self._all and a != b else None
+        mine, *theirs = self._screen.below(a, b, self._ceilings[a], turned)
+        parts = {a.start: self._pairs_of(a, b, *mine)}
+        for i, j, bounds in theirs:
+            parts[b.start] = self._pairs_of(b, a, j, i, bounds)
         return parts
+
+    def _pairs_of(
+        self,
+        a: slice,
+        b: slice,
+        i: NDArray[np.int32],
+        j: NDArray[np.int32],
+        bounds: NDArray[np.float32],
+    ) -> _Pairs:
+        """Return pairs by their positions in a tile, without those that are not neighbours."""
+        pairs = _Pairs(
+            i + np.int32(a.start), j + np.int32(b.start), bounds, np.full(len(i), np.nan)
+        )
+        queries = self.rows[pairs.row]
+        if self._exact.exclusion is not None:
+            groups = self._exact.exclusion.groups
+            return pairs.select(groups[queries] != groups[pairs.other])
+        barred = queries == pairs.other
+        return pairs.select(~barred) if barred.any() else pairs
 
     # -- measuring ------------------------------------------------------------------------
 
@@ -369,14 +399,6 @@ class Survivors:
         closed = tile.start + np.flatnonzero(~self.is_open[tile])
         starts = np.searchsorted(pairs.row[order], closed)
         return closed, order[starts[:, None] + np.arange(self._k)]
-
-
-def _places(
-    hits: NDArray[np.intp], a: slice, b: slice
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return the rows and the points of places in a tile."""
-    i, j = np.divmod(hits.astype(np.int32), np.int32(b.stop - b.start))
-    return i + np.int32(a.start), j + np.int32(b.start)
 
 
 def _packed(rows: NDArray[np.int32], values: NDArray[np.float32]) -> NDArray[np.uint64]:

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dimscope.arrays import Points
 from dimscope.arrays.threads import parallel, spans, workers
+from dimscope.neighbors import kernels
 from dimscope.neighbors.products import Centred, add_gram, add_product, mirror, one_thread_each
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ def _bounds(keys: NDArray[np.uint64]) -> NDArray[np.float32]:
 # Features and values of one batch: it fits a cache, and is long enough that threads do
 # not wait for the interpreter.
 _RUN, _VALUES = 8192, 1 << 18
+_HELD = 1 << 22  # values of one batch of the compiled kernel; pages of a map are held meanwhile
 
 
 def pair_squares(
@@ -170,6 +172,8 @@ def pair_squares(
     if not len(i):
         return np.empty(0)
     width = points.n_features
+    if kernels.level and points.in_place is not None:
+        return _compiled_squares(points, points.in_place, i, j, unit)
     run = min(width, _RUN)
     step = max(1, _VALUES // run)
     # Wide points: each thread takes its own columns, so that every value is read once.
@@ -195,6 +199,21 @@ def pair_squares(
         return squares
 
     return np.asarray(sum(parallel(work, spans(total, max(1, -(-total // workers()))))))
+
+
+def _compiled_squares(
+    points: Points, values: NDArray[Any], i: NDArray[np.intp], j: NDArray[np.intp], unit: float
+) -> NDArray[np.float64]:
+    squares = np.empty(len(i))
+
+    def work(part: slice) -> None:
+        rows = points.rows_at(i[part]), points.rows_at(j[part])
+        squares[part] = kernels.pair_squares(values, *rows, unit)
+        points.release()
+
+    most = max(1, _HELD // points.n_features)
+    parallel(work, spans(len(i), min(most, -(-len(i) // workers()))))
+    return squares
 
 
 TILE = 2048  # rows and columns of a tile

@@ -1,0 +1,571 @@
+/* Compiled kernels: codes of points, products of codes, and squared distances of pairs.
+
+   A code is a point rounded to small integers, one byte a feature. neighbors/codes.py says what
+   bounds follow from codes; neighbors/kernels.py checks the arguments, of which nothing is checked
+   here. Every function releases the interpreter lock and runs in the calling thread.
+
+   Layout of codes: panels of 16 points. A panel is a sequence of groups of 4 features, and a group
+   holds 4 bytes of each of its 16 points, one point after the other. So 64 bytes, one vector, hold
+   a group of 16 points, and the 4 bytes of one point can be broadcast. Features are padded with
+   zeros to a multiple of 8, points to a multiple of 16.
+
+   The products use the instructions of the processor that multiply bytes: an unsigned byte by a
+   signed one. One of the factors is therefore shifted by OFFSET, and the products corrected by
+   OFFSET times the sum of the other code. Integers are summed without rounding. */
+
+#define Py_LIMITED_API 0x030B0000
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__GNUC__) && defined(__x86_64__)
+#define HAS_KERNELS 1
+#include <immintrin.h>
+#if defined(__clang__)
+#define HAS_AVX_VNNI (__clang_major__ >= 17)
+#else
+#define HAS_AVX_VNNI (__GNUC__ >= 12)
+#endif
+#else
+#define HAS_KERNELS 0
+#endif
+
+#if HAS_KERNELS
+
+#define PANEL 16           /* points of a panel */
+#define GROUP 64           /* bytes of a group of 4 features of a panel */
+#define BLOCK_A 8          /* panels of a block on either side of a product: both fit the cache */
+#define BLOCK_B 16
+#define RUN 1024           /* groups of features multiplied at a time */
+#define INLINE static inline __attribute__((always_inline))
+
+enum { NONE, AVX2, AVX_VNNI, AVX512_VNNI };
+
+typedef float f16 __attribute__((vector_size(64)));
+typedef float f8 __attribute__((vector_size(32)));
+typedef float f8u __attribute__((vector_size(32), aligned(4)));
+typedef double d8 __attribute__((vector_size(64)));
+typedef double d8u __attribute__((vector_size(64), aligned(8)));
+typedef int32_t i16 __attribute__((vector_size(64)));
+typedef uint32_t u16 __attribute__((vector_size(64)));
+typedef int32_t i8 __attribute__((vector_size(32)));
+typedef int8_t b8u __attribute__((vector_size(8), aligned(1)));
+
+INLINE f16 larger(f16 a, f16 b)
+{
+    const i16 first = a > b;
+    return (f16)(((i16)a & first) | ((i16)b & ~first));
+}
+
+/* The levels that this processor has, one bit for each. */
+static int levels_of_processor(void)
+{
+    int levels = 0;
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 0;
+    levels |= 1 << AVX2;
+#if HAS_AVX_VNNI
+    if (__builtin_cpu_supports("avxvnni")) levels |= 1 << AVX_VNNI;
+#endif
+    if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq"))
+        levels |= 1 << AVX512_VNNI;
+    return levels;
+}
+
+/* -- codes ------------------------------------------------------------------------------- */
+
+typedef struct {
+    const float *values;  /* points of one panel, at most 16 */
+    int64_t stride;       /* between points, in values */
+    int64_t n_features, n_groups;
+    int n_points, largest;  /* largest absolute value of a code */
+    int8_t *codes;          /* one panel */
+    float *scale, *square, *error;
+    int32_t *sum;
+    int8_t *scratch;  /* 16 rows of 4 n_groups bytes */
+} Encoding;
+
+/* Round one point to integers: its scale, its squared length, the length of what is lost, and the
+   sum of its integers. */
+INLINE void encode_row(const float *x, int64_t n, int64_t padded, int largest, int8_t *row,
+                       float *scale, float *square, float *error, int32_t *sum)
+{
+    const float round = 12582912.0f; /* 1.5 2^23: adding it rounds to an integer */
+    f8 most = {0}, lost = {0};
+    float maximum = 0;
+    int64_t k = 0;
+    for (; k + 8 <= n; k += 8) {
+        const f8 v = (f8)((i8)(*(const f8u *)(x + k)) & 0x7fffffff);
+        const i8 is_larger = v > most;
+        most = (f8)(((i8)v & is_larger) | ((i8)most & ~is_larger));
+    }
+    for (int l = 0; l < 8; l++) maximum = most[l] > maximum ? most[l] : maximum;
+    for (; k < n; k++) {
+        const float v = x[k] < 0 ? -x[k] : x[k];
+        maximum = v > maximum ? v : maximum;
+    }
+    float unit = maximum / (float)largest, inverse = 1 / unit;
+    if (!(unit > 1e-30f)) unit = inverse = 0;
+    i8 total = {0}, squares = {0};
+    double lost_sum = 0, length = 0;
+    int32_t whole = 0;
+    for (k = 0; k < padded; k += 8) {
+        f8 v = {0};
+        if (k + 8 <= n)
+            v = *(const f8u *)(x + k);
+        else if (k < n)
+            memcpy(&v, x + k, 4 * (size_t)(n - k));
+        f8 q = v * inverse;
+        q = (q + round) - round;
+        const f8 rest = v - q * unit;
+        lost += rest * rest;
+        const i8 code = __builtin_convertvector(q, i8);
+        total += code;
+        squares += code * code;
+        *(b8u *)(row + k) = __builtin_convertvector(code, b8u);
+        if ((k & 2047) == 2040 || k + 8 >= padded) { /* short sums in single precision */
+            for (int l = 0; l < 8; l++) {
+                lost_sum += lost[l];
+                length += squares[l];
+                whole += total[l];
+            }
+            lost = (f8){0};
+            squares = total = (i8){0};
+        }
+    }
+    *scale = unit;
+    *square = (float)(length * unit * unit * (1 - 0x1p-19)); /* less, see settle */
+    *error = (float)__builtin_sqrt(lost_sum);
+    *sum = whole;
+}
+
+INLINE void encode_panel(const Encoding *e)
+{
+    const int64_t padded = 4 * e->n_groups;
+    for (int r = 0; r < PANEL; r++) {
+        int8_t *row = e->scratch + r * padded;
+        if (r < e->n_points)
+            encode_row(e->values + r * e->stride, e->n_features, padded, e->largest, row,
+                       e->scale + r, e->square + r, e->error + r, e->sum + r);
+        else
+            memset(row, 0, (size_t)padded);
+    }
+    int32_t *out = (int32_t *)e->codes;
+    for (int64_t k = 0; k < e->n_groups; k++)
+        for (int r = 0; r < PANEL; r++)
+            memcpy(out + PANEL * k + r, e->scratch + r * padded + 4 * k, 4);
+}
+
+__attribute__((target("avx512f,avx512bw,fma"))) static void encode_avx512(const Encoding *e)
+{
+    encode_panel(e);
+}
+
+__attribute__((target("avx2,fma"))) static void encode_avx2(const Encoding *e)
+{
+    encode_panel(e);
+}
+
+/* -- products of codes ------------------------------------------------------------------- */
+
+typedef struct {
+    const int8_t *codes; /* panels */
+    const int32_t *sum;
+    const float *scale, *square, *error, *ceiling;
+    int64_t n; /* points */
+} Side;
+
+typedef struct {
+    Side a, b;
+    int64_t n_groups;
+    int symmetric;  /* whether the ceilings of b count as well */
+    int is_square;  /* whether a is b: what is above the diagonal is then left out */
+    float *dense;   /* all squares, row by row, or NULL: then hits below the ceilings */
+    int32_t *hit_a, *hit_b;
+    float *hit_square;
+    int64_t capacity, n_hits; /* more hits than the capacity are counted, not written */
+} Product;
+
+typedef void (*Micro)(const int8_t *, const int8_t *, int64_t, int32_t *, int);
+
+/* Each of these adds a run of features to the products of 16 points with 16 points. */
+
+__attribute__((target("avx512f,avx512bw,avx512vnni"))) INLINE void
+micro_avx512(const int8_t *a, const int8_t *b, int64_t n_groups, int32_t *out, int first)
+{
+    const __m512i offset = _mm512_set1_epi8((char)128);
+    __m512i sums[PANEL];
+#pragma GCC unroll 16
+    for (int r = 0; r < PANEL; r++)
+        sums[r] = first ? _mm512_setzero_si512() : _mm512_loadu_si512(out + PANEL * r);
+    for (int64_t k = 0; k < n_groups; k++) {
+        const __m512i theirs = _mm512_xor_si512(_mm512_loadu_si512(b + GROUP * k), offset);
+        const int32_t *mine = (const int32_t *)(a + GROUP * k);
+#pragma GCC unroll 16
+        for (int r = 0; r < PANEL; r++)
+            sums[r] = _mm512_dpbusd_epi32(sums[r], theirs, _mm512_set1_epi32(mine[r]));
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < PANEL; r++) _mm512_storeu_si512(out + PANEL * r, sums[r]);
+}
+
+#if HAS_AVX_VNNI
+__attribute__((target("avx2,avxvnni"))) INLINE void
+micro_avx_vnni(const int8_t *a, const int8_t *b, int64_t n_groups, int32_t *out, int first)
+{
+    const __m256i offset = _mm256_set1_epi8((char)128);
+    for (int part = 0; part < PANEL; part += 4) {
+        __m256i sums[4][2];
+#pragma GCC unroll 4
+        for (int r = 0; r < 4; r++)
+#pragma GCC unroll 2
+            for (int h = 0; h < 2; h++)
+                sums[r][h] = first ? _mm256_setzero_si256()
+                                   : _mm256_loadu_si256((const __m256i *)(out + PANEL * (part + r)) + h);
+        for (int64_t k = 0; k < n_groups; k++) {
+            const __m256i *theirs = (const __m256i *)(b + GROUP * k);
+            const __m256i low = _mm256_xor_si256(_mm256_loadu_si256(theirs), offset);
+            const __m256i high = _mm256_xor_si256(_mm256_loadu_si256(theirs + 1), offset);
+            const int32_t *mine = (const int32_t *)(a + GROUP * k) + part;
+#pragma GCC unroll 4
+            for (int r = 0; r < 4; r++) {
+                const __m256i one = _mm256_set1_epi32(mine[r]);
+                sums[r][0] = _mm256_dpbusd_avx_epi32(sums[r][0], low, one);
+                sums[r][1] = _mm256_dpbusd_avx_epi32(sums[r][1], high, one);
+            }
+        }
+#pragma GCC unroll 4
+        for (int r = 0; r < 4; r++)
+#pragma GCC unroll 2
+            for (int h = 0; h < 2; h++)
+                _mm256_storeu_si256((__m256i *)(out + PANEL * (part + r)) + h, sums[r][h]);
+    }
+}
+#endif
+
+/* Codes up to 63: the sums of two products, and of two such sums, fit 16 bits. */
+__attribute__((target("avx2"))) INLINE void
+micro_avx2(const int8_t *a, const int8_t *b, int64_t n_groups, int32_t *out, int first)
+{
+    const __m256i offset = _mm256_set1_epi8(64), ones = _mm256_set1_epi16(1);
+    for (int part = 0; part < PANEL; part += 4) {
+        __m256i sums[4][2];
+#pragma GCC unroll 4
+        for (int r = 0; r < 4; r++)
+#pragma GCC unroll 2
+            for (int h = 0; h < 2; h++)
+                sums[r][h] = first ? _mm256_setzero_si256()
+                                   : _mm256_loadu_si256((const __m256i *)(out + PANEL * (part + r)) + h);
+        for (int64_t k = 0; k < n_groups; k += 2) {
+            const __m256i *theirs = (const __m256i *)(b + GROUP * k);
+            const int32_t *mine = (const int32_t *)(a + GROUP * k) + part;
+            __m256i columns[4];
+#pragma GCC unroll 4
+            for (int h = 0; h < 4; h++)
+                columns[h] = _mm256_add_epi8(_mm256_loadu_si256(theirs + h), offset);
+#pragma GCC unroll 4
+            for (int r = 0; r < 4; r++) {
+                const __m256i one = _mm256_set1_epi32(mine[r]);
+                const __m256i two = _mm256_set1_epi32(mine[r + PANEL]);
+#pragma GCC unroll 2
+                for (int h = 0; h < 2; h++) {
+                    const __m256i short_sums =
+                        _mm256_add_epi16(_mm256_maddubs_epi16(columns[h], one),
+                                         _mm256_maddubs_epi16(columns[2 + h], two));
+                    sums[r][h] = _mm256_add_epi32(sums[r][h], _mm256_madd_epi16(short_sums, ones));
+                }
+            }
+        }
+#pragma GCC unroll 4
+        for (int r = 0; r < 4; r++)
+#pragma GCC unroll 2
+            for (int h = 0; h < 2; h++)
+                _mm256_storeu_si256((__m256i *)(out + PANEL * (part + r)) + h, sums[r][h]);
+    }
+}
+
+/* Turn the products of 16 points with 16 points into squared distances of codes; write them, or
+   those below the ceilings. Rounding has an error of at most 2^-20 of the sum of the two squared
+   lengths. These are made smaller by 2^-19, so that what is written is a lower bound. */
+INLINE void settle(Product *p, int64_t a, int64_t b, const int32_t *products, uint32_t offset)
+{
+    const Side *mine = &p->a, *theirs = &p->b;
+    const int n_rows = mine->n - a < PANEL ? (int)(mine->n - a) : PANEL;
+    const int n_columns = theirs->n - b < PANEL ? (int)(theirs->n - b) : PANEL;
+    f16 scale = {0}, square = {0}, error = {0}, ceiling = {0};
+    const f16 zero = {0};
+    memcpy(&scale, theirs->scale + b, 4 * (size_t)n_columns);
+    memcpy(&square, theirs->square + b, 4 * (size_t)n_columns);
+    if (!p->dense) {
+        memcpy(&error, theirs->error + b, 4 * (size_t)n_columns);
+        if (p->symmetric) memcpy(&ceiling, theirs->ceiling + b, 4 * (size_t)n_columns);
+    }
+    for (int r = 0; r < n_rows; r++) {
+        u16 whole;
+        memcpy(&whole, products + PANEL * r, sizeof whole);
+        whole -= offset * (uint32_t)mine->sum[a + r]; /* modulo 2^32, as are the sums */
+        const f16 inner = __builtin_convertvector((i16)whole, f16);
+        const f16 squares =
+            (square + mine->square[a + r]) - (scale * (2 * mine->scale[a + r])) * inner;
+        if (p->dense) {
+            memcpy(p->dense + (a + r) * theirs->n + b, &squares, 4 * (size_t)n_columns);
+            continue;
+        }
+        f16 reach = error + mine->ceiling[a + r];
+        if (p->symmetric) {
+            const f16 other = ceiling + mine->error[a + r];
+            reach = larger(other, reach);
+        }
+        reach = larger(reach, zero);
+        const i16 is_below = squares < reach * reach;
+        int64_t any[8];
+        memcpy(any, &is_below, sizeof any);
+        if (!(any[0] | any[1] | any[2] | any[3] | any[4] | any[5] | any[6] | any[7])) continue;
+        for (int c = 0; c < n_columns; c++) {
+            if (!is_below[c]) continue;
+            if (p->n_hits < p->capacity) {
+                p->hit_a[p->n_hits] = (int32_t)(a + r);
+                p->hit_b[p->n_hits] = (int32_t)(b + c);
+                p->hit_square[p->n_hits] = squares[c];
+            }
+            p->n_hits++;
+        }
+    }
+}
+
+INLINE void multiply(Product *p, Micro micro, uint32_t offset)
+{
+    static __thread int32_t products[BLOCK_A * BLOCK_B * PANEL * PANEL] __attribute__((aligned(64)));
+    const int64_t panel = GROUP * p->n_groups;
+    const int64_t n_a = (p->a.n + PANEL - 1) / PANEL, n_b = (p->b.n + PANEL - 1) / PANEL;
+    for (int64_t a = 0; a < n_a; a += BLOCK_A)
+        for (int64_t b = 0; b < n_b; b += BLOCK_B) {
+            const int64_t end_a = a + BLOCK_A < n_a ? a + BLOCK_A : n_a;
+            const int64_t end_b = b + BLOCK_B < n_b ? b + BLOCK_B : n_b;
+            if (p->is_square && b >= end_a) break;
+            for (int64_t k = 0; k < p->n_groups; k += RUN) {
+                const int64_t run = k + RUN < p->n_groups ? RUN : p->n_groups - k;
+                int32_t *out = products;
+                for (int64_t j = b; j < end_b; j++)
+                    for (int64_t i = a; i < end_a; i++, out += PANEL * PANEL)
+                        micro(p->a.codes + panel * i + GROUP * k,
+                              p->b.codes + panel * j + GROUP * k, run, out, k == 0);
+            }
+            const int32_t *done = products;
+            for (int64_t j = b; j < end_b; j++)
+                for (int64_t i = a; i < end_a; i++, done += PANEL * PANEL)
+                    settle(p, PANEL * i, PANEL * j, done, offset);
+        }
+}
+
+__attribute__((target("avx512f,avx512bw,avx512vnni,fma"))) static void multiply_avx512(Product *p)
+{
+    multiply(p, micro_avx512, 128);
+}
+
+#if HAS_AVX_VNNI
+__attribute__((target("avx2,avxvnni,fma"))) static void multiply_avx_vnni(Product *p)
+{
+    multiply(p, micro_avx_vnni, 128);
+}
+#endif
+
+__attribute__((target("avx2,fma"))) static void multiply_avx2(Product *p)
+{
+    multiply(p, micro_avx2, 64);
+}
+
+/* -- squared distances of pairs ---------------------------------------------------------- */
+
+typedef struct {
+    const char *values;
+    int64_t stride; /* between points, in bytes */
+    int64_t n_features;
+    int itemsize; /* 4 or 8 */
+    double unit;
+    const int64_t *i, *j;
+    int64_t n;
+    double *squares;
+} Pairs;
+
+/* Differences of single precision are right to one roundoff; their squares are summed in double. */
+INLINE double square_of_floats(const float *x, const float *y, int64_t n, double unit)
+{
+    d8 sums[2] = {{0}, {0}};
+    double total = 0;
+    int64_t k = 0;
+    for (; k + 16 <= n; k += 16)
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; h++) {
+            const f8 difference = *(const f8u *)(x + k + 8 * h) - *(const f8u *)(y + k + 8 * h);
+            const d8 wide = __builtin_convertvector(difference, d8) * unit;
+            sums[h] += wide * wide;
+        }
+    sums[0] += sums[1];
+    for (int l = 0; l < 8; l++) total += sums[0][l];
+    for (; k < n; k++) {
+        const float difference = x[k] - y[k];
+        total += (difference * unit) * (difference * unit);
+    }
+    return total;
+}
+
+INLINE double square_of_doubles(const double *x, const double *y, int64_t n, double unit)
+{
+    d8 sums[2] = {{0}, {0}};
+    double total = 0;
+    int64_t k = 0;
+    for (; k + 16 <= n; k += 16)
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; h++) {
+            const d8 wide = (*(const d8u *)(x + k + 8 * h) - *(const d8u *)(y + k + 8 * h)) * unit;
+            sums[h] += wide * wide;
+        }
+    sums[0] += sums[1];
+    for (int l = 0; l < 8; l++) total += sums[0][l];
+    for (; k < n; k++) {
+        const double difference = (x[k] - y[k]) * unit;
+        total += difference * difference;
+    }
+    return total;
+}
+
+INLINE void squares_of_pairs(const Pairs *p)
+{
+    for (int64_t pair = 0; pair < p->n; pair++) {
+        const char *x = p->values + p->stride * p->i[pair];
+        const char *y = p->values + p->stride * p->j[pair];
+        p->squares[pair] =
+            p->itemsize == 4
+                ? square_of_floats((const float *)x, (const float *)y, p->n_features, p->unit)
+                : square_of_doubles((const double *)x, (const double *)y, p->n_features, p->unit);
+    }
+}
+
+__attribute__((target("avx512f,avx512dq,fma"))) static void squares_avx512(const Pairs *p)
+{
+    squares_of_pairs(p);
+}
+
+__attribute__((target("avx2,fma"))) static void squares_avx2(const Pairs *p)
+{
+    squares_of_pairs(p);
+}
+
+#endif /* HAS_KERNELS */
+
+/* -- the module -------------------------------------------------------------------------- */
+
+#define ADDRESS(number) ((void *)(uintptr_t)(number))
+
+static PyObject *levels(PyObject *self, PyObject *args)
+{
+#if HAS_KERNELS
+    return PyLong_FromLong(levels_of_processor());
+#else
+    return PyLong_FromLong(0);
+#endif
+}
+
+#if HAS_KERNELS
+
+static PyObject *encode(PyObject *self, PyObject *args)
+{
+    unsigned long long values, codes, scale, square, error, sum, scratch;
+    long long stride, n_features, n_groups, n_points;
+    int largest, processor;
+    if (!PyArg_ParseTuple(args, "iKLLLLiKKKKKK", &processor, &values, &stride, &n_points,
+                          &n_features, &n_groups, &largest, &codes, &scale, &square, &error, &sum,
+                          &scratch))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    for (int64_t start = 0; start < n_points; start += PANEL) {
+        const Encoding e = {
+            (const float *)ADDRESS(values) + start * stride, stride, n_features, n_groups,
+            n_points - start < PANEL ? (int)(n_points - start) : PANEL, largest,
+            (int8_t *)ADDRESS(codes) + start / PANEL * GROUP * n_groups,
+            (float *)ADDRESS(scale) + start, (float *)ADDRESS(square) + start,
+            (float *)ADDRESS(error) + start, (int32_t *)ADDRESS(sum) + start,
+            (int8_t *)ADDRESS(scratch)};
+        if (processor == AVX512_VNNI)
+            encode_avx512(&e);
+        else
+            encode_avx2(&e);
+    }
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static PyObject *product(PyObject *self, PyObject *args)
+{
+    unsigned long long a[6], b[6], dense, hit_a, hit_b, hit_square;
+    long long n_a, n_b, n_groups, capacity;
+    int processor, symmetric, is_square;
+    if (!PyArg_ParseTuple(args, "i(KKKKKKL)(KKKKKKL)LiiKKKKL", &processor, &a[0], &a[1], &a[2],
+                          &a[3], &a[4], &a[5], &n_a, &b[0], &b[1], &b[2], &b[3], &b[4], &b[5],
+                          &n_b, &n_groups, &symmetric, &is_square, &dense, &hit_a, &hit_b, &hit_square,
+                          &capacity))
+        return NULL;
+    Product p = {
+        {ADDRESS(a[0]), ADDRESS(a[1]), ADDRESS(a[2]), ADDRESS(a[3]), ADDRESS(a[4]), ADDRESS(a[5]),
+         n_a},
+        {ADDRESS(b[0]), ADDRESS(b[1]), ADDRESS(b[2]), ADDRESS(b[3]), ADDRESS(b[4]), ADDRESS(b[5]),
+         n_b},
+        n_groups, symmetric, is_square, ADDRESS(dense), ADDRESS(hit_a), ADDRESS(hit_b), ADDRESS(hit_square),
+        capacity, 0};
+    Py_BEGIN_ALLOW_THREADS
+    if (processor == AVX512_VNNI)
+        multiply_avx512(&p);
+#if HAS_AVX_VNNI
+    else if (processor == AVX_VNNI)
+        multiply_avx_vnni(&p);
+#endif
+    else
+        multiply_avx2(&p);
+    Py_END_ALLOW_THREADS
+    return PyLong_FromLongLong(p.n_hits);
+}
+
+static PyObject *squares(PyObject *self, PyObject *args)
+{
+    unsigned long long values, i, j, out;
+    long long stride, n_features, n;
+    double unit;
+    int processor, itemsize;
+    if (!PyArg_ParseTuple(args, "iKLLidKKLK", &processor, &values, &stride, &n_features, &itemsize,
+                          &unit, &i, &j, &n, &out))
+        return NULL;
+    const Pairs p = {ADDRESS(values), stride, n_features, itemsize, unit,
+                     ADDRESS(i), ADDRESS(j), n, ADDRESS(out)};
+    Py_BEGIN_ALLOW_THREADS
+    if (processor == AVX512_VNNI)
+        squares_avx512(&p);
+    else
+        squares_avx2(&p);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+#endif /* HAS_KERNELS */
+
+static PyMethodDef methods[] = {
+    {"levels", levels, METH_NOARGS, "Return which levels this processor has, one bit for each."},
+#if HAS_KERNELS
+    {"encode", encode, METH_VARARGS, "Round points to codes."},
+    {"product", product, METH_VARARGS, "Multiply codes with codes."},
+    {"squares", squares, METH_VARARGS, "Compute squared distances of pairs of points."},
+#endif
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef module = {
+    PyModuleDef_HEAD_INIT, "_kernels", "Compiled kernels of the search.", 0, methods,
+    NULL, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__kernels(void)
+{
+    return PyModuleDef_Init(&module);
+}

@@ -1,0 +1,224 @@
+"""Compiled kernels (``_kernels.c``), and what the processor offers them.
+
+The kernels are optional: they are compiled for x86-64 by GCC or Clang, and need a processor with
+AVX2. Without them, NumPy and BLAS do the work, with the same results. Products of bytes take a
+quarter of the time of products in float32 where the processor has instructions for them (VNNI), and
+half elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+try:
+    from dimscope.neighbors import _kernels
+except ImportError:  # no wheel for this platform, and no compiler
+    _kernels = None  # type: ignore[assignment]
+
+from dimscope.neighbors.products import mirror
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "PANEL",
+    "Coded",
+    "empty",
+    "encode",
+    "hits",
+    "largest_code",
+    "level",
+    "pair_squares",
+    "squares",
+]
+
+PANEL = 16  # points that are encoded side by side
+_FEATURES = 8  # features are padded to a multiple of this
+_LARGEST = {0: 0, 1: 63, 2: 127, 3: 127}  # code, by level; sums of products fit 16 bits at level 1
+_SMALLEST = 31  # largest code below which codes say too little
+_MOST = 2**31 - 1  # sum of a product of codes
+_ROOM = 1 << 16  # hits for which there is room at first
+
+levels: tuple[int, ...] = tuple(
+    level for level in (1, 2, 3) if _kernels is not None and _kernels.levels() >> level & 1
+)
+"""What the processor offers: 1 AVX2, 2 AVX-VNNI, 3 AVX-512 VNNI."""
+
+level: int = max(levels, default=0)
+"""The level that is used; 0 for none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Coded:
+    """Codes of points: each point is nearly ``scale`` times a vector of integers of one byte.
+
+    Parameters
+    ----------
+    codes : array of shape (n_panels, n_groups, 16, 4), int8
+        Groups of 4 features of panels of 16 points.
+    scale : array of shape (n_points,), float32
+    square : array of shape (n_points,), float32
+        Squared length of the coded point, made smaller by 2^-19.
+    error : array of shape (n_points,), float32
+        Distance between the point and its code.
+    total : array of shape (n_points,), int32
+        Sum of the integers.
+    """
+
+    codes: NDArray[np.int8]
+    scale: NDArray[np.float32]
+    square: NDArray[np.float32]
+    error: NDArray[np.float32]
+    total: NDArray[np.int32]
+
+    def decoded(self) -> NDArray[np.float64]:
+        """Return the points that the codes stand for, with the padding of their features."""
+        integers = self.codes.transpose(0, 2, 1, 3).reshape(PANEL * len(self.codes), -1)
+        return np.asarray(self.scale[:, None] * integers[: len(self.scale)].astype(np.float64))
+
+
+def largest_code(n_features: int) -> int:
+    """Return the largest integer of a code, so that products do not overflow; 0 for no codes.
+
+    Examples
+    --------
+    >>> largest_code(2**31)
+    0
+    """
+    largest = min(_LARGEST[level], math.isqrt(_MOST // _padded(n_features)))
+    return largest if largest >= _SMALLEST else 0
+
+
+def empty(n_points: int, n_features: int) -> Coded:
+    """Return room for the codes of points."""
+    codes = np.empty((-(-n_points // PANEL), _padded(n_features) // 4, PANEL, 4), np.int8)
+    scale, square, error = (np.empty(n_points, np.float32) for _ in range(3))
+    return Coded(codes, scale, square, error, np.empty(n_points, np.int32))
+
+
+def encode(points: NDArray[np.float32], out: Coded, start: int = 0) -> None:
+    """Write the codes of points.
+
+    Parameters
+    ----------
+    points : array of shape (n, n_features), float32
+        The values of a point lie side by side.
+    out : Coded
+    start : int
+        Where the codes of these points begin: a multiple of 16.
+    """
+    n, n_features = points.shape
+    if points.dtype != np.float32 or points.strides[1] != 4 or points.strides[0] % 4:
+        points = np.ascontiguousarray(points, np.float32)
+    n_groups = out.codes.shape[1]
+    if start % PANEL or start + n > len(out.scale) or _padded(n_features) != 4 * n_groups:
+        raise ValueError(f"{n} points of {n_features} features do not fit at {start}")
+    scratch = np.empty(PANEL * 4 * n_groups, np.int8)
+    numbers = (out.scale, out.square, out.error, out.total)
+    _kernels.encode(
+        level, points.ctypes.data, points.strides[0] // 4, n, n_features, n_groups,
+        largest_code(n_features), out.codes[start // PANEL :].ctypes.data,
+        *(array[start:].ctypes.data for array in numbers), scratch.ctypes.data,
+    )  # fmt: skip
+
+
+def squares(a: Coded, b: Coded) -> NDArray[np.float32]:
+    """Compute the squared distances between the points that codes stand for.
+
+    Returns
+    -------
+    array of shape (n_a, n_b), float32
+        Lower bounds that are too small by at most 2^-18 of the sum of the two squared lengths.
+    """
+    out = np.empty((len(a.scale), len(b.scale)), np.float32)
+    none = np.empty(0, np.float32)
+    _multiply(a, b, none, none, out, 0, 0, 0, 0)
+    if a is b:
+        mirror(out)
+    return out
+
+
+def hits(
+    a: Coded,
+    b: Coded,
+    ceilings: NDArray[np.float32],
+    turned: NDArray[np.float32] | None = None,
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+    """Find the pairs of different codes whose distance, as in :func:`squares`, is small.
+
+    Parameters
+    ----------
+    a, b : Coded
+    ceilings : array of shape (n_a,), float32
+        A pair is a hit if the distance of its codes is below the ceiling of its first point plus
+        the error of its second.
+    turned : array of shape (n_b,), float32, optional
+        Likewise with the points exchanged: a pair is a hit if it is one either way.
+
+    Returns
+    -------
+    i, j : arrays of int32, shape (n_hits,)
+    squares : array of shape (n_hits,), float32
+    """
+    room = _ROOM
+    none = np.empty(0, np.float32)
+    while True:
+        i, j = np.empty(room, np.int32), np.empty(room, np.int32)
+        found = np.empty(room, np.float32)
+        places = (array.ctypes.data for array in (i, j, found))
+        n = _multiply(a, b, ceilings, none if turned is None else turned, None, *places, room)
+        if n <= room:
+            return i[:n], j[:n], found[:n]
+        room = n
+
+
+def _multiply(
+    a: Coded,
+    b: Coded,
+    ceilings: NDArray[np.float32],
+    turned: NDArray[np.float32],
+    dense: NDArray[np.float32] | None,
+    *places: Any,
+) -> int:
+    n_groups = a.codes.shape[1]
+    if b.codes.shape[1] != n_groups:
+        raise ValueError("the codes have different numbers of features")
+    sides = [
+        (*(x.ctypes.data for x in (s.codes, s.total, s.scale, s.square, s.error, c)), len(s.scale))
+        for s, c in ((a, ceilings), (b, turned))
+    ]
+    where = 0 if dense is None else dense.ctypes.data
+    flags = int(len(turned) > 0), int(dense is not None and a is b)
+    return int(_kernels.product(level, *sides, n_groups, *flags, where, *places))
+
+
+def pair_squares(
+    values: NDArray[Any], i: NDArray[np.intp], j: NDArray[np.intp], unit: float
+) -> NDArray[np.float64]:
+    """Compute the squared distances of pairs of rows by differences, summed in float64.
+
+    Parameters
+    ----------
+    values : array of shape (n_rows, n_features), float32 or float64
+        The values of a row lie side by side.
+    i, j : arrays of int, shape (n_pairs,)
+    unit : float
+        Factor of every difference.
+    """
+    i, j = (np.ascontiguousarray(rows, np.int64) for rows in (i, j))
+    if min(i.min(initial=0), j.min(initial=0)) < 0 or max(i.max(), j.max()) >= len(values):
+        raise IndexError(f"pairs must be of rows 0 to {len(values) - 1}")
+    out = np.empty(len(i))
+    _kernels.squares(
+        level, values.ctypes.data, values.strides[0], values.shape[1], values.itemsize, unit,
+        i.ctypes.data, j.ctypes.data, len(i), out.ctypes.data,
+    )  # fmt: skip
+    return out
+
+
+def _padded(n_features: int) -> int:
+    return -(-n_features // _FEATURES) * _FEATURES

@@ -1,0 +1,204 @@
+"""The compiled kernels agree with NumPy, on the instructions of every processor."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dimscope.arrays import as_points
+from dimscope.manifolds import embed, gaussian
+from dimscope.neighbors import kernels
+from dimscope.neighbors.codes import Codes
+from dimscope.neighbors.search import nearest_neighbors
+from dimscope.neighbors.tiles import pair_squares
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(params=kernels.levels, ids=lambda level: f"level {level}")
+def _level(request, monkeypatch):
+    monkeypatch.setattr(kernels, "level", request.param)
+
+
+def encoded(points):
+    coded = kernels.empty(*points.shape)
+    kernels.encode(points, coded)
+    return coded
+
+
+def floats(*shape):
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def test_kernels_are_compiled_where_they_can_be():
+    """A build without a compiler would pass every other test of this file."""
+    cpus = Path("/proc/cpuinfo")  # Linux
+    flags = cpus.read_text() if cpus.exists() else ""
+    assert (1 in kernels.levels) >= (" avx2 " in flags and " fma " in flags)
+    assert (3 in kernels.levels) >= (" avx512_vnni " in flags and " avx512dq " in flags)
+
+
+ROWS = {
+    "noise": floats(100, 77),
+    "one feature": floats(20, 1),
+    "a panel": floats(16, 64),
+    "one more": floats(17, 65),
+    "several runs": floats(40, 9000),
+    "strided": floats(60, 200)[::2, :150],
+    "columns": np.asfortranarray(floats(30, 50)),
+    "reversed": floats(30, 50)[:, ::-1],
+    "spikes": np.where(RNG.random((50, 300)) < 0.01, 1e6, floats(50, 300)).astype(np.float32),
+    "scales": floats(40, 100) * np.float32(10) ** RNG.integers(-20, 6, (40, 1)).astype(np.float32),
+    "zeros": np.zeros((5, 10), np.float32),
+}
+
+
+@pytest.mark.usefixtures("_level")
+@pytest.mark.parametrize("name", ROWS)
+def test_codes_are_near_their_points(name):
+    points = ROWS[name]
+    coded = encoded(points)
+    decoded = coded.decoded()
+    assert not decoded[:, points.shape[1] :].any()
+    lost = np.linalg.norm(points - decoded[:, : points.shape[1]], axis=1)
+    np.testing.assert_allclose(coded.error, lost, rtol=1e-4, atol=1e-18)  # squares underflow
+    assert (np.abs(lost) <= coded.scale * np.sqrt(points.shape[1]) / 2 * (1 + 1e-5) + 1e-20).all()
+    np.testing.assert_allclose(coded.square, (decoded**2).sum(axis=1), rtol=4e-6, atol=1e-37)
+
+
+@pytest.mark.usefixtures("_level")
+@pytest.mark.parametrize("name", ROWS)
+def test_squares_of_codes_are_close_lower_bounds(name):
+    points = ROWS[name]
+    a, b = encoded(points[::-1]), encoded(points)
+    left, right = a.decoded(), b.decoded()
+    true = ((left[:, None] - right) ** 2).sum(axis=-1)
+    size = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1)
+    squares = kernels.squares(a, b)
+    assert (squares <= true + 1e-30).all()
+    assert (squares >= true - 2.0**-18 * size - 1e-30).all()
+    np.testing.assert_array_equal(kernels.squares(b, b), kernels.squares(b, encoded(points)))
+
+
+@pytest.mark.usefixtures("_level")
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("n", [(5, 3), (16, 16), (300, 700), (129, 257)])
+def test_hits_are_the_squares_below_the_ceilings(n, turned, monkeypatch):
+    monkeypatch.setattr(kernels, "_ROOM", 10)
+    a, b = (encoded(floats(size, 40)) for size in n)
+    ceilings = [np.full(size, 7, np.float32) + RNG.random(size).astype(np.float32) for size in n]
+    ceilings[0][0] = -np.inf  # a row that is left open
+    i, j, found = kernels.hits(a, b, ceilings[0], ceilings[1] if turned else None)
+    squares = kernels.squares(a, b)
+    reach = np.maximum(ceilings[0][:, None] + b.error, 0)
+    if turned:
+        reach = np.maximum(reach, ceilings[1] + a.error[:, None])
+    expected = squares < reach * reach
+    assert expected.any()
+    assert not expected.all()
+    is_hit = np.zeros(squares.shape, bool)
+    is_hit[i, j] = True
+    assert len(i) == is_hit.sum()
+    np.testing.assert_array_equal(is_hit, expected)
+    np.testing.assert_array_equal(found, squares[i, j])
+
+
+@pytest.mark.usefixtures("_level")
+def test_codes_of_long_points_do_not_overflow():
+    signs = np.where(RNG.random((20, 300_000)) < 0.5, -1, 1).astype(np.float32)
+    points = np.concatenate([signs, -signs[:1], np.ones((1, 300_000), np.float32)])
+    largest = kernels.largest_code(points.shape[1])
+    assert 31 <= largest < 127
+    coded = encoded(points)
+    true = ((points[:, None].astype(np.float64) - points) ** 2).sum(axis=-1)
+    np.testing.assert_allclose(kernels.squares(coded, coded), true, rtol=1e-5, atol=10)
+
+
+def test_codes_are_refused_where_their_products_would_overflow():
+    assert kernels.largest_code(3 * 10**6) == 0
+
+
+@pytest.mark.usefixtures("_level")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("width", [1, 7, 16, 100, 20_000])
+def test_squared_distances_are_those_of_differences(dtype, width):
+    points = as_points((floats(30, width) * 3 + 100).astype(dtype)[:, :width])
+    i, j = RNG.integers(0, 30, (2, 200))
+    differences = points.block(i) - points.block(j)
+    expected = (differences.astype(np.float64) ** 2).sum(axis=1)
+    np.testing.assert_allclose(pair_squares(points, i, j), expected, rtol=1e-13)
+    np.testing.assert_allclose(pair_squares(points, i, j, 0.25), expected / 16, rtol=1e-13)
+    some = points.select(np.arange(29, 0, -2))
+    rows = some.rows_at(i % 15), some.rows_at(j % 15)
+    np.testing.assert_array_equal(pair_squares(some, i % 15, j % 15), pair_squares(points, *rows))
+
+
+@pytest.mark.parametrize("pair", [(0, 3), (-1, 0)])
+def test_pairs_beyond_the_rows_are_refused(pair):
+    i, j = np.array(pair)[:, None]
+    with pytest.raises(IndexError, match="rows 0 to 2"):
+        kernels.pair_squares(np.zeros((3, 4), np.float32), i, j, 1.0)
+
+
+def test_codes_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="do not fit"):
+        kernels.encode(floats(5, 8), kernels.empty(4, 8))
+    with pytest.raises(ValueError, match="do not fit"):
+        kernels.encode(floats(5, 8), kernels.empty(30, 8), 3)
+    with pytest.raises(ValueError, match="different numbers"):
+        kernels.squares(encoded(floats(5, 8)), encoded(floats(5, 9)))
+
+
+def clouds():
+    points = np.maximum(embed(gaussian(300, 20), 500), 0)
+    yield "layer", points.astype(np.float32)
+    yield "far from the origin", (points + 1e3).astype(np.float32)
+    yield "float64", points + 1e-9 * RNG.standard_normal(points.shape)
+    yield "half", points.astype(np.float16)
+    yield "integers", (9 * points).astype(np.int32)
+    yield "contrasts", (points * np.exp(2 * RNG.standard_normal((300, 1)))).astype(np.float32)
+    yield "small", (points * 1e-30).astype(np.float32)
+    yield "large", (points * 1e30).astype(np.float32)
+    spikes = points.copy()
+    spikes[::7, 0] = 1e8
+    yield "spikes", spikes
+    yield "nearly the same", (1 + 1e-6 * points).astype(np.float32)
+
+
+CLOUDS = dict(clouds())
+
+
+@pytest.mark.usefixtures("_level")
+@pytest.mark.parametrize("name", CLOUDS)
+@pytest.mark.parametrize("rows", [None, np.arange(0, 300, 7)], ids=["all", "some"])
+def test_bounds_of_codes_hold(name, rows):
+    points = as_points(CLOUDS[name])
+    unit = points.scale
+    bounds = Codes(points, unit).among(rows)
+    queries = np.arange(300) if rows is None else rows
+    a, b = slice(0, len(queries)), slice(0, 300)
+    values = bounds.bounds(a, b)
+    i, j = np.divmod(np.arange(len(queries) * 300), 300)
+    squares = pair_squares(points, queries[i], j, unit).reshape(-1, 300)
+    for place, row in enumerate(squares):
+        ceilings = bounds.ceiling(row, slice(place, place + 1))
+        assert (values[place] <= ceilings).all()
+    # each point is below the ceiling of its 5th neighbour, if its bound is
+    limits = np.sort(squares, axis=1)[:, 5]
+    ceilings = np.nextafter(bounds.ceiling(limits * 1.000001, a).astype(np.float32), np.inf)
+    (found_i, found_j, found), *_ = bounds.below(a, b, ceilings.astype(np.float32))
+    is_found = np.zeros(squares.shape, bool)
+    is_found[found_i, found_j] = True
+    assert is_found[squares <= limits[:, None]].all()
+    assert (found < ceilings[found_i]).all()
+
+
+@pytest.mark.parametrize("level", [0, *kernels.levels])
+@pytest.mark.parametrize("name", ["layer", "float64", "contrasts", "half"])
+def test_searches_of_every_processor_agree(name, level, monkeypatch):
+    points = np.concatenate([CLOUDS[name][:, :400] + np.float16(i) for i in range(8)])
+    expected = nearest_neighbors(points, 5)
+    monkeypatch.setattr(kernels, "level", level)
+    monkeypatch.setattr("dimscope.neighbors.pilot._BEGUN", 0)
+    found = nearest_neighbors(points, 5)
+    np.testing.assert_allclose(found.distances, expected.distances, rtol=1e-13)
