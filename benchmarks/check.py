@@ -1,14 +1,16 @@
 """Counts of bytes and operations, against those that were recorded: ``python -m benchmarks.check``.
 
 The verbs run on small inputs, in one thread, and three things are counted, none of which depends on
-how busy the machine is:
+how busy the machine is. The compiled kernels are used only by rows that say so (``meter.level``),
+with the instructions that all processors of these days have.
 
 - *allocated*: bytes at the peak, of NumPy, of Python and of pages outside the heap; *torch*: bytes
   of all tensors that operations of torch make.
 - *read*: bytes read from points in memory or mapped; *read from a store*: bytes of its files.
 - *pairs*: measured by direct differences; *open_rows*: points searched again by products.
 - *multiply-adds*: of the products of the search (``add_product``, ``add_gram``, ``row_bounds``),
-  of ``numpy.matmul``, and of a network. The operator ``@`` cannot be counted.
+  of ``numpy.matmul``, and of a network. The operator ``@`` cannot be counted. *multiply-adds of
+  bytes*: of the products of codes.
 - *resident*: bytes by which a process grows, with the pages of a memory map; on Linux only. It
   depends on the file system, which may map 4 kB or 2 MB around a row that is read.
 - *values traced*: nodes of the graph of a network; one pass of the first batch needs them.
@@ -31,7 +33,7 @@ import tracemalloc
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,9 @@ from dimscope.arrays.checks import largest_absolute
 from dimscope.arrays.memory import _PRIVATE, own_pages
 from dimscope.arrays.numpy_points import NumpyPoints
 from dimscope.arrays.threads import alone
+from dimscope.neighbors import kernels, searchers
+from dimscope.neighbors.codes import Codes
+from dimscope.neighbors.kernels import Coded
 from dimscope.neighbors.products import add_gram, add_product
 from dimscope.neighbors.tiles import Tiles
 from dimscope.networks import tracing
@@ -69,12 +74,14 @@ class Meter:
     def __init__(self) -> None:
         _load()
         self.counts: Counter[str] = Counter()
+        self.level = 0  # of the compiled kernels
         self._pages = self._peak = 0
         self._stack = ExitStack()
 
     def __enter__(self) -> None:
         with ExitStack() as stack:
             stack.enter_context(alone())
+            stack.enter_context(mock.patch.object(kernels, "level", self.level))
             self._count_products(stack)
             self._count_reads(stack)
             self._count_nodes(stack)
@@ -105,6 +112,14 @@ class Meter:
             Tiles.row_bounds, lambda result, tiles, *_: result.size * tiles.points.n_features
         )
         matmul = after(np.matmul, lambda result, left, *_: result.size * left.shape[-1])
+        multiply = kernels._multiply
+
+        def coded(a: Coded, b: Coded, *more: Any) -> int:
+            size = len(a.scale) * len(b.scale) * a.codes.shape[1] * 4
+            self.counts["multiply-adds of bytes"] += size // (2 if a is b else 1)
+            return multiply(a, b, *more)
+
+        stack.enter_context(mock.patch.object(kernels, "_multiply", coded))
         stack.enter_context(_replaced(add_product, product))
         stack.enter_context(_replaced(add_gram, gram))
         stack.enter_context(mock.patch.object(Tiles, "row_bounds", bounds))
@@ -266,6 +281,13 @@ def first_layer() -> np.ndarray:
         return layer(digits).flatten(1).numpy()
 
 
+def _codes_in_any_case() -> AbstractContextManager[object]:
+    def codes(exact: Tiles, *_: Any) -> Codes:
+        return Codes(exact.points, exact.unit)
+
+    return mock.patch.object(searchers, "chosen_screen", codes)
+
+
 def _effort(estimate: ds.Estimate) -> Counts:
     """Return how many pairs were measured, and how many points were searched again."""
     step = estimate.provenance
@@ -331,6 +353,26 @@ def _(meter: Meter) -> None:
     points = first_layer()
     with meter:
         estimate = ds.estimate(points)
+    meter.counts.update(_effort(estimate))
+
+
+@row("estimate, codes of a layer")
+def _(meter: Meter) -> None:
+    points = first_layer()
+    meter.level = 1
+    with meter, _codes_in_any_case():
+        estimate = ds.estimate(points, engine=ds.Exact())
+    meter.counts.update(_effort(estimate))
+
+
+@row("estimate, codes, memory map, Sampled")
+def _(meter: Meter) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(f"{folder}/points.npy", relu_map(20_000, 800))
+        meter.level = 1
+        with meter, _codes_in_any_case():
+            points = np.load(f"{folder}/points.npy", mmap_mode="r")
+            estimate = ds.estimate(points, engine=ds.Sampled(0.05))
     meter.counts.update(_effort(estimate))
 
 

@@ -13,7 +13,8 @@ import dimscope as ds
 from benchmarks import check, resident
 from dimscope.arrays import block_points, memory, numpy_points, threads
 from dimscope.arrays.block_points import BlocksKind
-from dimscope.neighbors import products, searchers, tiles
+from dimscope.neighbors import codes, products, searchers, tiles
+from dimscope.neighbors.codes import CodeBounds
 from dimscope.neighbors.sketches import Widths
 from dimscope.networks.capturing.recording import Recorder
 
@@ -21,6 +22,7 @@ from dimscope.networks.capturing.recording import Recorder
 pytestmark = pytest.mark.filterwarnings("ignore::dimscope.errors.HubDominates")
 
 SEARCHED = "estimate, memory map, Sampled"
+CODES, CODED_MAP = "estimate, codes of a layer", "estimate, codes, memory map, Sampled"
 MAP, STORE, CAPTURE = "estimate, memory map", "profile of a store", "capture"
 
 
@@ -87,6 +89,27 @@ def test_sketches_that_do_not_fit_lose_a_claim(capsys, monkeypatch, name, widths
     monkeypatch.setattr(searchers, "chosen_screen", lambda *_: widths)
     sentences = failed(capsys, name)
     assert any(sentence.startswith(f"lost: {name}: multiply-adds") for sentence in sentences)
+
+
+@pytest.mark.slow
+def test_loose_bounds_of_codes_lose_a_claim(capsys, monkeypatch):
+    assert failed(capsys, CODES) == []
+    ceiling = CodeBounds.ceiling
+    monkeypatch.setattr(
+        CodeBounds, "ceiling", lambda self, squares, which: 1.05 * ceiling(self, squares, which)
+    )
+    sentences = failed(capsys, CODES)
+    assert any(sentence.startswith(f"lost: {CODES}: pairs is") for sentence in sentences)
+
+
+@pytest.mark.slow
+def test_keeping_the_codes_of_a_map_loses_a_claim(capsys, monkeypatch):
+    assert failed(capsys, CODED_MAP) == []
+    monkeypatch.setattr(codes, "is_mapped", lambda _: False)
+    sentences = failed(capsys, CODED_MAP)
+    assert [sentence.split(" is ")[0] for sentence in sentences] == [
+        f"lost: {CODED_MAP}: allocated"
+    ]
 
 
 @pytest.mark.slow

@@ -82,11 +82,11 @@ def test_squares_of_codes_are_close_lower_bounds(name):
 
 @pytest.mark.usefixtures("_level")
 @pytest.mark.parametrize("turned", [False, True])
-@pytest.mark.parametrize("n", [(5, 3), (16, 16), (300, 700), (129, 257)])
+@pytest.mark.parametrize("n", [(21, 3), (16, 16), (300, 700), (129, 257)])
 def test_hits_are_the_squares_below_the_ceilings(n, turned, monkeypatch):
     monkeypatch.setattr(kernels, "_ROOM", 10)
     a, b = (encoded(floats(size, 40)) for size in n)
-    ceilings = [np.full(size, 7, np.float32) + RNG.random(size).astype(np.float32) for size in n]
+    ceilings = [np.full(size, 8.3, np.float32) + RNG.random(size).astype(np.float32) for size in n]
     ceilings[0][0] = -np.inf  # a row that is left open
     i, j, found = kernels.hits(a, b, ceilings[0], ceilings[1] if turned else None)
     squares = kernels.squares(a, b)
@@ -131,6 +131,22 @@ def test_squared_distances_are_those_of_differences(dtype, width):
     some = points.select(np.arange(29, 0, -2))
     rows = some.rows_at(i % 15), some.rows_at(j % 15)
     np.testing.assert_array_equal(pair_squares(some, i % 15, j % 15), pair_squares(points, *rows))
+
+
+@pytest.mark.usefixtures("_level")
+def test_squared_distances_of_points_that_cannot_be_read_in_place(tmp_path, monkeypatch):
+    values = floats(60, 90)
+    np.save(tmp_path / "points.npy", values)
+    i, j = np.triu_indices(60, 1)
+    expected = pair_squares(as_points(values), i, j)
+    monkeypatch.setattr("dimscope.neighbors.tiles._GATHERED", 1000)
+    mapped = as_points(np.load(tmp_path / "points.npy", mmap_mode="r"))
+    assert mapped.in_place is None
+    np.testing.assert_array_equal(pair_squares(mapped, i, j), expected)
+    for same in (values[:, ::-1], values.astype(">f4"), np.asfortranarray(values)):
+        # other bytes are read as float64, whose differences are not rounded to float32
+        rtol = 1e-13 if same.dtype.isnative else 1e-7
+        np.testing.assert_allclose(pair_squares(as_points(same), i, j), expected, rtol=rtol)
 
 
 @pytest.mark.parametrize("pair", [(0, 3), (-1, 0)])

@@ -259,6 +259,8 @@ _GATHERED = 32  # rows of a memory map that are gathered at a time; each may map
 class MappedPoints(NumpyPoints):
     """Points in a memory map; see :class:`~dimscope.arrays.Points`."""
 
+    in_place = None  # rows far apart are gathered, see read
+
     def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
         """Read rows and columns of the map; see :meth:`dimscope.arrays.Points.read`."""
         if isinstance(rows, slice) or (len(rows) and np.ptp(rows) < 2 * len(rows)):

@@ -42,14 +42,18 @@ class NumpyPoints(Points):
     @property
     def is_plain(self) -> bool:
         """Whether blocks are float32 rows that BLAS can read in place."""
-        return self.rows is None and self.in_place is not None and self.dtype == np.float32
+        return self.rows is None and self._has_rows and self.dtype == np.float32
 
     @property
     def in_place(self) -> NDArray[Any] | None:
         """The array, if compiled code can read its rows in place; None if not."""
-        array = self.array
-        size = array.itemsize
-        is_readable = (
+        return self.array if self._has_rows else None
+
+    @property
+    def _has_rows(self) -> bool:
+        """Whether the array holds floats, unconverted, with the values of a row side by side."""
+        array, size = self.array, self.array.itemsize
+        return bool(
             array.dtype == self.dtype
             and array.dtype.isnative
             and array.flags.aligned
@@ -57,7 +61,6 @@ class NumpyPoints(Points):
             and array.strides[0] % size == 0
             and array.strides[0] >= size * array.shape[1]
         )
-        return array if is_readable else None
 
     def release(self) -> None:
         """Release the pages of a memory map that were read."""

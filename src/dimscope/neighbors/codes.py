@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dimscope.arrays.memory import is_mapped
 from dimscope.arrays.threads import parallel, spans
 from dimscope.neighbors import kernels
 from dimscope.neighbors.products import Centred
@@ -41,7 +42,7 @@ __all__ = ["CodeBounds", "Codes"]
 
 _KEPT = 1 << 29  # bytes of codes up to which all are kept; otherwise a few tiles of them
 _RECENT = 4  # tiles that are kept then
-_VALUES = 1 << 22  # values encoded at a time
+_VALUES = 1 << 20  # values encoded at a time
 _LENGTH = 2.0**-22  # error of shifting and of float32 values, relative to the length of a point
 _ROUNDED = 1 + 1e-3  # sums of squares in float32, in short runs
 _ROUNDOFF = 2.0**-20  # more than the few operations of a bound lose
@@ -65,7 +66,9 @@ class Codes:
     def __init__(self, points: Points, unit: float) -> None:
         self._points, self._centred = points, Centred(points, unit)
         self.errors = np.zeros(points.n_points, np.float32)
-        self._is_kept = points.n_points * points.n_features <= _KEPT
+        # a map is read in place of memory, and its codes are not to take a quarter of that
+        is_small = points.n_points * points.n_features <= _KEPT
+        self._is_kept = is_small and not is_mapped(points.array)
         self._tiles: dict[int, Coded] = {}
         self._locks: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)
 
@@ -93,7 +96,8 @@ class Codes:
         width = self._points.n_features
         coded = kernels.empty(n, width)
         step = max(1, _VALUES // width // kernels.PANEL) * kernels.PANEL
-        buffer = np.empty((min(step, n), width), np.float32)
+        shape = (0 if self._centred.is_in_place else min(step, n)), width
+        buffer = np.empty(shape, np.float32)
         for start in range(0, n, step):
             stop = min(start + step, n)
             chosen = (

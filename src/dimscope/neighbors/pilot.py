@@ -118,7 +118,7 @@ def chosen_screen(
     """
     n_points, n_features = exact.n_points, exact.points.n_features
     n_rows = n_points if rows is None else len(rows)
-    measured = _COMPILED if kernels.level and exact.points.in_place is not None else _MEASURED
+    measured = _COMPILED if kernels.level and exact.points.has_near_rows else _MEASURED
     if exact.has_quick_bounds and measured > _MULTIPLIED:
         measured = _MULTIPLIED
     problem = _Problem(n_points, n_features, n_rows, rows is None, measured)

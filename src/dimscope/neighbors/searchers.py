@@ -296,6 +296,8 @@ def _memory_searcher(
 ) -> Searcher:
     if points.n_features <= TREE_FEATURES:
         return TreeSearcher(points, progress, exclusion)
+    if not points.has_near_rows:  # pairs that survive are read row by row
+        return KernelSearcher(points, Tiles(points, progress, exclusion))
     return ScreenedSearcher(points, progress, exclusion)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -141,7 +141,7 @@ def _bounds(keys: NDArray[np.uint64]) -> NDArray[np.float32]:
 # Features and values of one batch: it fits a cache, and is long enough that threads do
 # not wait for the interpreter.
 _RUN, _VALUES = 8192, 1 << 18
-_HELD = 1 << 22  # values of one batch of the compiled kernel; pages of a map are held meanwhile
+_GATHERED = 1 << 19  # values of one of the points of each pair of a batch
 
 
 def pair_squares(
@@ -172,8 +172,8 @@ def pair_squares(
     if not len(i):
         return np.empty(0)
     width = points.n_features
-    if kernels.level and points.in_place is not None:
-        return _compiled_squares(points, points.in_place, i, j, unit)
+    if kernels.level and points.has_near_rows:
+        return _compiled_squares(points, i, j, unit)
     run = min(width, _RUN)
     step = max(1, _VALUES // run)
     # Wide points: each thread takes its own columns, so that every value is read once.
@@ -202,16 +202,21 @@ def pair_squares(
 
 
 def _compiled_squares(
-    points: Points, values: NDArray[Any], i: NDArray[np.intp], j: NDArray[np.intp], unit: float
+    points: Points, i: NDArray[np.intp], j: NDArray[np.intp], unit: float
 ) -> NDArray[np.float64]:
-    squares = np.empty(len(i))
+    squares, values = np.empty(len(i)), points.in_place
 
-    def work(part: slice) -> None:
-        rows = points.rows_at(i[part]), points.rows_at(j[part])
-        squares[part] = kernels.pair_squares(values, *rows, unit)
-        points.release()
+    def work(pairs: slice) -> None:
+        if values is not None:
+            rows = points.rows_at(i[pairs]), points.rows_at(j[pairs])
+            squares[pairs] = kernels.pair_squares(values, *rows, unit)
+            return
+        chosen, places = np.unique(np.concatenate([i[pairs], j[pairs]]), return_inverse=True)
+        gathered = np.ascontiguousarray(points.block(chosen))
+        first, second = np.split(places, 2)
+        squares[pairs] = kernels.pair_squares(gathered, first, second, unit)
 
-    most = max(1, _HELD // points.n_features)
+    most = len(i) if values is not None else max(1, _GATHERED // points.n_features)
     parallel(work, spans(len(i), min(most, -(-len(i) // workers()))))
     return squares
 
