@@ -63,6 +63,11 @@ def prepare(request, monkeypatch):
     return prepared_codes
 
 
+@pytest.fixture
+def without_kernels(monkeypatch):
+    monkeypatch.setattr(kernels, "level", 0)
+
+
 def prepared_codes(points, exclusion=None):
     checked = as_points(points)
     exact = Tiles(checked, None, exclusion)
@@ -165,6 +170,7 @@ def test_search_does_not_depend_on_the_number_of_processors(monkeypatch):
     assert counts[0] == counts[1]
 
 
+@pytest.mark.usefixtures("without_kernels")
 def test_long_points_are_first_ruled_out_by_products(monkeypatch):
     points = embed(gaussian(300, 9), 9000).astype(np.float32)
     exact, sketch = prepared(points, widths=(4, 32))
@@ -204,6 +210,7 @@ def test_products_of_pairs_release_a_memory_map(tmp_path, monkeypatch):
     assert len(released) >= len(i) // 32
 
 
+@pytest.mark.usefixtures("without_kernels")
 def test_product_bounds_of_pairs_hold_where_products_underflow():
     """Some products round up to the smallest float32, others down to 0."""
     smallest, signs = 2.0**-149, RNG.choice([-1, 1], (20, 9000))
@@ -219,7 +226,7 @@ def test_survivors_held_at_once_are_bounded(monkeypatch):
     points = curved(9000, width=64)
     points[:4000] = 1000 * RNG.standard_normal((4000, 64))
     exact, sketch = prepared(points)
-    monkeypatch.setattr(survivors_module, "TILE", 512)
+    monkeypatch.setattr(tiles_module, "TILE", 512)
     peaks = []
     for most, batch in ((1 << 25, 1 << 25), (200_000, 1)):
         monkeypatch.setattr(survivors_module, "_MOST", most)

@@ -38,6 +38,7 @@
 #define BLOCK_A 8          /* panels of a block on either side of a product: both fit the cache */
 #define BLOCK_B 16
 #define RUN 1024           /* groups of features multiplied at a time */
+#define CHUNK 4096         /* values of a point encoded at a time */
 #define INLINE static inline __attribute__((always_inline))
 
 enum { NONE, AVX2, AVX_VNNI, AVX512_VNNI };
@@ -84,16 +85,18 @@ typedef struct {
     int8_t *codes;          /* one panel */
     float *scale, *square, *error;
     int32_t *sum;
-    int8_t *scratch;  /* 16 rows of 4 n_groups bytes */
 } Encoding;
 
-/* Round one point to integers: its scale, its squared length, the length of what is lost, and the
-   sum of its integers. */
-INLINE void encode_row(const float *x, int64_t n, int64_t padded, int largest, int8_t *row,
-                       float *scale, float *square, float *error, int32_t *sum)
+/* What is summed over the features of one point. */
+typedef struct {
+    float unit, inverse;
+    double lost, length;
+    int32_t sum;
+} Row;
+
+INLINE float largest_absolute(const float *x, int64_t n)
 {
-    const float round = 12582912.0f; /* 1.5 2^23: adding it rounds to an integer */
-    f8 most = {0}, lost = {0};
+    f8 most = {0};
     float maximum = 0;
     int64_t k = 0;
     for (; k + 8 <= n; k += 8) {
@@ -106,56 +109,68 @@ INLINE void encode_row(const float *x, int64_t n, int64_t padded, int largest, i
         const float v = x[k] < 0 ? -x[k] : x[k];
         maximum = v > maximum ? v : maximum;
     }
-    float unit = maximum / (float)largest, inverse = 1 / unit;
-    if (!(unit > 1e-30f)) unit = inverse = 0;
+    return maximum;
+}
+
+/* Round some values of a point to integers. The first n of them exist, the others are 0. */
+INLINE void encode_values(const float *x, int64_t n, int64_t padded, int8_t *codes, Row *row)
+{
+    const float round = 12582912.0f; /* 1.5 2^23: adding it rounds to an integer */
+    f8 lost = {0};
     i8 total = {0}, squares = {0};
-    double lost_sum = 0, length = 0;
-    int32_t whole = 0;
-    for (k = 0; k < padded; k += 8) {
+    for (int64_t k = 0; k < padded; k += 8) {
         f8 v = {0};
         if (k + 8 <= n)
             v = *(const f8u *)(x + k);
         else if (k < n)
             memcpy(&v, x + k, 4 * (size_t)(n - k));
-        f8 q = v * inverse;
+        f8 q = v * row->inverse;
         q = (q + round) - round;
-        const f8 rest = v - q * unit;
+        const f8 rest = v - q * row->unit;
         lost += rest * rest;
         const i8 code = __builtin_convertvector(q, i8);
         total += code;
         squares += code * code;
-        *(b8u *)(row + k) = __builtin_convertvector(code, b8u);
-        if ((k & 2047) == 2040 || k + 8 >= padded) { /* short sums in single precision */
-            for (int l = 0; l < 8; l++) {
-                lost_sum += lost[l];
-                length += squares[l];
-                whole += total[l];
-            }
-            lost = (f8){0};
-            squares = total = (i8){0};
-        }
+        *(b8u *)(codes + k) = __builtin_convertvector(code, b8u);
     }
-    *scale = unit;
-    *square = (float)(length * unit * unit * (1 - 0x1p-19)); /* less, see settle */
-    *error = (float)__builtin_sqrt(lost_sum);
-    *sum = whole;
+    for (int l = 0; l < 8; l++) {
+        row->lost += lost[l];
+        row->length += squares[l];
+        row->sum += total[l];
+    }
 }
 
 INLINE void encode_panel(const Encoding *e)
 {
-    const int64_t padded = 4 * e->n_groups;
-    for (int r = 0; r < PANEL; r++) {
-        int8_t *row = e->scratch + r * padded;
-        if (r < e->n_points)
-            encode_row(e->values + r * e->stride, e->n_features, padded, e->largest, row,
-                       e->scale + r, e->square + r, e->error + r, e->sum + r);
+    int8_t codes[PANEL][CHUNK] __attribute__((aligned(64)));
+    Row rows[PANEL];
+    memset(rows, 0, sizeof rows);
+    for (int r = 0; r < e->n_points; r++) {
+        const float maximum = largest_absolute(e->values + r * e->stride, e->n_features);
+        rows[r].unit = maximum / (float)e->largest;
+        if (rows[r].unit > 1e-30f)
+            rows[r].inverse = 1 / rows[r].unit;
         else
-            memset(row, 0, (size_t)padded);
+            rows[r].unit = 0;
     }
+    memset(codes, 0, sizeof codes);
     int32_t *out = (int32_t *)e->codes;
-    for (int64_t k = 0; k < e->n_groups; k++)
-        for (int r = 0; r < PANEL; r++)
-            memcpy(out + PANEL * k + r, e->scratch + r * padded + 4 * k, 4);
+    for (int64_t start = 0; start < 4 * e->n_groups; start += CHUNK) {
+        const int64_t rest = 4 * e->n_groups - start, padded = rest < CHUNK ? rest : CHUNK;
+        for (int r = 0; r < e->n_points; r++)
+            encode_values(e->values + r * e->stride + start, e->n_features - start, padded,
+                          codes[r], rows + r);
+        for (int64_t k = 0; k < padded; k += 4, out += PANEL)
+            for (int r = 0; r < PANEL; r++) memcpy(out + r, codes[r] + k, 4);
+    }
+    for (int r = 0; r < e->n_points; r++) {
+        const Row row = rows[r];
+        e->scale[r] = row.unit;
+        /* less, see settle */
+        e->square[r] = (float)(row.length * row.unit * row.unit * (1 - 0x1p-19));
+        e->error[r] = (float)__builtin_sqrt(row.lost);
+        e->sum[r] = row.sum;
+    }
 }
 
 __attribute__((target("avx512f,avx512bw,fma"))) static void encode_avx512(const Encoding *e)
@@ -350,13 +365,15 @@ INLINE void multiply(Product *p, Micro micro, uint32_t offset)
                 int32_t *out = products;
                 for (int64_t j = b; j < end_b; j++)
                     for (int64_t i = a; i < end_a; i++, out += PANEL * PANEL)
-                        micro(p->a.codes + panel * i + GROUP * k,
-                              p->b.codes + panel * j + GROUP * k, run, out, k == 0);
+                        if (!p->is_square || j <= i)
+                            micro(p->a.codes + panel * i + GROUP * k,
+                                  p->b.codes + panel * j + GROUP * k, run, out, k == 0);
             }
             const int32_t *done = products;
             for (int64_t j = b; j < end_b; j++)
                 for (int64_t i = a; i < end_a; i++, done += PANEL * PANEL)
-                    settle(p, PANEL * i, PANEL * j, done, offset);
+                    if (!p->is_square || j <= i)
+                        settle(p, PANEL * i, PANEL * j, done, offset);
         }
 }
 
@@ -473,12 +490,11 @@ static PyObject *levels(PyObject *self, PyObject *args)
 
 static PyObject *encode(PyObject *self, PyObject *args)
 {
-    unsigned long long values, codes, scale, square, error, sum, scratch;
+    unsigned long long values, codes, scale, square, error, sum;
     long long stride, n_features, n_groups, n_points;
     int largest, processor;
-    if (!PyArg_ParseTuple(args, "iKLLLLiKKKKKK", &processor, &values, &stride, &n_points,
-                          &n_features, &n_groups, &largest, &codes, &scale, &square, &error, &sum,
-                          &scratch))
+    if (!PyArg_ParseTuple(args, "iKLLLLiKKKKK", &processor, &values, &stride, &n_points,
+                          &n_features, &n_groups, &largest, &codes, &scale, &square, &error, &sum))
         return NULL;
     Py_BEGIN_ALLOW_THREADS
     for (int64_t start = 0; start < n_points; start += PANEL) {
@@ -487,8 +503,7 @@ static PyObject *encode(PyObject *self, PyObject *args)
             n_points - start < PANEL ? (int)(n_points - start) : PANEL, largest,
             (int8_t *)ADDRESS(codes) + start / PANEL * GROUP * n_groups,
             (float *)ADDRESS(scale) + start, (float *)ADDRESS(square) + start,
-            (float *)ADDRESS(error) + start, (int32_t *)ADDRESS(sum) + start,
-            (int8_t *)ADDRESS(scratch)};
+            (float *)ADDRESS(error) + start, (int32_t *)ADDRESS(sum) + start};
         if (processor == AVX512_VNNI)
             encode_avx512(&e);
         else

@@ -117,12 +117,11 @@ def encode(points: NDArray[np.float32], out: Coded, start: int = 0) -> None:
     n_groups = out.codes.shape[1]
     if start % PANEL or start + n > len(out.scale) or _padded(n_features) != 4 * n_groups:
         raise ValueError(f"{n} points of {n_features} features do not fit at {start}")
-    scratch = np.empty(PANEL * 4 * n_groups, np.int8)
     numbers = (out.scale, out.square, out.error, out.total)
     _kernels.encode(
         level, points.ctypes.data, points.strides[0] // 4, n, n_features, n_groups,
         largest_code(n_features), out.codes[start // PANEL :].ctypes.data,
-        *(array[start:].ctypes.data for array in numbers), scratch.ctypes.data,
+        *(array[start:].ctypes.data for array in numbers),
     )  # fmt: skip
 
 

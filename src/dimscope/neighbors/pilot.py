@@ -26,7 +26,7 @@ from dimscope.neighbors import kernels
 from dimscope.neighbors.codes import Codes
 from dimscope.neighbors.products import Centred, one_thread_each
 from dimscope.neighbors.sketches import Widths, principal_directions, slack
-from dimscope.neighbors.tiles import TILE
+from dimscope.neighbors.tiles import tiles_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -137,7 +137,7 @@ def chosen_screen(
 def _coding_cost(problem: _Problem) -> float:
     """Predict the cost of encoding all points and of comparing all codes."""
     n, d = problem.n_points, problem.n_features
-    first = problem.n_rows * min(n, TILE) * _FIRST
+    first = float(problem.n_rows * tiles_of(n)[0].stop * _FIRST)
     product = problem.n_pairs * (_CODED[kernels.level] * d + _COMPARED)
     return _BEGUN + n * d * _ENCODED + first + product
 
@@ -145,12 +145,22 @@ def _coding_cost(problem: _Problem) -> float:
 def _coded_survivors(codes: Codes, k: int, n_points: int, seed: int) -> NDArray[np.float64]:
     """Predict the number of survivors of each of a few probes among all points."""
     order = np.random.default_rng([seed, 4]).permutation(n_points)
-    probes, others = order[:_PROBES], np.sort(order[_PROBES:][:_PROBED])
-    mine, theirs = codes.encoded(probes), codes.encoded(others)
-    squares = np.maximum(kernels.squares(mine, theirs), 0)
+    probes = order[:_PROBES]
+    mine = codes.encoded(probes)
+    if n_points <= _PROBED:  # all are encoded, and will be used
+        others = np.arange(n_points)
+        theirs = parallel(codes.of_tile, tiles_of(n_points))
+    else:
+        others = np.sort(order[_PROBES:][:_PROBED])
+        theirs = [codes.encoded(others)]
+    squares = np.concatenate([kernels.squares(mine, part) for part in theirs], axis=1)
+    errors = np.concatenate([part.error for part in theirs])
+    squares = np.where(probes[:, None] == others, np.float32(np.inf), np.maximum(squares, 0))
     limits = _limits(squares, mine.square, k, n_points)
-    below = np.sqrt(squares) - theirs.error < (np.sqrt(limits) + mine.error)[:, None]
-    return np.asarray(below.mean(axis=1) * n_points + k)
+    below = np.sqrt(squares) - errors < (np.sqrt(limits) + mine.error)[:, None]
+    # measured beside the survivors, for the limits that a tile gives
+    more = k if n_points > _PROBED else 0
+    return np.asarray(below.mean(axis=1) * n_points + more)
 
 
 def _chosen_widths(

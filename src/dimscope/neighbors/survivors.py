@@ -23,7 +23,7 @@ import numpy as np
 from dimscope.arrays.threads import parallel, spans
 from dimscope.neighbors.products import one_thread_each
 from dimscope.neighbors.sketches import at
-from dimscope.neighbors.tiles import TILE
+from dimscope.neighbors.tiles import TILE, tiles_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,7 +174,8 @@ class Survivors:
         self._ceilings = np.full(n, np.inf, np.float32)  # bounds of points that may be nearer
         self.is_open = np.zeros(n, bool)
         self._squares = _Squares(exact)
-        self._row_tiles = spans(n, TILE)
+        self._tiles = tiles_of(exact.n_points)
+        self._row_tiles = self._tiles if self._all else spans(n, TILE)
         self._pairs = dict.fromkeys((tile.start for tile in self._row_tiles), _NONE)
 
     def search(self) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
@@ -215,7 +216,7 @@ class Survivors:
 
     def _stages(self) -> list[list[tuple[slice, slice]]]:
         """Return the tiles of each stage: first those that give limits, then ever more."""
-        row_tiles, tiles = self._row_tiles, spans(self._exact.n_points, TILE)
+        row_tiles, tiles = self._row_tiles, self._tiles
         by_distance = [[(a, b) for a in row_tiles] for b in tiles]
         if self._all:
             by_distance = [list(zip(tiles, tiles[i:], strict=False)) for i in range(len(tiles))]

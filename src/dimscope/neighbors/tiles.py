@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dimscope.arrays.threads import Progress
     from dimscope.neighbors.exclusion import Exclusion
 
-__all__ = ["RUN", "TILE", "Candidates", "Tiles", "pair_squares", "rounding_bound"]
+__all__ = ["RUN", "TILE", "Candidates", "Tiles", "pair_squares", "rounding_bound", "tiles_of"]
 
 _CROWDED = 4  # hits, over those wanted, above which a tile's own thresholds are found first
 _SIGN, _ALL, _HALF = np.uint32(1 << 31), np.uint32(2**32 - 1), np.uint64(32)
@@ -222,6 +222,18 @@ def _compiled_squares(
 
 
 TILE = 2048  # rows and columns of a tile
+_SMALL, _FEW = 256, 8  # smaller tiles, so that there are some for the threads
+
+
+def tiles_of(n_points: int) -> list[slice]:
+    """Cut points into tiles that are searched by several threads, also if there are few points.
+
+    Examples
+    --------
+    >>> [len(tiles_of(n)) for n in (100, 1000, 5000, 10_000)]
+    [1, 4, 8, 8]
+    """
+    return spans(n_points, min(TILE, max(_SMALL, -(-n_points // _FEW))))
 
 
 RUN = 1024  # features in one product
@@ -425,7 +437,8 @@ class Tiles:
     @property
     def has_quick_bounds(self) -> bool:
         """Whether :meth:`pair_bounds` takes much less time than :meth:`pair_squares`."""
-        return self.points.n_features >= _LONG and self._centred.is_in_place
+        is_long = self.points.n_features >= _LONG and self._centred.is_in_place
+        return is_long and not kernels.level
 
     def pair_bounds(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64]:
         """Compute lower bounds of squared distances by products of single pairs.
