@@ -126,7 +126,7 @@ def chosen_screen(
     if kernels.largest_code(n_features) and _coding_cost(problem) < _GAIN * lowest:
         possible = Codes(exact.points, exact.unit)
         cost = _coding_cost(problem) + _measuring_cost(
-            problem, _coded_survivors(possible, k, n_points, seed)
+            problem, _coded_survivors(exact, possible, k, seed)
         )
         if cost < _GAIN * lowest:
             codes, lowest = possible, cost
@@ -137,19 +137,20 @@ def chosen_screen(
 def _coding_cost(problem: _Problem) -> float:
     """Predict the cost of encoding all points and of comparing all codes."""
     n, d = problem.n_points, problem.n_features
-    first = float(problem.n_rows * tiles_of(n)[0].stop * _FIRST)
+    first = float(problem.n_rows * tiles_of(n, d)[0].stop * _FIRST)
     product = problem.n_pairs * (_CODED[kernels.level] * d + _COMPARED)
     return _BEGUN + n * d * _ENCODED + first + product
 
 
-def _coded_survivors(codes: Codes, k: int, n_points: int, seed: int) -> NDArray[np.float64]:
+def _coded_survivors(exact: Tiles, codes: Codes, k: int, seed: int) -> NDArray[np.float64]:
     """Predict the number of survivors of each of a few probes among all points."""
+    n_points = exact.n_points
     order = np.random.default_rng([seed, 4]).permutation(n_points)
     probes = order[:_PROBES]
     mine = codes.encoded(probes)
     if n_points <= _PROBED:  # all are encoded, and will be used
         others = np.arange(n_points)
-        theirs = parallel(codes.of_tile, tiles_of(n_points))
+        theirs = parallel(codes.of_tile, tiles_of(n_points, exact.points.n_features))
     else:
         others = np.sort(order[_PROBES:][:_PROBED])
         theirs = [codes.encoded(others)]

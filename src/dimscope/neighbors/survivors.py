@@ -174,7 +174,7 @@ class Survivors:
         self._ceilings = np.full(n, np.inf, np.float32)  # bounds of points that may be nearer
         self.is_open = np.zeros(n, bool)
         self._squares = _Squares(exact)
-        self._tiles = tiles_of(exact.n_points)
+        self._tiles = tiles_of(exact.n_points, exact.points.n_features)
         self._row_tiles = self._tiles if self._all else spans(n, TILE)
         self._pairs = dict.fromkeys((tile.start for tile in self._row_tiles), _NONE)
 

@@ -12,6 +12,7 @@ sum. :class:`Candidates` collects the smallest bounds of every row; tiles may fi
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import defaultdict
 from typing import TYPE_CHECKING
@@ -222,18 +223,22 @@ def _compiled_squares(
 
 
 TILE = 2048  # rows and columns of a tile
-_SMALL, _FEW = 256, 8  # smaller tiles, so that there are some for the threads
+_WORK = 1 << 33  # products of features in a tile that is worth a thread of its own
+_SMALL, _FEW = 256, 8  # rows of the smallest tiles, and a number of tiles that is enough
 
 
-def tiles_of(n_points: int) -> list[slice]:
-    """Cut points into tiles that are searched by several threads, also if there are few points.
+def tiles_of(n_points: int, n_features: int) -> list[slice]:
+    """Cut points into tiles: a few at least, if there is enough work for several threads.
 
     Examples
     --------
-    >>> [len(tiles_of(n)) for n in (100, 1000, 5000, 10_000)]
-    [1, 4, 8, 8]
+    >>> [len(tiles_of(n, 1000)) for n in (500, 5000, 10_000, 100_000)]
+    [1, 3, 5, 49]
+    >>> len(tiles_of(500, 10**6))
+    2
     """
-    return spans(n_points, min(TILE, max(_SMALL, -(-n_points // _FEW))))
+    enough = max(_SMALL, math.isqrt(_WORK // n_features))
+    return spans(n_points, min(TILE, max(enough, -(-n_points // _FEW))))
 
 
 RUN = 1024  # features in one product
