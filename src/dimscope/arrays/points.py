@@ -20,7 +20,6 @@ Home = Literal["memory", "device", "dask"]
 # Rows are first hashed over a few runs of columns; a run is one cache line of float32.
 _RUN, _RUNS = 16, 4
 _BATCH = 1 << 22  # values hashed or compared at a time
-_READ = 1 << 23  # values of the rows that are touched at a time
 
 
 class Points(ABC):
@@ -41,6 +40,7 @@ class Points(ABC):
     """
 
     home: ClassVar[Home] = "memory"
+    _touched: ClassVar[int] = 1 << 23  # values of the rows of which some columns are read at a time
 
     def __init__(self, array: Any, max_abs: float, rows: NDArray[np.intp] | None = None) -> None:
         self.array, self.max_abs, self.rows = array, max_abs, rows
@@ -226,17 +226,23 @@ class Points(ABC):
         odd = rng.integers(0, 2**63, width, dtype=np.uint64) * 2 + 1
         hashes = np.empty(n, dtype=np.uint64)
         # few columns of many rows would still read every page of a memory map
-        step = max(1, min(_BATCH // width, _READ // self.n_features))
+        step = max(1, min(_BATCH // width, self._touched // self.n_features))
         for start in range(0, n, step):
             part = slice(start, min(start + step, n))
-            block = self.block(part if rows is None else rows[part], columns)
-            values = np.ascontiguousarray(block + 0.0)  # -0.0 equals 0.0
-            bits: NDArray[Any] = values.view(f"u{values.itemsize}")
-            if bits.itemsize == 8:
-                # small integers have their last 32 bits zero, which a product would not spread
-                bits = bits ^ (bits >> np.uint64(32))
-            hashes[part] = (bits * odd).sum(axis=1, dtype=np.uint64)
+            hashes[part] = self._hash_block(part if rows is None else rows[part], columns, odd)
             self.release()
+        return hashes
+
+    def _hash_block(
+        self, rows: slice | NDArray[np.intp], columns: slice, odd: NDArray[np.uint64]
+    ) -> NDArray[np.uint64]:
+        """Hash some points with the given odd numbers, one for each column."""
+        values = np.ascontiguousarray(self.block(rows, columns) + 0.0)  # -0.0 equals 0.0
+        bits: NDArray[Any] = values.view(f"u{values.itemsize}")
+        if bits.itemsize == 8:
+            # small integers have their last 32 bits zero, which a product would not spread
+            bits = bits ^ (bits >> np.uint64(32))
+        hashes: NDArray[np.uint64] = (bits * odd).sum(axis=1, dtype=np.uint64)
         return hashes
 
     def are_equal(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.bool_]:
@@ -254,8 +260,12 @@ class Points(ABC):
         step = max(1, _BATCH // self.n_features)
         for start in range(0, len(i), step):
             pairs = slice(start, start + step)
-            equal[pairs] = (self.block(i[pairs]) == self.block(j[pairs])).all(axis=1)
+            equal[pairs] = self._equal_rows(i[pairs], j[pairs])
             self.release()
+        return equal
+
+    def _equal_rows(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.bool_]:
+        equal: NDArray[np.bool_] = (self.block(i) == self.block(j)).all(axis=1)
         return equal
 
 
