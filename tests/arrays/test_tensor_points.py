@@ -38,6 +38,7 @@ def test_hashes_are_those_in_memory(points, device, monkeypatch):
     rows = np.array([80, 3, 4])
     np.testing.assert_array_equal(there.fingerprints, in_memory.fingerprints)
     np.testing.assert_array_equal(there.row_hashes(rows), in_memory.row_hashes(rows))
+    np.testing.assert_allclose(there.norms(rows), in_memory.norms(rows), rtol=1e-12)
     chosen = there.select(rows)
     np.testing.assert_array_equal(chosen.row_hashes(), in_memory.row_hashes(rows))
     assert chosen.are_equal(np.array([0, 1]), np.array([0, 2])).tolist() == [True, False]

@@ -140,6 +140,18 @@ class Points(ABC):
         """
         return self.read(self.rows_at(rows), columns).astype(dtype or self.dtype, copy=False)
 
+    def norms(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return the Euclidean norms of a few points.
+
+        Parameters
+        ----------
+        rows : array of int
+            Positions among these points.
+        """
+        values = self.block(rows, dtype=np.dtype(np.float64))
+        # squares of the largest values would overflow
+        return np.asarray(np.linalg.norm(values * self.scale, axis=1) / self.scale)
+
     def release(self) -> None:  # noqa: B027  (most kinds have nothing to let go of)
         """Release memory taken by reading, such as pages of a memory-mapped file."""
 
@@ -220,6 +232,8 @@ class Points(ABC):
         (True, False)
         """
         n = self.n_points if rows is None else len(rows)
+        if not n:
+            return np.empty(0, dtype=np.uint64)
         columns = slice(0, self.n_features) if columns is None else columns
         width = columns.stop - columns.start
         rng = np.random.default_rng(columns.start)

@@ -163,6 +163,12 @@ class DevicePoints(Points):
         values = values[rows] if isinstance(rows, slice) else values.index_select(0, rows)
         return values.to(self.tensor_dtype)
 
+    def norms(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return the Euclidean norms of a few points, found on the device."""
+        values = self.tensor_block(rows).double() * self.scale
+        norms: NDArray[np.float64] = values.norm(dim=1).div_(self.scale).cpu().numpy()
+        return norms
+
     def _hash_block(
         self, rows: slice | NDArray[np.intp], columns: slice, odd: NDArray[np.uint64]
     ) -> NDArray[np.uint64]:

@@ -112,11 +112,10 @@ def copy_limit(points: Points, nearest: float) -> float:
     if "float" not in dtype or nearest > _COARSEST * largest_norm:
         return 0.0
     rows = np.linspace(0, points.n_points - 1, min(_ROWS, points.n_points)).astype(np.intp)
-    sample = points.block(rows, dtype=np.dtype(np.float64))
+    sample = points.block(rows, slice(0, _COLUMNS), np.dtype(np.float64))
+    norms = points.norms(rows)
     points.release()
-    # squares of the largest values would overflow
-    norms = np.linalg.norm(sample * points.scale, axis=1) / points.scale
-    bits = significant_bits(sample[:, :_COLUMNS], dtype)
+    bits = significant_bits(sample, dtype)
     return float(_LIMITS[bits] * 2.0 ** (1 - bits) * np.median(norms))
 
 

@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from dimscope.neighbors.exclusion import Exclusion
 
 __all__ = ["DeviceTiles"]
-_VALUES = 1 << 24  # in a tile of bounds, or in the differences of some pairs
+_VALUES = 1 << 26  # in a tile of bounds
 _FEWEST = 1 << 14  # the same where hardly any memory is free
-_SHARE = 64  # a tile takes at most the free memory divided by this
+_SHARE = 32  # a tile takes at most the free memory divided by this
+_PART = 4  # differences, and values whose norms are found, are so many times fewer
 _KEPT = 3  # the centred points are kept if they take at most the free memory divided by this
-_SIDE = 2048  # of the tiles of few points, so that only few pairs are multiplied twice
+_SIDE = 4096  # of the tiles of few points, so that only few pairs are multiplied twice
 _GROUP = 32  # bounds whose least one is found first
 _SAMPLE = 16
 
@@ -68,7 +69,7 @@ class DeviceTiles:
         numbers = np.arange(self.n_points) if exclusion is None else exclusion.groups
         self._groups = points.to_device(numbers)
         room = room_on(points.array.device)
-        self._values = min(_VALUES, max(_FEWEST, room // (8 * _SHARE))) if room else _VALUES
+        self._values = min(_VALUES, max(_FEWEST, room // (4 * _SHARE))) if room else _VALUES
         # points whose values in one run of columns are centred at a time
         self._height = max(1, self._values // RUN)
         self._norms_of: dict[Any, Any] = {}
@@ -117,7 +118,7 @@ class DeviceTiles:
         """Compute squared distances by direct differences, summed in float64."""
         left, right = self.points.to_device(i), self.points.to_device(j)
         squares = self._torch.empty(len(i), dtype=self._torch.float64, device=left.device)
-        for part in spans(len(i), max(1, self._values // (4 * self.points.n_features))):
+        for part in spans(len(i), max(1, self._values // (_PART * self.points.n_features))):
             apart = self.points.tensor_block(left[part])
             apart = apart.sub_(self.points.tensor_block(right[part])).double()
             if self.unit != 1.0:
@@ -141,12 +142,15 @@ class DeviceTiles:
     def _norms(self, dtype: Any, centred: Any = None) -> Any:
         """Return the squared norms of all points, centred."""
         if dtype not in self._norms_of:
-            norms = self._torch.zeros(self.n_points, dtype=dtype, device=self._centre.device)
-            for columns in spans(self.points.n_features, RUN):
-                for part in spans(self.n_points, self._height):
-                    block = self._centred(part, columns, dtype, centred)
+            norms = self._torch.zeros(
+                self.n_points, dtype=self._torch.float64, device=self._centre.device
+            )
+            width = max(RUN, self._values // (_PART * self.n_points))
+            for columns in spans(self.points.n_features, width):
+                for part in spans(self.n_points, max(1, self._values // (_PART * width))):
+                    block = self._centred(part, columns, dtype, centred).double()
                     norms[part] += block.square().sum(dim=1)
-            self._norms_of[dtype] = norms
+            self._norms_of[dtype] = norms.to(dtype)
         return self._norms_of[dtype]
 
     def _centred(self, rows: Any, columns: slice, dtype: Any, centred: Any = None) -> Any:
@@ -178,6 +182,8 @@ class DeviceTiles:
             if not is_square:
                 right = self._centred(others, columns, dtype, centred)
             bounds.addmm_(left, right.T, alpha=-2)
+        if self.exclusion is None and isinstance(rows, slice) and not is_square:
+            return bounds  # tiles have no points in common
         same = self._groups[rows][:, None] == self._groups[others]
         return bounds.masked_fill_(same, float("inf"))
 
@@ -202,30 +208,40 @@ class _Least:
         values, places = self._of_tile(bounds)
         values = self._torch.cat([self.bounds[rows], values], dim=1)
         indices = self._torch.cat([self._indices[rows], places + first], dim=1)
-        self.bounds[rows], chosen = values.topk(self._m, dim=1, largest=False)
+        self.bounds[rows], chosen = self._topk(values)
         self._indices[rows] = indices.gather(1, chosen)
+
+    def _topk(self, values: Any) -> Any:
+        """Return the least values of each row, in any order, and their places."""
+        m = min(self._m, values.shape[1])
+        return values.topk(m, dim=1, largest=False, sorted=False)
 
     def _of_tile(self, bounds: Any) -> tuple[Any, Any]:
         """Return the least bounds in each row of a tile, and their places.
 
         They lie in the groups of columns with the least minima, of which there are at most as many.
         """
-        n_groups, m = bounds.shape[1] // _GROUP, min(self._m, bounds.shape[1])
-        if n_groups <= m:
-            return tuple(bounds.topk(m, dim=1, largest=False))
+        n_groups = bounds.shape[1] // _GROUP
+        if n_groups <= self._m:
+            return tuple(self._topk(bounds))
         end = n_groups * _GROUP
-        minima = bounds[:, :end].unflatten(1, (_GROUP, n_groups)).amin(dim=1)
-        groups = minima.topk(m, dim=1, largest=False).indices
+        if bounds.stride(0) == 1:  # a turned tile is read in the order of its memory
+            minima = bounds.T[:end].unflatten(0, (_GROUP, n_groups)).amin(dim=0).T
+        else:
+            minima = bounds[:, :end].unflatten(1, (_GROUP, n_groups)).amin(dim=1)
+        groups = self._topk(minima).indices
         inside = n_groups * self._torch.arange(_GROUP, device=bounds.device)
         rest = self._torch.arange(end, bounds.shape[1], device=bounds.device)
         places = (groups[:, :, None] + inside).flatten(1)
         places = self._torch.cat([places, rest.expand(len(bounds), -1)], dim=1)
-        values, chosen = bounds.gather(1, places).topk(m, dim=1, largest=False)
+        values, chosen = self._topk(bounds.gather(1, places))
         return values, places.gather(1, chosen)
 
     def on_cpu(self) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
         """Return the bounds, ascending, and the indices of their points."""
-        return self.bounds.cpu().numpy(), self._indices.cpu().numpy().astype(np.intp, copy=False)
+        bounds, order = self.bounds.sort(dim=1)
+        indices = self._indices.gather(1, order).cpu().numpy()
+        return bounds.cpu().numpy(), indices.astype(np.intp, copy=False)
 
 
 @contextlib.contextmanager
