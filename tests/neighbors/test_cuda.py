@@ -82,7 +82,9 @@ def test_subset_searches_again():
 
 @pytest.mark.filterwarnings("ignore::dimscope.TightGroups")
 @pytest.mark.parametrize("device", DEVICES)
-def test_neighbours_of_equal_id_are_excluded(device):
+@pytest.mark.parametrize("values", [1000, 1 << 26])
+def test_neighbours_of_equal_id_are_excluded(device, values, monkeypatch):
+    monkeypatch.setattr(cuda, "_VALUES", values)
     ids = np.arange(120) // 8
     points = gaussian(15, 30)[ids] + 1e-2 * gaussian(120, 30)
     neighbors = nearest_neighbors(points.to(device), 5, exclude=ids)
@@ -165,6 +167,31 @@ def test_tiles_fit_the_memory_that_is_free(monkeypatch):
             kernel.candidates(6)
         assert max(largest) <= room // cuda._KEPT
         np.testing.assert_array_equal(nearest_neighbors(points).distances, whole.distances)
+
+
+class Precisions(TorchDispatchMode):
+    """Note the precision of float32 during every product."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if "mm" in str(function):
+            self.seen.add(torch.get_float32_matmul_precision())
+        return function(*args, **(kwargs or {}))
+
+
+def test_products_are_not_in_tf32():
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with Precisions() as precisions:
+            nearest_neighbors(gaussian(100, 30))
+        assert precisions.seen == {"highest"}
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 class Sizes(TorchDispatchMode):
