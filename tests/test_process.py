@@ -59,7 +59,7 @@ class Noisy(nn.Module):
         self.calls += 1
         if self.calls == self.fails_at:
             raise RuntimeError("no more")
-        x = x.flatten(1) + 0.1 * torch.rand(len(x), 1)
+        x = x.flatten(1) + 0.1 * torch.rand(len(x), 1, device=x.device)
         return self.top(torch.relu(nn.functional.dropout(x, 0.5, training=True)))
 
 

@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+import dimscope as ds
 from dimscope.arrays import tensor_points
 from dimscope.errors import BadPoints, DegeneratePoints
+from dimscope.neighbors import cuda
 from dimscope.neighbors.cuda import DeviceTiles
+from dimscope.neighbors.cuda import _Least as Least
 from dimscope.neighbors.search import nearest_neighbors
 from reference import brute_force
 
@@ -78,7 +82,9 @@ def test_subset_searches_again():
 
 @pytest.mark.filterwarnings("ignore::dimscope.TightGroups")
 @pytest.mark.parametrize("device", DEVICES)
-def test_neighbours_of_equal_id_are_excluded(device):
+@pytest.mark.parametrize("values", [1000, 1 << 26])
+def test_neighbours_of_equal_id_are_excluded(device, values, monkeypatch):
+    monkeypatch.setattr(cuda, "_VALUES", values)
     ids = np.arange(120) // 8
     points = gaussian(15, 30)[ids] + 1e-2 * gaussian(120, 30)
     neighbors = nearest_neighbors(points.to(device), 5, exclude=ids)
@@ -120,3 +126,112 @@ def test_bounds_are_lower_bounds():
     exact = kernel.pair_squares(i, indices.ravel())
     assert (bounds.ravel() <= exact).all()
     assert (bounds.ravel() > exact * (1 - 1e-3)).all()
+
+
+def test_bounds_of_some_rows_are_those_of_all():
+    kernel = DeviceTiles(tensor_points.on_device(gaussian(300, 200)))
+    rows = np.array([7, 250, 3])
+    bounds, indices = kernel.candidates(6)
+    of_rows, indices_of_rows = kernel.candidates(6, rows)
+    np.testing.assert_allclose(of_rows, bounds[rows], rtol=1e-4)
+    np.testing.assert_array_equal(indices_of_rows, indices[rows])
+
+
+@pytest.mark.parametrize("kind", ["normal", "tied", "descending"])
+@pytest.mark.parametrize("m", [1, 6, 40])
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_least_bounds_whatever_the_tiles(turned, m, kind):
+    bounds = gaussian(70, 1000)
+    if kind == "tied":
+        bounds = bounds.round()
+    elif kind == "descending":
+        bounds = bounds.sort(dim=1, descending=True).values
+    best = Least(torch, 70, m, bounds.device)
+    for start, stop in ((400, 1000), (0, 15), (15, 400)):
+        tile = bounds[:, start:stop]
+        best.offer(slice(0, 70), start, tile.T.contiguous().T if turned else tile)
+    found, indices = best.on_cpu()
+    np.testing.assert_array_equal(found, bounds.sort(dim=1).values[:, :m].numpy())
+    np.testing.assert_array_equal(np.take_along_axis(bounds.numpy(), indices, axis=1), found)
+    assert all(len(set(row)) == m for row in indices.tolist())
+
+
+def test_tiles_fit_the_memory_that_is_free(monkeypatch):
+    points = gaussian(300, 200)
+    whole = nearest_neighbors(points)
+    for room in (700_000, 4_000_000):  # too little for the centred points, and enough
+        monkeypatch.setattr(cuda, "room_on", lambda _, room=room: room)
+        largest = []
+        with Sizes(largest):
+            kernel = DeviceTiles(tensor_points.on_device(points))
+            kernel.candidates(6)
+        assert max(largest) <= room // cuda._KEPT
+        np.testing.assert_array_equal(nearest_neighbors(points).distances, whole.distances)
+
+
+class Precisions(TorchDispatchMode):
+    """Note the precision of float32 during every product."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if "mm" in str(function):
+            self.seen.add(torch.get_float32_matmul_precision())
+        return function(*args, **(kwargs or {}))
+
+
+def test_products_are_not_in_tf32():
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with Precisions() as precisions:
+            nearest_neighbors(gaussian(100, 30))
+        assert precisions.seen == {"highest"}
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+class Sizes(TorchDispatchMode):
+    """Note the bytes of every tensor that an operation makes."""
+
+    def __init__(self, into):
+        super().__init__()
+        self.into = into
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        storages = {
+            x.untyped_storage().data_ptr()
+            for x in (*args, *(kwargs or {}).values())
+            if isinstance(x, torch.Tensor)
+        }
+        if isinstance(result, torch.Tensor):
+            storage = result.untyped_storage()
+            if storage.data_ptr() not in storages:
+                self.into.append(storage.nbytes())
+        return result
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_no_copy_of_all_points_in_a_wider_type_where_memory_is_short(monkeypatch, dtype):
+    points = gaussian(200, 20_000).to(dtype)
+    monkeypatch.setattr(cuda, "room_on", lambda _: 1)
+    largest = []
+    with Sizes(largest):
+        nearest_neighbors(points)
+    assert max(largest) < points.numel()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_only_results_come_to_the_cpu(monkeypatch, device):
+    points = torch.cat([gaussian(400, 2000), gaussian(50, 2000)]).half().to(device)
+    copied = []
+    to_cpu = torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda x: copied.append(x.nbytes) or to_cpu(x))
+    monkeypatch.setattr(tensor_points.DevicePoints, "in_memory", None)
+    with pytest.warns(ds.RepeatedPoints):
+        assert ds.estimate(points).n_duplicates == 50
+    assert sum(copied) < points.nbytes / 10

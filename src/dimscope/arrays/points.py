@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 
 from dimscope.arrays.memory import check_budget
+from dimscope.arrays.threads import spans
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +21,6 @@ Home = Literal["memory", "device", "dask"]
 # Rows are first hashed over a few runs of columns; a run is one cache line of float32.
 _RUN, _RUNS = 16, 4
 _BATCH = 1 << 22  # values hashed or compared at a time
-_READ = 1 << 23  # values of the rows that are touched at a time
 
 
 class Points(ABC):
@@ -41,6 +41,7 @@ class Points(ABC):
     """
 
     home: ClassVar[Home] = "memory"
+    _touched: ClassVar[int] = 1 << 23  # values of the rows of which some columns are read at a time
 
     def __init__(self, array: Any, max_abs: float, rows: NDArray[np.intp] | None = None) -> None:
         self.array, self.max_abs, self.rows = array, max_abs, rows
@@ -148,6 +149,21 @@ class Points(ABC):
         """
         return self.read(self.rows_at(rows), columns).astype(dtype or self.dtype, copy=False)
 
+    def norms(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return the Euclidean norms of a few points.
+
+        Parameters
+        ----------
+        rows : array of int
+            Positions among these points.
+        """
+        squares = np.zeros(len(rows))
+        for columns in spans(self.n_features, _COLUMNS):
+            # squares of the largest values would overflow
+            values = self.block(rows, columns, np.dtype(np.float64)) * self.scale
+            squares += np.vecdot(values, values)
+        return np.asarray(np.sqrt(squares) / self.scale)
+
     def release(self) -> None:  # noqa: B027  (most kinds have nothing to let go of)
         """Release memory taken by reading, such as pages of a memory-mapped file."""
 
@@ -228,23 +244,31 @@ class Points(ABC):
         (True, False)
         """
         n = self.n_points if rows is None else len(rows)
+        if not n:
+            return np.empty(0, dtype=np.uint64)
         columns = slice(0, self.n_features) if columns is None else columns
         width = columns.stop - columns.start
         rng = np.random.default_rng(columns.start)
         odd = rng.integers(0, 2**63, width, dtype=np.uint64) * 2 + 1
         hashes = np.empty(n, dtype=np.uint64)
         # few columns of many rows would still read every page of a memory map
-        step = max(1, min(_BATCH // width, _READ // self.n_features))
+        step = max(1, min(_BATCH // width, self._touched // self.n_features))
         for start in range(0, n, step):
             part = slice(start, min(start + step, n))
-            block = self.block(part if rows is None else rows[part], columns)
-            values = np.ascontiguousarray(block + 0.0)  # -0.0 equals 0.0
-            bits: NDArray[Any] = values.view(f"u{values.itemsize}")
-            if bits.itemsize == 8:
-                # small integers have their last 32 bits zero, which a product would not spread
-                bits = bits ^ (bits >> np.uint64(32))
-            hashes[part] = (bits * odd).sum(axis=1, dtype=np.uint64)
+            hashes[part] = self._hash_block(part if rows is None else rows[part], columns, odd)
             self.release()
+        return hashes
+
+    def _hash_block(
+        self, rows: slice | NDArray[np.intp], columns: slice, odd: NDArray[np.uint64]
+    ) -> NDArray[np.uint64]:
+        """Hash some points with the given odd numbers, one for each column."""
+        values = np.ascontiguousarray(self.block(rows, columns) + 0.0)  # -0.0 equals 0.0
+        bits: NDArray[Any] = values.view(f"u{values.itemsize}")
+        if bits.itemsize == 8:
+            # small integers have their last 32 bits zero, which a product would not spread
+            bits = bits ^ (bits >> np.uint64(32))
+        hashes: NDArray[np.uint64] = (bits * odd).sum(axis=1, dtype=np.uint64)
         return hashes
 
     def are_equal(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.bool_]:
@@ -262,8 +286,12 @@ class Points(ABC):
         step = max(1, _BATCH // self.n_features)
         for start in range(0, len(i), step):
             pairs = slice(start, start + step)
-            equal[pairs] = (self.block(i[pairs]) == self.block(j[pairs])).all(axis=1)
+            equal[pairs] = self._equal_rows(i[pairs], j[pairs])
             self.release()
+        return equal
+
+    def _equal_rows(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.bool_]:
+        equal: NDArray[np.bool_] = (self.block(i) == self.block(j)).all(axis=1)
         return equal
 
 

@@ -5,7 +5,9 @@ This module never imports torch: a user who passes a tensor has already imported
 
 from __future__ import annotations
 
+import math
 import sys
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -19,7 +21,7 @@ from dimscope.errors import BadPoints
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["DevicePoints", "TensorKind", "is_on_device", "on_device"]
+__all__ = ["DevicePoints", "TensorKind", "is_on_device", "on_device", "room_on"]
 
 
 class TensorKind(ArrayKind):
@@ -55,6 +57,20 @@ def is_on_device(tensor: Any) -> bool:
     return bool(tensor.device.type == "cuda")
 
 
+def room_on(device: Any) -> int:
+    """Return the bytes that are free on a CUDA device; 0 for other devices.
+
+    Parameters
+    ----------
+    device : torch.device
+    """
+    if device.type != "cuda":
+        return 0
+    cuda = sys.modules["torch"].cuda
+    kept = cuda.memory_reserved(device) - cuda.memory_allocated(device)  # for new tensors
+    return int(cuda.mem_get_info(device)[0] + kept)
+
+
 def _as_numpy(tensor: Any) -> NDArray[Any]:
     torch = sys.modules["torch"]
     tensor = tensor.detach()
@@ -86,6 +102,7 @@ class DevicePoints(Points):
     """
 
     home: ClassVar[Home] = "device"
+    _touched: ClassVar[int] = 1 << 60  # columns of a tensor are read without the rest of its rows
 
     @property
     def source_dtype(self) -> str:
@@ -111,23 +128,67 @@ class DevicePoints(Points):
     def tensor_block(self, rows: Any, columns: slice = slice(None)) -> Any:
         """Return the given points and columns as a floating-point tensor on the device.
 
+        A slice of rows may return a view: do not write to it.
+
         Parameters
         ----------
-        rows : slice or array of int
+        rows : slice, array of int, or tensor of int on the device
             Positions among these points.
         columns : slice
         """
-        return self._gather(self.rows_at(rows), columns)
+        rows = self.to_device(rows)
+        if self._device_rows is not None:
+            rows = self._device_rows[rows]
+        return self._gather(rows, columns)
 
     def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
         """Read rows and columns, and copy them to the CPU."""
-        values: NDArray[Any] = self._gather(rows, columns).cpu().numpy()
+        values: NDArray[Any] = self._gather(self.to_device(rows), columns).cpu().numpy()
         return values
 
+    @cached_property
+    def _device_rows(self) -> Any:
+        return None if self.rows is None else self.to_device(self.rows)
+
+    def to_device(self, numbers: Any) -> Any:
+        """Copy a NumPy array to the device of the points; return anything else unchanged."""
+        if not isinstance(numbers, np.ndarray):
+            return numbers
+        # torch refuses negative strides
+        numbers = np.ascontiguousarray(numbers)
+        return sys.modules["torch"].from_numpy(numbers).to(self.array.device)
+
     def _gather(self, rows: Any, columns: slice) -> Any:
-        if isinstance(rows, np.ndarray):
-            rows = sys.modules["torch"].from_numpy(rows).to(self.array.device)
-        return self.array[:, columns][rows].to(self.tensor_dtype)
+        values = self.array[:, columns]
+        values = values[rows] if isinstance(rows, slice) else values.index_select(0, rows)
+        return values.to(self.tensor_dtype)
+
+    def norms(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return the Euclidean norms of a few points, found on the device."""
+        values = self.tensor_block(rows).double() * self.scale
+        norms: NDArray[np.float64] = values.norm(dim=1).div_(self.scale).cpu().numpy()
+        return norms
+
+    def _hash_block(
+        self, rows: slice | NDArray[np.intp], columns: slice, odd: NDArray[np.uint64]
+    ) -> NDArray[np.uint64]:
+        """Hash on the device: the products and sums of int64 have the same bits."""
+        torch = sys.modules["torch"]
+        values = (self.tensor_block(rows, columns) + 0.0).contiguous()
+        low = 2**32 - 1
+        if values.element_size() == 8:
+            bits = values.view(torch.int64)
+            bits = bits ^ ((bits >> 32) & low)
+        else:
+            bits = values.view(torch.int32).to(torch.int64) & low
+        sums = bits.mul_(self.to_device(odd.view(np.int64))).sum(dim=1)
+        hashes: NDArray[np.uint64] = sums.cpu().numpy().view(np.uint64)
+        return hashes
+
+    def _equal_rows(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.bool_]:
+        same = (self.tensor_block(i) == self.tensor_block(j)).all(dim=1)
+        equal: NDArray[np.bool_] = same.cpu().numpy()
+        return equal
 
     def in_memory(self) -> Points:
         """Copy the points to the CPU."""
@@ -152,8 +213,10 @@ def on_device(tensor: Any) -> DevicePoints:
     if tensor.is_complex():
         check_dtype(np.empty(0, dtype=complex))
     tensor = _comparable(tensor, torch)
-    _check_finite(tensor)
-    max_abs = float(torch.maximum(tensor.max().double(), -tensor.min().double()))
+    least, largest = (float(value) for value in torch.stack(tensor.aminmax()).double())
+    if not math.isfinite(largest - least):
+        _check_finite(tensor)
+    max_abs = max(largest, -least)
     check_range(max_abs, tensor.shape[1], tensor.dtype == torch.int64)
     return DevicePoints(tensor, max_abs)
 

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from dimscope.arrays.threads import spans
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -37,7 +35,6 @@ _COARSEST = max(limit * 2.0 ** (1 - bits) for bits, limit in _LIMITS.items())
 _GAP = 4.0  # Distances up to this factor above those of copies are rare: copies stand apart.
 _RARE = 8  # Copies outnumber the distances in the gap by this factor.
 _ROWS, _COLUMNS = 32, 512  # The values that are looked at to find how they were rounded.
-_RUN = 8192  # Columns that are read at a time.
 _FEWEST = 100  # Fewer values that are not zero say nothing about their rounding.
 _WIDER, _LISTED = (8, 32, 128), 200  # Ranks and rows of a search that looks beyond many copies.
 _HIDDEN = 0.1  # Share of the lists that end within the limit, above which that is needed.
@@ -115,13 +112,10 @@ def copy_limit(points: Points, nearest: float) -> float:
     if "float" not in dtype or nearest > _COARSEST * largest_norm:
         return 0.0
     rows = np.linspace(0, points.n_points - 1, min(_ROWS, points.n_points)).astype(np.intp)
-    squares, wide = np.zeros(len(rows)), np.dtype(np.float64)
-    for columns in spans(points.n_features, _RUN):
-        block = points.block(rows, columns, wide) * points.scale  # squares would overflow
-        squares += np.vecdot(block, block)
-    norms = np.sqrt(squares) / points.scale
-    bits = significant_bits(points.block(rows, slice(0, _COLUMNS), wide), dtype)
+    sample = points.block(rows, slice(0, _COLUMNS), np.dtype(np.float64))
+    norms = points.norms(rows)
     points.release()
+    bits = significant_bits(sample, dtype)
     return float(_LIMITS[bits] * 2.0 ** (1 - bits) * np.median(norms))
 
 

@@ -114,6 +114,10 @@ def profile(
     does not fit into memory is read block by block. If they do not fit on the disk either, the
     network runs several times, each time for as many layers as fit into memory.
 
+    Points of a network on a CUDA device stay there, and are searched there, if they fit in the
+    budget and in half of what is free on the device, and if their number is known beforehand (it is
+    not for ``readout="tokens"``).
+
     Use ``classes="fixed"`` to compare layers, networks or training runs on the same classes, and
     ``"random"`` for statements about classes that were not measured. The error for random classes
     is the larger one where classes differ, and needs two classes. See :func:`measure_layers

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch._subclasses import FakeTensorMode
 
 from dimscope.errors import BadSource
 from dimscope.networks.capturing.capture import capture
-from dimscope.networks.capturing.rows import find_layout_by_order
+from dimscope.networks.capturing.rows import find_layout_by_order, tolerance
 
 N, C = 20, 3
 
@@ -525,3 +526,14 @@ def test_blank_stimuli_at_the_beginning_do_not_hide_the_axis_of_the_stimuli(n_bl
 def test_views_of_blank_stimuli_alone_are_refused():
     found = capture(made(Flipped), torch.zeros(N, C, 6, 6), "all")
     assert "the values do not show" in found.failures["conv"]
+
+
+def test_tolerance_on_a_device_is_that_of_the_products_there(monkeypatch):
+    with FakeTensorMode():
+        values = torch.empty(3, device="cuda")
+        wide = values.double()
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    assert tolerance(values) == tolerance(torch.empty(3).half()) > 100 * tolerance(torch.empty(3))
+    assert tolerance(wide) == tolerance(torch.empty(3).double())
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    assert tolerance(values) == tolerance(torch.empty(3))

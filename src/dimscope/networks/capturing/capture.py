@@ -10,11 +10,13 @@ from itertools import islice
 from typing import Any, Unpack
 
 import numpy as np
+import torch
 from torch import nn
 
 from dimscope.activations.activations import Activations
 from dimscope.activations.store import Folder, need_zarr, open_store
 from dimscope.arrays.memory import budget_from
+from dimscope.arrays.tensor_points import room_on
 from dimscope.arrays.threads import Progress
 from dimscope.errors import BadSource
 from dimscope.files import TemporaryFolder, free_disk
@@ -154,8 +156,9 @@ class Keeper:
     """Keep the points in memory or in a store; the choice is made after the first batch.
 
     If the number of points is unknown, they stay in memory as long as they fit. If the layers fit
-    neither in memory nor on disk, ``in_passes`` keeps only the first group of them; without it, an
-    error is raised.
+    neither in memory nor on disk, a profile keeps only the first group of them; otherwise, an error
+    is raised. If the network runs on a device, the points of a profile stay there, provided that
+    they fit in memory and in half of what is free on the device.
     """
 
     def __init__(
@@ -165,14 +168,16 @@ class Keeper:
         on_plan: Callable[[Plan], object] | None,
         progress: Progress | None,
         *,
-        in_passes: bool = False,
+        for_profile: bool = False,
     ) -> None:
         self.writer: Writer | None = None
         self.complete: Activations | None = None
         self.done = 0
         self._session, self._recorder = session, session.recorder
         self._budget, self._on_plan, self._progress = budget, on_plan, progress
-        self._in_passes = in_passes
+        self._for_profile = for_profile
+        if for_profile:
+            self._recorder.device = session.run.device
         self._step = "running the network"
         self._labels: list[np.ndarray[Any, Any] | None] = []
         self._ids: list[np.ndarray[Any, Any] | None] = []
@@ -216,7 +221,8 @@ class Keeper:
                 self._budget, batch.n_rows, seconds / size, to_store=self.writer is not None
             )
             self._tell(plan)
-            if plan.how == "passes" and self._in_passes:
+            self._recorder.move(self._device_for(plan))
+            if plan.how == "passes" and self._for_profile:
                 self._recorder.keep(plan.groups[0])
             elif plan.how != "memory":
                 self._start(batch.n_rows)
@@ -231,6 +237,14 @@ class Keeper:
             ids, self._ids = _joined(self._ids), []
             random = self._session.run.random.save()
             self.writer.add(self._recorder, labels, ids, n_rows, random)
+
+    def _device_for(self, plan: Plan) -> torch.device | None:
+        """Return the device on which all points fit; None to keep them elsewhere."""
+        device = self._recorder.device
+        if device is None or plan.how != "memory" or self._session.n_points is None:
+            return None
+        n_bytes = self._session.n_points * self._recorder.row_bytes
+        return device if n_bytes <= room_on(device) // 2 else None
 
     def _overflows(self, n_rows: int) -> bool:
         added = n_rows * self._recorder.points_per_stimulus().mean()
@@ -353,7 +367,7 @@ def capture_groups(
 
         session = Session(model, batches, options, only)
         is_first = only is None
-        keeper = Keeper(session, budget, note if is_first else None, report, in_passes=True)
+        keeper = Keeper(session, budget, note if is_first else None, report, for_profile=True)
         keeper.run(Ranks())
         return keeper.result()
 

@@ -282,7 +282,7 @@ class Evidence:
                 self.layouts[name] = "its rows are the nodes of graphs, not stimuli"
             if random.used:
                 continue  # random numbers differ with the number of stimuli
-            if layout[1] > tolerance(few.tensors[name].dtype):
+            if layout[1] > tolerance(few.tensors[name]):
                 self.dependent[name] = layout[1]
         # a few stimuli may happen to have the range of them all
         self.dependent |= dict.fromkeys(few.quantised() - self.dependent.keys(), 0.0)
@@ -398,7 +398,7 @@ def reason_against(few: Any, more: Any) -> str | None:
         layout = find_layout(tensor, others[path])
         if isinstance(layout, str):
             reasons.append(layout)
-        elif layout[1] <= tolerance(tensor.dtype):
+        elif layout[1] <= tolerance(tensor):
             return None
         else:
             reasons.append(
@@ -432,7 +432,7 @@ def outputs_differ(observed: Mapping[str, Tensor], output: Any) -> float:
         other = others.get(path)
         values = plain_values(tensor)
         gap = float("inf") if other is None else difference(plain_values(other), values)
-        worst = max(worst, gap if gap > tolerance(values.dtype) else 0.0)
+        worst = max(worst, gap if gap > tolerance(values) else 0.0)
     return worst
 
 

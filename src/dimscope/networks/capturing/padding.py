@@ -170,7 +170,7 @@ class PaddingEvidence:
                 continue
             if first.ndim == 2 and first.shape[1] != mask.shape[1]:
                 continue  # a vector for each stimulus
-            changed = (first - second).abs() > tolerance(first.dtype) * first.abs().max()
+            changed = (first - second).abs() > tolerance(first) * first.abs().max()
             if 2 <= first.ndim < 4 and first.shape[1] == mask.shape[1]:
                 positions = changed.reshape(*mask.shape, -1).any(dim=2).to(mask.device)
                 if bool(positions.any()) and not bool((positions & mask).any()):
@@ -210,7 +210,7 @@ class PaddingEvidence:
             self.layouts[layer], gap = find_tokens(
                 layout, name, lengths, *pair, kept if compare else None
             )
-            gaps[layer] = gap, tolerance(pair[0].dtype)
+            gaps[layer] = gap, tolerance(pair[0])
         return gaps
 
 

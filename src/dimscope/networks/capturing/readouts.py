@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import mmap
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dimscope.arrays.memory import own_pages
-from dimscope.errors import BadPoints
+from dimscope.networks.capturing.growing import Growing, GrowingArray, GrowingTensor, are_same
 from dimscope.networks.capturing.rows import Layout
 from dimscope.networks.data.batches import Batch
 from dimscope.networks.options import Readout, ReadoutName
@@ -157,6 +155,8 @@ class Column:
         row for each stimulus.
     n_points : int, optional
         Expected number of rows; if given, the array is allocated once, at its full size.
+    device : torch.device, optional
+        Where to collect the points; in memory by default.
     """
 
     def __init__(
@@ -165,17 +165,18 @@ class Column:
         readout: MaskedReadout,
         layout: Layout | str = BATCH_FIRST,
         n_points: int | None = None,
+        device: torch.device | None = None,
     ) -> None:
         self.name = name
         self.layout = layout
         self.n_points = n_points
+        self.device = device
         self.used = 0
         self.reason: str | None = None
         self.dtype = np.dtype(np.float32)
         self._width = 0
         self._readout = readout
-        self._array: np.ndarray[Any, Any] | None = None
-        self._pages: mmap.mmap | None = None
+        self._rows: Growing | None = None
         self._sink: Sink | None = None
 
     @property
@@ -203,10 +204,10 @@ class Column:
 
     def fail(self, reason: str) -> None:
         """Record why the layer has no points, and free its memory."""
-        self.reason, self._array, self._pages, self._sink = reason, None, None, None
+        self.reason, self._rows, self._sink = reason, None, None
 
     def divert(self, sink: Sink) -> None:
-        """Pass the points collected so far, and all later ones, to ``sink``.
+        """Pass the points collected in memory so far, and all later ones, to ``sink``.
 
         Parameters
         ----------
@@ -214,9 +215,9 @@ class Column:
             ``sink(first_row, points)``, called with whole rows.
         """
         self._sink = sink
-        if self._array is not None:
-            sink(0, self._array[: self.used])
-        self._array = self._pages = None
+        if isinstance(self._rows, GrowingArray):
+            sink(0, self._rows.first(self.used))
+        self._rows = None
 
     def resume(self, n_features: int, dtype: str, used: int, sink: Sink) -> None:
         """Continue after the ``used`` rows that the sink has already received."""
@@ -228,9 +229,9 @@ class Column:
             return True
         if self.n_features != other.n_features or self.used != other.used:
             return False
-        assert self._array is not None
-        assert other._array is not None
-        return np.array_equal(self._array[: self.used], other._array[: other.used], equal_nan=True)
+        assert self._rows is not None
+        assert other._rows is not None
+        return are_same(self._rows, other._rows, self.used)
 
     def _points(self, tensor: Tensor, batch: Batch, mask: Tensor | None) -> Tensor:
         if not tensor.is_floating_point():
@@ -304,63 +305,36 @@ class Column:
             self._sink(self.used, plain.numpy())
             self.used += n_rows
             return
-        if self._array is None:
-            self._array = self._allocate(self.n_points or n_rows, n_features, self.dtype)
-        self._grow(self.used + n_rows)
-        rows = self._array[self.used : self.used + n_rows]
-        # one parallel copy converts layout and dtype on the way
-        torch.from_numpy(rows.reshape(points.shape)).copy_(points)
+        if self._rows is None:
+            self._rows = self._empty(self.n_points or n_rows)
+        self._rows.write(self.used, points, n_rows)
         self.used += n_rows
 
-    def _grow(self, n_rows: int) -> None:
-        assert self._array is not None
-        room = len(self._array)
-        if n_rows > room:
-            self._resize(max(n_rows, room + room // 8))  # an eighth more: few, cheap resizes
+    def _empty(self, n_rows: int) -> Growing:
+        shape = n_rows, self._width
+        if self.device is None:
+            return GrowingArray(self.name, shape, self.dtype)
+        return GrowingTensor(shape, self.dtype, self.device)
+
+    def move(self, device: torch.device | None) -> None:
+        """Collect the points on a device from now on, or in memory; move those collected so far."""
+        if device == self.device:
+            return
+        self.device, before = device, self._rows
+        if before is not None:
+            self._rows = self._empty(self.used)
+            self._rows.write(0, torch.as_tensor(before.first(self.used)), self.used)
 
     def reserve(self, n_points: int) -> None:
         """Allocate all ``n_points`` rows at once."""
         self.n_points = n_points
-        if self._array is not None and n_points > len(self._array):
-            self._resize(n_points)
+        if self._rows is not None:
+            self._rows.reserve(n_points, self.used)
 
-    def _resize(self, n_rows: int) -> None:
-        assert self._array is not None
-        n_features, dtype = self._array.shape[1], self._array.dtype
-        size = n_rows * n_features * dtype.itemsize
-        pages, self._array = self._pages, None  # pages cannot move under an array
-        assert pages is not None
-        try:
-            pages.resize(size)
-        except (SystemError, OSError, MemoryError):  # no mremap on this system, or no room
-            whole = np.frombuffer(pages, dtype).reshape(-1, n_features)
-            self._array = self._allocate(n_rows, n_features, dtype)
-            self._array[: self.used] = whole[: self.used]
-        else:
-            self._array = np.frombuffer(pages, dtype, n_rows * n_features).reshape(n_rows, -1)
-
-    def _allocate(self, n_rows: int, n_features: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-        # Pages outside the heap can grow without a copy, and are returned to the system with
-        # the array.
-        try:
-            self._pages = pages = own_pages(n_rows * n_features * dtype.itemsize)
-        except (OSError, MemoryError, OverflowError, ValueError) as error:
-            raise self._too_big(n_rows, n_features, dtype) from error
-        return np.frombuffer(pages, dtype).reshape(n_rows, n_features)
-
-    def _too_big(self, n_rows: int, n_features: int, dtype: np.dtype[Any]) -> BadPoints:
-        size = n_rows * n_features * dtype.itemsize / 1e9
-        return BadPoints(
-            f"layer {self.name!r} needs {size:.1f} GB for {n_rows} points of {n_features} units; "
-            "take fewer points or layers, or readout='mean'"
-        )
-
-    def finish(self) -> np.ndarray[Any, Any]:
-        """Return the array, trimmed to the rows that were written."""
-        assert self._array is not None
-        if len(self._array) != self.used:
-            self._resize(self.used)
-        return self._array
+    def finish(self) -> Any:
+        """Return the array or tensor, trimmed to the rows that were written."""
+        assert self._rows is not None
+        return self._rows.finish(self.used)
 
 
 def _positions_together(rows: Tensor) -> Tensor:

@@ -16,9 +16,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from dimscope.activations.activations import Layer, Role
+from dimscope.arrays.tensor_points import room_on
 from dimscope.errors import BadPoints, BadSource, CaptureWarning, warn
 from dimscope.networks.capturing.readouts import READOUTS, Column, MaskedReadout
 from dimscope.networks.capturing.rows import Layout
@@ -37,6 +39,9 @@ from dimscope.networks.structure import Structure
 from dimscope.networks.tracing import Event, Node, Tracer
 
 __all__ = ["Candidates", "Chosen", "Recorder", "failures_of"]
+
+# The candidates of the first batch may take this fraction of the free memory of a device.
+_CANDIDATES = 4
 
 
 class Candidates:
@@ -123,6 +128,8 @@ class Recorder:
         Expected number of points.
     only : collection of str, optional
         Names of the selected layers to keep; all by default.
+    device : torch.device, optional
+        Where to collect the points, as far as there is room; in memory by default.
     """
 
     structure: Structure
@@ -130,6 +137,7 @@ class Recorder:
     readout: MaskedReadout
     n_points: int | None = None
     only: Collection[str] | None = None
+    device: torch.device | None = None
     n_batches: int = 0
     late: list[str] = field(default_factory=list)  # calls of modules not seen in the first batch
     chosen: list[Chosen] = field(default_factory=list)
@@ -153,6 +161,7 @@ class Recorder:
         self._batch = batch
         if self._selecting:
             self._candidates = Candidates(self.structure, self.selection, self.finer)
+            self._room = 0 if self.device is None else room_on(self.device) // _CANDIDATES
             return None
         # functions are named by the graph, as are the modules of an exported network
         if self.structure.owners or any(">" in name for name in self.columns):
@@ -266,7 +275,9 @@ class Recorder:
 
     def _keep(self, name: str, node: Node, tensor: Tensor, mask: Tensor | None) -> None:
         key = self._keys.get(node)
-        column = Column(name, self.readout, self.layout(name))
+        fits = tensor.nbytes <= self._room
+        column = Column(name, self.readout, self.layout(name), device=self.device if fits else None)
+        self._room -= tensor.nbytes if fits else 0
         # room for one batch is enough until the layers are selected
         column.append(tensor, self._batch, mask)
         if key is None or self.columns[key].reason is not None:
@@ -362,6 +373,12 @@ class Recorder:
             widths[id(choice.column)] = (*names, choice.layer.name), choice.column.row_bytes
         return list(widths.values())
 
+    def move(self, device: torch.device | None) -> None:
+        """Collect the points on a device from now on, or in memory."""
+        self.device = device
+        for column in self.columns.values():
+            column.move(device)
+
     def reserve(self) -> None:
         """Allocate memory for all rows, if their number is known."""
         if self.n_points is not None:
@@ -395,7 +412,9 @@ class Recorder:
             sightings = self._seen.get(nodes[key], []) if key in nodes else []
             aliases = [key, *(sighting.name for sighting in sightings)]
             name = next((alias for alias in aliases if alias in names), key)
-            renamed[id(column)] = Column(name, self.readout, self.layout(name))
+            renamed[id(column)] = Column(
+                name, self.readout, self.layout(name), device=column.device
+            )
             if name not in names:
                 renamed[id(column)].fail(
                     "its values can only be seen with hooks, which change what the network computes"
