@@ -1,4 +1,4 @@
-"""The commands for networks: ``profile``, ``capture`` and ``compare``."""
+"""The commands for networks: ``profile``, ``capture``, ``compare`` and ``diagnose``."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ from dimscope.networks.options import CaptureOptions
 if TYPE_CHECKING:
     from dimscope import Plan, Profile
 
-__all__ = ["capture", "compare", "profile"]
+__all__ = ["capture", "compare", "diagnose", "profile"]
 
 
 def profile(
@@ -247,6 +247,20 @@ def compare(
     say(f"Pearson's r = {comparison.pearson}, Spearman's = {comparison.spearman}")
     if plot is not None:
         say(f"written: {plot}")
+
+
+def diagnose(
+    profile: Annotated[Path, typer.Argument(help="a saved profile")],
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a saved profile shows: of its network, and of how far its numbers can be trusted."""
+    import dimscope as ds
+
+    diagnosis = ds.diagnose(ds.Profile.load(existing(profile, "PROFILE")))
+    if as_json:
+        typer.echo(diagnosis.to_json())
+    else:
+        say(str(diagnosis))
 
 
 _INTERRUPTED = 130  # the exit code that a shell gives a program stopped by Ctrl-C
