@@ -14,7 +14,7 @@ from dimscope.values import by_value, from_plain, to_plain
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Diagnosis", "Finding", "FindingKind", "Number", "Verdict"]
+__all__ = ["Diagnosis", "Errors", "Finding", "FindingKind", "Number", "Verdict"]
 
 
 FindingKind = Literal[
@@ -25,6 +25,10 @@ FindingKind = Literal[
 
 
 Verdict = Literal["found", "not found", "cannot tell"]
+
+
+Errors = Literal["joint", "independent", "none"]
+"""Which errors decide about differences between layers; see :class:`Diagnosis`."""
 
 
 @by_value
@@ -129,7 +133,7 @@ class Diagnosis(Sequence[Finding]):
 
     findings: tuple[Finding, ...]
     name: str = ""
-    errors: Literal["joint", "independent", "none"] = "none"
+    errors: Errors = "none"
 
     def of(self, kind: FindingKind) -> Finding:
         """Return the finding of a kind.
