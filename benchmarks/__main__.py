@@ -9,6 +9,7 @@ from benchmarks import (
     authors,
     correction,
     coverage,
+    diagnosis,
     embedding,
     engine,
     intervals,
@@ -51,6 +52,7 @@ def main() -> None:
         "verdicts": verdicts.run,
         "sizes": sizes.run,
         "shapes": shapes.run,
+        "diagnosis": diagnosis.run,
     }
     parser.add_argument("--only", choices=sections, action="append")
     arguments = parser.parse_args()

@@ -1,277 +1,129 @@
-"""How often ``ds.diagnose`` is right, on small networks whose condition is known.
+"""How often ``ds.diagnose`` is right about networks whose condition is known.
 
-``python -m benchmarks.diagnosis networks FOLDER`` trains the networks and keeps their profiles;
-``DIMSCOPE_IMAGES`` names the folder with the MNIST test set (``t10k-*.gz``) and CIFAR-10
-(``cifar10/train/CLASS/*.jpg``). The rules of the diagnosis were fixed on ``FIXED_ON``.
+``python -m benchmarks.diagnosis fixed`` scores the networks on which its rules were fixed, and
+``held-out`` the others, from the profiles in ``diagnosis.json``. With a folder of
+:mod:`benchmarks.conditions`, the profiles are those in the folder, with influences; ``keep FOLDER``
+writes ``diagnosis.json``.
 """
 
 from __future__ import annotations
 
-import copy
-import gzip
 import itertools
 import json
-import os
 import sys
-import time
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 import dimscope as ds
+from benchmarks.conditions import ARCHITECTURES, CONDITIONS, SEEDS
 from benchmarks.timing import table
 from dimscope.profiles.diagnosis import FALL, RISE, comparable_layers
 from dimscope.profiles.findings import FindingKind
 
-# The data of each architecture. The rules were fixed without looking at "resnet".
-ARCHITECTURES = {"mlp": "mnist", "cnn": "mnist", "vgg": "cifar", "resnet": "cifar"}
-CONDITIONS = (
-    "untrained", "trained", "over-trained", "shuffled 20", "shuffled 50", "shuffled 100",
-    "dead", "collapsed",
-)  # fmt: skip
-SEEDS = range(3)
-FIXED_ON = [(kind, seed) for kind in ("mlp", "cnn", "vgg") for seed in (0, 1)]
-HELD_OUT = [
+KEPT = Path(__file__).with_suffix(".json")
+
+Case = tuple[str, int]  # an architecture and a seed
+
+FIXED_ON: list[Case] = [(kind, seed) for kind in ("mlp", "cnn", "vgg") for seed in (0, 1)]
+HELD_OUT: list[Case] = [
     case for case in itertools.product(ARCHITECTURES, SEEDS) if case not in FIXED_ON
-]  # fmt: skip
-
-_N_TRAINING, _N_PROFILE = 2000, 1000
-_EPOCHS = {"mnist": 8, "cifar": 12}
-_OVER_TRAINED, _MOST = 40, 150  # epochs
-
-
-# -- data ---------------------------------------------------------------------------------
-
-
-def images_of(
-    data: str, seed: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Training images and labels, test images and labels; another seed gives other images."""
-    folder = Path(os.environ["DIMSCOPE_IMAGES"])
-    if data == "mnist":
-        raw = gzip.decompress((folder / "t10k-images-idx3-ubyte.gz").read_bytes())
-        images = np.frombuffer(raw, np.uint8, offset=16).reshape(-1, 1, 28, 28)
-        raw = gzip.decompress((folder / "t10k-labels-idx1-ubyte.gz").read_bytes())
-        labels = np.frombuffer(raw, np.uint8, offset=8)
-    else:
-        kept = folder / "cifar10_16.npz"
-        if not kept.exists():
-            _reduce_cifar(folder / "cifar10" / "train", kept)
-        with np.load(kept) as arrays:
-            images, labels = arrays["images"], arrays["labels"]
-    order = np.random.default_rng(seed).permutation(len(labels))[: _N_TRAINING + 1000]
-    x = torch.from_numpy(images[order].astype(np.float32) / 255)
-    if data == "mnist":
-        x = nn.functional.avg_pool2d(x, 2)
-    y = torch.from_numpy(labels[order].astype(np.int64))
-    if data == "cifar":
-        x = (x - x.mean((0, 2, 3), keepdim=True)) / x.std((0, 2, 3), keepdim=True)
-    return x[:_N_TRAINING], y[:_N_TRAINING], x[_N_TRAINING:], y[_N_TRAINING:]
-
-
-def _reduce_cifar(folder: Path, kept: Path) -> None:
-    """Halve the side of the first 2000 images of each class."""
-    from PIL import Image
-
-    images, labels = [], []
-    for label, name in enumerate(sorted(path.name for path in folder.iterdir())):
-        for path in sorted((folder / name).iterdir())[:2000]:
-            small = Image.open(path).convert("RGB").reduce(2)
-            images.append(np.asarray(small).transpose(2, 0, 1))
-            labels.append(label)
-    np.savez(kept, images=np.stack(images), labels=np.array(labels))
-
-
-def shuffled(labels: torch.Tensor, percent: int, seed: int) -> torch.Tensor:
-    """Permute the labels of some of the images among themselves."""
-    generator = torch.Generator().manual_seed(seed)
-    rows = torch.randperm(len(labels), generator=generator)[: len(labels) * percent // 100]
-    mixed = labels.clone()
-    mixed[rows] = labels[rows[torch.randperm(len(rows), generator=generator)]]
-    return mixed
-
-
-# -- networks -----------------------------------------------------------------------------
-
-
-class Block(nn.Module):
-    """Two convolutions with batch norm, and a shortcut."""
-
-    def __init__(self, n_in: int, n_out: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(n_out)
-        self.conv2 = nn.Conv2d(n_out, n_out, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(n_out)
-        self.shortcut = nn.Conv2d(n_in, n_out, 1, stride, bias=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return relu(shortcut + convolutions)."""
-        y = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
-        return torch.relu(y + self.shortcut(x))
-
-
-class ResNet(nn.Module):
-    """A stem and four residual stages of one block each."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU())
-        self.layer1, self.layer2 = Block(16, 16, 1), Block(16, 32, 2)
-        self.layer3, self.layer4 = Block(32, 32, 1), Block(32, 64, 2)
-        self.avgpool, self.fc = nn.AdaptiveAvgPool2d(1), nn.Linear(64, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits."""
-        for part in (self.stem, self.layer1, self.layer2, self.layer3, self.layer4):
-            x = part(x)
-        return self.fc(self.avgpool(x).flatten(1))
-
-
-def network_of(kind: str, seed: int) -> nn.Module:
-    """Make a network with random weights."""
-    torch.manual_seed(1000 + seed)
-    if kind == "resnet":
-        return ResNet()
-    layers: list[nn.Module] = []
-    if kind == "mlp":
-        layers.append(nn.Flatten())
-        for n_in in (196, 256, 256, 256, 256):
-            layers += [nn.Linear(n_in, 256), nn.ReLU()]
-        return nn.Sequential(*layers, nn.Linear(256, 10))
-    if kind == "cnn":
-        for n_in, n_out in ((1, 32), (32, 64)):
-            layers += [nn.Conv2d(n_in, n_out, 3), nn.ReLU(), nn.MaxPool2d(2)]
-        layers += [nn.Flatten(), nn.Linear(256, 128), nn.ReLU()]
-        return nn.Sequential(*layers, nn.Linear(128, 10))
-    for n_in, n_out in ((3, 16), (16, 32), (32, 64)):
-        layers += [nn.Conv2d(n_in, n_out, 3, padding=1), nn.BatchNorm2d(n_out), nn.ReLU()]
-        layers.append(nn.MaxPool2d(2))
-    layers += [nn.Flatten(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(128, 10))
-
-
-def train(
-    network: nn.Module, images: torch.Tensor, labels: torch.Tensor, epochs: int, seed: int,
-    *, to_zero_error: bool = False,
-) -> int:  # fmt: skip
-    """Train with Adam; stop once all labels are learned, if wanted."""
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    generator = torch.Generator().manual_seed(seed)
-    for epoch in range(1, epochs + 1):
-        network.train()
-        for rows in torch.randperm(len(labels), generator=generator).split(64):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(network(images[rows]), labels[rows]).backward()
-            optimizer.step()
-        if to_zero_error and epoch % 5 == 0 and accuracy(network, images, labels) >= 0.999:
-            return epoch
-    return epochs
-
-
-@torch.inference_mode()
-def accuracy(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
-    """Fraction of images that are classified correctly, in evaluation mode."""
-    network.eval()
-    right = sum(
-        int((network(x).argmax(1) == y).sum())
-        for x, y in zip(images.split(500), labels.split(500), strict=True)
-    )
-    return right / len(labels)
-
-
-def kill(network: nn.Module, kind: str, seed: int, alive: int) -> str:
-    """Silence the units of one layer by their bias, all or all but a few, and name the layer."""
-    if kind == "resnet":
-        name = "layer4" if alive else f"layer{2 + seed % 3}"
-        bias = getattr(network, name).bn2.bias
-    else:
-        linear = [n for n, m in network.named_modules() if isinstance(m, nn.Linear)][:-1]
-        norms = [n for n, m in network.named_modules() if isinstance(m, nn.BatchNorm2d)]
-        convolutions = [n for n, m in network.named_modules() if isinstance(m, nn.Conv2d)]
-        choice = linear if alive else (norms or convolutions)[1:] + linear
-        if kind == "mlp":
-            choice = choice[1:]  # not the first layer
-        name = choice[seed % len(choice)]
-        bias = network.get_submodule(name).bias
-    with torch.no_grad():
-        bias[alive:] = -1e4
-    return name
-
-
-# -- profiles -----------------------------------------------------------------------------
-
-
-def make(kind: str, seed: int) -> Iterator[tuple[str, nn.Module, dict[str, Any]]]:
-    """Yield condition, network and what is known about it."""
-    data = ARCHITECTURES[kind]
-    images, labels, test_images, test_labels = images_of(data, seed)
-    trained = None
-    for condition in CONDITIONS:
-        start = time.perf_counter()
-        network = network_of(kind, seed)
-        target, epochs, killed = labels, 0, ""
-        if condition == "trained":
-            epochs = train(network, images, labels, _EPOCHS[data], seed)
-            trained = copy.deepcopy(network)
-        elif condition == "over-trained":
-            epochs = train(network, images, labels, _OVER_TRAINED, seed)
-        elif condition.startswith("shuffled"):
-            target = shuffled(labels, int(condition.split()[1]), seed)
-            epochs = train(network, images, target, _MOST, seed, to_zero_error=True)
-        elif condition in ("dead", "collapsed"):
-            network = copy.deepcopy(trained)
-            killed = kill(network, kind, seed, 0 if condition == "dead" else 2)
-        yield condition, network.eval(), {
-            "kind": kind, "seed": seed, "condition": condition, "epochs": epochs,
-            "killed": killed, "training_accuracy": accuracy(network, images, target),
-            "test_accuracy": accuracy(network, test_images, test_labels),
-            "seconds": time.perf_counter() - start,
-        }  # fmt: skip
-
-
-def networks(folder: Path) -> None:
-    """Train all networks that are missing, and keep their profiles."""
-    torch.set_num_threads(1)
-    folder.mkdir(parents=True, exist_ok=True)
-    for seed, kind in itertools.product(SEEDS, ARCHITECTURES):
-        lock = folder / f"{kind}_{seed}.lock"
-        try:
-            lock.touch(exist_ok=False)
-        except FileExistsError:
-            continue  # done, or in another process
-        images, labels, _, _ = images_of(ARCHITECTURES[kind], seed)
-        for condition, network, facts in make(kind, seed):
-            stem = f"{kind}_{seed}_{condition.replace(' ', '_')}"
-            for part, rows in (("p", slice(_N_PROFILE)), ("q", slice(_N_PROFILE, None))):
-                with warnings.catch_warnings(action="ignore"):
-                    profile = ds.profile(
-                        network, (images[rows], labels[rows]), name="network", batch_size=250,
-                        companions=["distance", "hubness", "effective_rank", "participation_ratio"],
-                    )  # fmt: skip
-                profile.save(folder / f"{stem}.{part}.json", influences=part == "p")
-            (folder / f"{stem}.facts.json").write_text(json.dumps(facts))
-            line = " ".join(f"{float(e):.3g}" for e in profile.values())
-            print(stem, f"{facts['training_accuracy']:.3f} {facts['test_accuracy']:.3f}",
-                  facts["epochs"], f"{facts['seconds']:.0f} s |", line, flush=True)  # fmt: skip
-
-
-# -- scores -------------------------------------------------------------------------------
+]
 
 SCORED: tuple[FindingKind, ...] = (
     "hunchback", "untrained", "memorised labels", "dead layers", "too few dimensions",
 )  # fmt: skip
 _BORDER = 1.05  # Shapes nearer to the threshold than this factor are not scored.
 _LEARNED = 0.95  # Networks that learned fewer of their shuffled labels are not scored.
+_OUTCOMES = ("right", "wrong", "cannot tell", "not scored")
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """A network: what is known of it, its profile, and that of its other training images."""
+
+    facts: Mapping[str, Any]
+    profile: ds.Profile
+    other: ds.Profile
+
+
+# -- profiles -----------------------------------------------------------------------------
+
+# What is kept of an estimate; the rest has its default.
+_FIELDS = (
+    "dimension", "std_error", "n_points", "n_duplicates", "n_copies", "is_lower_bound",
+    "degrees_of_freedom", "hubness", "distance", "reason",
+)  # fmt: skip
+
+
+def from_folder(folder: Path, cases: Iterable[Case]) -> list[Known]:
+    """Read the networks of some cases as they were measured."""
+    known = []
+    for (kind, seed), condition in itertools.product(cases, CONDITIONS):
+        stem = folder / f"{kind}_{seed}_{condition.replace(' ', '_')}"
+        facts = json.loads(Path(f"{stem}.facts.json").read_text(encoding="utf-8"))
+        known.append(Known(facts, *(ds.Profile.load(f"{stem}.{part}.json") for part in "pq")))
+    return known
+
+
+def keep(folder: Path) -> None:
+    """Write what the rules read of all networks to :data:`KEPT`."""
+    rows = []
+    for known in from_folder(folder, FIXED_ON + HELD_OUT):
+        profiles = [
+            [
+                {"layer": asdict(layer)}
+                | {name: profile[layer.name].to_dict()[name] for name in _FIELDS}
+                for layer in profile.layers
+            ]
+            for profile in (known.profile, known.other)
+        ]
+        rows.append(json.dumps({"facts": known.facts, "profiles": profiles}, allow_nan=False))
+    KEPT.write_text("[\n" + ",\n".join(rows) + "\n]\n", encoding="utf-8")
+
+
+def kept(cases: Iterable[Case]) -> list[Known]:
+    """Read the networks of some cases from :data:`KEPT`."""
+    chosen = set(cases)
+    known = []
+    for row in json.loads(KEPT.read_text(encoding="utf-8")):
+        facts = row["facts"]
+        if (facts["kind"], facts["seed"]) in chosen:
+            known.append(Known(facts, *map(_rebuilt, row["profiles"])))
+    return known
+
+
+def _rebuilt(rows: list[dict[str, Any]]) -> ds.Profile:
+    layers = tuple(ds.Layer(**row["layer"]) for row in rows)
+    estimates = {row["layer"]["name"]: ds.Estimate.from_dict(row) for row in rows}
+    return ds.Profile(layers, {"twonn": estimates})
+
+
+# -- the truth ----------------------------------------------------------------------------
+
+
+def truths(known: Known) -> dict[str, bool | None]:
+    """What is true of a network, from how it was made and from its other images."""
+    condition, output = known.facts["condition"], known.other["output"]
+    is_shuffled = condition.startswith("shuffled")
+    low, high = output.interval
+    border = low < np.log2(10) < high
+    return {
+        "hunchback": hunchback(known.other),
+        "untrained": condition == "untrained",
+        "memorised labels": None
+        if is_shuffled and known.facts["training_accuracy"] < _LEARNED
+        else is_shuffled,
+        "dead layers": bool(known.facts["killed"]),
+        "too few dimensions": None if border else not float(output) >= np.log2(10),
+    }
 
 
 def hunchback(profile: ds.Profile) -> bool | None:
-    """Whether the other stimuli show a hunchback by their numbers alone; None near the border."""
+    """Whether the numbers alone show a hunchback; None near the border."""
     if any(np.isnan(float(estimate)) for estimate in profile.values()):
         return None
     names = comparable_layers(profile.layers, profile)
@@ -281,28 +133,10 @@ def hunchback(profile: ds.Profile) -> bool | None:
     return None if 1 / _BORDER < size < _BORDER else bool(size > 1)
 
 
-def truths(facts: dict[str, Any], other: ds.Profile) -> dict[str, bool | None]:
-    """What is true of a network, from how it was made and from its other stimuli."""
-    condition = facts["condition"]
-    is_shuffled = condition.startswith("shuffled")
-    output = other["output"]
-    low, high = output.interval
-    border = low < np.log2(10) < high
-    return {
-        "hunchback": hunchback(other),
-        "untrained": condition == "untrained",
-        "memorised labels": None
-        if is_shuffled and facts["training_accuracy"] < _LEARNED
-        else is_shuffled,
-        "dead layers": bool(facts["killed"]),
-        "too few dimensions": None if border else not float(output) >= np.log2(10),
-    }
-
-
-def is_right(finding: ds.Finding, truth: bool, facts: dict[str, Any], layers: list[str]) -> bool:
+def is_right(finding: ds.Finding, truth: bool, known: Known) -> bool:
     """Whether a verdict is right; of dead layers, also which is the first."""
     if finding.kind == "dead layers" and truth and finding.verdict == "found":
-        killed = facts["killed"]
+        killed, layers = known.facts["killed"], list(known.profile)
         first = killed if killed in layers else next(
             name for name in layers if name.isdigit() and int(name) >= int(killed)
         )  # fmt: skip
@@ -310,99 +144,99 @@ def is_right(finding: ds.Finding, truth: bool, facts: dict[str, Any], layers: li
     return (finding.verdict == "found") == truth
 
 
-def outcomes(folder: Path, cases: list[tuple[str, int]], how: str) -> list[dict[str, Any]]:
-    """Score every verdict on the networks of some cases.
+# -- scores -------------------------------------------------------------------------------
 
-    ``how`` is "joint", "independent" (without influences) or "accuracies" (joint, and with the
-    accuracies).
-    """
+
+def outcomes(networks: Iterable[Known], *, accuracies: bool = False) -> list[dict[str, Any]]:
+    """Score every verdict, with the accuracies given to ``diagnose`` or not."""
     rows = []
-    for (kind, seed), condition in itertools.product(cases, CONDITIONS):
-        stem = folder / f"{kind}_{seed}_{condition.replace(' ', '_')}"
-        facts = json.loads(Path(f"{stem}.facts.json").read_text())
-        profile, other = (ds.Profile.load(f"{stem}.{part}.json") for part in "pq")
-        if how == "independent":
-            profile = ds.Profile.from_dict(profile.to_dict())
-        given = (
-            {name: facts[f"{long}_accuracy"] for name, long in _ACCURACIES.items()}
-            if how == "accuracies"
-            else {}
-        )
-        diagnosis = ds.diagnose(profile, **given)
-        for what, truth in truths(facts, other).items():
+    for known in networks:
+        given = {}
+        if accuracies:
+            given = {
+                "train_accuracy": known.facts["training_accuracy"],
+                "test_accuracy": known.facts["test_accuracy"],
+            }
+        diagnosis = ds.diagnose(known.profile, **given)
+        for kind, truth in truths(known).items():
+            finding = diagnosis.of(kind)
             if truth is None:
                 outcome = "not scored"
-            elif diagnosis.of(what).verdict == "cannot tell":
+            elif finding.verdict == "cannot tell":
                 outcome = "cannot tell"
             else:
-                right = is_right(diagnosis.of(what), truth, facts, list(profile))
-                outcome = "right" if right else "wrong"
+                outcome = "right" if is_right(finding, truth, known) else "wrong"
             rows.append({
-                "network": kind, "seed": seed, "condition": condition, "finding": what,
-                "truth": truth, "verdict": diagnosis.of(what).verdict, "outcome": outcome,
-                "says": diagnosis.of(what).says,
+                "network": known.facts["kind"], "seed": known.facts["seed"],
+                "condition": known.facts["condition"], "finding": kind, "truth": truth,
+                "verdict": finding.verdict, "outcome": outcome, "says": finding.says,
             })  # fmt: skip
     return rows
 
 
-_ACCURACIES = {"train_accuracy": "training", "test_accuracy": "test"}
+def counts(rows: list[dict[str, Any]]) -> dict[str, int]:
+    """Count the outcomes."""
+    return {word: sum(row["outcome"] == word for row in rows) for word in _OUTCOMES}
 
 
-def shares(rows: list[dict[str, Any]]) -> list[str]:
-    """Count verdicts: all, right of those given, wrong, cannot tell, not scored."""
-    n = {word: sum(row["outcome"] == word for row in rows) for word in _OUTCOMES}
+def _cells(rows: list[dict[str, Any]]) -> list[str]:
+    n = counts(rows)
     given = n["right"] + n["wrong"]
     total = given + n["cannot tell"]
-    right = f"{n['right']} of {given}" + (f" ({n['right'] / given:.0%})" if given else "")
-    cannot = f"{n['cannot tell']} of {total}" + (
-        f" ({n['cannot tell'] / total:.0%})" if total else ""
-    )
-    return [right, cannot, str(n["not scored"])]
+    return [
+        *(
+            f"{part} of {whole}" + (f" ({part / whole:.0%})" if whole else "")
+            for part, whole in ((n["right"], given), (n["cannot tell"], total))
+        ),
+        str(n["not scored"]),
+    ]
 
 
-_OUTCOMES = ("right", "wrong", "cannot tell", "not scored")
-
-
-def score(folder: Path, cases: list[tuple[str, int]], show: bool = True) -> str:
-    """Make the tables, and print what is wrong."""
-    lines = []
-    for how in ("joint", "independent", "accuracies"):
-        rows = outcomes(folder, cases, how)
-        n_networks = len({(row["network"], row["seed"], row["condition"]) for row in rows})
-        for row in rows:
-            if row["outcome"] == "wrong" and show:
-                print("wrong:", how, row, flush=True)
+def tables(networks: list[Known]) -> str:
+    """Make the tables with and without accuracies, and list what is wrong."""
+    parts = []
+    for accuracies in (False, True):
+        rows = outcomes(networks, accuracies=accuracies)
+        errors = {ds.diagnose(known.profile).errors for known in networks}
+        title = f"{len(networks)} networks, {' or '.join(sorted(errors))} errors"
+        title += ", accuracies given:" if accuracies else ", no accuracies:"
         body = [
-            [name, *shares([row for row in rows if row[key] == name])]
+            [name, *_cells([row for row in rows if row[key] == name])]
             for key, names in (
-                ("finding", SCORED), ("network", sorted({kind for kind, _ in cases})),
+                ("finding", SCORED),
+                ("network", dict.fromkeys(row["network"] for row in rows)),
                 ("condition", CONDITIONS),
             )
             for name in names
-        ]  # fmt: skip
-        body.append(["all", *shares(rows)])
-        lines.append(f"{_HOW[how]}, {n_networks} networks:\n\n" + table(
-            ["", "right, of verdicts given", "cannot tell", "not scored"], body
-        ))  # fmt: skip
-    return "\n\n".join(lines)
-
-
-_HOW = {
-    "joint": "From the profile with influences",
-    "independent": "From the profile without influences",
-    "accuracies": "From the profile with influences, and both accuracies",
-}
+        ]
+        body.append(["**all**", *_cells(rows)])
+        parts.append(
+            f"{title}\n\n{table(['', 'right, of verdicts', 'cannot tell', 'not scored'], body)}"
+        )
+        wrong = [
+            f"- {row['network']}, seed {row['seed']}, {row['condition']}: {row['finding']} "
+            f"{row['verdict']}: {row['says']}"
+            for row in rows
+            if row["outcome"] == "wrong"
+        ]
+        if wrong:
+            parts.append("Wrong:\n\n" + "\n".join(wrong))
+    return "\n\n".join(parts)
 
 
 def run() -> str:
-    """Score the networks that the rules were not fixed on, trained anew if needed."""
-    folder = Path(os.environ.get("DIMSCOPE_NETWORKS", "diagnosis-networks"))
-    networks(folder)
-    return score(folder, HELD_OUT)
+    """Score the networks that were held out, from the kept profiles."""
+    return tables(kept(HELD_OUT))
+
+
+def main(what: str, folder: str | None = None) -> None:
+    """Keep profiles, or print the tables."""
+    if what == "keep":
+        keep(Path(str(folder)))
+        return
+    cases = {"fixed": FIXED_ON, "held-out": HELD_OUT}[what]
+    print(tables(kept(cases) if folder is None else from_folder(Path(folder), cases)))
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "networks":
-        networks(Path(sys.argv[2]))
-    else:
-        print(score(Path(sys.argv[2]), FIXED_ON if sys.argv[1] == "fixed" else HELD_OUT))
+    main(*sys.argv[1:])
