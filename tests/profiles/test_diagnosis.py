@@ -118,7 +118,7 @@ FLAT, HUNCH, KEPT = [10, 11, 12, 11, 8], [10, 20, 30, 8, 5], [10, 11, 11, 10.5, 
         (stretched(HUNCH, 3.0), "not found"),
         (stretched(HUNCH, 0.6), "cannot tell"),
         (stretched(FLAT, 0.6, errors=0.4), "cannot tell"),
-        (stretched([10, 11, 2, 2, 2], 0.6), "cannot tell"),
+        (stretched([10, 11, 11, 2, 2], 0.6), "cannot tell"),  # what is left is flat
         (made(FLAT), "cannot tell"),  # without distances
         (made(HUNCH), "not found"),
     ],
@@ -135,6 +135,13 @@ def test_network_with_a_dead_layer_may_be_trained_or_not():
     for kind in ("untrained", "memorised labels"):
         assert diagnosis.of(kind).verdict == "cannot tell"
         assert "h2" in diagnosis.of(kind).says
+
+
+def test_output_that_was_not_measured_leaves_the_shape():
+    profile = made(HUNCH)
+    estimates = dict(profile.of("twonn"))
+    estimates["output"] = Estimate(np.nan, reason="all 9 points are the same")
+    assert verdict(replace(profile, estimates={"twonn": estimates}), "untrained") == "not found"
 
 
 @pytest.mark.parametrize(
@@ -182,6 +189,7 @@ def test_accuracy_in_percent_is_refused():
         (2, 0.03, None, "found"),
         (3.4, 0.1, None, "cannot tell"),  # log2(10) is 3.3
         (2, 0.03, 3, "not found"),
+        (25, 0.03, 10**10, "cannot tell"),  # a lower bound
     ],
 )
 def test_classes_need_two_to_the_dimension(last, errors, n_classes, expected):

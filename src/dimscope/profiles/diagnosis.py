@@ -34,9 +34,7 @@ _WIDE = 2.0  # A layer with fewer units than this times the dimension cannot hol
 RISE, FALL = 1.1, 1.5  # The top of a hunchback, in units of the first and the last layer.
 _FLAT = 1.75  # Highest over lowest dimension of an untrained network.
 _RANDOM, _STRETCHED = 1.5, 1.7  # How far a random output layer spreads neighbours, and a trained.
-_TAIL = (
-    0.75  # A last hidden layer with less than this fraction of the highest dimension has fallen.
-)
+_TAIL = 0.75  # A last hidden layer below this fraction of the highest dimension has fallen.
 _SMALL_GAP = 0.1  # Between the accuracies on training and on other stimuli.
 _CHANCE = 1.5  # Accuracy, in units of that by chance, which shows that nothing was learned.
 _MERGED = 0.5  # Fraction of the stimuli that have become equal in a dead layer.
@@ -204,7 +202,7 @@ def _hunchback(evidence: _Evidence) -> Finding:
         [law.log_errors_of_differences(between, np.full(last - 1, end)) for end in (0, last)]
     )
     margins = np.log([[RISE], [FALL]])
-    top = 1 + int(np.argmax((change - margins).min(axis=0)))
+    top = 1 + int(np.argmax(law.logs[between]))
     rise, fall = _ratio(law, top, 0), _ratio(law, top, last)
     numbers = {"rise": rise, "fall": fall}
     text = (
@@ -322,9 +320,6 @@ def _memorised_labels(evidence: _Evidence) -> Finding:
         return by_score
     if gap := _gap(evidence):
         return Finding(kind, "cannot tell", gap, _REPAIR)
-    if collapsed := _collapsed_layers(evidence):
-        reason = f"{_listed(collapsed)} collapsed"
-        return Finding(kind, "cannot tell", reason, _REPAIR)
     untrained = _untrained(evidence)
     if untrained.verdict == "found":
         return Finding(kind, "not found", "the network seems to be untrained")
