@@ -34,6 +34,14 @@ def test_diagnose_prints_json(saved, capsys):
     assert findings[0]["numbers"]["rise"]["value"] == pytest.approx(2)
 
 
+def test_diagnose_takes_accuracies_and_the_number_of_classes(saved, capsys):
+    accuracies = ["--train-accuracy", 1, "--test-accuracy", 0.1]
+    assert run("diagnose", saved, *accuracies, "--classes", 10) == 0
+    assert "found: memorised labels: 100.0% of the training labels" in capsys.readouterr().out
+    assert run("diagnose", saved, "--train-accuracy", 99) == 2
+    assert "--train-accuracy" in capsys.readouterr().err
+
+
 def test_diagnose_refuses_a_file_that_is_no_profile(tmp_path, capsys):
     (tmp_path / "p.json").write_text("{}")
     assert run("diagnose", tmp_path / "p.json") == 1

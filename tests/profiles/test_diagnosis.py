@@ -45,7 +45,9 @@ def verdict(profile, kind):
     ],
 )
 def test_hunchback_needs_a_rise_and_a_fall_beyond_their_errors(dimensions, errors, expected):
-    assert verdict(made(dimensions, errors=errors), "hunchback") == expected
+    finding = ds.diagnose(made(dimensions, errors=errors)).of("hunchback")
+    assert finding.verdict == expected
+    assert finding.layers == (("h2",) if expected == "found" else ())
 
 
 def test_layer_with_too_few_units_is_no_fall():

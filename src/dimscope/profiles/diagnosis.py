@@ -274,7 +274,14 @@ def _untrained(evidence: _Evidence) -> Finding:
             kind, "found", f"{text}, and the profile is flat: {shape}",
             "check that the trained weights were loaded", names, numbers,
         )  # fmt: skip
-    return Finding(kind, "cannot tell", f"{text}; {shape}", "load the weights again", (), numbers)
+    return Finding(
+        kind,
+        "cannot tell",
+        f"{text}; {shape}",
+        "compare with the network before its training",
+        (),
+        numbers,
+    )
 
 
 def _stretch(evidence: _Evidence) -> float:
@@ -348,7 +355,7 @@ def _memorised_labels(evidence: _Evidence) -> Finding:
     )  # fmt: skip
 
 
-_REPAIR = "repair these layers first"
+_REPAIR = "repair or measure these layers first"
 _GIVE_ACCURACY = "give train_accuracy and test_accuracy"
 
 
