@@ -9,7 +9,6 @@ from benchmarks import (
     authors,
     correction,
     coverage,
-    diagnosis,
     embedding,
     engine,
     intervals,
@@ -52,7 +51,6 @@ def main() -> None:
         "verdicts": verdicts.run,
         "sizes": sizes.run,
         "shapes": shapes.run,
-        "diagnosis": diagnosis.run,
     }
     parser.add_argument("--only", choices=sections, action="append")
     arguments = parser.parse_args()

@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.diagnosis fixed`` scores the networks on which its rules were fixed, and
 ``held-out`` the others, from the profiles in ``diagnosis.json``. With a folder of
-:mod:`benchmarks.conditions`, the profiles are those in the folder, with influences; ``keep FOLDER``
-writes ``diagnosis.json``.
+:mod:`benchmarks.conditions`, the profiles are those in the folder, with influences. ``keep FOLDER``
+writes ``diagnosis.json``, and ``page`` puts the scores into docs/diagnosis.md.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ import numpy as np
 
 import dimscope as ds
 from benchmarks.conditions import ARCHITECTURES, CONDITIONS, SEEDS
-from benchmarks.timing import table
+from benchmarks.timing import fill, table
 from dimscope.profiles.diagnosis import FALL, RISE, comparable_layers
 from dimscope.profiles.findings import FindingKind
 
 KEPT = Path(__file__).with_suffix(".json")
+PAGE = Path(__file__).parent.parent / "docs" / "diagnosis.md"
 
 Case = tuple[str, int]  # an architecture and a seed
 
@@ -75,14 +76,18 @@ def keep(folder: Path) -> None:
     for known in from_folder(folder, FIXED_ON + HELD_OUT):
         profiles = [
             [
-                {"layer": asdict(layer)}
-                | {name: profile[layer.name].to_dict()[name] for name in _FIELDS}
+                {"layer": {k: _short(v) for k, v in asdict(layer).items()}}
+                | {name: _short(profile[layer.name].to_dict()[name]) for name in _FIELDS}
                 for layer in profile.layers
             ]
             for profile in (known.profile, known.other)
         ]
         rows.append(json.dumps({"facts": known.facts, "profiles": profiles}, allow_nan=False))
     KEPT.write_text("[\n" + ",\n".join(rows) + "\n]\n", encoding="utf-8")
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def kept(cases: Iterable[Case]) -> list[Known]:
@@ -192,6 +197,27 @@ def _cells(rows: list[dict[str, Any]]) -> list[str]:
     ]
 
 
+def _confusion(rows: list[dict[str, Any]]) -> str:
+    """Make a table of verdicts where a finding is true, and where it is not."""
+    verdicts = ("found", "cannot tell", "not found")
+    head = ["", *(f"{truth}: {v}" for truth in ("true", "not true") for v in verdicts)]
+    body = [
+        [
+            kind,
+            *(
+                sum(
+                    row["finding"] == kind and row["truth"] is truth and row["verdict"] == verdict
+                    for row in rows
+                )
+                for truth in (True, False)
+                for verdict in verdicts
+            ),
+        ]
+        for kind in SCORED
+    ]
+    return table(head, body)
+
+
 def tables(networks: list[Known]) -> str:
     """Make the tables with and without accuracies, and list what is wrong."""
     parts = []
@@ -213,6 +239,7 @@ def tables(networks: list[Known]) -> str:
         parts.append(
             f"{title}\n\n{table(['', 'right, of verdicts', 'cannot tell', 'not scored'], body)}"
         )
+        parts.append(_confusion(rows))
         wrong = [
             f"- {row['network']}, seed {row['seed']}, {row['condition']}: {row['finding']} "
             f"{row['verdict']}: {row['says']}"
@@ -224,18 +251,15 @@ def tables(networks: list[Known]) -> str:
     return "\n\n".join(parts)
 
 
-def run() -> str:
-    """Score the networks that were held out, from the kept profiles."""
-    return tables(kept(HELD_OUT))
-
-
 def main(what: str, folder: str | None = None) -> None:
-    """Keep profiles, or print the tables."""
+    """Keep profiles, print tables, or put those of the held-out networks on the page."""
     if what == "keep":
         keep(Path(str(folder)))
-        return
-    cases = {"fixed": FIXED_ON, "held-out": HELD_OUT}[what]
-    print(tables(kept(cases) if folder is None else from_folder(Path(folder), cases)))
+    elif what == "page":
+        fill(PAGE, "diagnosis", tables(kept(HELD_OUT)))
+    else:
+        cases = {"fixed": FIXED_ON, "held-out": HELD_OUT}[what]
+        print(tables(kept(cases) if folder is None else from_folder(Path(folder), cases)))
 
 
 if __name__ == "__main__":
