@@ -18,6 +18,7 @@ from dimscope.analysis.scale import Plateau, ScalePoint
 from dimscope.estimators.uncertainty import Influence
 from dimscope.profiles.comparison import Comparison, Correlation
 from dimscope.profiles.differences import LayerDifference
+from dimscope.profiles.findings import Number
 from dimscope.values import by_value, from_plain, null_is, to_plain
 
 NAN = math.nan
@@ -120,6 +121,14 @@ VALUES = {
     ds.Trend: (
         lambda: ds.Trend(*[ds.ShapeTest("flat", 1.0, NAN)] * 4, 0.1, 0.5),
         {"flat": ds.ShapeTest("flat", 2.0, NAN), "tolerance": 0.2},
+    ),
+    ds.Finding: (
+        lambda: ds.Finding("hubs", "found", "a", numbers={"share": Number(0.5)}),
+        {"numbers": {"share": Number(0.5, 0.1)}, "layers": ("a",), "verdict": "cannot tell"},
+    ),
+    ds.Diagnosis: (
+        lambda: ds.Diagnosis((ds.Finding("hubs", "found", "a"),), "net"),
+        {"findings": (), "errors": "joint"},
     ),
     ds.Differences: (
         lambda: ds.Differences((LayerDifference("b", "a", 1.0, NAN, NAN, NAN, (NAN, 2.0)),)),

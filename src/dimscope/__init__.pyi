@@ -54,7 +54,9 @@ from .networks.preprocessing import Preprocessing, image_folder, preprocessing_o
 from .networks.profile_network import profile
 from .profiles.averages import average_profiles
 from .profiles.comparison import Comparison, compare
+from .profiles.diagnosis import diagnose
 from .profiles.differences import Differences
+from .profiles.findings import Diagnosis, Finding
 from .profiles.matched import profile_at_scale
 from .profiles.peak import Peak
 from .profiles.profile import Profile
@@ -74,6 +76,7 @@ __all__ = [
     "Corrected",
     "CurvatureTest",
     "DegeneratePoints",
+    "Diagnosis",
     "Difference",
     "Differences",
     "DimscopeError",
@@ -83,6 +86,7 @@ __all__ = [
     "Estimator",
     "EstimatorsFailed",
     "Exact",
+    "Finding",
     "Fit",
     "Gap",
     "Gride",
@@ -123,6 +127,7 @@ __all__ = [
     "capture",
     "compare",
     "curvature_test",
+    "diagnose",
     "difference",
     "estimate",
     "image_folder",

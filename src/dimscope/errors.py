@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from typing import Any, get_args
 
 __all__ = [
+    "ALL_EQUAL",
     "BadPoints",
     "BadSource",
     "CaptureWarning",
@@ -40,6 +41,10 @@ __all__ = [
     "silent",
     "warn",
 ]
+
+
+ALL_EQUAL = "points are the same"
+"""Part of the reason why a layer has no dimension if it does not vary."""
 
 
 class DimscopeError(ValueError):

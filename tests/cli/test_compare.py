@@ -26,8 +26,13 @@ def run(*arguments):
 def test_compare_prints_a_table_and_draws_a_figure(files, capsys):
     profiles = sorted(files.glob("net*.json"))
     plot = files / "c.png"
-    assert run("compare", *profiles, "--accuracy", files / "acc.csv", "--plot", plot) == 0
+    curves = files / "curves.png"
+    options = ["--accuracy", files / "acc.csv", "--plot", plot, "--plot-profiles", curves]
+    assert run("compare", *profiles, *options) == 0
     out = capsys.readouterr().out
+    assert f"written: {plot}, {curves}" in out
+    assert curves.stat().st_size > 5000
+    assert curves.read_bytes() != plot.read_bytes()
     assert "net3" in out
     assert "Pearson" in out
     assert plot.stat().st_size > 5000

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import dimscope as ds
 from dimscope.manifolds import sphere
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +67,7 @@ def test_command_runs_and_prints(line, tmp_path):
     program, *arguments = shlex.split(line)
     (tmp_path / "net.py").write_text(NETWORK)
     np.save(tmp_path / "points.npy", sphere(300, 2))
+    ds.profile(ds.Activations({"a": sphere(300, 2)})).save(tmp_path / "profile.json")
     images(tmp_path / "IMAGENET")
     if program == "python":
         arguments = [str(ROOT / arguments[0]), *arguments[1:], str(tmp_path / "out")]

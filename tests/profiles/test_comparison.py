@@ -108,3 +108,20 @@ def test_kept_profiles_of_the_first_version_count_as_such():
     kept = Path(__file__).parents[1] / "recorded" / "files"
     versions = {numbers_of(ds.Profile.load(path)) for path in kept.glob("*.json")}
     assert versions == {1}
+
+
+def test_comparison_holds_the_profiles_over_relative_depth():
+    layers = Layer("input", "input"), Layer("fc", "last_hidden", 3, 0.75)
+    profiles = [
+        Profile(layers, {"twonn": {"input": Estimate(5.0, 0.1), "fc": Estimate(d, 0.1)}}, f"net{i}")
+        for i, d in enumerate((10.0, 15.0, 20.0))
+    ]
+    comparison = ds.compare(profiles, {f"net{i}": i for i in range(3)})
+    table = comparison.over_depth()
+    assert list(table["network"]) == ["net0", "net0", "net1", "net1", "net2", "net2"]
+    assert list(table["relative_depth"]) == [0, 0.75] * 3
+    assert list(table["relative"]) == [1, 2, 1, 3, 1, 4]
+    legend = comparison.plot(of="profiles").get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["net0", "net1", "net2"]
+    with pytest.raises(ValueError, match="of is 'depth'"):
+        comparison.plot(of="depth")

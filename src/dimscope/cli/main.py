@@ -18,6 +18,7 @@ from dimscope.cli.experiment_commands import demo, reproduce
 from dimscope.cli.network_commands import (
     capture,
     compare,
+    diagnose,
     profile,
 )
 from dimscope.errors import DimscopeError
@@ -52,7 +53,7 @@ def options(
     """Measure how many dimensions a neural network really uses, layer by layer."""
 
 
-for _command in (estimate, scale, profile, capture, compare, demo, reproduce):
+for _command in (estimate, scale, profile, capture, compare, diagnose, demo, reproduce):
     app.command()(_command)
 
 

@@ -1,4 +1,4 @@
-"""The commands for networks: ``profile``, ``capture`` and ``compare``."""
+"""The commands for networks: ``profile``, ``capture``, ``compare`` and ``diagnose``."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ from dimscope.networks.options import CaptureOptions
 if TYPE_CHECKING:
     from dimscope import Plan, Profile
 
-__all__ = ["capture", "compare", "profile"]
+__all__ = ["capture", "compare", "diagnose", "profile"]
 
 
 def profile(
@@ -225,6 +225,9 @@ def compare(
     plot: Annotated[
         Path | None, typer.Option(help="save a plot to this .png, .svg or .pdf file")
     ] = None,
+    plot_profiles: Annotated[
+        Path | None, typer.Option(help="save a plot of the profiles over relative depth")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare the dimension of each network's last hidden layer with the network's accuracy."""
@@ -232,21 +235,56 @@ def compare(
     from dimscope.cli.tables import comparison_table
     from dimscope.plotting.figures import check_figure_path, save_figure
 
-    if plot is not None:
-        existing(plot.absolute().parent, "--plot")
-        check_figure_path(plot)
+    for path, option in ((plot, "--plot"), (plot_profiles, "--plot-profiles")):
+        if path is not None:
+            existing(path.absolute().parent, option)
+            check_figure_path(path)
     scores = scores_from(existing(accuracy, "--accuracy"))
     loaded = [ds.Profile.load(existing(path, "PROFILES")) for path in profiles]
     comparison = ds.compare(loaded, scores)
     if plot is not None:
         save_figure(comparison.plot(), plot)
+    if plot_profiles is not None:
+        save_figure(comparison.plot(of="profiles"), plot_profiles)
     if as_json:
         typer.echo(json.dumps(comparison.to_dict(), allow_nan=False))
         return
     say(comparison_table(comparison))
     say(f"Pearson's r = {comparison.pearson}, Spearman's = {comparison.spearman}")
-    if plot is not None:
-        say(f"written: {plot}")
+    written = [str(path) for path in (plot, plot_profiles) if path is not None]
+    if written:
+        say(f"written: {', '.join(written)}")
+
+
+def diagnose(
+    profile: Annotated[Path, typer.Argument(help="a saved profile")],
+    classes: Annotated[
+        int | None,
+        typer.Option(min=2, help="number of classes; by default the number of outputs"),
+    ] = None,
+    train_accuracy: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="share of the training stimuli classified correctly"),
+    ] = None,
+    test_accuracy: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="share of other stimuli classified correctly"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a saved profile shows: of its network, and of how far its numbers can be trusted."""
+    import dimscope as ds
+
+    diagnosis = ds.diagnose(
+        ds.Profile.load(existing(profile, "PROFILE")),
+        n_classes=classes,
+        train_accuracy=train_accuracy,
+        test_accuracy=test_accuracy,
+    )
+    if as_json:
+        typer.echo(diagnosis.to_json())
+    else:
+        say(str(diagnosis))
 
 
 _INTERRUPTED = 130  # the exit code that a shell gives a program stopped by Ctrl-C

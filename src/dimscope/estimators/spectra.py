@@ -14,7 +14,7 @@ from dimscope.arrays import Points, as_points
 from dimscope.arrays.memory import budget_from, check_budget
 from dimscope.arrays.points import within_budget
 from dimscope.arrays.threads import spans
-from dimscope.errors import BadPoints, DegeneratePoints
+from dimscope.errors import ALL_EQUAL, BadPoints, DegeneratePoints
 from dimscope.provenance import Provenance, versions
 from dimscope.values import by_value
 
@@ -273,9 +273,7 @@ class _Shifted:
             largest = max(largest, float(np.abs(block).max()))
             np.maximum(self.sizes, np.abs(block + self._first).max(axis=0), out=self.sizes)
         if not largest:
-            raise DegeneratePoints(
-                f"all {points.n_points} points are the same: they have no variance"
-            )
+            raise DegeneratePoints(f"all {points.n_points} {ALL_EQUAL}: they have no variance")
         if not _LEAST < largest < 1 / _LEAST:
             raise _out_of_range(largest)
         self.unit = 2.0 ** -np.ceil(np.log2(largest))

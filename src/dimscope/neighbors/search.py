@@ -10,7 +10,7 @@ import numpy as np
 
 from dimscope.arrays.kinds import as_points, home_of
 from dimscope.arrays.memory import budget_from
-from dimscope.errors import BadPoints, DegeneratePoints, TightGroups, check_word, warn
+from dimscope.errors import ALL_EQUAL, BadPoints, DegeneratePoints, TightGroups, check_word, warn
 from dimscope.neighbors.copies import Copies, copy_limit, resolution
 from dimscope.neighbors.duplicates import distinct_rows
 from dimscope.neighbors.engines import Engine, Exact, default_engine
@@ -431,7 +431,7 @@ def _joined(before: SearchResult | None, result: SearchResult) -> SearchResult:
 
 def _check_distinct(n_points: int, n_distinct: int, k: int) -> None:
     if n_distinct == 1:
-        raise DegeneratePoints(f"all {n_points} points are the same: they have no dimension")
+        raise DegeneratePoints(f"all {n_points} {ALL_EQUAL}: they have no dimension")
     if n_distinct < 3:
         raise DegeneratePoints(
             f"only {n_distinct} of {n_points} points are distinct; at least 3 are needed"

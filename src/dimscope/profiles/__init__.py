@@ -1,8 +1,9 @@
 """Profiles: the dimension of every layer of a network.
 
 In: :class:`~dimscope.Activations`, in memory or in a store, and estimators. Out:
-:class:`~dimscope.Profile`, which can be tabulated, drawn, saved and loaded, and
-:class:`~dimscope.Comparison`, which compares several networks. No torch is loaded.
+:class:`~dimscope.Profile`, which can be tabulated, drawn, saved and loaded,
+:class:`~dimscope.Comparison`, which compares several networks, and :class:`~dimscope.Diagnosis`,
+which says what one profile shows. No torch is loaded.
 
 Begin reading at :mod:`dimscope.profiles.layerwise`, which measures activations layer by layer and
 class by class; then read :mod:`~dimscope.profiles.profile`, which holds the results. The shape of a

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from dimscope.errors import BadPoints, ChangedNumbers, warn
+from dimscope.errors import BadPoints, ChangedNumbers, check_word, warn
 from dimscope.estimators.estimates import Estimate
 from dimscope.estimators.uncertainty import quantile
 from dimscope.profiles.profile import Profile
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["Comparison", "Correlation", "compare", "numbers_of", "warn_of_changes"]
+
+
+Plotted = Literal["scores", "profiles"]
+"""What :meth:`Comparison.plot` shows."""
 
 
 _SPEARMAN_SPREAD = math.sqrt(1.06)  # Fieller, Hartley and Pearson 1957
@@ -87,6 +91,8 @@ class Comparison:
         Accuracies or errors.
     pearson, spearman : Correlation
         Correlations between dimension and score.
+    profiles : tuple of Profile
+        The profiles that were compared, in the order of ``names``.
     """
 
     names: tuple[str, ...]
@@ -95,6 +101,41 @@ class Comparison:
     scores: tuple[float, ...]
     pearson: Correlation
     spearman: Correlation
+    profiles: tuple[Profile, ...] = field(default=(), repr=False)
+
+    def over_depth(self) -> pd.DataFrame:
+        """Put the profiles into one table over relative depth.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row for each network and layer, with columns ``network``, ``layer``, ``role``,
+            ``relative_depth``, ``dimension``, ``std_error``, ``lower``, ``upper`` and ``relative``,
+            the dimension in units of that of the first layer.
+
+        Examples
+        --------
+        >>> from dimscope import Estimate, Layer
+        >>> layers = Layer("input", "input"), Layer("fc", "last_hidden", 2, 0.5)
+        >>> profiles = [Profile(layers, {"twonn": {"input": Estimate(4.0), "fc": Estimate(d)}}, n)
+        ...             for n, d in (("a", 6.0), ("b", 7.0), ("c", 8.0))]
+        >>> table = compare(profiles, {"a": 0.7, "b": 0.8, "c": 0.9}).over_depth()
+        >>> table[["network", "relative_depth", "relative"]].values.tolist()[:2]
+        [['a', 0.0, 1.0], ['a', 0.5, 1.5]]
+        """
+        import pandas as pd
+
+        columns = [
+            "layer", "role", "relative_depth", "dimension", "std_error", "lower", "upper",
+        ]  # fmt: skip
+        parts = []
+        for name, profile in zip(self.names, self.profiles, strict=True):
+            frame = replace(profile, classes={}, spread={}).to_frame()
+            first = frame[frame["estimator"] == profile.estimators[0]][columns]
+            parts.append(
+                first.assign(network=name, relative=first["dimension"] / first["dimension"].iloc[0])
+            )
+        return pd.concat(parts, ignore_index=True)[["network", *columns, "relative"]]
 
     def to_frame(self) -> pd.DataFrame:
         """Convert to a tidy table with one row for each network."""
@@ -122,8 +163,21 @@ class Comparison:
         )
         return plain
 
-    def plot(self, ax: Axes | None = None, **style: Any) -> Axes:
-        """Plot the scores against the dimensions; see :func:`dimscope.plotting.plot_comparison`."""
+    def plot(self, ax: Axes | None = None, *, of: Plotted = "scores", **style: Any) -> Axes:
+        """Plot the scores against the dimensions, or the profiles over relative depth.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+        of : {"scores", "profiles"}
+        **style
+            As in :func:`dimscope.plotting.plot_comparison`; for ``"profiles"`` there is none.
+        """
+        check_word("of", of, Plotted)
+        if of == "profiles":
+            from dimscope.plotting.profile_plots import plot_profiles
+
+            return plot_profiles(self.profiles, ax, **style)
         from dimscope.plotting.comparison_plots import plot_comparison
 
         return plot_comparison(self, ax, **style)
@@ -207,6 +261,7 @@ def compare(profiles: Iterable[Profile], scores: Mapping[str, float]) -> Compari
         tuple(score_array.tolist()),
         linear,
         ranked,
+        tuple(profiles),
     )
 
 
