@@ -21,6 +21,7 @@ Home = Literal["memory", "device", "dask"]
 # Rows are first hashed over a few runs of columns; a run is one cache line of float32.
 _RUN, _RUNS = 16, 4
 _BATCH = 1 << 22  # values hashed or compared at a time
+_COLUMNS = 8192  # columns read at a time for norms
 
 
 class Points(ABC):
