@@ -36,6 +36,7 @@ from .estimators.resampled import Resampled
 from .estimators.skdim import SkDim
 from .estimators.spectra import Gap, Spectrum, spectrum
 from .estimators.two_nn import TwoNN
+from .monitoring.monitor import IDMonitor
 from .neighbors.engines import (
     Approximate,
     Engine,
@@ -88,6 +89,7 @@ __all__ = [
     "Gride",
     "Guarantee",
     "HubDominates",
+    "IDMonitor",
     "Interrupted",
     "Layer",
     "NearCopies",

@@ -1,0 +1,32 @@
+"""Public names of monitoring and where they live; loaded at first use."""
+
+from .alarms import Alarm, Alarms
+from .history import Average, Drift, Snapshot
+from .monitor import IDMonitor
+from .schedule import Every, LogSpaced, Schedule
+from .trackers import (
+    AccelerateTracker,
+    CSVTracker,
+    MLflowTracker,
+    TensorBoardTracker,
+    Tracker,
+    WandbTracker,
+)
+
+__all__ = [
+    "AccelerateTracker",
+    "Alarm",
+    "Alarms",
+    "Average",
+    "CSVTracker",
+    "Drift",
+    "Every",
+    "IDMonitor",
+    "LogSpaced",
+    "MLflowTracker",
+    "Schedule",
+    "Snapshot",
+    "TensorBoardTracker",
+    "Tracker",
+    "WandbTracker",
+]
