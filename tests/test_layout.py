@@ -58,6 +58,17 @@ def test_measuring_loads_no_torch_and_no_plotting():
     assert not set(fresh(code).split()) & {"torch", "sklearn", "pandas", "matplotlib"}
 
 
+def test_monitoring_loads_no_framework_that_was_not_asked_for():
+    code = (
+        "import dimscope, sys; dimscope.monitoring.Every(3); assert 'torch' not in sys.modules;"
+        "dimscope.IDMonitor; print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    )
+    loaded = set(fresh(code).split())
+    frameworks = {"lightning", "pytorch_lightning", "transformers", "torchmetrics"}
+    assert "torch" in loaded
+    assert not loaded & {*frameworks, "wandb", "mlflow", "tensorboard", "matplotlib", "pandas"}
+
+
 def test_import_costs_less_than_numpy():
     # Processor time, and NumPy in the same process: a busy machine slows both.
     code = (

@@ -1,5 +1,6 @@
 """Public names of dimscope and where they live; loaded at first use."""
 
+from . import monitoring
 from .activations.activations import Activations, Layer
 from .activations.store import StoredActivations, open_store
 from .analysis.curvature import CurvatureTest, curvature_test, surrogate
@@ -130,6 +131,7 @@ __all__ = [
     "image_folder",
     "load_model",
     "local_dimension",
+    "monitoring",
     "nearest_neighbors",
     "open_store",
     "plan",

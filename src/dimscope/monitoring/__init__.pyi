@@ -2,6 +2,7 @@
 
 from .alarms import Alarm, Alarms
 from .history import Average, Drift, Snapshot
+from .lightning import IDCallback
 from .monitor import IDMonitor
 from .schedule import Every, LogSpaced, Schedule
 from .trackers import (
@@ -12,6 +13,7 @@ from .trackers import (
     Tracker,
     WandbTracker,
 )
+from .transformers import IDTrainerCallback
 
 __all__ = [
     "AccelerateTracker",
@@ -21,7 +23,9 @@ __all__ = [
     "CSVTracker",
     "Drift",
     "Every",
+    "IDCallback",
     "IDMonitor",
+    "IDTrainerCallback",
     "LogSpaced",
     "MLflowTracker",
     "Schedule",

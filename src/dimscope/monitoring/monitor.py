@@ -21,7 +21,7 @@ from dimscope.monitoring.history import (
 )
 from dimscope.monitoring.overhead import Overhead
 from dimscope.monitoring.process import is_main_process, undisturbed
-from dimscope.monitoring.schedule import Schedule, Word, as_schedule
+from dimscope.monitoring.schedule import Schedule, Unit, Word, as_schedule
 from dimscope.monitoring.trackers import Tracker, as_tracker, profile_figure
 from dimscope.networks.capturing.probe import Probe
 from dimscope.networks.options import CaptureKeywords, CaptureOptions, Layers
@@ -93,6 +93,8 @@ class IDMonitor:
         All measurements.
     alarms : list of Alarm
         All alarms so far.
+    scheduled : bool
+        Whether the schedule had a measurement at the last step or epoch; the same on all ranks.
     failures : list of (int, str)
         Steps at which a measurement failed, and why. Only the first measurement may stop a
         training run.
@@ -158,7 +160,7 @@ class IDMonitor:
         self._fixed: dict[str, dict[str, Estimate]] = {}
         self._identities: tuple[Any, bool] | None = None
         self._figures = 0.0  # seconds
-        self._finished = False
+        self._finished = self.scheduled = False
         self._active = is_main_process()
         self._probe: Probe | None = None
         self.name = options.get("name") or type(model).__name__
@@ -242,13 +244,9 @@ class IDMonitor:
                 tracker.close()
         return self.summary
 
-    @property
-    def is_due(self) -> bool:
-        """Whether the next step will be a scheduled one, on any rank."""
-        return self.schedule.due("steps", self.steps, self.steps + 1)
-
-    def _if_due(self, unit: Any, before: int, now: int) -> Profile | None:
-        if not self._active or not self.schedule.due(unit, before, now):
+    def _if_due(self, unit: Unit, before: int, now: int) -> Profile | None:
+        self.scheduled = self.schedule.due(unit, before, now)
+        if not self._active or not self.scheduled:
             return None
         if self.snapshots and self.snapshots[-1].step == self.steps:
             return None  # at the end of an epoch, for example
