@@ -3,6 +3,8 @@
 from .alarms import Alarm, Alarms
 from .history import Average, Drift, Snapshot
 from .lightning import IDCallback
+from .loss import id_loss
+from .metric import IDMetric
 from .monitor import IDMonitor
 from .schedule import Every, LogSpaced, Schedule
 from .trackers import (
@@ -24,6 +26,7 @@ __all__ = [
     "Drift",
     "Every",
     "IDCallback",
+    "IDMetric",
     "IDMonitor",
     "IDTrainerCallback",
     "LogSpaced",
@@ -33,4 +36,5 @@ __all__ = [
     "TensorBoardTracker",
     "Tracker",
     "WandbTracker",
+    "id_loss",
 ]
