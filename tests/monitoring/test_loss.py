@@ -77,7 +77,7 @@ def test_loss_trains_a_network_to_fewer_dimensions():
             loss.backward()
             optimizer.step()
         model.eval()
-        dimensions.append(float(id_loss(model[:11](images), k=5)))
+        dimensions.append(id_loss(model[:11](images), k=5).item())
     assert dimensions[1] < 0.8 * dimensions[0]
 
 
@@ -151,7 +151,7 @@ def test_metric_of_one_batch_is_the_loss(metric_of, options):
     metric = metric_of(**options)
     value = metric(x)
     assert value.item() == pytest.approx(id_loss(x, **options).item())
-    assert float(metric.compute()) == pytest.approx(float(value))
+    assert float(metric.compute()) == pytest.approx(value.item())
     (gradient,) = torch.autograd.grad(value, x)
     (expected,) = torch.autograd.grad(id_loss(x, **options), x)
     torch.testing.assert_close(gradient, expected)

@@ -75,12 +75,12 @@ class Alarms:
     Examples
     --------
     >>> Alarms(growth=1.2)
-    Alarms(growth=1.2, collapse=0.25, level=0.001)
+    Alarms(growth=1.2, collapse=0.25, level=0.01)
     """
 
     growth: float = 1.1
     collapse: float = 0.25
-    level: float = 0.001
+    level: float = 0.01
 
     def __post_init__(self) -> None:
         if self.growth < 1 or not 0 < self.collapse < 1 or not 0 < self.level < 1:
@@ -167,7 +167,7 @@ class Watch:
             and change.p_value < level
             and estimate.dimension > self.rules.growth * lowest.dimension
             and falls > 0
-            and math.erfc(falls / spread / math.sqrt(2) if spread else math.inf) < level
+            and _p_value(falls, spread) < level
         ):
             yield Alarm(
                 "growing",
@@ -204,9 +204,9 @@ class Watch:
                 continue
             level = self._level(now, len(now.profile))
             limit = self.rules.collapse
-            # the intervals of both are unpaired, and so on the safe side
-            upper, lower = estimate.interval_at(1 - level)[1], first.interval_at(1 - level)[0]
-            if change.p_value < level and upper < limit * lower:
+            below = limit * first.dimension - estimate.dimension
+            spread = math.hypot(limit * first.std_error, estimate.std_error)
+            if change.p_value < level and below > 0 and _p_value(below, spread) < level:
                 yield Alarm(
                     "collapse",
                     now.step,
@@ -281,6 +281,11 @@ def _change(now: Estimate, before: Estimate | None) -> Difference | None:
     except DimscopeError:
         return None
     return change if change.is_rounding or math.isfinite(change.std_error) else None
+
+
+def _p_value(difference: float, std_error: float) -> float:
+    """Return the two-sided p-value of a difference with a normal error."""
+    return math.erfc(abs(difference) / std_error / math.sqrt(2)) if std_error else 0.0
 
 
 def _training_error(snapshot: Snapshot) -> tuple[str, Average] | None:
