@@ -13,13 +13,6 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of Lightning's own imports
     lightning = pytest.importorskip("lightning.pytorch")
 
-# Lightning advises on workers, loggers and devices; none of it is about the monitor.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
-
 
 class Classifier(lightning.LightningModule):
     def __init__(self):

@@ -385,7 +385,7 @@ class IDMonitor:
         """One sentence: how much was measured and skipped, what it cost, and the alarms."""
         overhead = self.overhead
         text = (
-            f"{len(self.snapshots)} measurements took {overhead.spent:.2g} s, "
+            f"{_counted(len(self.snapshots), 'measurement')} took {overhead.spent:.2g} s, "
             f"{overhead.share:.1%} of {overhead.trained:.2g} s of training"
         )
         if overhead.skipped:
@@ -397,7 +397,7 @@ class IDMonitor:
             step, reason = self.failures[-1]
             text += f"; {len(self.failures)} failed, the last at step {step}: {reason}"
         if self.alarms:
-            text += f"; {len(self.alarms)} alarms: " + "; ".join(map(str, self.alarms))
+            text += f"; {_counted(len(self.alarms), 'alarm')}: " + "; ".join(map(str, self.alarms))
         return text
 
     def __repr__(self) -> str:
@@ -405,10 +405,10 @@ class IDMonitor:
             return f"IDMonitor({self.name}, idle: only rank 0 measures)"
         layers = f"{len(self.profile)} layers" if self.snapshots else "not measured yet"
         stimuli = self._probe.n_points if self._probe is not None else 0
-        alarms = f", {len(self.alarms)} alarms" if self.alarms else ""
+        alarms = f", {_counted(len(self.alarms), 'alarm')}" if self.alarms else ""
         return (
             f"IDMonitor({self.name}, {layers}, {stimuli} stimuli, step {self.steps}: "
-            f"{len(self.snapshots)} measurements, {self.skipped} skipped{alarms})"
+            f"{_counted(len(self.snapshots), 'measurement')}, {self.skipped} skipped{alarms})"
         )
 
     # -- checkpoints --------------------------------------------------------------------------
@@ -462,6 +462,10 @@ class IDMonitor:
             self._watch.load_state_dict(state["watch"], self.snapshots)
         if self.snapshots:
             self._identities = _identities_of(self.snapshots[0].profile.estimates)
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}{'s' * (number != 1)}"
 
 
 def _identities_of(estimates: Mapping[str, Mapping[str, Estimate]]) -> tuple[Any, bool] | None:
