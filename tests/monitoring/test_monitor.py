@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import dimscope as ds
 from dimscope.errors import BadPoints, BadSource
 from dimscope.monitoring import Every, LogSpaced, Tracker
+from dimscope.monitoring.history import Running
+from dimscope.profiles import layerwise
 from tests.monitoring.training import Texts, digits, small_cnn, texts, train
 
 
@@ -98,6 +100,15 @@ def test_loss_is_averaged_since_the_last_measurement(trained):
     assert monitor.snapshots[0].scalars == {}
 
 
+def test_average_is_exact_far_from_zero_and_of_tensors_of_many_values():
+    running, values = Running(), 1e4 + np.arange(100) / 64
+    for value in values:
+        running.add(torch.tensor([value, value], dtype=torch.float32))
+    average = running.average()
+    assert average.mean == pytest.approx(values.mean(), rel=1e-7)
+    assert average.std_error == pytest.approx(values.std(ddof=1) / 10, rel=1e-5)
+
+
 def test_scalars_are_named_in_the_order_of_depth(trained):
     _, monitor = trained
     names = [name for name in monitor.values if name.startswith("id/0")]
@@ -117,6 +128,7 @@ def test_chosen_layers_are_measured_and_paired(layers):
     assert all(drift.std_error > 0 for drift in monitor.snapshots[-1].drift.values())
 
 
+@pytest.mark.slow
 def test_transformer_with_dict_inputs_and_masks_is_measured():
     model, data = Texts(), texts()
     monitor = ds.IDMonitor(
@@ -209,6 +221,24 @@ def test_measuring_explicitly_ignores_the_limit():
     assert len(monitor.snapshots) == 2
 
 
+def test_later_measurement_runs_each_stimulus_once_and_searches_no_input(monkeypatch):
+    # This is what the cost of a measurement rests on (docs/monitoring.md).
+    model, rows, searched = small_cnn(), [], []
+    model[0].register_forward_hook(lambda module, inputs, output: rows.append(len(output)))
+    monitor = monitor_of(model)
+    before = layerwise.as_points
+
+    def watched(points, **options):
+        searched.append(points.shape[1])
+        return before(points, **options)
+
+    monkeypatch.setattr(layerwise, "as_points", watched)
+    rows.clear()
+    monitor.measure()
+    assert sum(rows) == 200
+    assert searched == [layer.n_features for layer in monitor.profile.layers[1:]]
+
+
 # -- nothing is disturbed ----------------------------------------------------------------------
 
 
@@ -287,6 +317,7 @@ def test_measuring_between_forward_and_backward_keeps_the_graph():
         assert torch.equal(mine.grad, theirs.grad)
 
 
+@pytest.mark.slow
 def test_compiled_network_is_measured_under_its_own_names():
     model = small_cnn()
     compiled = torch.compile(model, backend="eager")

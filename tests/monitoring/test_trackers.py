@@ -66,6 +66,7 @@ def test_tensorboard_writer_is_made_from_a_path(tmp_path):
     assert file.stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_mlflow_store_holds_scalars_figures_and_alarms(tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
@@ -92,6 +93,7 @@ def test_mlflow_takes_layers_with_special_characters(tmp_path, monkeypatch):
     assert (metric.step, metric.value) == (7, 2.5)
 
 
+@pytest.mark.slow
 def test_wandb_offline_file_holds_scalars_figures_and_alarms(tmp_path):
     wandb = pytest.importorskip("wandb")
     settings = wandb.Settings(console="off", disable_git=True, silent=True)
