@@ -7,9 +7,12 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 import dimscope as ds
+from dimscope.monitoring.process import from_main_process
 
 
 def main(folder, rank):
@@ -31,7 +34,20 @@ def main(folder, rank):
         optimizer.step()
         monitor.step(loss=loss)
         scheduled.append(monitor.scheduled)
+    state = from_main_process(monitor.state_dict())
+    resumed = ds.IDMonitor(network, data, every=2, max_overhead=None, first=False)
+    resumed.load_state_dict(state)
+    sharded = nn.Linear(6, 20)
+    fully_shard(sharded, mesh=init_device_mesh("cpu", (2,)))
+    try:
+        ds.IDMonitor(sharded, data)
+        refusal = ""
+    except ds.BadSource as error:
+        refusal = str(error)
     result = {
+        "refusal": refusal,
+        "names": list(from_main_process(monitor.values)),
+        "resumed": resumed.steps,
         "text": repr(monitor),
         "layers": list(monitor.values),
         "scheduled": scheduled,

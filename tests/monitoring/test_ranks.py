@@ -32,4 +32,8 @@ def test_only_rank_0_measures_and_the_others_count(tmp_path):
     assert "only rank 0 measures" in second["text"]
     assert second["layers"] == second["state"] == []
     assert first["scheduled"] == second["scheduled"] == [False, True, False, True]
+    assert first["names"] == second["names"] == first["layers"]
+    assert first["resumed"] == second["resumed"] == 4
+    assert "divided among ranks" in first["refusal"]
+    assert first["refusal"] == second["refusal"]
     assert first["weight"] == second["weight"]

@@ -20,7 +20,7 @@ from dimscope.monitoring.history import (
     scalars_of,
 )
 from dimscope.monitoring.overhead import Overhead
-from dimscope.monitoring.process import is_main_process, undisturbed
+from dimscope.monitoring.process import is_main_process, is_sharded, undisturbed
 from dimscope.monitoring.schedule import Schedule, Unit, Word, as_schedule
 from dimscope.monitoring.trackers import Tracker, as_tracker, profile_figure
 from dimscope.networks.capturing.probe import Probe
@@ -145,6 +145,11 @@ class IDMonitor:
         first: bool = True,
         **options: Unpack[CaptureKeywords],
     ) -> None:
+        if isinstance(model, nn.Module) and is_sharded(model):  # on all ranks
+            raise BadSource(
+                "the weights of the network are divided among ranks, so that one of them cannot "
+                "run it alone; gather them, or measure saved checkpoints with dimscope.profile"
+            )
         self.schedule = as_schedule(every)
         self.overhead = Overhead(max_overhead)
         self.trackers: list[Tracker] = _as_trackers(trackers)
@@ -440,13 +445,16 @@ class IDMonitor:
         BadSource
             If the state is of another version, or of other stimuli.
         """
-        if self._probe is None or not state:
+        if not state:
             return
         if state.get("version") != _VERSION:
             raise BadSource(
                 f"the state of the monitor has version {state.get('version')}, but this version of "
                 f"dimscope reads {_VERSION}; start a new history"
             )
+        if self._probe is None:  # a rank that counts only
+            self.steps, self.epochs = state["steps"], state["epochs"]
+            return
         if state["probe"] != self._probe.sha256():
             raise BadSource(
                 "the saved history was measured on other stimuli than the probe of this monitor, "

@@ -9,8 +9,9 @@ from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
+from torch import nn
 
-__all__ = ["is_main_process", "undisturbed"]
+__all__ = ["from_main_process", "is_main_process", "is_sharded", "undisturbed"]
 
 
 def is_main_process() -> bool:
@@ -19,6 +20,29 @@ def is_main_process() -> bool:
     if distributed is None or not distributed.is_available() or not distributed.is_initialized():
         return True
     return bool(distributed.get_rank() == 0)
+
+
+def from_main_process(values: dict[str, float]) -> dict[str, float]:
+    """Return the values of rank 0; every rank of the process group has to call this."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
+        return values
+    sent = [values]
+    distributed.broadcast_object_list(sent, src=0)
+    return sent[0]
+
+
+def is_sharded(network: nn.Module) -> bool:
+    """Whether the weights are divided among ranks, so that one rank alone cannot run the network.
+
+    Examples
+    --------
+    >>> is_sharded(nn.Linear(2, 2))
+    False
+    """
+    return any(
+        type(module).__name__ == "FullyShardedDataParallel" for module in network.modules()
+    ) or any(type(parameter).__name__ == "DTensor" for parameter in network.parameters())
 
 
 @contextmanager

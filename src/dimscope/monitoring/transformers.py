@@ -10,6 +10,7 @@ from transformers import TrainerCallback
 
 from dimscope.files import write_beside
 from dimscope.monitoring.monitor import IDMonitor
+from dimscope.monitoring.process import from_main_process
 
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
@@ -100,7 +101,8 @@ class IDTrainerCallback(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         """Add the latest numbers to the metrics, under the names that the trainer looks for."""
         if self.monitor is not None and metrics is not None:
-            metrics |= {f"eval_{name}": value for name, value in self.monitor.values.items()}
+            values = from_main_process(self.monitor.values)
+            metrics |= {f"eval_{name}": value for name, value in values.items()}
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
