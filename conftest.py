@@ -14,6 +14,8 @@ REQUIRE_ALL = os.environ.get("DIMSCOPE_REQUIRE_ALL") == "1"
 
 # Slow by what they use: fixtures that start processes, doctests whose library compiles first.
 SLOW_FIXTURES = {"run", "killed"}
+# Lightning warns of its own use of torch, and advises on the workers of a loader.
+USES_LIGHTNING = {"docs/monitoring.md", "tests/monitoring/test_lightning.py"}
 SLOW_DOCTESTS = {"src/dimscope/neighbors/approximate.py", "src/dimscope/estimators/skdim.py"}
 
 
@@ -24,6 +26,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         uses_slow_fixture = SLOW_FIXTURES & set(getattr(item, "fixturenames", ()))
         if uses_slow_fixture or path in SLOW_DOCTESTS or path.endswith(".md"):
             item.add_marker(pytest.mark.slow)
+        if path in USES_LIGHTNING:
+            for category in ("UserWarning:lightning", "FutureWarning", "DeprecationWarning"):
+                item.add_marker(pytest.mark.filterwarnings(f"ignore::{category}"))
         if path.startswith("tests/peers/"):
             item.add_marker(pytest.mark.peers)
             item.add_marker(pytest.mark.slow)

@@ -25,6 +25,7 @@ FOLDERS = {
     "activations": ("one array of points per layer, in memory or in a store", "#7a6a00"),
     "profiles": ("Activations → Profile, Comparison", "#8c1d2e"),
     "networks": ("network + data → Activations, Profile", "#3d4aa0"),
+    "monitoring": ("network in training + probe → history of Profiles, alarms", "#a03d6b"),
     "plotting": ("values → axes", "#4d6b1f"),
     "cli": ("one command, one public call", "#555555"),
 }

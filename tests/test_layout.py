@@ -58,6 +58,17 @@ def test_measuring_loads_no_torch_and_no_plotting():
     assert not set(fresh(code).split()) & {"torch", "sklearn", "pandas", "matplotlib"}
 
 
+def test_monitoring_loads_no_framework_that_was_not_asked_for():
+    code = (
+        "import dimscope, sys; dimscope.monitoring.Every(3); assert 'torch' not in sys.modules;"
+        "dimscope.IDMonitor; print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    )
+    loaded = set(fresh(code).split())
+    frameworks = {"lightning", "pytorch_lightning", "transformers", "torchmetrics"}
+    assert "torch" in loaded
+    assert not loaded & {*frameworks, "wandb", "mlflow", "tensorboard", "matplotlib", "pandas"}
+
+
 def test_import_costs_less_than_numpy():
     # Processor time, and NumPy in the same process: a busy machine slows both.
     code = (
@@ -90,7 +101,8 @@ def test_torch_is_imported_in_its_place_only():
     wrong = [
         name
         for name, tree in source_trees().items()
-        if imported(tree) & {"torch", "torchvision"} and not name.startswith("networks/")
+        if imported(tree) & {"torch", "torchvision"}
+        and not name.startswith(("networks/", "monitoring/"))
     ]
     assert not wrong
 
@@ -98,7 +110,7 @@ def test_torch_is_imported_in_its_place_only():
 # The way of the data: a module imports only from its own folder and from those before it.
 ORDER = (
     "errors", "values", "provenance", "files", "manifolds", "arrays", "neighbors", "estimators",
-    "analysis", "activations", "profiles", "networks", "plotting", "sklearn", "cli",
+    "analysis", "activations", "profiles", "networks", "monitoring", "plotting", "sklearn", "cli",
 )  # fmt: skip
 
 

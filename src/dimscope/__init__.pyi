@@ -1,5 +1,6 @@
 """Public names of dimscope and where they live; loaded at first use."""
 
+from . import monitoring
 from .activations.activations import Activations, Layer
 from .activations.store import StoredActivations, open_store
 from .analysis.curvature import CurvatureTest, curvature_test, surrogate
@@ -36,6 +37,7 @@ from .estimators.resampled import Resampled
 from .estimators.skdim import SkDim
 from .estimators.spectra import Gap, Spectrum, spectrum
 from .estimators.two_nn import TwoNN
+from .monitoring.monitor import IDMonitor
 from .neighbors.engines import (
     Approximate,
     Engine,
@@ -92,6 +94,7 @@ __all__ = [
     "Gride",
     "Guarantee",
     "HubDominates",
+    "IDMonitor",
     "Interrupted",
     "Layer",
     "NearCopies",
@@ -133,6 +136,7 @@ __all__ = [
     "image_folder",
     "load_model",
     "local_dimension",
+    "monitoring",
     "nearest_neighbors",
     "open_store",
     "plan",

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from dimscope.neighbors.copies import Copies
     from dimscope.neighbors.engines import Engine
 
-__all__ = ["check_classes", "identify", "influence_of_mean", "measure_layers"]
+__all__ = ["assign_identities", "check_classes", "identify", "influence_of_mean", "measure_layers"]
 
 OfActivations = Literal["ids", "labels"]
 
@@ -347,6 +347,16 @@ def identify(
             for key in estimates
         ]
         identities = next((item.identities for item in in_order if item is not None), None)
+    assign_identities(estimates, identities, stated=stated)
+
+
+def assign_identities(
+    estimates: Mapping[str, dict[str, Estimate]],
+    identities: NDArray[np.uint64] | None,
+    *,
+    stated: bool,
+) -> None:
+    """Tell all estimates that they come from the stimuli with these identities."""
     name = fingerprint(identities)
     for by_layer in estimates.values():
         for layer, value in by_layer.items():

@@ -364,6 +364,22 @@ class Recorder:
         kept = {id(choice.column) for choice in self.chosen}
         self.columns = {k: c for k, c in self.columns.items() if id(c) in kept}
 
+    def again(self) -> None:
+        """Forget all points but keep the selected layers, for the same batches once more."""
+        fresh: dict[int, Column] = {}
+        for column in self.columns.values():
+            fresh[id(column)] = empty = Column(column.name, self.readout, column.layout)
+            if column.reason is not None:
+                empty.fail(column.reason)
+        self.chosen = [replace(choice, column=fresh[id(choice.column)]) for choice in self.chosen]
+        self.columns = {name: fresh[id(column)] for name, column in self.columns.items()}
+        self.n_recorded = self.n_batches = 0
+
+    @property
+    def selecting(self) -> bool:
+        """Whether the layers are still to be selected."""
+        return self._selecting
+
     @property
     def widths(self) -> list[tuple[tuple[str, ...], int]]:
         """For each column, the names of its layers and the number of bytes per row."""

@@ -170,13 +170,20 @@ class Run:
         self.overwrites = False
         self.n_batches = 0
         self._structure, self._seed = structure, seed
-        parameters = list(network.parameters())
+        self.device: torch.device | None
+        self.dtype: torch.dtype | None
+        self.random: PrivateRandom
+        self.restart()
+
+    def restart(self) -> None:
+        """Start again from the seed, where the network is now."""
+        parameters = list(self.network.parameters())
         # a network that accelerate has spread brings its inputs where they are needed
-        devices = set() if is_dispatched(network) else {p.device for p in parameters}
+        devices = set() if is_dispatched(self.network) else {p.device for p in parameters}
         dtypes = {p.dtype for p in parameters if p.is_floating_point()}
         self.device = devices.pop() if len(devices) == 1 else None
         self.dtype = dtypes.pop() if len(dtypes) == 1 else None
-        self.random = PrivateRandom(seed, self.device)
+        self.random = self.fresh_random()
 
     def fresh_random(self) -> PrivateRandom:
         """Return random numbers that start again from the seed."""

@@ -170,8 +170,7 @@ class Session:
         self.run.n_batches = self.recorder.n_batches
         if batch.is_padded and self.evidence.padding.check(batch, nullcontext):
             self.recorder.refresh()
-        is_first = self.recorder.n_batches == 0
-        if is_first and self.run.untraced:
+        if self.recorder.selecting and self.run.untraced:
             with self._tracer.hooked():
                 copy = few_rows(batch, range(batch.n_rows))  # it may be overwritten
                 self.run.traced(copy, self.recorder, self.run.fresh_random())
@@ -224,6 +223,11 @@ class Session:
         self.run.random.load(writer.random)
         if writer.stream:
             self.run.random.branch(writer.stream)
+
+    def again(self) -> None:
+        """Prepare to run the same batches once more, from the same seed; keep the layers."""
+        self.recorder.again()
+        self.run.restart()
 
     def plan(
         self, budget: int, n_rows: int, seconds: float | None = None, *, to_store: bool = False

@@ -96,11 +96,44 @@ class Stream:
         """Return the first batch without removing it from the stream."""
         if self.fetch is not None:
             return self.fetch(self.parts[0])
+        if isinstance(self.batches, list):  # they are held
+            held: Batch = self.batches[0]
+            return held.take(np.arange(held.n_rows))
         batches = iter(self.batches)
         batch = next(batches)
         # a copy stays in the stream, so that in-place operations cannot change it
         self.batches = itertools.chain([batch.take(np.arange(batch.n_rows))], batches)
         return batch
+
+    def hold(self, at_most: int | None = None, seed: int = 0) -> None:
+        """Read the batches and keep them, so that they can be run again and again.
+
+        Parameters
+        ----------
+        at_most : int, optional
+            Number of rows to keep: drawn with the seed from data that can be indexed, otherwise the
+            first ones.
+        seed : int
+        """
+        if at_most is not None and self.fetch is not None:
+            rows = np.concatenate(self.parts)
+            if len(rows) > at_most:
+                places = draw(len(rows), at_most, None, seed, lambda: (None, ""))
+                rows, size = rows[places], len(self.parts[0])
+                self.parts = [rows[i : i + size] for i in range(0, at_most, size)]
+                self.batches, self.drawn = map(self.fetch, self.parts), "sample"
+        kept: list[Batch] = []
+        n_rows = 0
+        for batch in self.batches:
+            if at_most is not None and n_rows + batch.n_rows > at_most:
+                batch = batch.take(np.arange(at_most - n_rows))
+                self.drawn = "first"
+            if batch.n_rows:
+                kept.append(batch)
+            n_rows += batch.n_rows
+            if n_rows == at_most:
+                break
+        self.batches, self.fetch, self.n_points = kept, None, n_rows
 
     def after(self, n_batches: int) -> Iterable[Batch]:
         """Return the batches after the first ``n_batches``, without reading those if possible."""
