@@ -100,6 +100,7 @@ def test_wandb_offline_file_holds_scalars_figures_and_alarms(tmp_path):
     run = wandb.init(mode="offline", dir=tmp_path, project="digits", settings=settings)
     monitor = monitored(run)
     run.finish()
+    wandb.teardown()  # waits for the process that writes the file
     (file,) = tmp_path.rglob("run-*.wandb")
     rows, summary = read_wandb(file)
     for name, values in expected(monitor).items():
