@@ -44,7 +44,8 @@ _CODED = (1.0, 0.46, 0.28, 0.24)  # one product of bytes, by the level of the pr
 _COMPARED = 6  # one bound of codes compared with its limits
 _ENCODED = 40  # one value encoded
 _FIRST = 150  # one bound of the tiles that give the first limits
-_BEGUN = 2e8  # starting a search with codes
+_BEGUN = 5e7  # starting a search with codes
+_SHARED = 0.6  # measured pairs, over those of single rows: many are of two
 _MULTIPLIED = 25  # one feature of a pair of long points that a product may rule out
 _SORTED = 25_000  # one survivor sorted
 _DECOMPOSED = 17  # an eigenvalue decomposition, over the cube of its size
@@ -81,8 +82,12 @@ class _Problem(NamedTuple):
 
     @property
     def exact(self) -> float:
-        """Cost of an exact search."""
+        """Cost of an exact search: of the products of all points."""
         return self.n_pairs * (self.n_features + _SELECTED)
+
+    def measuring(self, n_each: float) -> float:
+        """Cost of measuring so many pairs of each row."""
+        return self.n_rows * n_each * (self.measured * self.n_features + _SORTED)
 
 
 def chosen_screen(
@@ -123,13 +128,17 @@ def chosen_screen(
         measured = _MULTIPLIED
     problem = _Problem(n_points, n_features, n_rows, rows is None, measured)
     codes, lowest = None, problem.exact
-    if kernels.largest_code(n_features) and _coding_cost(problem) < _GAIN * lowest:
-        possible = Codes(exact.points, exact.unit)
-        cost = _coding_cost(problem) + _measuring_cost(
-            problem, _coded_survivors(exact, possible, k, seed)
-        )
-        if cost < _GAIN * lowest:
-            codes, lowest = possible, cost
+    if kernels.largest_code(n_features):
+        # the nearest of each row are measured in any case, but many pairs are of two rows
+        shared = _SHARED if rows is None else 1.0
+        nearest = shared * problem.measuring(k)
+        most = _GAIN * (lowest + nearest) - _coding_cost(problem)
+        if nearest < most:
+            possible = Codes(exact.points, exact.unit)
+            survivors = _coded_survivors(possible, k, n_points, seed)
+            cost = shared * _measuring_cost(problem, survivors)
+            if cost < most:
+                codes, lowest = possible, _coding_cost(problem) + cost
     widths = None if failure is None else _chosen_widths(exact, problem, k, lowest, failure, seed)
     return codes if widths is None else widths
 
@@ -142,26 +151,17 @@ def _coding_cost(problem: _Problem) -> float:
     return _BEGUN + n * d * _ENCODED + first + product
 
 
-def _coded_survivors(exact: Tiles, codes: Codes, k: int, seed: int) -> NDArray[np.float64]:
+def _coded_survivors(codes: Codes, k: int, n_points: int, seed: int) -> NDArray[np.float64]:
     """Predict the number of survivors of each of a few probes among all points."""
-    n_points = exact.n_points
     order = np.random.default_rng([seed, 4]).permutation(n_points)
-    probes = order[:_PROBES]
-    mine = codes.encoded(probes)
-    if n_points <= _PROBED:  # all are encoded, and will be used
-        others = np.arange(n_points)
-        theirs = parallel(codes.of_tile, tiles_of(n_points, exact.points.n_features))
-    else:
-        others = np.sort(order[_PROBES:][:_PROBED])
-        theirs = [codes.encoded(others)]
-    squares = np.concatenate([kernels.squares(mine, part) for part in theirs], axis=1)
-    errors = np.concatenate([part.error for part in theirs])
-    squares = np.where(probes[:, None] == others, np.float32(np.inf), np.maximum(squares, 0))
+    n_probes = min(_PROBES, max(1, n_points // _PROBES))
+    probes = order[:n_probes]
+    others = np.sort(order[n_probes:][: min(_PROBED, n_points // 4)])
+    mine, theirs = codes.encoded(probes), codes.encoded(others)
+    squares = np.maximum(kernels.squares(mine, theirs), 0)
     limits = _limits(squares, mine.square, k, n_points)
-    below = np.sqrt(squares) - errors < (np.sqrt(limits) + mine.error)[:, None]
-    # measured beside the survivors, for the limits that a tile gives
-    more = k if n_points > _PROBED else 0
-    return np.asarray(below.mean(axis=1) * n_points + more)
+    below = np.sqrt(squares) - theirs.error < (np.sqrt(limits) + mine.error)[:, None]
+    return np.asarray(below.mean(axis=1) * n_points + k)
 
 
 def _chosen_widths(
@@ -239,8 +239,8 @@ def _measuring_cost(problem: _Problem, survivors: NDArray[np.float64]) -> float:
     """Predict the cost of measuring pairs, from the number of survivors of a few rows."""
     n, d = problem.n_points, problem.n_features
     # a crowded row is searched with a product of all points
-    rows = np.minimum(survivors * (problem.measured * d + _SORTED), n * (d + _SELECTED))
-    return float(problem.n_rows * rows.mean())
+    most = n * (d + _SELECTED) / (problem.measured * d + _SORTED)
+    return problem.measuring(float(np.minimum(survivors, most).mean()))
 
 
 class _Pilot:
