@@ -139,8 +139,11 @@ def chosen_screen(
             cost = shared * _measuring_cost(problem, survivors)
             if cost < most:
                 codes, lowest = possible, _coding_cost(problem) + cost
-    widths = None if failure is None else _chosen_widths(exact, problem, k, lowest, failure, seed)
-    return codes if widths is None else widths
+    if failure is None:
+        return codes
+    # beside codes, sketches pay only where narrow ones do, which a smaller pilot finds
+    share = _SHARE if codes is None else _SHARE / 2
+    return _chosen_widths(exact, problem, k, lowest, share, failure, seed) or codes
 
 
 def _coding_cost(problem: _Problem) -> float:
@@ -165,16 +168,25 @@ def _coded_survivors(codes: Codes, k: int, n_points: int, seed: int) -> NDArray[
 
 
 def _chosen_widths(
-    exact: Tiles, problem: _Problem, k: int, rival: float, failure: float, seed: int
+    exact: Tiles,
+    problem: _Problem,
+    k: int,
+    rival: float,
+    share: float,
+    failure: float,
+    seed: int,
 ) -> Widths | None:
-    """Choose the widths of sketches; None if they are not predicted to cost less than a rival."""
-    share = _SHARE * rival / problem.exact
-    n_searched = int(min(problem.n_points - _PROBES, share * problem.n_pairs / _READ))
+    """Choose the widths of sketches; None if they are not predicted to cost less than a rival.
+
+    Each of two parts of the pilot may cost a share of the rival.
+    """
+    n_pairs = share * rival / problem.exact * problem.n_pairs
+    n_searched = int(min(problem.n_points - _PROBES, n_pairs / _READ))
     sizes = [
         size
         for size in _SAMPLES
         if 4 * size <= problem.n_points
-        and _pilot_cost(problem, min(_OTHERS, n_searched), size) <= _SHARE * rival
+        and _pilot_cost(problem, min(_OTHERS, n_searched), size) <= share * rival
     ]
     narrowest = _DIRECTIONS[0] + _SIGNS[0]
     if not sizes or n_searched < _FEWEST or problem.n_features <= narrowest:
