@@ -61,7 +61,9 @@ def test_codes_are_near_their_points(name):
     decoded = coded.decoded()
     assert not decoded[:, points.shape[1] :].any()
     lost = np.linalg.norm(points - decoded[:, : points.shape[1]], axis=1)
-    np.testing.assert_allclose(coded.error, lost, rtol=1e-4, atol=1e-18)  # squares underflow
+    # squares underflow; and a compiler that does not fuse operations rounds the decoded value
+    rounding = 2.0**-23 * np.linalg.norm(points, axis=1) + 1e-18
+    assert (np.abs(coded.error - lost) <= 1e-4 * lost + rounding).all()
     assert (np.abs(lost) <= coded.scale * np.sqrt(points.shape[1]) / 2 * (1 + 1e-5) + 1e-20).all()
     np.testing.assert_allclose(coded.square, (decoded**2).sum(axis=1), rtol=4e-6, atol=1e-37)
 
