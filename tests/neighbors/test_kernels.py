@@ -1,5 +1,7 @@
 """The compiled kernels agree with NumPy, on the instructions of every processor."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +116,32 @@ def test_codes_of_long_points_do_not_overflow():
     coded = encoded(points)
     true = ((points[:, None].astype(np.float64) - points) ** 2).sum(axis=-1)
     np.testing.assert_allclose(kernels.squares(coded, coded), true, rtol=1e-5, atol=10)
+
+
+_IN_A_SMALL_THREAD = """
+import threading
+import numpy as np
+from dimscope.neighbors import kernels
+
+def work():
+    for kernels.level in kernels.levels:
+        coded = kernels.empty(*points.shape)
+        kernels.encode(points, coded)
+        print(len(kernels.squares(coded, coded)))
+
+points = np.ones((20, 9000), np.float32)
+threading.stack_size(1 << 16)
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+
+
+def test_kernels_run_in_threads_with_small_stacks():
+    run = subprocess.run(
+        [sys.executable, "-c", _IN_A_SMALL_THREAD], capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stdout) == (0, "20\n" * len(kernels.levels))
 
 
 def test_codes_are_refused_where_their_products_would_overflow():

@@ -39,7 +39,7 @@
 #define BLOCK_A 8          /* panels of a block on either side of a product: both fit the cache */
 #define BLOCK_B 16
 #define RUN 1024           /* groups of features multiplied at a time */
-#define CHUNK 4096         /* values of a point encoded at a time */
+#define CHUNK 1024         /* values of a point encoded at a time: the stack of a thread may be small */
 #define INLINE static inline __attribute__((always_inline))
 
 enum { NONE, AVX2, AVX_VNNI, AVX512_VNNI };
