@@ -21,6 +21,7 @@
 
 #if defined(__GNUC__) && defined(__x86_64__)
 #define HAS_KERNELS 1
+#include <cpuid.h>
 #include <immintrin.h>
 #if defined(__clang__)
 #define HAS_AVX_VNNI (__clang_major__ >= 17)
@@ -38,7 +39,7 @@
 #define BLOCK_A 8          /* panels of a block on either side of a product: both fit the cache */
 #define BLOCK_B 16
 #define RUN 1024           /* groups of features multiplied at a time */
-#define CHUNK 4096         /* values of a point encoded at a time */
+#define CHUNK 1024         /* values of a point encoded at a time: the stack of a thread may be small */
 #define INLINE static inline __attribute__((always_inline))
 
 enum { NONE, AVX2, AVX_VNNI, AVX512_VNNI };
@@ -67,7 +68,9 @@ static int levels_of_processor(void)
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 0;
     levels |= 1 << AVX2;
 #if HAS_AVX_VNNI
-    if (__builtin_cpu_supports("avxvnni")) levels |= 1 << AVX_VNNI;
+    /* not every Clang that has the instructions has a name for them in __builtin_cpu_supports */
+    unsigned a = 0, b, c, d;
+    if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1 << 4)) levels |= 1 << AVX_VNNI;
 #endif
     if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq"))
