@@ -18,13 +18,19 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--data", type=Path, help="folder with the MNIST test set")
     parser.add_argument("--out", type=Path, default=Path("ma2018"), help="folder for the results")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=Path.home() / ".cache" / "dimscope",
+        help="folder for unpacked data",
+    )
     parser.add_argument("--scale", choices=tuple(SETTINGS), default="small")
     parser.add_argument(
         "--seed", type=int, help="run one seed only, without a page, beside other processes"
     )
     given = parser.parse_args(arguments)
     settings = SETTINGS[given.scale]
-    images, labels = digits(Study(given.scale, given.out, given.out / "cache", given.data))
+    images, labels = digits(Study(given.scale, given.out, given.cache, given.data))
     runs = [
         run(images, labels, share, seed, settings, given.out, _tell)
         for share in settings.shares
