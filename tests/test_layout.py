@@ -97,8 +97,8 @@ def test_torch_is_imported_in_its_place_only():
 
 # The way of the data: a module imports only from its own folder and from those before it.
 ORDER = (
-    "errors", "values", "provenance", "files", "manifolds", "arrays", "neighbors", "estimators",
-    "analysis", "activations", "profiles", "networks", "plotting", "sklearn", "cli",
+    "errors", "html", "values", "provenance", "files", "manifolds", "arrays", "neighbors",
+    "estimators", "analysis", "activations", "profiles", "networks", "plotting", "sklearn", "cli",
 )  # fmt: skip
 
 

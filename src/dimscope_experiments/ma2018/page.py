@@ -16,6 +16,45 @@ if TYPE_CHECKING:
 __all__ = ["verdict", "write_page"]
 
 
+_PAGE = """\
+# Noisy labels, and the turn of the last hidden layer
+
+X. Ma et al., *Dimensionality-driven learning with noisy labels* (ICML 2018): the local dimension of
+the last hidden layer falls while a network learns, and rises once it memorises wrong labels. The
+turn from falling to rising would tell when to stop, without clean data.
+
+**{verdict}.** A run counts if, with wrong labels, the turn is at most two
+epochs from the best accuracy on clean test images, or, without wrong labels, there is no turn.
+
+`python -m dimscope_experiments.ma2018 --data FOLDER --out docs/ma2018` makes this page; FOLDER
+holds the MNIST test set.
+
+The network has two convolutions and a hidden layer of 128 units. It is trained on
+{n_training} MNIST images (the test set is split), and tested on {settings.held_out} others; the
+labels of {shares} are replaced by other classes. {settings.epochs} epochs of gradient descent,
+learning rate {settings.learning_rate:g}, momentum 0.9, batches of 128. The paper used
+60,000 images and a decreasing learning rate. The learning rate was chosen by training networks with
+another seed at 40%, by their accuracies only; the rules were fixed before the runs.
+
+- *batches*: as in the paper. MLE with k = 20 in {settings.batches} batches of 128 training images,
+  drawn anew after every epoch. The turn is the epoch before the first whose value exceeds the mean
+  of the {window} preceding ones by more than two of their standard deviations.
+- *MLE(20)*, *TwoNN()*: the same rule for `ds.MLE(20)` and `ds.TwoNN()` on {settings.n_probe}
+  training images, the same after every epoch.
+- *lasting rise*: the epoch with the lowest `ds.MLE(20)`, if that of the last epoch is higher by at
+  least {rise:.0%}, and significantly so (`ds.difference`). It looks back from the end of training.
+
+{table}
+
+✓: as stated. By the same criterion, {others}.
+
+![Accuracy and dimension against epochs]({folder}/ma2018.png)
+
+Dashed lines: the best test accuracy. Dotted lines: the turn of the paper. The numbers are in the
+records in [{folder}]({folder}/).
+"""
+
+
 def verdict(runs: Sequence[Run], rule: str) -> str:
     """Say whether a rule finds the turn as stated in every run, and in how many it does."""
     n = sum(run.agrees(rule) for run in runs)
@@ -42,68 +81,38 @@ def write_page(runs: Sequence[Run], settings: Settings, n_images: int, out: Path
     """
     _draw(runs, out / "ma2018.png")
     rules = tuple(runs[0].turns)
-    shares = ", ".join(f"{share:.0%}" for share in settings.shares)
     lines = [
-        "# Noisy labels, and the turn of the last hidden layer",
-        "",
-        "X. Ma et al., *Dimensionality-driven learning with noisy labels* (ICML 2018): the local dimension",
-        "of the last hidden layer falls while a network learns, and rises once it memorises wrong labels.",
-        "The turn from falling to rising would tell when to stop, without clean data.",
-        "",
-        f"**The turn of the paper is {verdict(runs, rules[0])}.** A run counts if, with wrong labels, the",
-        "turn is at most two epochs from the best accuracy on clean test images, or, without wrong labels,",
-        "there is no turn.",
-        "",
-        "```",
-        "python -m dimscope_experiments.ma2018 --data FOLDER --out docs/ma2018",
-        "```",
-        "",
-        f"The network has two convolutions and a hidden layer of 128 units. It is trained on "
-        f"{n_images - settings.held_out} MNIST",
-        f"images (those of the test set, which are split), and tested on {settings.held_out} others; a share of "
-        f"{shares} of the",
-        f"labels is replaced by other classes. {settings.epochs} epochs of gradient descent, learning rate "
-        f"{settings.learning_rate:g}, momentum 0.9,",
-        "batches of 128. The paper used 60,000 images and decreased the learning rate. The learning rate",
-        "was chosen by training one network with another seed at 40 %, by its accuracies only; the rules",
-        "below were fixed before the runs.",
-        "",
-        f"- *batches*: as in the paper. MLE with k = 20 in {settings.batches} batches of 128 training images, drawn anew in",
-        "  every epoch. The turn is the epoch before the first whose value exceeds the mean of the",
-        f"  {WINDOW} preceding ones by more than two of their standard deviations.",
-        f"- *MLE(20)*, *TwoNN()*: the same rule for `ds.MLE(20)` and `ds.TwoNN()` on {settings.n_probe} training images, the",
-        "  same in every epoch.",
-        "- *lasting rise*: the epoch with the lowest `ds.MLE(20)`, if that of the last epoch is higher by at",
-        f"  least {RISE:.0%} and the paired difference (`ds.difference`) is significant. It looks back from the end of training.",
-        "",
         "| wrong labels | seed | best epoch | best accuracy | last accuracy | labels learned | "
-        + " | ".join(rules)
-        + " | as stated |",
+        f"{' | '.join(rules)} | as stated |",
         "|" + "---|" * (7 + len(rules)),
     ]
-    for run in runs:
-        turns = (
-            f"{'none' if epoch is None else epoch}{' ✓' if run.agrees(rule) else ''}"
-            for rule, epoch in run.turns.items()
-        )
-        lines.append(
-            f"| {run.share:.0%} | {run.seed} | {run.best} | {max(run.test):.1%} | {run.test[-1]:.1%} | "
-            f"{run.training[-1]:.1%} | {' | '.join(turns)} | {'yes' if run.agrees(rules[0]) else 'no'} |"
-        )
-    lines += [
-        "",
-        "The other rules, by the same criterion: "
-        + "; ".join(f"{rule} {verdict(runs, rule)}" for rule in rules[1:])
-        + ".",
-        "",
-        f"![Accuracy and dimension against epochs]({out.name}/ma2018.png)",
-        "",
-        "Dashed line: the best test accuracy. Dotted line: the turn of the paper. The means over the",
-        f"seeds are not drawn; each line is one run. Numbers: the records in [{out.name}]({out.name}/).",
-    ]
+    lines.extend(f"| {' | '.join(_row(run))} |" for run in runs)
+    text = _PAGE.format(
+        verdict=verdict(runs, rules[0]).capitalize(),
+        others="; ".join(f"*{rule}* {verdict(runs, rule)}" for rule in rules[1:]),
+        shares=", ".join(f"{share:.0%}" for share in settings.shares),
+        n_training=n_images - settings.held_out,
+        settings=settings,
+        window=WINDOW,
+        rise=RISE,
+        table="\n".join(lines),
+        folder=out.name,
+    )
     path = out.with_suffix(".md")
-    write_beside(path, lambda beside: beside.write_text("\n".join(lines) + "\n", encoding="utf-8"))
+    write_beside(path, lambda beside: beside.write_text(text, encoding="utf-8"))
     return path
+
+
+def _row(run: Run) -> list[str]:
+    turns = [
+        f"{'none' if epoch is None else epoch}{' ✓' if run.agrees(rule) else ''}"
+        for rule, epoch in run.turns.items()
+    ]
+    return [
+        *(f"{run.share:.0%}", str(run.seed), str(run.best), f"{max(run.test):.1%}"),
+        *(f"{run.test[-1]:.1%}", f"{run.training[-1]:.1%}", *turns),
+        "yes" if run.agrees(next(iter(run.turns))) else "no",
+    ]
 
 
 def _draw(runs: Sequence[Run], path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -157,8 +158,11 @@ def run(
     if path.exists():
         record = json.loads(path.read_text(encoding="utf-8"))
         if record["settings"] == key:
-            values = {name: _frozen(value) for name, value in record["run"].items()}
-            return Run(**values)
+            saved: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in record["run"].items()
+            }
+            return Run(**saved)
     result = _measured(images, labels, share, seed, settings, progress)
     text = json.dumps(
         {"settings": key, "versions": versions("scipy", "torch"), "run": asdict(result)}, indent=1
@@ -166,10 +170,6 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     write_beside(path, lambda beside: beside.write_text(text + "\n", encoding="utf-8"))
     return result
-
-
-def _frozen(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _measured(
