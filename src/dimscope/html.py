@@ -13,9 +13,8 @@ from html import escape
 __all__ = ["between", "facts", "table"]
 
 _LEFT = ' style="text-align: left"'
-_TABLE = (
-    '<table class="tex2jax_ignore mathjax_ignore">'  # a dollar sign in a name begins no formula
-)
+# a dollar sign in a name begins no formula
+_TABLE = '<table class="tex2jax_ignore mathjax_ignore">'
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> str:

@@ -147,7 +147,7 @@ class Plan:
                 ("budget", _size(self.budget)),
                 ("passes", self.passes),
                 ("time", self._time),
-                ("inputs", self.inputs),
+                ("data", self.inputs),
             ]
         )
 
