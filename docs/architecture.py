@@ -52,15 +52,18 @@ def source_trees() -> dict[str, ast.Module]:
     }
 
 
+_SHOWING = ("plot", "_repr_html_")
+
+
 def imported_modules(tree: ast.AST) -> set[str]:
     """Return the dotted names that a module imports from the package.
 
-    Methods called ``plot`` are left out: they alone may import what comes later.
+    Methods that show a value are left out: they alone may import what comes later.
     """
     stack, names = [tree], set()
     while stack:
         node = stack.pop()
-        if isinstance(node, ast.FunctionDef) and node.name == "plot":
+        if isinstance(node, ast.FunctionDef) and node.name in _SHOWING:
             continue
         if isinstance(node, ast.ImportFrom) and str(node.module).startswith("dimscope."):
             names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}

@@ -109,8 +109,9 @@ def test_torch_is_imported_in_its_place_only():
 
 # The way of the data: a module imports only from its own folder and from those before it.
 ORDER = (
-    "errors", "values", "provenance", "files", "manifolds", "arrays", "neighbors", "estimators",
-    "analysis", "activations", "profiles", "networks", "monitoring", "plotting", "sklearn", "cli",
+    "errors", "html", "progress", "values", "provenance", "files", "manifolds", "arrays",
+    "neighbors", "estimators", "analysis", "activations", "profiles", "networks", "monitoring", "plotting",
+    "sklearn", "cli",
 )  # fmt: skip
 
 

@@ -63,6 +63,7 @@ from .profiles.matched import profile_at_scale
 from .profiles.peak import Peak
 from .profiles.profile import Profile
 from .profiles.trends import ShapeTest, Trend
+from .progress import ProgressBar
 from .provenance import Provenance
 
 __all__ = [
@@ -109,6 +110,7 @@ __all__ = [
     "PoorRecall",
     "Preprocessing",
     "Profile",
+    "ProgressBar",
     "Provenance",
     "RepeatedPoints",
     "Resampled",

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 import dimscope as ds
 from dimscope.manifolds import cube
@@ -116,3 +117,42 @@ def test_plot_refuses_companions_on_given_axes_or_without_any():
         net.plot(companions=True)
     with pytest.raises(ValueError, match="leave out ax"):
         net.plot(net.plot(), companions=True)
+
+
+def scores():
+    layers = (ds.Layer("fc", "last_hidden"),)
+    profiles = [
+        ds.Profile(layers, {"twonn": {"fc": ds.Estimate(3.0 + i, 0.1)}}, name)
+        for i, name in enumerate("abcd")
+    ]
+    return ds.compare(profiles, dict(zip("abcd", (0.9, 0.8, 0.85, 0.7), strict=True)))
+
+
+PLOTS = {
+    "profile": lambda **given: profile("net").plot(**given),
+    "profiles": lambda **given: scores().plot(of="profiles", **given),
+    "comparison": lambda **given: scores().plot(**given),
+    "scale": lambda **given: ds.rank_curve(cube(200, 2), 8).plot(**given),
+}
+
+
+@pytest.mark.parametrize("kind", PLOTS)
+@pytest.mark.parametrize(("width", "millimetres"), [("column", 85), ("page", 175)])
+def test_plot_for_a_paper_has_its_width_and_small_text(kind, width, millimetres):
+    ax = PLOTS[kind](width=width)
+    figure = ax.figure
+    figure.draw_without_rendering()
+    assert figure.get_figwidth() * 25.4 == pytest.approx(millimetres, abs=1)
+    texts = [text for text in figure.findobj(Text) if text.get_text()]
+    assert len(texts) > 5
+    assert {text.get_fontsize() for text in texts} <= {7, 8}
+    assert ax.get_title() == ""
+    assert figure.get_tightbbox().x1 <= figure.get_figwidth() + 0.02  # nothing is cut off
+
+
+def test_plot_refuses_a_width_for_given_axes_and_a_width_that_is_none():
+    net = profile("net")
+    with pytest.raises(ValueError, match="leave out ax or width"):
+        net.plot(net.plot(), width="column")
+    with pytest.raises(ValueError, match="width"):
+        net.plot(width="letter")

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from dimscope.errors import BadPoints
+from dimscope.html import table
 from dimscope.provenance import Provenance
 from dimscope.values import by_value
 
@@ -175,6 +176,22 @@ class Activations(Mapping[str, np.ndarray[Any, Any]]):
     def nbytes(self) -> int:
         """Size of the points in bytes."""
         return sum(array.nbytes for array in self.points.values())
+
+    def _repr_html_(self) -> str:
+        caption = repr(self)
+        if self.labels is not None:
+            caption += f", {len(np.unique(self.labels))} classes"
+        rows = [
+            (
+                *(layer.name, layer.role, layer.depth, layer.n_features),
+                # a stored layer is not read
+                f"not captured: {self.failures[layer.name]}"
+                if layer.name in self.failures
+                else self.points[layer.name].dtype,
+            )
+            for layer in self.layers
+        ]
+        return table(("layer", "role", "depth", "features", "values"), rows, caption)
 
     def __repr__(self) -> str:
         size = self.nbytes / 1e6

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from dimscope.analysis.pairing import check_paired
 from dimscope.errors import BadPoints
 from dimscope.estimators.covariances import covariance, spread_of_difference
-from dimscope.estimators.estimates import Estimate
+from dimscope.estimators.estimates import Estimate, with_error
 from dimscope.estimators.uncertainty import (
     FEWEST_POINTS,
     quantile,
 )
+from dimscope.html import between, facts
 from dimscope.values import by_value
 
 __all__ = ["Difference", "difference"]
@@ -94,6 +95,17 @@ class Difference:
 
     def __float__(self) -> float:
         return float(self.difference)
+
+    def _repr_html_(self) -> str:
+        rounding = "equal to rounding" if self.is_rounding else ""
+        return facts(
+            [
+                ("difference", rounding or with_error(self.difference, self.std_error)),
+                ("95 % interval", between(self.interval)),
+                ("p-value", f"{self.p_value:.2g}"),
+                ("correlation", f"{self.correlation:.2g}"),
+            ]
+        )
 
     def __str__(self) -> str:
         if self.is_rounding:

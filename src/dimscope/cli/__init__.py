@@ -6,8 +6,7 @@ one sentence each on standard error.
 Begin reading at ``main.py``, which registers the commands and turns errors into exit codes.
 ``array_commands`` holds ``estimate`` and ``scale``; ``network_commands`` holds ``profile``,
 ``capture``, ``compare`` and ``diagnose``; ``experiment_commands`` holds ``demo`` and ``reproduce``.
-``arguments`` defines the options that commands share, ``tables`` prints their results, and
-``progress_bar`` shows their progress.
+``arguments`` defines the options that commands share, and ``tables`` prints their results.
 """
 
 from dimscope.cli.main import app, main

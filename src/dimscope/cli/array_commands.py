@@ -31,8 +31,8 @@ from dimscope.cli.arguments import (
     points_from,
     refuse_unused,
 )
-from dimscope.cli.progress_bar import Bar
 from dimscope.cli.tables import estimate_table, say, scale_table
+from dimscope.progress import ProgressBar
 
 __all__ = ["estimate", "scale"]
 
@@ -63,7 +63,7 @@ def estimate(
     refuse_unused(chosen, engine=search, exclude=exclude, groups=groups)
     treatment = copies_from(copies, chosen)
     array = points_from(points)
-    with Bar() as bar:
+    with ProgressBar() as bar:
         result = ds.estimate(
             array,
             chosen,
@@ -120,7 +120,7 @@ def scale(
         existing(plot.absolute().parent, "--plot")
         check_figure_path(plot)
     array = points_from(points)
-    with Bar() as bar:
+    with ProgressBar() as bar:
         neighbors = ds.nearest_neighbors(
             array,
             max(ranks, chosen.ranks),

@@ -12,8 +12,8 @@ import typer
 
 import dimscope as ds
 from dimscope.cli.arguments import SeedOption
-from dimscope.cli.progress_bar import Bar
 from dimscope.cli.tables import profile_table, say
+from dimscope.progress import ProgressBar
 
 __all__ = ["demo", "describe", "reproduce"]
 
@@ -106,7 +106,7 @@ def demo(
     digits = split_digits(seed)
     _make(out)
     profiles, scores = {}, {}
-    with Bar() as bar, warnings.catch_warnings():
+    with ProgressBar() as bar, warnings.catch_warnings():
         # sixteen grey levels give a few ties in the input; they are in the saved profiles
         warnings.simplefilter("ignore", ds.TiedPoints)
         for kind, epochs in _EPOCHS.items():
@@ -171,7 +171,7 @@ def reproduce(
             param_hint="FIGURES",
         )
     cache = Path.home() / ".cache" / "dimscope" if cache is None else cache
-    with Bar() as bar:
+    with ProgressBar() as bar:
         try:
             study = Study(scale, out, cache, data, weights, bar)
         except ValueError as error:

@@ -51,11 +51,11 @@ from dimscope.cli.arguments import (
     refuse_unused,
     scores_from,
 )
-from dimscope.cli.progress_bar import Bar
 from dimscope.cli.tables import profile_table, say
 from dimscope.errors import DimscopeError
 from dimscope.estimators.estimates import ClassesAre
 from dimscope.networks.options import CaptureOptions
+from dimscope.progress import ProgressBar
 
 if TYPE_CHECKING:
     from dimscope import Plan, Profile
@@ -170,7 +170,7 @@ def profile(
         options |= {"readout": readout, "batch_size": batch_size, "seed": seed}
     interrupted = False
     try:
-        with Bar() as bar, ds.reused_memory():
+        with ProgressBar() as bar, ds.reused_memory():
             result = ds.profile(
                 source,
                 stimuli,
@@ -344,7 +344,7 @@ def capture(
             if ranks.device is not None:
                 network = network.to(ranks.device)
             stimuli = data_from(data, labels, image_size, preprocess, network)
-        with Bar() as bar, ds.reused_memory():
+        with ProgressBar() as bar, ds.reused_memory():
 
             def running(step: str, done: float, total: float | None) -> None:
                 nonlocal ran

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dimscope.estimators.corrections import Corrected
 from dimscope.estimators.uncertainty import Influence, interval
+from dimscope.html import between, facts
 from dimscope.provenance import Provenance
 from dimscope.values import NOT_WRITTEN, by_value, from_plain, null_is, to_plain
 
@@ -193,6 +194,25 @@ class Estimate:
         mean = f", {self.over_classes}" if self.classes or self.classes_failed else ""
         mean += f", taken as {self.classes_are}" if self.classes_are else ""
         return f"Estimate({self}, n={self.n_points}{sample}{groups}{mean})"
+
+    def _repr_html_(self) -> str:
+        corrected = self.corrected
+        return facts(
+            [
+                ("dimension", self),
+                ("95 % interval", between(self.interval)),
+                ("corrected", corrected and f"{corrected.dimension:.4g}"),
+                ("95 % interval, corrected", corrected and between(corrected.interval)),
+                ("points", self.n_points),
+                ("queries", self.n_queries),
+                ("groups", self.n_groups),
+                ("duplicates", self.n_duplicates or ""),
+                ("near copies", self.n_copies or ""),
+                ("classes", self.over_classes),
+                ("reason", "" if math.isnan(self.dimension) else self.reason),
+            ],
+            self.provenance.parameters.get("estimator", ""),
+        )
 
     @property
     def over_classes(self) -> str:

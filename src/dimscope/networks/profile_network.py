@@ -85,7 +85,8 @@ def profile(
         rounding, as those of one stimulus in batches of two shapes do. ``"collapse"`` keeps the
         first of them only, for estimators that use neighbours.
     progress : callable, optional
-        ``progress(step, done, total)``; ``total`` may be None.
+        ``progress(step, done, total)``, such as a :class:`~dimscope.ProgressBar`; ``total`` may be
+        None.
     on_plan : callable, optional
         Called with the :class:`~dimscope.Plan` after the first batch.
     **options

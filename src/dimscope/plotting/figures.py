@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from dimscope.errors import BadSource
+from dimscope.errors import BadSource, check_word
 from dimscope.files import write_beside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["NAME_SIZE", "axes_or_new", "check_figure_path", "curve_style", "save_figure"]
+__all__ = [
+    "NAME_SIZE",
+    "Width",
+    "axes_or_new",
+    "check_figure_path",
+    "curve_style",
+    "fit_for_print",
+    "save_figure",
+]
+
+Width = Literal["column", "page"]
+"""Width of a figure in a paper of two columns."""
+
+_SIZES: dict[Width, tuple[float, float]] = {"column": (3.35, 2.4), "page": (6.9, 2.8)}  # in inches
+_PRINTED = 8  # Largest font size in a paper, in points.
 
 NAME_SIZE = 7  # Font size of layer names, in points.
 
@@ -22,10 +36,12 @@ _MARKERS = "osD^vPX"
 _FORMATS = (".png", ".svg", ".pdf")
 
 
-def axes_or_new(ax: Axes | None) -> Axes:
-    """Return the given axes, or the axes of a new figure."""
+def axes_or_new(ax: Axes | None, width: Width | None = None) -> Axes:
+    """Return the given axes, or the axes of a new figure, as wide as a column or a page."""
     if ax is None:
-        return _new_axes()
+        return _new_axes(width)
+    if width is not None:
+        raise ValueError("the width is that of a new figure; leave out ax or width")
     if not hasattr(ax, "errorbar"):
         raise TypeError(
             f"ax is {ax!r}; give the axes of a figure. To save a plot, use "
@@ -43,6 +59,24 @@ def curve_style(number: int) -> dict[str, Any]:
         "capsize": 3,
         "linewidth": 1.6,
     }
+
+
+def fit_for_print(ax: Axes) -> None:
+    """Make text, lines and markers of a figure as small as those of a paper; remove the title.
+
+    Printed at its own size, the text has 7 or 8 points.
+    """
+    from matplotlib.lines import Line2D
+    from matplotlib.text import Text
+
+    ax.set_title("")
+    for text in ax.figure.findobj(Text):
+        text.set_fontsize(min(text.get_fontsize(), _PRINTED))
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_tick_params(labelsize=NAME_SIZE)
+    for line in ax.findobj(Line2D):
+        line.set_linewidth(min(line.get_linewidth(), 1))
+        line.set_markersize(min(line.get_markersize(), 3.5))
 
 
 def check_figure_path(path: str | os.PathLike[str]) -> Path:
@@ -79,9 +113,13 @@ def save_figure(ax: Axes, path: str | os.PathLike[str]) -> None:
     write_beside(path, lambda beside: figure.savefig(beside, dpi=200))
 
 
-def _new_axes() -> Axes:
+def _new_axes(width: Width | None) -> Axes:
     from matplotlib.figure import Figure
 
+    if width is not None:
+        check_word("width", width, Width)
+
     # A figure without pyplot has no global state and no window, and needs no closing.
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    size = (7, 4.2) if width is None else _SIZES[width]
+    figure = Figure(figsize=size, layout="constrained")
     return figure.add_subplot()

@@ -11,7 +11,7 @@ import numpy as np
 
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE
 from dimscope.plotting.companion_plots import draw_companions, stacked_axes
-from dimscope.plotting.figures import NAME_SIZE, axes_or_new, curve_style
+from dimscope.plotting.figures import NAME_SIZE, Width, axes_or_new, curve_style, fit_for_print
 from dimscope.profiles.profile import over_classes
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def plot_profile(
     profile: ds.Profile,
     ax: Axes | None = None,
     *,
+    width: Width | None = None,
     simultaneous: bool = False,
     companions: bool = False,
     peak: bool = False,
@@ -43,6 +44,9 @@ def plot_profile(
         class, otherwise the 95 % interval of each layer.
     ax : matplotlib.axes.Axes, optional
         Axes to draw on; the axes of a new figure by default.
+    width : {"column", "page"}, optional
+        Draw for a paper: a new figure as wide as a column (85 mm) or a page (175 mm), without a
+        title, with text of 7 and 8 points.
     simultaneous : bool
         Draw intervals that hold for all layers at once (:meth:`dimscope.Profile.simultaneous`).
     companions : bool
@@ -62,7 +66,8 @@ def plot_profile(
     Raises
     ------
     ValueError
-        If companions are to be drawn, but ``ax`` is given or the profile has none.
+        If companions are to be drawn, but ``ax`` or ``width`` is given or the profile has none; or
+        if both ``ax`` and ``width`` are given.
 
     Examples
     --------
@@ -74,12 +79,14 @@ def plot_profile(
     is_new_figure = ax is None
     panels: list[Axes] = []
     if companions:
-        if ax is not None:
-            raise ValueError("companions are drawn in panels of a new figure; leave out ax")
+        if ax is not None or width is not None:
+            raise ValueError(
+                "companions are drawn in panels of a new figure; leave out ax and width"
+            )
         if not profile.companions:
             raise ValueError("the profile has no companions; measure it with companions=[...]")
         ax, panels = stacked_axes(len(profile.companions))
-    ax = axes_or_new(ax)
+    ax = axes_or_new(ax, width)
     drawn = [name for name in profile.estimators if name not in profile.companions]
     needs_legend = len(drawn) > 1
     for estimator in drawn:
@@ -96,10 +103,14 @@ def plot_profile(
     if panels:
         draw_companions(profile, panels)
         ax.set_xlabel("")
+    if width is not None:
+        fit_for_print(ax)
     return ax
 
 
-def plot_profiles(profiles: Iterable[ds.Profile], ax: Axes | None = None) -> Axes:
+def plot_profiles(
+    profiles: Iterable[ds.Profile], ax: Axes | None = None, *, width: Width | None = None
+) -> Axes:
     """Plot the first estimator of several profiles on the same axes, with a legend.
 
     Parameters
@@ -107,6 +118,9 @@ def plot_profiles(profiles: Iterable[ds.Profile], ax: Axes | None = None) -> Axe
     profiles : iterable of Profile
     ax : matplotlib.axes.Axes, optional
         Axes to draw on; the axes of a new figure by default.
+    width : {"column", "page"}, optional
+        Draw for a paper: a new figure as wide as a column (85 mm) or a page (175 mm), without a
+        title, with text of 7 and 8 points.
 
     Returns
     -------
@@ -120,7 +134,7 @@ def plot_profiles(profiles: Iterable[ds.Profile], ax: Axes | None = None) -> Axe
     >>> [text.get_text() for text in plot_profiles(profiles).get_legend().get_texts()]
     ['one', 'two']
     """
-    ax = axes_or_new(ax)
+    ax = axes_or_new(ax, width)
     profiles = list(profiles)
     for profile in profiles:
         _draw(profile, profile.estimators[0], ax, {"label": profile.name})
@@ -128,6 +142,8 @@ def plot_profiles(profiles: Iterable[ds.Profile], ax: Axes | None = None) -> Axe
         _name_layers(profiles[0], ax)
     _finish(ax, profiles)
     ax.legend(frameon=False)
+    if width is not None:
+        fit_for_print(ax)
     return ax
 
 

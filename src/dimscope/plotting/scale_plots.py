@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from dimscope.plotting.figures import axes_or_new, curve_style
+from dimscope.plotting.figures import Width, axes_or_new, curve_style, fit_for_print
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["plot_scale", "plot_scales"]
 
 
-def plot_scale(curve: ds.ScaleCurve, ax: Axes | None = None, **style: Any) -> Axes:
+def plot_scale(
+    curve: ds.ScaleCurve, ax: Axes | None = None, *, width: Width | None = None, **style: Any
+) -> Axes:
     """Plot the dimension against the number of points or the rank of the neighbours.
 
     Parameters
@@ -26,6 +28,9 @@ def plot_scale(curve: ds.ScaleCurve, ax: Axes | None = None, **style: Any) -> Ax
         if there is a single block. The range over which the dimension is constant is shaded.
     ax : matplotlib.axes.Axes, optional
         Axes to draw on; the axes of a new figure by default.
+    width : {"column", "page"}, optional
+        Draw for a paper: a new figure as wide as a column (85 mm) or a page (175 mm), without a
+        title, with text of 7 and 8 points.
     **style
         Keyword arguments for :meth:`matplotlib.axes.Axes.errorbar`.
 
@@ -40,7 +45,7 @@ def plot_scale(curve: ds.ScaleCurve, ax: Axes | None = None, **style: Any) -> Ax
     >>> rank_curve(cube(200, 2), 8).plot().get_xlabel()
     'rank of the farther neighbour'
     """
-    ax = axes_or_new(ax)
+    ax = axes_or_new(ax, width)
     by_rank = len({point.ranks for point in curve.points}) > 1
 
     def scale_of(point: Any) -> int:
@@ -66,6 +71,8 @@ def plot_scale(curve: ds.ScaleCurve, ax: Axes | None = None, **style: Any) -> Ax
     ax.set_ylabel("intrinsic dimension")
     ax.set_ylim(bottom=0)
     ax.spines[["top", "right"]].set_visible(False)
+    if width is not None:
+        fit_for_print(ax)
     return ax
 
 

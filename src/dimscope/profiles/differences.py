@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Literal, overload
 import numpy as np
 
 from dimscope.errors import check_word
+from dimscope.estimators.estimates import with_error
+from dimscope.html import between, table
 from dimscope.profiles.joint import joint_law, tail
 from dimscope.values import by_value
 
@@ -118,6 +120,28 @@ class Differences(Sequence[LayerDifference]):
         if self.left_out:
             lines.append(f"not measured, and left out: {', '.join(self.left_out)}")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        level = f"{100 * self.level:.3g} % intervals for all differences at once"
+        if self.left_out:
+            level += f"; not measured, and left out: {', '.join(self.left_out)}"
+        return table(
+            ("from", "to", "difference", "interval", "p", "p, adjusted"),
+            (
+                (
+                    item.layer,
+                    item.other,
+                    "equal to rounding"
+                    if item.equal_to_rounding
+                    else with_error(item.difference, item.std_error),
+                    between(item.interval),
+                    f"{item.p_value:.2g}",
+                    f"{item.p_adjusted:.2g}",
+                )
+                for item in self
+            ),
+            level,
+        )
 
     def to_frame(self) -> pd.DataFrame:
         """Convert to a tidy table with one row for each difference.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from dimscope.estimators.estimates import with_error
+from dimscope.html import table
 from dimscope.values import by_value, from_plain, to_plain
 
 if TYPE_CHECKING:
@@ -163,9 +164,21 @@ class Diagnosis(Sequence[Finding]):
 
     def __str__(self) -> str:
         """Write what was found first, then what cannot be told, then what was not found."""
-        ordered = sorted(self.findings, key=lambda finding: _ORDER.index(finding.verdict))
         title = [f"{self.name}:"] if self.name else []
-        return "\n".join([*title, *map(str, ordered)])
+        return "\n".join([*title, *map(str, self._ordered())])
+
+    def _repr_html_(self) -> str:
+        return table(
+            ("verdict", "finding", "what was seen", "advice"),
+            (
+                (finding.verdict, finding.kind, finding.says, finding.advice)
+                for finding in self._ordered()
+            ),
+            self.name,
+        )
+
+    def _ordered(self) -> list[Finding]:
+        return sorted(self.findings, key=lambda finding: _ORDER.index(finding.verdict))
 
     def to_frame(self) -> pd.DataFrame:
         """Convert to a table: one row for each finding.

@@ -19,6 +19,7 @@ from dimscope.errors import BadSource
 from dimscope.estimators.estimates import Estimate
 from dimscope.estimators.influence_text import from_text, to_text
 from dimscope.files import write_beside
+from dimscope.html import table
 from dimscope.profiles.differences import Differences, Pairing, differences_of
 from dimscope.profiles.joint import simultaneous_intervals
 from dimscope.profiles.peak import Peak, find_peak
@@ -175,6 +176,29 @@ class Profile(Mapping[str, Estimate]):
     def __repr__(self) -> str:
         classes = f", {len(self.classes)} classes" if self.classes else ""
         return f"Profile({self.name!r}, {len(self)} layers{classes}, {', '.join(self.estimators)})"
+
+    def _repr_html_(self) -> str:
+        means = over_classes(self.values()) if self.classes else ""
+        drawn = [name for name in self.estimators if name not in self.companions]
+        rows = table(
+            ("layer", "role", "depth", "features", *drawn, *self.companions),
+            (
+                (
+                    *(layer.name, layer.role, layer.depth, layer.n_features),
+                    *(self.of(name)[layer.name] for name in drawn),
+                    *(f"{self.beside(name)[layer.name]:.3g}" for name in self.companions),
+                )
+                for layer in self.layers
+            ),
+            ", ".join(filter(None, (self.name, means))),
+        )
+        if all(math.isnan(estimate.dimension) for estimate in self.values()):
+            return rows
+        try:
+            from dimscope.plotting.inline import inline_picture
+        except ImportError:  # Matplotlib is not installed
+            return rows
+        return rows + inline_picture(self)
 
     def simultaneous(
         self, p: float = 0.95, estimator: str | None = None

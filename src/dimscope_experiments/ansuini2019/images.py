@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,8 +154,9 @@ def _unpacked(study: Study, names: tuple[str, ...]) -> Path:
     if path.suffix != ".gz":
         return path
     plain = study.kept("mnist", {"file": name}) / name
-    with gzip.open(path) as packed, plain.open("wb") as file:
-        shutil.copyfileobj(packed, file)
+    with gzip.open(path) as packed:
+        content = packed.read()
+    write_beside(plain, lambda beside: beside.write_bytes(content))
     return plain
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from dimscope.html import facts
+
 __all__ = ["Destination", "Plan"]
 
 Destination = Literal["memory", "store", "passes"]
@@ -132,10 +134,28 @@ class Plan:
         else:
             amount = f"{_size(self.row_bytes)} a point, {self.where} (budget {budget})"
         passes = "1 pass" if self.passes == 1 else f"{self.passes} passes"
-        if self.seconds is not None:
-            digits = ".0f" if self.seconds >= 10 else ".2g"
-            passes += f", about {self.seconds:{digits}} s"
+        passes = ", ".join(filter(None, (passes, self._time)))
         return "; ".join(filter(None, (amount, passes, self.inputs)))
+
+    def _repr_html_(self) -> str:
+        return facts(
+            [
+                ("points", self.n_points),
+                ("size", f"{_size(self.row_bytes)} a point"),
+                ("size of all points", None if self.bytes is None else _size(self.bytes)),
+                ("kept", self.where),
+                ("budget", _size(self.budget)),
+                ("passes", self.passes),
+                ("time", self._time),
+                ("data", self.inputs),
+            ]
+        )
+
+    @property
+    def _time(self) -> str:
+        if self.seconds is None:
+            return ""
+        return f"about {self.seconds:{'.0f' if self.seconds >= 10 else '.2g'}} s"
 
     def __repr__(self) -> str:
         return f"Plan({self})"

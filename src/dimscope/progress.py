@@ -1,13 +1,14 @@
-"""Progress bar: show the time left for a step, once a command has run for two seconds."""
+"""Progress bar: show the time left for a step, once a call has run for two seconds."""
 
 from __future__ import annotations
 
 import sys
 import time
+from html import escape
 from types import TracebackType
 from typing import Any
 
-__all__ = ["Bar"]
+__all__ = ["ProgressBar"]
 
 
 _PATIENCE = 2.0  # seconds before anything is shown
@@ -16,11 +17,23 @@ _PATIENCE = 2.0  # seconds before anything is shown
 _LINE_EVERY = 10.0  # seconds between lines where there is no terminal
 
 
-class Bar:
-    """A progress callable ``bar(step, done, total)`` that draws a bar on standard error.
+_REDRAWN_EVERY = 0.2  # seconds in a notebook, where each time is a message
 
-    Each step has its own bar, which shows the time left for that step. If standard error is not a
-    terminal, a line is printed every ten seconds instead.
+
+class ProgressBar:
+    """Show how far a call is: in a notebook, in a terminal, or as lines in a log.
+
+    Give it as ``progress``. Each step has its own bar, which shows the time left for that step.
+    Nothing is shown in the first two seconds, and the bar is removed at the end. If standard error
+    is not a terminal, a line is printed every ten seconds instead.
+
+    Examples
+    --------
+    >>> import dimscope as ds
+    >>> from dimscope.manifolds import cube
+    >>> activations = ds.Activations({"a": cube(500, 2)})
+    >>> with ds.ProgressBar() as bar:
+    ...     profile = ds.profile(activations, progress=bar)
     """
 
     def __init__(self) -> None:
@@ -30,7 +43,7 @@ class Bar:
         self._shown: Any = None
         self._task: Any = None
 
-    def __enter__(self) -> Bar:
+    def __enter__(self) -> ProgressBar:
         return self
 
     def __exit__(
@@ -41,6 +54,7 @@ class Bar:
     ) -> None:
         if self._shown is not None:
             self._shown.stop()
+            self._shown = self._task = None
 
     def __call__(self, step: str, done: float, total: float | None = None) -> None:
         """Show that ``done`` out of ``total`` of a step is complete."""
@@ -50,7 +64,11 @@ class Bar:
             self._phase, self._step_start, self._task = phase, now, None
         if now - self._start < _PATIENCE:
             return
-        if sys.stderr.isatty():
+        if _in_notebook():
+            if self._shown is None:
+                self._shown = _NotebookBar()
+            self._shown.update(self._sentence(step, done, total, now), done, total, now)
+        elif sys.stderr.isatty():
             if self._shown is None:
                 self._open()
             if self._task is None:
@@ -83,3 +101,32 @@ class Bar:
             return f"{step}: {done:g} done"
         left = (now - self._step_start) * (total - done) / done
         return f"{step}: {done / total:.0%} done, {left:.0f} s left"
+
+
+def _in_notebook() -> bool:
+    """Whether the call comes from a notebook, which shows HTML; IPython is loaded there already."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return getattr(shell, "kernel", None) is not None
+
+
+class _NotebookBar:
+    """A bar of plain HTML, so that it needs no widgets."""
+
+    def __init__(self) -> None:
+        from IPython.display import HTML, display
+
+        self._html = HTML
+        self._handle: Any = display(HTML(""), display_id=True)
+        self._drawn = -_REDRAWN_EVERY
+
+    def update(self, sentence: str, done: float, total: float | None, now: float) -> None:
+        if now - self._drawn < _REDRAWN_EVERY:
+            return
+        self._drawn = now
+        # without a value, the bar moves from side to side
+        place = f' value="{done:g}" max="{total:g}"' if total else ""
+        self._handle.update(self._html(f"<progress{place}></progress> {escape(sentence)}"))
+
+    def stop(self) -> None:
+        self._handle.update(self._html(""))

@@ -2,8 +2,10 @@
 
 import pytest
 
-from dimscope.cli import progress_bar as progress
-from dimscope.cli.progress_bar import Bar
+import dimscope as ds
+from dimscope import progress
+from dimscope.manifolds import cube
+from dimscope.progress import ProgressBar
 
 
 @pytest.fixture
@@ -18,15 +20,23 @@ def clock(monkeypatch):
 
 
 def test_bar_shows_nothing_before_two_seconds(clock, capsys):
-    with Bar() as bar:
+    with ProgressBar() as bar:
         for now in (0.0, 1.0, 1.9):
             clock.now = now
             bar("searching", now / 2, 1)
     assert capsys.readouterr() == ("", "")
 
 
+def test_bar_is_a_progress_of_the_verbs(clock, capsys):
+    activations = ds.Activations({"a": cube(300, 2), "b": cube(300, 2)})
+    with ProgressBar() as bar:
+        clock.now = 20.0
+        ds.profile(activations, progress=bar)
+    assert "done" in capsys.readouterr().err
+
+
 def test_bar_prints_lines_with_the_time_left_without_a_terminal(clock, capsys):
-    with Bar() as bar:
+    with ProgressBar() as bar:
         bar("searching", 0, 100)
         clock.now = 20.0
         bar("searching", 40, 100)
@@ -38,7 +48,7 @@ def test_bar_prints_lines_with_the_time_left_without_a_terminal(clock, capsys):
 
 
 def test_bar_prints_the_amount_done_for_an_unknown_total(clock, capsys):
-    with Bar() as bar:
+    with ProgressBar() as bar:
         bar("running", 0)
         clock.now = 12.0
         bar("running", 64)
