@@ -110,8 +110,8 @@ def test_torch_is_imported_in_its_place_only():
 # The way of the data: a module imports only from its own folder and from those before it.
 ORDER = (
     "errors", "html", "progress", "values", "provenance", "files", "manifolds", "arrays",
-    "neighbors", "estimators", "analysis", "activations", "profiles", "networks", "monitoring", "plotting",
-    "sklearn", "cli",
+    "neighbors", "estimators", "analysis", "activations", "profiles", "networks", "monitoring",
+    "plotting", "sklearn", "cli",
 )  # fmt: skip
 
 
