@@ -26,6 +26,7 @@ FOLDERS = {
     "profiles": ("Activations → Profile, Comparison", "#8c1d2e"),
     "networks": ("network + data → Activations, Profile", "#3d4aa0"),
     "plotting": ("values → axes", "#4d6b1f"),
+    "reports": ("Profiles → one HTML page", "#0b6e6e"),
     "cli": ("one command, one public call", "#555555"),
 }
 

@@ -62,6 +62,7 @@ from .profiles.peak import Peak
 from .profiles.profile import Profile
 from .profiles.trends import ShapeTest, Trend
 from .provenance import Provenance
+from .reports.report import report
 
 __all__ = [
     "I3D",
@@ -140,6 +141,7 @@ __all__ = [
     "profile",
     "profile_at_scale",
     "rank_curve",
+    "report",
     "reused_memory",
     "scale_curve",
     "spectrum",
