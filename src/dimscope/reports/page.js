@@ -277,8 +277,8 @@
       node.classList.toggle("off", !box.checked);
       redraw();
     } });
-    const pair = (name, ...text) => el("div", null, el("dt", null, name), el("dd", null, text));
-    const entry = (name, row) => row && pair(name, row.text, el("small", null, ` at ${row.layer}`));
+    const pair = (name, text, where) => el("div", null, el("dt", null, name), el("dd", null, text), where && el("dd", { class: "where" }, where));
+    const entry = (name, row) => row && pair(name, row.text, `at ${row.layer}`);
     const node = el(networks.length > 1 ? "label" : "div", { class: "network", "data-number": number, colour: colourOf(number) },
       el("span", { class: "name" }, networks.length > 1 ? box : null, network.name),
       el("dl", null, entry("highest", top), entry("last hidden", last),
