@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install peers demo check test lint bench bench-speed bench-check cluster-demo clean
+.PHONY: help install peers browser demo check test lint bench bench-speed bench-check cluster-demo clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -54,6 +54,10 @@ $(PEERS)/.installed:
 	$(PEERS)/bin/python -m pip install --quiet --upgrade pip
 	$(PEERS)/bin/python -m pip install --quiet dadapy
 	touch $@
+
+browser:  ## install Chromium, in which the tests open reports
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
+		(apt-get update -qq && apt-get install -qq --yes chromium)
 
 clean:  ## remove the environments
 	rm -rf $(VENV) $(PEERS)

@@ -27,6 +27,7 @@ FOLDERS = {
     "networks": ("network + data → Activations, Profile", "#3d4aa0"),
     "monitoring": ("network in training + probe → history of Profiles, alarms", "#a03d6b"),
     "plotting": ("values → axes", "#4d6b1f"),
+    "reports": ("Profiles → one HTML page", "#0b6e6e"),
     "cli": ("one command, one public call", "#555555"),
 }
 

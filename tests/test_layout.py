@@ -111,7 +111,7 @@ def test_torch_is_imported_in_its_place_only():
 ORDER = (
     "errors", "html", "progress", "values", "provenance", "files", "manifolds", "arrays",
     "neighbors", "estimators", "analysis", "activations", "profiles", "networks", "monitoring",
-    "plotting", "sklearn", "cli",
+    "plotting", "reports", "sklearn", "cli",
 )  # fmt: skip
 
 

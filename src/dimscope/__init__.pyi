@@ -65,6 +65,7 @@ from .profiles.profile import Profile
 from .profiles.trends import ShapeTest, Trend
 from .progress import ProgressBar
 from .provenance import Provenance
+from .reports.report import report
 
 __all__ = [
     "I3D",
@@ -146,6 +147,7 @@ __all__ = [
     "profile",
     "profile_at_scale",
     "rank_curve",
+    "report",
     "reused_memory",
     "scale_curve",
     "spectrum",

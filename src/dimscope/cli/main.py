@@ -20,6 +20,7 @@ from dimscope.cli.network_commands import (
     compare,
     diagnose,
     profile,
+    report,
 )
 from dimscope.errors import DimscopeError
 
@@ -53,7 +54,7 @@ def options(
     """Measure how many dimensions a neural network really uses, layer by layer."""
 
 
-for _command in (estimate, scale, profile, capture, compare, diagnose, demo, reproduce):
+for _command in (estimate, scale, profile, capture, compare, diagnose, report, demo, reproduce):
     app.command()(_command)
 
 

@@ -1,4 +1,4 @@
-"""The commands for networks: ``profile``, ``capture``, ``compare`` and ``diagnose``."""
+"""The commands for networks: ``profile``, ``capture``, ``compare``, ``diagnose`` and ``report``."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ from dimscope.progress import ProgressBar
 if TYPE_CHECKING:
     from dimscope import Plan, Profile
 
-__all__ = ["capture", "compare", "diagnose", "profile"]
+__all__ = ["capture", "compare", "diagnose", "profile", "report"]
 
 
 def profile(
@@ -116,6 +116,9 @@ def profile(
     plot: Annotated[
         Path | None, typer.Option(help="save a plot to this .png, .svg or .pdf file")
     ] = None,
+    page: Annotated[
+        Path | None, typer.Option("--report", help="write a page to this .html file")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure the intrinsic dimension of every layer of a network."""
@@ -133,7 +136,7 @@ def profile(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--companion") from None
     treatment = copies_from(copies, chosen)
-    for path, option in ((out, "--out"), (plot, "--plot")):
+    for path, option in ((out, "--out"), (plot, "--plot"), (page, "--report")):
         if path is not None and not path.absolute().parent.is_dir():
             raise typer.BadParameter(f"there is no folder {path.parent}", param_hint=option)
         if path is not None and path.is_dir():
@@ -196,11 +199,13 @@ def profile(
         result.save(out)
     if plot is not None:
         save_figure(result.plot(companions=bool(beside)), plot)
+    if page is not None:
+        ds.report(result, page)
     if as_json:
         typer.echo(json.dumps(result.to_dict(), allow_nan=False))
     else:
         say(profile_table(result))
-        written = [str(path) for path in (out, plot) if path is not None]
+        written = [str(path) for path in (out, plot, page) if path is not None]
         if written:
             say(f"written: {', '.join(written)}")
     if interrupted:
@@ -285,6 +290,18 @@ def diagnose(
         typer.echo(diagnosis.to_json())
     else:
         say(str(diagnosis))
+
+
+def report(
+    profiles: Annotated[list[Path], typer.Argument(help="saved profiles")],
+    out: Annotated[Path, typer.Option(help="the .html file to write")],
+) -> None:
+    """Write saved profiles as one HTML page: figures, tables, diagnoses, numbers to download."""
+    import dimscope as ds
+
+    existing(out.absolute().parent, "--out")
+    ds.report([ds.Profile.load(existing(path, "PROFILES")) for path in profiles], out)
+    say(f"written: {out}")
 
 
 _INTERRUPTED = 130  # the exit code that a shell gives a program stopped by Ctrl-C

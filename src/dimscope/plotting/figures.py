@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "COLOURS",
     "NAME_SIZE",
     "Width",
     "axes_or_new",
@@ -31,7 +32,7 @@ _PRINTED = 8  # Largest font size in a paper, in points.
 
 NAME_SIZE = 7  # Font size of layer names, in points.
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = "osD^vPX"
 _FORMATS = (".png", ".svg", ".pdf")
 
@@ -53,7 +54,7 @@ def axes_or_new(ax: Axes | None, width: Width | None = None) -> Axes:
 def curve_style(number: int) -> dict[str, Any]:
     """Return the colour, marker and line style of the n-th curve."""
     return {
-        "color": _COLOURS[number % len(_COLOURS)],
+        "color": COLOURS[number % len(COLOURS)],
         "marker": _MARKERS[number % len(_MARKERS)],
         "markersize": 5,
         "capsize": 3,
