@@ -80,8 +80,15 @@ def test_exact_search_takes_no_sketches():
 
 def far_apart():
     """Clusters that are small beside their distance, and so beside what codes lose."""
-    centres = 1000 * RNG.standard_normal((30, 600))
+    centres = 10 * RNG.standard_normal((30, 600))
     return (centres[np.arange(6000) % 30] + RNG.standard_normal((6000, 600))).astype(np.float32)
+
+
+def test_codes_are_chosen_where_products_cannot_tell_neighbors():
+    """Tight clusters: no float32 product tells which point of a cluster is nearer."""
+    centres = 10 * RNG.standard_normal((100, 1000))
+    points = centres[np.arange(3000) % 100] + 0.02 * RNG.standard_normal((3000, 1000))
+    assert isinstance(choice(points.astype(np.float32), failure=None), Codes)
 
 
 @pytest.mark.parametrize("cloud", [far_apart, lambda: relu_map(300, 5, 4000)], ids=["far", "few"])

@@ -65,6 +65,7 @@ class Codes:
 
     def __init__(self, points: Points, unit: float) -> None:
         self._points, self._centred = points, Centred(points, unit)
+        self.n_features = points.n_features
         self.errors = np.zeros(points.n_points, np.float32)
         # a map is read in place of memory, and its codes are not to take a quarter of that
         is_small = points.n_points * points.n_features <= _KEPT

@@ -209,7 +209,8 @@ def pair_squares(
         Factor of every difference.
     """
     i, j = (np.ascontiguousarray(rows, np.int64) for rows in (i, j))
-    if min(i.min(initial=0), j.min(initial=0)) < 0 or max(i.max(), j.max()) >= len(values):
+    first, last = min(i.min(initial=0), j.min(initial=0)), max(i.max(initial=0), j.max(initial=0))
+    if first < 0 or last >= len(values):
         raise IndexError(f"pairs must be of rows 0 to {len(values) - 1}")
     out = np.empty(len(i))
     _kernels.squares(

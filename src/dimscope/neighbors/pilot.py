@@ -26,7 +26,7 @@ from dimscope.neighbors import kernels
 from dimscope.neighbors.codes import Codes
 from dimscope.neighbors.products import Centred, one_thread_each
 from dimscope.neighbors.sketches import Widths, principal_directions, slack
-from dimscope.neighbors.tiles import tiles_of
+from dimscope.neighbors.tiles import rounding_bound, tiles_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -135,7 +135,9 @@ def chosen_screen(
         most = _GAIN * (lowest + nearest) - _coding_cost(problem)
         if nearest < most:
             possible = Codes(exact.points, exact.unit)
-            survivors = _coded_survivors(possible, k, n_points, seed)
+            survivors, open_share = _coded_survivors(possible, k, n_points, seed)
+            lowest += open_share * n_rows * n_points * n_features * _DOUBLE
+            most = _GAIN * (lowest + nearest) - _coding_cost(problem)
             cost = shared * _measuring_cost(problem, survivors)
             if cost < most:
                 codes, lowest = possible, _coding_cost(problem) + cost
@@ -154,8 +156,14 @@ def _coding_cost(problem: _Problem) -> float:
     return _BEGUN + n * d * _ENCODED + first + product
 
 
-def _coded_survivors(codes: Codes, k: int, n_points: int, seed: int) -> NDArray[np.float64]:
-    """Predict the number of survivors of each of a few probes among all points."""
+def _coded_survivors(
+    codes: Codes, k: int, n_points: int, seed: int
+) -> tuple[NDArray[np.float64], float]:
+    """Predict the survivors of a few probes, and the share of rows that tiles leave open.
+
+    Tiles leave a row open where the error of float32 products exceeds the squared distance of its
+    neighbours; it is then searched by a product in float64.
+    """
     order = np.random.default_rng([seed, 4]).permutation(n_points)
     n_probes = min(_PROBES, max(1, n_points // _PROBES))
     probes = order[:n_probes]
@@ -164,7 +172,8 @@ def _coded_survivors(codes: Codes, k: int, n_points: int, seed: int) -> NDArray[
     squares = np.maximum(kernels.squares(mine, theirs), 0)
     limits = _limits(squares, mine.square, k, n_points)
     below = np.sqrt(squares) - theirs.error < (np.sqrt(limits) + mine.error)[:, None]
-    return np.asarray(below.mean(axis=1) * n_points + k)
+    error = 4 * rounding_bound(codes.n_features, 2.0**-24) * mine.square
+    return np.asarray(below.mean(axis=1) * n_points + k), float(np.mean(error > limits))
 
 
 def _chosen_widths(
