@@ -98,7 +98,7 @@ def test_estimates_do_not_change_with_permutation(seed, width, dtype):
         points,
         points[rows][:, columns],
         estimators=[estimator for estimator in ESTIMATORS if estimator != TRIPLETS],
-        error=0.5,  # the subsamples, which are of rows, hold other points
+        error=3,  # the subsamples, which are of rows, hold other points
     )
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 import dimscope as ds
 from dimscope.arrays import as_points
 from dimscope.errors import BadPoints, DegeneratePoints
+from dimscope.neighbors import kernels
 from dimscope.neighbors.exclusion import Exclusion, group_numbers
 from dimscope.neighbors.kd_tree import tree_neighbors_of_others
 from dimscope.neighbors.search import Search
@@ -93,12 +94,15 @@ def test_tree_of_other_groups_finds_each_neighbour_once():
     assert (np.diff(np.sort(indices, axis=1), axis=1) > 0).all()
 
 
-def test_sketched_search_excludes_equal_ids():
+@pytest.mark.parametrize("where", ["sketches", "codes"])
+def test_search_with_a_screen_excludes_equal_ids(where, monkeypatch):
+    if where == "sketches":
+        monkeypatch.setattr(kernels, "level", 0)
     points, ids = clustered(500, 5, 6, spread=0.05)
     lift = np.linalg.qr(np.random.default_rng(1).standard_normal((2000, 6)))[0].T
     points = points @ lift
     neighbors = ds.nearest_neighbors(points, 4, ds.Sketched(), exclude=ids)
-    assert neighbors.provenance.parameters["where"] == "sketches"
+    assert neighbors.provenance.parameters["where"] == where
     np.testing.assert_allclose(neighbors.distances, brute_force(points, ids, 4), rtol=1e-6)
 
 

@@ -34,6 +34,8 @@ def names() -> dict[str, list[str]]:
     signatures = {}
     for name in sorted(dimscope.__all__):
         value = getattr(dimscope, name)
+        if inspect.ismodule(value):
+            continue
         if not (isinstance(value, type) and issubclass(value, Exception)):
             signatures[name] = [
                 parameter.name

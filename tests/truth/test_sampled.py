@@ -19,13 +19,22 @@ from dimscope import (
 from dimscope.errors import BadPoints, DegeneratePoints, TiedPoints
 from dimscope.estimators.base import Fit, NeighborEstimator
 from dimscope.manifolds import cube, embed, gaussian, sphere, torus
+from dimscope.neighbors import kernels
 
 CLOUDS = {
     "tree": torus(6000, 3),
     "tiles": embed(sphere(6000, 3), 40),
     "sketches": np.maximum(embed(gaussian(6000, 4), 500), 0).astype(np.float32),
+    "codes": np.maximum(embed(gaussian(6000, 30), 500), 0).astype(np.float32),
 }
 each_cloud = pytest.mark.parametrize("where", CLOUDS)
+
+
+@pytest.fixture(autouse=True)
+def _without_codes(request, monkeypatch):
+    """Search with tiles and sketches, where codes would take less time."""
+    if "codes" not in request.node.name:
+        monkeypatch.setattr(kernels, "level", 0)
 
 
 @each_cloud

@@ -5,11 +5,18 @@ import pytest
 
 from dimscope import Resampled, Sketched, TwoNN, nearest_neighbors
 from dimscope.manifolds import embed, gaussian, sphere
+from dimscope.neighbors import kernels
 from reference import worst_error as worst_error_of
 
 torch = pytest.importorskip("torch")
 
 N, WIDTH = 2500, 2000
+
+
+@pytest.fixture(autouse=True)
+def _without_codes(monkeypatch):
+    """Search with sketches, where codes would take less time."""
+    monkeypatch.setattr(kernels, "level", 0)
 
 
 def curved(n=N, d=5, width=WIDTH, seed=0):

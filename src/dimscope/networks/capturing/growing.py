@@ -59,7 +59,8 @@ class GrowingArray:
         """Return the array, trimmed to the rows that have been written."""
         if self._room != used:
             self._resize(used, used)
-        return self.first(used)
+        assert self._array is not None
+        return self._array
 
     @property
     def _room(self) -> int:
@@ -124,7 +125,11 @@ class GrowingTensor:
         """Return the rows that have been written."""
         return self._tensor[:used]
 
-    finish = first
+    def finish(self, used: int) -> Tensor:
+        """Return the rows, always as the same tensor: several names of a layer share it."""
+        if used < len(self._tensor):
+            self._tensor = self.first(used)
+        return self._tensor
 
 
 Growing = GrowingArray | GrowingTensor
