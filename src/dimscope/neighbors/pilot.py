@@ -62,7 +62,10 @@ _SHARE = 0.012  # of an exact search, for each of two parts of the pilot
 _READ = 100  # reading one point for the probes costs as much as this many products
 _RUN, _ROWS = 1024, 1024  # features in one product, and points
 _GAIN = 0.9  # largest predicted cost, relative to the next best way
-_HOPEFUL = 1.2  # the same of every other width, above which those between are not tried
+_GAIN_OVER_CODES = 0.6  # the same of sketches, over that of codes
+_HOPEFUL = (
+    4 / 3
+)  # cost of every other width, over the limit, above which those between are not tried
 _ROOM = 1 << 28  # bytes that sketches may always take; otherwise an eighth of the points
 
 
@@ -143,9 +146,10 @@ def chosen_screen(
                 codes, lowest = possible, _coding_cost(problem) + cost
     if failure is None:
         return codes
-    # beside codes, sketches pay only where narrow ones do, which a smaller pilot finds
-    share = _SHARE if codes is None else _SHARE / 2
-    return _chosen_widths(exact, problem, k, lowest, share, failure, seed) or codes
+    # beside codes only narrow sketches pay: a smaller pilot finds them, but errs more
+    gain, share = (_GAIN, _SHARE) if codes is None else (_GAIN_OVER_CODES, _SHARE / 2)
+    widths = _chosen_widths(exact, problem, k, gain * lowest, share * lowest, failure, seed)
+    return widths or codes
 
 
 def _coding_cost(problem: _Problem) -> float:
@@ -180,33 +184,33 @@ def _chosen_widths(
     exact: Tiles,
     problem: _Problem,
     k: int,
-    rival: float,
-    share: float,
+    limit: float,
+    allowance: float,
     failure: float,
     seed: int,
 ) -> Widths | None:
-    """Choose the widths of sketches; None if they are not predicted to cost less than a rival.
+    """Choose the widths of sketches; None if their predicted cost is not below a limit.
 
-    Each of two parts of the pilot may cost a share of the rival.
+    Each of two parts of the pilot may cost the allowance.
     """
-    n_pairs = share * rival / problem.exact * problem.n_pairs
+    n_pairs = allowance / problem.exact * problem.n_pairs
     n_searched = int(min(problem.n_points - _PROBES, n_pairs / _READ))
     sizes = [
         size
         for size in _SAMPLES
         if 4 * size <= problem.n_points
-        and _pilot_cost(problem, min(_OTHERS, n_searched), size) <= share * rival
+        and _pilot_cost(problem, min(_OTHERS, n_searched), size) <= allowance
     ]
     narrowest = _DIRECTIONS[0] + _SIGNS[0]
     if not sizes or n_searched < _FEWEST or problem.n_features <= narrowest:
         return None
     with one_thread_each():
         pilot = _Pilot(exact, k, n_searched, sizes[0], seed)
-        return _cheapest(problem, pilot, rival, failure)
+        return _cheapest(problem, pilot, limit, failure)
 
 
-def _cheapest(problem: _Problem, pilot: _Pilot, rival: float, failure: float) -> Widths | None:
-    """Return the widths of least predicted cost; None if it is not below that of a rival."""
+def _cheapest(problem: _Problem, pilot: _Pilot, limit: float, failure: float) -> Widths | None:
+    """Return the widths of least predicted cost; None if it is not below a limit."""
     fixed = {
         Widths(p, m): _fixed_cost(problem, Widths(p, m))
         for p in _DIRECTIONS
@@ -215,7 +219,7 @@ def _cheapest(problem: _Problem, pilot: _Pilot, rival: float, failure: float) ->
     }
     # every other width first: where these are all too dear, so are those between
     coarse = {w for w in fixed if w.directions in _DIRECTIONS[::2] and w.signs in _SIGNS[::2]}
-    best, lowest = None, _HOPEFUL * rival
+    best, lowest = None, _HOPEFUL * limit
     for candidates in (coarse, fixed.keys() - coarse):
         for widths in sorted(candidates, key=lambda widths: (fixed[widths], widths)):
             if fixed[widths] >= lowest:
@@ -225,7 +229,7 @@ def _cheapest(problem: _Problem, pilot: _Pilot, rival: float, failure: float) ->
                 best, lowest = widths, cost
         if best is None:
             return None
-    return best if lowest < _GAIN * rival else None
+    return best if lowest < limit else None
 
 
 def _pilot_cost(problem: _Problem, n_others: int, size: int) -> float:
