@@ -13,7 +13,7 @@ help:  ## list the targets
 
 install: $(VENV)/.installed  ## make .venv with every extra
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml setup.py src/dimscope/neighbors/_kernels.c constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable '.[all]'
@@ -57,7 +57,7 @@ $(PEERS)/.installed:
 
 browser:  ## install Chromium, in which the tests open reports
 	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
-		(apt-get update -qq && apt-get install -qq --yes chromium)
+		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes chromium)
 
 clean:  ## remove the environments
 	rm -rf $(VENV) $(PEERS)
