@@ -6,6 +6,7 @@ from .activations.store import StoredActivations, open_store
 from .analysis.curvature import CurvatureTest, curvature_test, surrogate
 from .analysis.difference import Difference, difference
 from .analysis.scale import ScaleCurve, rank_curve, scale_curve
+from .arrays.files import read_points
 from .arrays.memory import reused_memory
 from .errors import (
     BadPoints,
@@ -147,6 +148,7 @@ __all__ = [
     "profile",
     "profile_at_scale",
     "rank_curve",
+    "read_points",
     "report",
     "reused_memory",
     "scale_curve",

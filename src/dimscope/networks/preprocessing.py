@@ -16,8 +16,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from dimscope.arrays.formats import open_array
 from dimscope.errors import BadSource, DimscopeError, first_line
-from dimscope.files import load_module, near, open_array
+from dimscope.files import load_module, near
 from dimscope.networks.structure import unwrap
 
 __all__ = [
