@@ -2,6 +2,7 @@
 
 from . import monitoring
 from .activations.activations import Activations, Layer
+from .activations.saved import open_activations
 from .activations.store import StoredActivations, open_store
 from .analysis.curvature import CurvatureTest, curvature_test, surrogate
 from .analysis.difference import Difference, difference
@@ -142,6 +143,7 @@ __all__ = [
     "local_dimension",
     "monitoring",
     "nearest_neighbors",
+    "open_activations",
     "open_store",
     "plan",
     "preprocessing_of",

@@ -21,7 +21,15 @@ from dimscope.errors import BadPoints
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["DevicePoints", "TensorKind", "is_on_device", "on_device", "room_on", "tensor_values"]
+__all__ = [
+    "DevicePoints",
+    "TensorKind",
+    "is_on_device",
+    "is_tensor",
+    "on_device",
+    "room_on",
+    "tensor_values",
+]
 
 
 class TensorKind(ArrayKind):
@@ -29,8 +37,7 @@ class TensorKind(ArrayKind):
 
     def accepts(self, array: Any) -> bool:
         """Accept tensors, if torch has been imported."""
-        torch = sys.modules.get("torch")
-        return torch is not None and isinstance(array, torch.Tensor)
+        return is_tensor(array)
 
     def open(self, array: Any, memory: int | None = None) -> Points:
         """Check a tensor and wrap it."""
@@ -43,6 +50,18 @@ class TensorKind(ArrayKind):
     def home(self, array: Any) -> Home:
         """Return ``"device"`` for tensors on CUDA, ``"memory"`` for all others."""
         return "device" if is_on_device(array) else "memory"
+
+
+def is_tensor(array: Any) -> bool:
+    """Tell whether an array is a torch tensor; only a program that has loaded torch has any.
+
+    Examples
+    --------
+    >>> is_tensor(np.eye(2))
+    False
+    """
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(array, torch.Tensor)
 
 
 def is_on_device(tensor: Any) -> bool:
