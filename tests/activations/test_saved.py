@@ -224,6 +224,12 @@ def parts(path):
         np.save(path / f"features_{start}-{start + 20}.npy", A[start : start + 20])
 
 
+def chunks(path):
+    path.mkdir()
+    for number in range(2):
+        np.save(path / f"rank0_chunk{number}_features.npy", A[:30])
+
+
 def twice(path):
     shards(path)
     safetensors.numpy.save_file({"layer1": A}, path / "g.safetensors")
@@ -243,6 +249,7 @@ def two_formats(path):
 REFUSED = {
     "rows": (short, {}, "layer1 has 60 rows and layer2 has 50"),
     "parts": (parts, {}, "rows 0 to 60 of one layer in parts"),
+    "chunks": (chunks, {}, "seem to hold the rows of one layer in parts"),
     "twice": (twice, {}, "layer layer1 is in .* and in"),
     "index": (damaged_index, {}, "not a file in the same folder"),
     "two formats": (two_formats, {}, "two files for layer layer1"),
@@ -270,6 +277,7 @@ def test_open_activations_refuses_in_one_sentence(tmp_path, case):
         ({"a": A, "y": np.arange(60)}, {}, r"layer y has shape \(60,\)"),
         ({"a": A, "cache": object()}, {}, "cache is a object, not an array"),
         ({}, {}, "holds no layer"),
+        (A, {}, "the source is a ndarray, not a set of layers"),
         ((HIDDEN,), {"readout": "last", "mask": MASK[:9]}, "mask has shape"),
         ((HIDDEN[:, 1:],), {"readout": "last", "mask": MASK}, "the mask has 7 tokens"),
         ({"a": A, "s": np.array([["x"]] * 60)}, {}, "layer s: .*not numbers"),

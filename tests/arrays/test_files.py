@@ -80,6 +80,11 @@ def legacy(path):
     torch.save(torch.from_numpy(F), path, _use_new_zipfile_serialization=False)
 
 
+def h5_ragged(path):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", (5,), h5py.vlen_dtype("f4"))[0] = [1, 2]
+
+
 def sparse_and_dense(path):
     with h5py.File(path, "w") as file:
         matrix = scipy.sparse.csr_matrix(np.eye(40))
@@ -125,7 +130,16 @@ GOOD = {
     "csv of Excel in Germany": (
         "a.csv", rows(";", "abc", lambda v: repr(v).replace(".", ",")), X,
     ),
-    "csv of integers": ("a.csv", lambda p: pd.DataFrame(I8).to_csv(p, index=False), I8),
+    "csv of integers": (
+        "a.csv", lambda p: pd.DataFrame(I8, columns=list("abc")).to_csv(p, index=False), I8,
+    ),
+    "csv with numbered columns": (
+        "a.csv", lambda p: pd.DataFrame(X, columns=[1, 2, 3]).to_csv(p, index=False), X,
+    ),
+    "csv that states its delimiter": (
+        "a.csv", lines("sep=;\nx;y\n" + "".join(f"{a!r};{b!r}\n" for a, b in X[:, :2].tolist())),
+        X[:, :2],
+    ),
     "csv of truths": (
         "a.csv", lambda p: frame(d=X[:, 0] > 0).to_csv(p, index=False),
         np.column_stack([X, X[:, 0] > 0]),
@@ -267,6 +281,18 @@ BAD = {
     "hdf5 of nothing": ("a.h5", h5(), "holds no array"),
     "hdf5 of a number": ("a.h5", h5(x=3.0), "single number"),
     "hdf5 of images": ("a.h5", h5(x=np.zeros((9, 4, 4))), r"shape \(9, 4, 4\); flatten"),
+    "hdf5 ragged": ("a.h5", h5_ragged, "ragged"),
+    "checkpoint": (
+        "a.pt", lambda p: torch.save({"model": torch.nn.Linear(4, 3).state_dict()}, p),
+        "weights of a network, not points: model/weight",
+    ),
+    "not torch": ("a.pt", lambda p: p.write_bytes(bytes(99)), "is not a file of torch.save"),
+    "json as csv": ("a.csv", lines('{"error": 404}'), "is JSON, not a table in text"),
+    "header only": ("a.csv", lines("x,y\n"), "no row of numbers"),
+    "numbers or names": ("a.csv", lines("1,2\n3,4\n5,6\n"), "may be the names of the columns"),
+    "compressed npy": ("a.npy.gz", lambda p: p.write_bytes(gzip.compress(npy(X))), "decompress"),
+    "pipe": ("a.npy", os.mkfifo, "pipe it into standard input"),
+    "huge integers": ("a.csv", lines("a,b\n9007199254740993,0.5\n1,2\n3,4\n"), "beyond 2.53"),
     "several": ("a.npz", lambda p: np.savez(p, u=X, v=F), r"u \(40, 3\) float64, v .* key="),
     "no key": ("a.npz", lambda p: np.savez(p, layer1=X), "no array 'layer2'.*Did you", "layer2"),
     "needless key": ("a.npy", lambda p: np.save(p, X), "omit key", "x"),
@@ -286,7 +312,7 @@ BAD = {
     ),
     "no rows": ("a.npy", lambda p: np.save(p, X[:0]), "points are empty"),
     "no rows in hdf5": ("a.h5", h5(x=X[:0]), "points are empty"),
-    "two rows": ("a.csv", lines("1,2\n3,4\n"), "2 points are too few"),
+    "two rows": ("a.csv", lines("1.5,2\n3,4\n"), "2 points are too few"),
     "complex": ("a.npy", lambda p: np.save(p, X + 1j), "complex"),
     "complex in hdf5": ("a.h5", h5(x=X + 1j), "complex"),
     "complex in torch": ("a.pt", lambda p: torch.save(torch.tensor(X + 1j), p), "complex"),
@@ -312,7 +338,7 @@ BAD = {
         "a.parquet", lambda p: frame(when=pd.Timestamp("2020")).to_parquet(p),
         "column 'when' holds datetime",
     ),
-    "ragged csv": ("a.csv", lines("1,2\n3,4\n5,6\n7,8,9\n"), "Expected 2 fields in line 4, saw 3"),
+    "ragged csv": ("a.csv", lines("1.5,2\n3,4\n5,6\n7,8,9\n"), "2 fields in line 4, saw 3"),
     "short header": ("a.csv", lines("a,b\nr1,1,2\nr2,3,4\n"), "first line has 2 columns"),
     "bytes as csv": ("a.csv", lambda p: p.write_bytes(b"\x00\x01\x02\x03" * 9), "not text"),
     "latin": ("a.csv", lambda p: p.write_bytes("größe,b\n1,2\n".encode("latin-1")), "UTF-8"),
@@ -435,6 +461,12 @@ def test_read_points_refuses_other_input(monkeypatch, content, message):
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
     with pytest.raises(BadSource, match=f"standard input.*{message}"):
         ds.read_points("-")
+
+
+@pytest.mark.parametrize("path", [3, b"a.npy", None])
+def test_read_points_refuses_what_is_no_path(path):
+    with pytest.raises(BadSource, match="give the path of a file"):
+        ds.read_points(path)
 
 
 def test_read_points_maps_files_and_reads_hdf5_in_blocks(tmp_path):

@@ -338,7 +338,7 @@ def test_profile_measures_saved_activations(run, tmp_path):
     assert [float(e) for e in profile.values()] == [float(e) for e in expected.values()]
     done = run("profile", "acts", "--layers", "conv10", "--labels", "y.npy", "--by-class", "--json")
     assert list(json.loads(done.out)["classes"]) == ["0", "1"]
-    assert "1 layers, as named: conv10" in done.err
+    assert "1 layer, as named: conv10" in done.err
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,8 @@ readout='flatten'
     for key in chosen:
         with naming(f"layer {key}"):
             points[key] = _points_of(arrays[key], readout, tokens)
-    said = f"{len(chosen)} layers, {'as named' if layers else order}: {_shortened(chosen)}"
+    how_many = "1 layer" if len(chosen) == 1 else f"{len(chosen)} layers"
+    said = f"{how_many}, {'as named' if layers else order}: {_shortened(chosen)}"
     if left_out:
         said += f"; left out: {', '.join(f'{key} {arrays[key]}' for key in left_out)}"
     if readout not in (None, "flatten") and tokens is None:
@@ -310,10 +311,11 @@ def _in_memory(source: Any) -> tuple[dict[str, SavedArray], str]:
         if is_frame(value):
             with naming(f"layer {name}"):
                 value = as_numpy(value)
-        if not hasattr(value, "shape") or not hasattr(value, "dtype"):
+        if not name or not hasattr(value, "shape") or not hasattr(value, "dtype"):
             raise BadPoints(
-                f"{name or 'the source'} is a {type(value).__name__}, not an array; give a mapping "
-                "of layer name -> array, such as {'hidden': output.hidden_states[1]}"
+                f"{name or 'the source'} is a {type(leaf).__name__}, not "
+                f"{'an array' if name else 'a set of layers'}; give a mapping of layer name -> "
+                "array, such as {'hidden': output.hidden_states[1]}"
             )
         shape = tuple(int(n) for n in value.shape)
         value = value.detach() if is_tensor(value) else value
@@ -369,6 +371,7 @@ def _stem(path: Path) -> str:
 
 
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+_PORTION = re.compile(r"(chunk|part|rank|batch|split)[-_]?\d+", re.IGNORECASE)
 _PART = re.compile(r"(\d+)-(\d+)$")
 
 
@@ -388,7 +391,7 @@ def _in_folder(folder: Path) -> tuple[dict[str, SavedArray], str]:
         raise BadSource(
             f"{folder} is not a store of dimscope, and holds no file of arrays ({suffixes})"
         )
-    _refuse_parts(folder, paths)
+    _refuse_parts(paths)
     listed = {path: list_arrays(path) for path in paths}
     by_key = any(_SHARD.search(_stem(path)) for path in paths) or any(
         len(arrays) > 1 for arrays in listed.values()
@@ -418,8 +421,20 @@ def _in_folder(folder: Path) -> tuple[dict[str, SavedArray], str]:
     return _sorted(arrays), _NATURAL
 
 
-def _refuse_parts(folder: Path, paths: Sequence[Path]) -> None:
+def _refuse_parts(paths: Sequence[Path]) -> None:
     """Refuse files that hold rows of one layer, such as features_0-100 and features_100-200."""
+    numbered: dict[tuple[Path, str], str] = {}
+    for path in paths:
+        stem = _stem(path)
+        plain = path.parent, _PORTION.sub(r"\1", stem)
+        if _PORTION.search(stem) and not _SHARD.search(stem):
+            if plain in numbered:
+                raise BadSource(
+                    f"the files {numbered[plain]} and {stem} in {path.parent} seem to hold the "
+                    "rows of one layer in parts; join them with numpy.concatenate, and save one "
+                    "file"
+                )
+            numbered[plain] = stem
     ranges: dict[tuple[Path, str], list[tuple[int, int]]] = {}
     for path in paths:
         stem = _stem(path)

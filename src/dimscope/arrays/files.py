@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -85,6 +86,8 @@ def open_points(path: str | os.PathLike[str], key: str | None = None) -> tuple[A
     said : str
         Such as "commas between columns; no header". Empty if there was no choice.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise BadSource(f"{path!r} is a {type(path).__name__}; give the path of a file")
     place = os.fspath(path)
     is_input = place == STANDARD_INPUT
     arrays = _arrays_in_input() if is_input else list_arrays(Path(place))
@@ -153,6 +156,7 @@ def choose(arrays: Mapping[str, SavedArray], path: str, key: str | None) -> tupl
 name one of them with key= (--key)
     """
     if key is not None:
+        key = key if key in arrays else key.strip("/")
         if key in arrays and key:
             return key, arrays[key].said
         if list(arrays) == [""]:
@@ -160,6 +164,12 @@ name one of them with key= (--key)
         raise BadSource(
             f"there is no array {key!r} in {path}, which holds {_listed(arrays)}."
             f"{near(key, arrays)}"
+        )
+    last_words = {re.split(r"[./]", name)[-1] for name in arrays}
+    if last_words & {"weight", "bias"}:
+        raise BadSource(
+            f"{path} holds the weights of a network, not points: {_listed(arrays)}; if one of them "
+            "is meant, name it with key= (--key)"
         )
     if len(arrays) == 1:
         name = next(iter(arrays))

@@ -23,9 +23,10 @@ import numpy as np
 from dimscope.arrays.block_points import Blocks, H5Blocks
 from dimscope.arrays.checks import check_dtype, ragged
 from dimscope.arrays.memory import budget_from, check_budget
-from dimscope.arrays.tables import columns_of_lists, frame_values, read_table
+from dimscope.arrays.numpy_points import as_numpy
+from dimscope.arrays.tables import columns_of_lists, read_table
 from dimscope.arrays.tensor_points import tensor_values
-from dimscope.errors import BadSource, first_line
+from dimscope.errors import BadPoints, BadSource, first_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,6 +130,11 @@ _OTHERS = {
     ".joblib": "it would run code; save the array with numpy.save",
     ".xlsx": "save the sheet as .csv",
     ".xls": "save the sheet as .csv",
+    ".gz": "decompress it first",
+    ".bz2": "decompress it first",
+    ".xz": "decompress it first",
+    ".zst": "decompress it first",
+    ".zip": "decompress it first",
     ".zarr": "open it with zarr.open_array, and give the array",
 }
 
@@ -145,6 +151,8 @@ def _start(path: Path, file_format: Format | None) -> bytes:
         if path.is_dir():
             expected = "a file" if file_format is None else f"a {file_format.suffixes[0]} file"
             raise BadSource(f"{path} is a folder, not {expected}; name a file in it")
+        if path.exists() and not path.is_file():
+            raise BadSource(f"{path} is a pipe or a device; pipe it into standard input, -")
         with path.open("rb") as file:
             return file.read(512)
     except FileNotFoundError:
@@ -164,7 +172,13 @@ def _check_start(path: Path, start: bytes, file_format: Format | None) -> None:
         raise BadSource(f"{path} is a pointer of Git LFS, not the file itself; run git lfs pull")
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
         raise BadSource(f"{path} is a web page, not an array; download the file itself")
-    if file_format is None or file_format.name == _TORCH:
+    if text.startswith((b"{", b"[")) and file_format is not None and not file_format.magic:
+        raise BadSource(f"{path} is JSON, not {file_format.name}; save an array")
+    if file_format is None:
+        return
+    if file_format.name == _TORCH:
+        if not start.startswith((b"PK", b"\x80")):
+            raise BadSource(f"{path} is not {_TORCH}; save the tensors with torch.save")
         return
     actual = next((each for each in FORMATS if each.magic and start.startswith(each.magic)), None)
     if actual is None or actual is file_format or (actual.magic == file_format.magic):
@@ -353,10 +367,21 @@ def _list_hdf5(path: Path) -> Arrays:
 
 
 def _opened(dataset: Any) -> Any:
+    if dataset.dtype.metadata and "vlen" in dataset.dtype.metadata and dataset.dtype.kind == "O":
+        _refuse_ragged(dataset)
     if dataset.shape is None or dataset.ndim < 2 or dataset.dtype.kind not in "biuf":
         check_dtype(np.empty(0, dataset.dtype))
         return np.empty(0) if dataset.shape is None else np.asarray(dataset)
     return H5Blocks(dataset)
+
+
+def _refuse_ragged(dataset: Any) -> None:
+    """Refuse rows of differing lengths; text is refused as everywhere."""
+    if dataset.dtype.metadata["vlen"] not in (str, bytes):
+        raise BadPoints(
+            "points are ragged (rows may differ in length); save an array of shape "
+            "(n_points, n_features)"
+        )
 
 
 # -- safetensors -------------------------------------------------------------------------------
@@ -513,7 +538,7 @@ def table_in(stream: IO[bytes], path: str) -> Arrays:
 
 
 def _saved_frame(frame: pd.DataFrame, said: str = "") -> SavedArray:
-    return SavedArray(frame.shape, "table", lambda: frame_values(frame), said=said)
+    return SavedArray(frame.shape, "table", lambda: as_numpy(frame), said=said)
 
 
 def _list_parquet(path: Path) -> Arrays:

@@ -110,8 +110,8 @@ def _column_dtype(column: Any) -> np.dtype[Any]:
             )
         raise BadPoints(
             f"column {name} holds Python objects, not numbers: row 0 holds a "
-            f"{type(values[0]).__name__ if len(values) else 'nothing'}; convert it with "
-            "points.astype('float64')"
+            f"{type(values[0]).__name__ if len(values) else 'nothing'}; convert the column to "
+            "float64"
         )
     raise BadPoints(f"column {name} holds {dtype} values, not numbers; drop the column")
 
@@ -189,7 +189,7 @@ def read_table(stream: IO[bytes], path: str) -> tuple[pd.DataFrame, str]:
         and not any("." in line for line in lines[1:])
         and any("," in line for line in lines[1:])
     )
-    has_header = _is_header(cells, is_comma)
+    has_header = _is_header(cells, [_cells(line, delimiter) for line in lines[1:21]], path)
     second = lines[1] if len(lines) > 1 else lines[0]
     widths = len(cells), len(_cells(second, delimiter))
     if widths[0] != widths[1]:
@@ -212,6 +212,8 @@ def read_table(stream: IO[bytes], path: str) -> tuple[pd.DataFrame, str]:
     except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         reason = first_line(error).removeprefix("Error tokenizing data. C error: ")
         raise BadSource(f"{path} is not a table with equally long rows: {reason}") from None
+    if frame.empty:
+        raise BadSource(f"{path} holds no row of numbers; write one for each point")
     said = [f"{words} between columns"]
     if is_comma:
         said.append("decimal commas")
@@ -252,7 +254,8 @@ def _start(text: str) -> int:
         end = text.find("\n", start)
         end = len(text) if end < 0 else end
         line = text[start:end].strip()
-        if line and not line.startswith("#"):
+        # Excel states the delimiter in a first line such as sep=;
+        if line and not line.startswith(("#", "sep=")):
             break
         start = end + 1
     return start
@@ -273,21 +276,31 @@ def _cells(line: str, delimiter: str | None) -> list[str]:
     return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
 
 
-def _is_header(cells: list[str], is_comma: bool) -> bool:
-    """Tell whether the cells of the first line are names.
+def _is_header(cells: list[str], rows: list[list[str]], path: str) -> bool:
+    """Tell whether the cells of the first line are names, given the rows that follow.
 
-    >>> _is_header(["1.5", "2"], False), _is_header(["x", "y"], False)
+    >>> _is_header(["1.5", "2"], [], ""), _is_header(["x", "y"], [], "")
     (False, True)
-    >>> _is_header(["", "0", "1"], False), _is_header(["0", "1", "2"], False)
+    >>> _is_header(["", "0", "1"], [], ""), _is_header(["0", "1"], [["0.5", "1e-3"]], "")
     (True, True)
     """
-    if is_comma:
-        cells = [cell.replace(",", ".") for cell in cells]
-    # pandas numbers columns without names, and puts an empty name before them for its index
-    named = cells[1:] if cells and not cells[0] else cells
-    if len(named) > 1 and named == [str(number) for number in range(len(named))]:
-        return True
-    return not any(_is_number(cell) for cell in cells if cell) and any(cells)
+    numbers = [cell.replace(",", ".") for cell in cells]
+    # programs number columns without names; pandas puts an empty name before them for its index
+    named = numbers[1:] if numbers and not numbers[0] else numbers
+    n = len(named)
+    if n > 1 and named in ([str(i) for i in range(n)], [str(i + 1) for i in range(n)]):
+        fractions = [not cell.lstrip("-+").isdigit() for row in rows for cell in row[-n:] if cell]
+        if len(named) < len(numbers) or any(fractions) or n >= _LONG:
+            return True
+        if len(rows) > 1:
+            raise BadSource(
+                f"{path}: the first line, {', '.join(cells)}, may be the names of the columns or a "
+                "row; write names that are no numbers, or write the numbers with a decimal point"
+            )
+    return not any(_is_number(cell) for cell in numbers if cell) and any(numbers)
+
+
+_LONG = 6  # so many columns that no row of data counts from 0 or 1 by chance
 
 
 def _exact(version: str) -> dict[str, Any]:
