@@ -12,18 +12,24 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dimscope.arrays.block_points import Blocks
 from dimscope.arrays.checks import check_shape
 from dimscope.arrays.formats import FORMATS, SavedArray, list_arrays, table_in
+from dimscope.arrays.memory import budget_from, check_budget
 from dimscope.arrays.numpy_points import as_numpy
 from dimscope.errors import BadPoints, BadSource, DegeneratePoints
 from dimscope.files import near
 
-__all__ = ["STANDARD_INPUT", "choose", "naming", "open_points", "read_points"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "STANDARD_INPUT", "choose", "naming", "open_points", "read_points", "read_stimuli",
+]  # fmt: skip
 
 STANDARD_INPUT = "-"
 
@@ -99,6 +105,33 @@ def open_points(path: str | os.PathLike[str], key: str | None = None) -> tuple[A
     return array, said
 
 
+def read_stimuli(path: Path) -> NDArray[Any]:
+    """Read the stimuli of a network from a file: the only array with two or more axes.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    array of shape (n_points, ...)
+        A memory map where the format allows it, otherwise in memory.
+
+    Raises
+    ------
+    BadSource, BadPoints, OverBudget
+        As for :func:`read_points`.
+    """
+    arrays = list_arrays(path)
+    saved = arrays[choose(arrays, str(path), None, images=True)[0]]
+    with naming(str(path)):
+        array = checked_array(saved.read())
+        if isinstance(array, Blocks):
+            check_budget(array.nbytes, budget_from(None), f"reading {path}")
+            array = np.asarray(array).reshape(saved.shape)
+    return np.asanyarray(array)
+
+
 def checked_array(array: Any) -> Any:
     """Check the type of an array that was read, without reading it.
 
@@ -129,7 +162,9 @@ def naming(path: str) -> Iterator[None]:
         raise type(error)(f"{path}: {error}") from error.__cause__
 
 
-def choose(arrays: Mapping[str, SavedArray], path: str, key: str | None) -> tuple[str, str]:
+def choose(
+    arrays: Mapping[str, SavedArray], path: str, key: str | None, *, images: bool = False
+) -> tuple[str, str]:
     """Return the name of the array to read, and what to say of the choice.
 
     Parameters
@@ -138,6 +173,8 @@ def choose(arrays: Mapping[str, SavedArray], path: str, key: str | None) -> tupl
     path : str
         Name of the file, for messages.
     key : str or None
+    images : bool
+        Whether an array with more than two axes can be meant too; there is then no key.
 
     Raises
     ------
@@ -174,16 +211,20 @@ name one of them with key= (--key)
     if len(arrays) == 1:
         name = next(iter(arrays))
         return name, arrays[name].said
-    candidates = [name for name, a in arrays.items() if len(a.shape) == 2 and a.is_numeric]
+    candidates = [
+        name
+        for name, array in arrays.items()
+        if array.is_numeric and (len(array.shape) == 2 or (images and len(array.shape) > 2))
+    ]
     if not candidates:
+        advice = "save one of this shape" if images else "name the array with key= (--key)"
         raise BadSource(
             f"{path} holds no array of numbers of shape (n_points, n_features), but "
-            f"{_listed(arrays)}; name the array with key= (--key), or save one of this shape"
+            f"{_listed(arrays)}; {advice}"
         )
     if len(candidates) > 1:
-        raise BadSource(
-            f"{path} holds several arrays: {_listed(arrays)}; name one of them with key= (--key)"
-        )
+        advice = "save one of them alone" if images else "name one of them with key= (--key)"
+        raise BadSource(f"{path} holds several arrays: {_listed(arrays)}; {advice}")
     name = candidates[0]
     others = {other: array for other, array in arrays.items() if other != name}
     return name, f"array {name}; not read: {_listed(others)}"

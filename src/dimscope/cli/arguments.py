@@ -220,7 +220,7 @@ BatchSizeOption = Annotated[int, typer.Option(min=1, help="number of points per 
 LabelsOption = Annotated[
     Path | None,
     typer.Option(
-        "--labels", help="a .npy file with the class of each row; only if --data is a .npy file too"
+        "--labels", help="a .npy file with the class of each row; only if --data is a file too"
     ),
 ]
 
@@ -338,14 +338,14 @@ def data_from(
     The data are an image folder, or an array with or without labels.
     """
     from dimscope.arrays.formats import open_array
-    from dimscope.networks.preprocessing import image_folder
+    from dimscope.networks.preprocessing import image_folder, open_data
 
     if data.is_dir():
         chosen = _preprocessing_from(preprocess, network)
         images = image_folder(data, image_size, preprocessing=chosen)
         typer.echo(f"preprocessing: {images.preprocessing}", err=True)
         return images
-    return data if labels is None else (open_array(data), open_array(labels))
+    return data if labels is None else (open_data(data), open_array(labels))
 
 
 def _preprocessing_from(preprocess: str | None, network: Any) -> Any:

@@ -75,7 +75,8 @@ def profile(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="an image folder (one folder per class) or a .npy file; omit for activations"
+            help="an image folder (one folder per class), or a file of an array such as .npy; "
+            "omit for activations"
         ),
     ] = None,
     weights: WeightsOption = None,
@@ -330,7 +331,8 @@ def capture(
         typer.Argument(help="torchvision/NAME[@WEIGHTS], timm/NAME, hf/NAME or FILE.py:FUNCTION"),
     ],
     data: Annotated[
-        Path, typer.Option(help="an image folder (one folder per class) or a .npy file")
+        Path,
+        typer.Option(help="an image folder (one folder per class), or a file of an array: .npy"),
     ],
     out: Annotated[str, typer.Option(help="the store: a folder, or a URL that fsspec opens")],
     weights: WeightsOption = None,
