@@ -102,7 +102,8 @@ def test_torch_is_imported_in_its_place_only():
         name
         for name, tree in source_trees().items()
         if imported(tree) & {"torch", "torchvision"}
-        and not name.startswith(("networks/", "monitoring/"))
+        # a file of torch.save is read by torch
+        and not name.startswith(("networks/", "monitoring/", "arrays/formats.py"))
     ]
     assert not wrong
 

@@ -64,16 +64,19 @@ __all__ = ["capture", "compare", "diagnose", "profile", "report"]
 
 
 def profile(
+    context: typer.Context,
     model: Annotated[
         str,
         typer.Argument(
-            help="torchvision/NAME[@WEIGHTS], timm/NAME, hf/NAME, FILE.py:FUNCTION or a STORE"
+            help="torchvision/NAME[@WEIGHTS], timm/NAME, hf/NAME, FILE.py:FUNCTION, a STORE, or a "
+            "folder or file of activations, one array for each layer"
         ),
     ],
     data: Annotated[
         Path | None,
         typer.Option(
-            help="an image folder (one folder per class) or a .npy file; omit for a STORE"
+            help="an image folder (one folder per class), or a file of an array such as .npy; "
+            "omit for activations"
         ),
     ] = None,
     weights: WeightsOption = None,
@@ -144,19 +147,32 @@ def profile(
     if plot is not None:
         check_figure_path(plot)
     options: Any = {"layers": layers, "n_points": n_points, "per_class": per_class}
+    network_options = {
+        "data": data,
+        "weights": weights,
+        "revision": revision,
+        "dtype": dtype,
+        "device": device,
+        "preprocess": preprocess,
+        "image_size": image_size,
+    }
     if is_store(model):
-        network_options = {
-            "data": data,
-            "labels": labels,
-            "weights": weights,
-            "revision": revision,
-            "dtype": dtype,
-            "device": device,
-            "preprocess": preprocess,
-            "image_size": image_size,
-        }
-        refuse_for_a_store({**network_options, **options})
-        source, options, stimuli = model, {}, None
+        refuse_for_a_store({**network_options, "labels": labels, **options}, "a store")
+        source: Any = model
+        options, stimuli = {}, None
+    elif is_saved(model):
+        drawn = {"n_points": n_points, "per_class": per_class}
+        refuse_for_a_store({**network_options, **drawn}, "a file of activations")
+        origin = context.get_parameter_source("readout")
+        is_given = origin is not None and origin.name != "DEFAULT"
+        saved = ds.open_activations(
+            model,
+            layers=layers or None,
+            readout=cast(Any, readout) if is_given else None,  # the function refuses other words
+            labels=ids_from(labels, "--labels"),
+        )
+        typer.echo(f"{model}: {saved.provenance.parameters['opened']}", err=True)
+        source, options, stimuli = saved, {}, None
     else:
         data = existing_data(data, model)
         check_data(data, labels, image_size, preprocess)
@@ -315,7 +331,8 @@ def capture(
         typer.Argument(help="torchvision/NAME[@WEIGHTS], timm/NAME, hf/NAME or FILE.py:FUNCTION"),
     ],
     data: Annotated[
-        Path, typer.Option(help="an image folder (one folder per class) or a .npy file")
+        Path,
+        typer.Option(help="an image folder (one folder per class), or a file of an array: .npy"),
     ],
     out: Annotated[str, typer.Option(help="the store: a folder, or a URL that fsspec opens")],
     weights: WeightsOption = None,
@@ -417,12 +434,20 @@ def existing_data(data: Path | None, model: str) -> Path:
     return data
 
 
-def refuse_for_a_store(options: dict[str, Any]) -> None:
+def is_saved(model: str) -> bool:
+    """Tell whether MODEL is a folder or a file of activations that another program has saved."""
+    if model.startswith(("torchvision/", "timm/", "hf/")):
+        return False
+    path = Path(model)
+    return path.is_dir() or (path.is_file() and path.suffix != ".py")
+
+
+def refuse_for_a_store(options: dict[str, Any], what: str) -> None:
     """Refuse options that apply only to a capture."""
     for option, value in options.items():
         if value:
             raise typer.BadParameter(
-                "MODEL is a store, so its layers have already been captured; omit this option",
+                f"MODEL is {what}, so its layers have already been captured; omit this option",
                 param_hint=f"--{option.replace('_', '-')}",
             )
 

@@ -16,8 +16,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from dimscope.arrays.files import read_stimuli
+from dimscope.arrays.formats import format_of, open_array
 from dimscope.errors import BadSource, DimscopeError, first_line
-from dimscope.files import load_module, near, open_array
+from dimscope.files import load_module, near
 from dimscope.networks.structure import unwrap
 
 __all__ = [
@@ -451,20 +453,20 @@ def _processed(processor: Any, image: Any) -> Any:
 
 
 def open_data(path: Path, preprocessing: Preprocessing | None = None) -> Any:
-    """Open an image folder or a ``.npy`` file.
+    """Open an image folder or a file of stimuli.
 
     Parameters
     ----------
     path : Path
-        A folder of images with one folder for each class, or a ``.npy`` file with one row for each
-        stimulus.
+        A folder of images with one folder for each class, or a file with one row for each stimulus:
+        ``.npy``, or another format of :func:`dimscope.read_points`, of which ``.txt`` is excepted.
     preprocessing : Preprocessing, optional
         For images; by default, as by :func:`image_folder`.
 
     Returns
     -------
     Dataset or array
-        An array is a read-only memory map.
+        An array is a read-only memory map where the format allows it.
 
     Raises
     ------
@@ -475,11 +477,12 @@ def open_data(path: Path, preprocessing: Preprocessing | None = None) -> Any:
         return image_folder(path, preprocessing=preprocessing)
     if not path.exists():
         raise BadSource(f"{path} does not exist; give an image folder or a .npy file")
-    if path.suffix != ".npy":
+    if format_of(path) is None or ".txt" in path.suffixes:
         raise BadSource(
-            f"{path} is neither a folder of images nor a .npy file; save the array with numpy.save"
+            f"{path} is neither a folder of images nor a file of an array, such as .npy; save the "
+            "array with numpy.save"
         )
-    array = open_array(path)
+    array = open_array(path) if path.suffix == ".npy" else read_stimuli(path)
     if array.ndim == 0:
         raise BadSource(
             f"{path} holds a single number; give an array with one row for each stimulus"
