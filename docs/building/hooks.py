@@ -3,31 +3,50 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-from docs.building import reference
+from docs.building import formulas, notebooks, pictures, reference
 
 ROLE = re.compile(r":(?:class|func|mod|attr|meth):<code>(~?)([^<]+)</code>")
 
 
+def on_config(config: Any) -> Any:
+    """Show blocks of LaTeX as formulas."""
+    fences = config.mdx_configs.setdefault("pymdownx.superfences", {})
+    fences["custom_fences"] = [{"name": "math", "class": "math", "format": formulas.fence}]
+    return config
+
+
 def on_files(files: Files, config: Any) -> Files:
     """Add the generated files, and list them in the navigation."""
-    pages = reference.pages()
-    for path, (_, text) in pages.items():
-        files.append(File.generated(config, path, content=text))
-    decisions = sorted(
-        file.src_uri
-        for file in files.documentation_pages()
-        if file.src_uri.startswith("decisions/")
-    )
+    docs = Path(config.docs_dir)
+    generated: dict[str, str | bytes] = {}
+    for file in files.documentation_pages():
+        for name, picture in pictures.drawn(file.content_string).items():
+            generated[str(Path(file.src_uri).with_name(name))] = picture
+    for path in sorted((docs / "notebooks").glob("*.ipynb")):
+        page, shown = notebooks.rendered(path)
+        generated[f"notebooks/{path.stem}.md"] = page
+        generated |= {f"notebooks/{name}": picture for name, picture in shown.items()}
+    references = reference.pages()
+    generated |= {path: text for path, (_, text) in references.items()}
+    for path, content in generated.items():
+        files.append(File.generated(config, path, content=content))
     listed = {
-        "reference/": [{title: path} for path, (title, _) in pages.items()],
-        "decisions/": decisions,
+        "reference/": [{title: path} for path, (title, _) in references.items()],
+        "notebooks/": _in_folder(files, "notebooks"),
+        "decisions/": _in_folder(files, "decisions"),
     }
     config.nav = _filled(config.nav, listed)
     return files
+
+
+def _in_folder(files: Files, folder: str) -> list[str]:
+    pages = (file.src_uri for file in files.documentation_pages())
+    return sorted(page for page in pages if page.startswith(f"{folder}/"))
 
 
 def _filled(nav: Any, listed: dict[str, Any]) -> Any:

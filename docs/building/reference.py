@@ -88,7 +88,8 @@ def command_page() -> str:
     parts = [
         "# Command line",
         "Each command is one public call. Results go to standard output, errors to standard "
-        "error in one sentence; the exit code is 2 for a wrong call and 1 for data that cannot be measured.",
+        "error in one sentence; the exit code is 2 for a wrong call and 1 for data that cannot be "
+        "measured.",
     ]
     for name, command in commands().items():
         context = command.make_context(name, [], resilient_parsing=True)
