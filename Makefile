@@ -24,7 +24,7 @@ demo: install  ## train a small network on digits and draw its profiles
 	$(BIN)/dimscope demo
 
 docs: install  ## build the documentation site in site/; a warning is an error
-	NO_MKDOCS_2_WARNING=1 MPLBACKEND=Agg $(BIN)/python -m mkdocs build --quiet --strict
+	env NO_MKDOCS_2_WARNING=1 MPLBACKEND=Agg $(BIN)/python -m mkdocs build --quiet --strict
 
 check: lint  ## the loop while working: lint, types and the fast tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow"

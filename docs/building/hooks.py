@@ -8,7 +8,7 @@ from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-from docs.building import formulas, notebooks, pictures, reference
+from docs.building import estimator_pictures, formulas, llms, notebooks, pictures, reference
 
 ROLE = re.compile(r":(?:class|func|mod|attr|meth):<code>(~?)([^<]+)</code>")
 
@@ -27,6 +27,8 @@ def on_files(files: Files, config: Any) -> Files:
     for file in files.documentation_pages():
         for name, picture in pictures.drawn(file.content_string).items():
             generated[str(Path(file.src_uri).with_name(name))] = picture
+    for name, picture in estimator_pictures.pictures().items():
+        generated[f"estimators/{name}"] = picture
     for path in sorted((docs / "notebooks").glob("*.ipynb")):
         page, shown = notebooks.rendered(path)
         generated[f"notebooks/{path.stem}.md"] = page
@@ -41,6 +43,8 @@ def on_files(files: Files, config: Any) -> Files:
         "decisions/": _in_folder(files, "decisions"),
     }
     config.nav = _filled(config.nav, listed)
+    for path, text in llms.texts(config, files).items():
+        files.append(File.generated(config, path, content=text))
     return files
 
 
