@@ -35,6 +35,8 @@ CLOUDS: list[tuple[dict[str, Any], Callable[[int, int], Any], str, tuple[int, ..
     (SPECTRA, gaussian, "Gaussian", (1, 10, 25, 50, 100, 200)),
 ]
 
+NAMES = [name for estimators, *_ in CLOUDS for name in estimators]
+
 
 def pictures() -> dict[str, bytes]:
     """Return the pictures by the name of the page that shows them."""

@@ -17,6 +17,16 @@ def rendered(path: Path) -> tuple[str, dict[str, bytes]]:
     notebook = nbformat.read(path, as_version=4)
     with empty_folder():
         nbclient.NotebookClient(notebook, timeout=600).execute()
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            if "text/html" in output.get("data", {}):
+                output.data["text/html"] = _block(output.data["text/html"])
     resources: dict[str, Any] = {"unique_key": path.stem}
     page, resources = nbconvert.MarkdownExporter().from_notebook_node(notebook, resources)
     return page, resources["outputs"]
+
+
+def _block(html: str) -> str:
+    """Make one block of HTML, which Markdown leaves alone: at an empty line it would end."""
+    lines = [line for line in html.splitlines() if line.strip()]
+    return "\n".join(['<div class="shown">', *lines, "</div>"])

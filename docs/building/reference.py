@@ -25,6 +25,9 @@ TITLES = {
     "errors": ("Errors and warnings", "What dimscope raises and warns of."),
     "progress": ("Progress", "Show how long a measurement will take."),
     "provenance": ("Provenance", "How a value was made."),
+    "plotting": ("Plotting", "Draw results on Matplotlib axes."),
+    "manifolds": ("Manifolds", "Sample points of known dimension."),
+    "sklearn": ("scikit-learn", "Measure in a scikit-learn pipeline."),
 }
 # Public modules whose names are not in the package itself.
 MODULES = ("monitoring", "arrays", "plotting", "manifolds", "sklearn")
