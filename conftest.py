@@ -34,6 +34,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
+@pytest.fixture(autouse=True)
+def _pages_run_in_an_empty_folder(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let the blocks of a page write files."""
+    if request.path.suffix == ".md":
+        monkeypatch.chdir(request.getfixturevalue("tmp_path"))
+
+
 def _refuse_skip(report: Any) -> None:
     if REQUIRE_ALL and report.skipped:
         report.outcome = "failed"
