@@ -54,6 +54,7 @@ from dimscope.cli.arguments import (
 from dimscope.cli.tables import profile_table, say
 from dimscope.errors import DimscopeError
 from dimscope.estimators.estimates import ClassesAre
+from dimscope.extras import MissingExtra
 from dimscope.networks.options import CaptureOptions
 from dimscope.progress import ProgressBar
 
@@ -448,6 +449,8 @@ def network_from(
             dtype=cast(Any, dtype),  # the function refuses other words
             device=device,
         )
+    except MissingExtra:
+        raise
     except DimscopeError as error:
         raise typer.BadParameter(str(error), param_hint="MODEL") from None
 
