@@ -95,6 +95,7 @@ CALLS = {
     "compare": (["p.json", "q.json", "r.json", "--accuracy", "a.csv"], True),
     "diagnose": (["p.json"], True),
     "report": (["p.json", "--out", "p.html"], True),
+    "cite": (["p.json"], True),
     "demo": ([], False),
     "reproduce": (["fig6", "--scale", "smoke"], False),
 }

@@ -7,6 +7,7 @@ from .analysis.curvature import CurvatureTest, curvature_test, surrogate
 from .analysis.difference import Difference, difference
 from .analysis.scale import ScaleCurve, rank_curve, scale_curve
 from .arrays.memory import reused_memory
+from .citations import cite
 from .errors import (
     BadPoints,
     BadSource,
@@ -131,6 +132,7 @@ __all__ = [
     "TwoNN",
     "average_profiles",
     "capture",
+    "cite",
     "compare",
     "curvature_test",
     "diagnose",

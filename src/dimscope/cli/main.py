@@ -18,6 +18,7 @@ from dimscope.cli.array_commands import estimate, scale
 from dimscope.cli.experiment_commands import demo, reproduce
 from dimscope.cli.network_commands import (
     capture,
+    cite,
     compare,
     diagnose,
     profile,
@@ -56,7 +57,18 @@ def options(
     """Measure how many dimensions a neural network really uses, layer by layer."""
 
 
-for _command in (estimate, scale, profile, capture, compare, diagnose, report, demo, reproduce):
+for _command in (
+    estimate,
+    scale,
+    profile,
+    capture,
+    compare,
+    diagnose,
+    report,
+    cite,
+    demo,
+    reproduce,
+):
     app.command()(_command)
 
 

@@ -1,4 +1,4 @@
-"""The commands for networks: ``profile``, ``capture``, ``compare``, ``diagnose`` and ``report``."""
+"""The commands for networks and their profiles, from ``profile`` to ``cite``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
+from dimscope.citations import Style
 from dimscope.cli.arguments import (
     BatchSizeOption,
     ClassesOption,
@@ -61,7 +62,7 @@ from dimscope.progress import ProgressBar
 if TYPE_CHECKING:
     from dimscope import Plan, Profile
 
-__all__ = ["capture", "compare", "diagnose", "profile", "report"]
+__all__ = ["capture", "cite", "compare", "diagnose", "profile", "report"]
 
 
 def profile(
@@ -260,6 +261,21 @@ def compare(
     written = [str(path) for path in (plot, plot_profiles) if path is not None]
     if written:
         say(f"written: {', '.join(written)}")
+
+
+def cite(
+    profile: Annotated[Path, typer.Argument(help="a saved profile")],
+    style: Annotated[str, typer.Option(help="bibtex, or text: one reference a line")] = "bibtex",
+) -> None:
+    """Say what to cite for a saved profile: dimscope, the estimators, and data that it names."""
+    import dimscope as ds
+
+    loaded = ds.Profile.load(existing(profile, "PROFILE"))
+    if style not in get_args(Style):
+        raise typer.BadParameter(
+            f"there is no style {style!r}; use {' or '.join(get_args(Style))}", param_hint="--style"
+        )
+    typer.echo(ds.cite(loaded, cast(Style, style)))
 
 
 def diagnose(
