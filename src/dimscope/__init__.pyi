@@ -9,6 +9,7 @@ from .analysis.difference import Difference, difference
 from .analysis.scale import ScaleCurve, rank_curve, scale_curve
 from .arrays.files import read_points
 from .arrays.memory import reused_memory
+from .citations import cite
 from .errors import (
     BadPoints,
     BadSource,
@@ -133,6 +134,7 @@ __all__ = [
     "TwoNN",
     "average_profiles",
     "capture",
+    "cite",
     "compare",
     "curvature_test",
     "diagnose",

@@ -415,7 +415,7 @@ def test_read_points_names_the_extra_of_a_missing_package(tmp_path, monkeypatch,
     write(tmp_path / name)
     monkeypatch.setitem(sys.modules, package, None)
     extra = "torch" if package == "torch" else "files"
-    with pytest.raises(BadSource, match=rf"needs {package}, .*pip install 'dimscope\[{extra}\]'"):
+    with pytest.raises(BadSource, match=rf"needs {package}; run pip install 'dimscope\[{extra}\]'"):
         ds.read_points(tmp_path / name)
 
 

@@ -27,6 +27,7 @@ from dimscope.arrays.numpy_points import as_numpy
 from dimscope.arrays.tables import columns_of_lists, read_table
 from dimscope.arrays.tensor_points import tensor_values
 from dimscope.errors import BadPoints, BadSource, first_line
+from dimscope.extras import needed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -200,12 +201,6 @@ def _check_start(path: Path, start: bytes, file_format: Format | None) -> None:
     )
 
 
-def _missing(package: str, path: Path, extra: str = "files") -> BadSource:
-    return BadSource(
-        f"{path} needs {package}, which is not installed: pip install 'dimscope[{extra}]'"
-    )
-
-
 def _damaged(path: Path, why: str = "") -> BadSource:
     return BadSource(f"{path} is truncated or damaged{why and f' ({why})'}; copy it again")
 
@@ -331,10 +326,8 @@ def _check_room(path: Path, n_bytes: int) -> None:
 
 
 def _list_hdf5(path: Path) -> Arrays:
-    try:
+    with needed(str(path)):
         import h5py
-    except ImportError:
-        raise _missing("h5py", path) from None
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -393,10 +386,8 @@ _SAFE_DTYPES = {
 
 
 def _list_safetensors(path: Path) -> Arrays:
-    try:
+    with needed(str(path)):
         from safetensors import SafetensorError, safe_open
-    except ImportError:
-        raise _missing("safetensors", path) from None
     try:
         with safe_open(path, framework="numpy") as file:
             names = list(file.keys())
@@ -465,10 +456,8 @@ class Bfloat16Blocks(Blocks):
 
 
 def _list_torch(path: Path) -> Arrays:
-    try:
+    with needed(str(path)):
         import torch
-    except ImportError:
-        raise _missing("torch", path, "torch") from None
     is_zip = zipfile.is_zipfile(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip or None)
@@ -542,10 +531,8 @@ def _saved_frame(frame: pd.DataFrame, said: str = "") -> SavedArray:
 
 
 def _list_parquet(path: Path) -> Arrays:
-    try:
+    with needed(str(path)):
         import pyarrow  # noqa: F401
-    except ImportError:
-        raise _missing("pyarrow", path) from None
     import pandas as pd
 
     _check_room(path, path.stat().st_size)

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from dimscope.errors import BadPoints, BadSource, first_line
+from dimscope.extras import needed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +38,7 @@ def as_frame(value: Any) -> Any:
 
     Raises
     ------
-    BadPoints
+    MissingExtra
         If pyarrow, which converts it, is not installed.
 
     Examples
@@ -48,13 +49,8 @@ def as_frame(value: Any) -> Any:
     is_table = hasattr(value, "__arrow_c_stream__") and hasattr(value, "columns")
     if is_frame(value) or not is_table:
         return value
-    try:
+    with needed(f"a {type(value).__name__}"):
         import pyarrow
-    except ImportError:
-        raise BadPoints(
-            f"points are a {type(value).__name__}, which pyarrow converts: run "
-            "pip install 'dimscope[files]', or give points.to_numpy()"
-        ) from None
     return pyarrow.table(value).to_pandas()
 
 

@@ -1,4 +1,4 @@
-"""The commands for networks: ``profile``, ``capture``, ``compare``, ``diagnose`` and ``report``."""
+"""The commands for networks and their profiles, from ``profile`` to ``cite``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
+from dimscope.citations import Style
 from dimscope.cli.arguments import (
     BatchSizeOption,
     ClassesOption,
@@ -54,13 +55,14 @@ from dimscope.cli.arguments import (
 from dimscope.cli.tables import profile_table, say
 from dimscope.errors import DimscopeError
 from dimscope.estimators.estimates import ClassesAre
+from dimscope.extras import MissingExtra
 from dimscope.networks.options import CaptureOptions
 from dimscope.progress import ProgressBar
 
 if TYPE_CHECKING:
     from dimscope import Plan, Profile
 
-__all__ = ["capture", "compare", "diagnose", "profile", "report"]
+__all__ = ["capture", "cite", "compare", "diagnose", "profile", "report"]
 
 
 def profile(
@@ -277,6 +279,21 @@ def compare(
         say(f"written: {', '.join(written)}")
 
 
+def cite(
+    profile: Annotated[Path, typer.Argument(help="a saved profile")],
+    style: Annotated[str, typer.Option(help="bibtex, or text: one reference a line")] = "bibtex",
+) -> None:
+    """Say what to cite for a saved profile: dimscope, the estimators, and data that it names."""
+    import dimscope as ds
+
+    loaded = ds.Profile.load(existing(profile, "PROFILE"))
+    if style not in get_args(Style):
+        raise typer.BadParameter(
+            f"there is no style {style!r}; use {' or '.join(get_args(Style))}", param_hint="--style"
+        )
+    typer.echo(ds.cite(loaded, cast(Style, style)))
+
+
 def diagnose(
     profile: Annotated[Path, typer.Argument(help="a saved profile")],
     classes: Annotated[
@@ -473,6 +490,8 @@ def network_from(
             dtype=cast(Any, dtype),  # the function refuses other words
             device=device,
         )
+    except MissingExtra:
+        raise
     except DimscopeError as error:
         raise typer.BadParameter(str(error), param_hint="MODEL") from None
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from dimscope.arrays.files import read_stimuli
 from dimscope.arrays.formats import format_of, open_array
 from dimscope.errors import BadSource, DimscopeError, first_line
+from dimscope.extras import needed
 from dimscope.files import load_module, near
 from dimscope.networks.structure import unwrap
 
@@ -152,7 +153,8 @@ def imagenet(size: int = _SIZE, why: str = "", source: Chosen = "default") -> Pr
     'as for ImageNet classifiers (no other is known): resize 128, crop 112, bilinear, \
 mean 0.485 0.456 0.406, std 0.229 0.224 0.225'
     """
-    from torchvision import transforms
+    with needed("preprocessing of images"):
+        from torchvision import transforms
 
     resize = round(size * 8 / 7)
     transform = transforms.Compose(
@@ -327,10 +329,8 @@ def torchvision_weights(name: str, tag: str) -> Any:
     BadSource
         If the network or these weights do not exist; the error lists the names.
     """
-    try:
+    with needed(f"torchvision/{name}"):
         from torchvision.models import get_model_weights, list_models
-    except ImportError as error:
-        raise BadSource("torchvision is missing; run pip install dimscope[torch]") from error
     names = list_models()
     if name not in names:
         raise BadSource(f"torchvision has no model {name!r}.{near(name, names)}")
@@ -361,11 +361,9 @@ def _of_torchvision(weights: Any, size: int | None = None) -> Preprocessing:
 
 
 def _of_timm(model: str | nn.Module, size: int | None = None) -> Preprocessing:
-    try:
+    with needed(f"timm/{model}" if isinstance(model, str) else "preprocessing of timm"):
         import timm
         from timm.data import create_transform, resolve_data_config
-    except ImportError as error:
-        raise BadSource(f"timm/{model} needs timm; run pip install dimscope[timm]") from error
     if isinstance(model, str):
         try:
             registered = timm.get_pretrained_cfg(model, allow_unregistered=False)
@@ -406,12 +404,8 @@ _PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
 
 def _of_transformers(name: str, revision: str | None) -> Preprocessing:
-    try:
+    with needed(f"hf/{name}"):
         from transformers import AutoImageProcessor
-    except ImportError as error:
-        raise BadSource(
-            f"hf/{name} needs transformers; run pip install dimscope[transformers]"
-        ) from error
     folder = Path(name)
     if name.endswith(".gguf"):
         return imagenet(why=f"hf/{name} has no image processor")
@@ -520,7 +514,8 @@ def image_folder(
         If there are no class folders, or one of them contains no images.
     """
     path = Path(path)
-    from torchvision.datasets import ImageFolder
+    with needed("image_folder"):
+        from torchvision.datasets import ImageFolder
 
     if preprocessing is None:
         prepare = imagenet()
@@ -546,7 +541,8 @@ def image_folder(
 
 
 def _load(file: str) -> Any:
-    from torchvision.datasets.folder import default_loader
+    with needed("image_folder"):
+        from torchvision.datasets.folder import default_loader
 
     try:
         return default_loader(file)

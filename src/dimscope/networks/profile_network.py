@@ -15,6 +15,7 @@ from dimscope.activations.saved import open_activations
 from dimscope.arrays.memory import budget_from
 from dimscope.arrays.threads import Progress
 from dimscope.errors import BadPoints, Interrupted
+from dimscope.extras import needed
 from dimscope.networks.capturing.plan import Plan
 from dimscope.networks.options import (
     CaptureOptions,
@@ -154,7 +155,8 @@ def profile(
         captured: Iterable[Activations] = [source]
         memory = budget_from(options.get("memory"))
     else:
-        from dimscope.networks.capturing.capture import capture_groups
+        with needed("profile of a network"):
+            from dimscope.networks.capturing.capture import capture_groups
 
         capture_options = CaptureOptions(**options)
         # one budget: that of the capture is not computed again when its layers take up memory
