@@ -9,6 +9,7 @@ import torch
 
 import dimscope as ds
 from dimscope.errors import BadPoints
+from dimscope.extras import MissingExtra
 from dimscope.manifolds import sphere
 
 X = sphere(120, 2)
@@ -111,5 +112,5 @@ def test_estimate_refuses_annotated_data():
 def test_estimate_says_what_converts_a_table_without_pyarrow(monkeypatch):
     table = pyarrow.Table.from_pandas(FRAME)
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(BadPoints, match=r"pip install 'dimscope\[files\]'"):
+    with pytest.raises(MissingExtra, match=r"pip install 'dimscope\[files\]'"):
         ds.estimate(table)
