@@ -63,6 +63,7 @@ def indexed(path):
 def with_labels(path):
     folder_of(np.save, ".npy")(path)
     np.save(path / "labels.npy", np.arange(60))
+    (path / "._layer1.npy").write_bytes(b"of another system")
 
 
 NATURAL = ["layer1", "layer2", "layer10"]
@@ -224,6 +225,12 @@ def parts(path):
         np.save(path / f"features_{start}-{start + 20}.npy", A[start : start + 20])
 
 
+def one_a_stimulus(path):
+    path.mkdir()
+    for number in range(5):
+        np.save(path / f"image{number}.npy", A[number : number + 1])
+
+
 def chunks(path):
     path.mkdir()
     for number in range(2):
@@ -249,6 +256,7 @@ def two_formats(path):
 REFUSED = {
     "rows": (short, {}, "layer1 has 60 rows and layer2 has 50"),
     "parts": (parts, {}, "rows 0 to 60 of one layer in parts"),
+    "stimuli": (one_a_stimulus, {}, "each of 5 layers has 1 rows; if each array is a stimulus"),
     "chunks": (chunks, {}, "seem to hold the rows of one layer in parts"),
     "twice": (twice, {}, "layer layer1 is in .* and in"),
     "index": (damaged_index, {}, "not a file in the same folder"),

@@ -124,6 +124,9 @@ GOOD = {
     "h5ad": ("a.h5ad", sparse_and_dense, F),
     "csv of pandas": ("a.csv", lambda p: frame().to_csv(p, index=False), X),
     "csv with an index": ("a.csv", lambda p: frame().to_csv(p), X),
+    "csv with a shuffled index": (
+        "a.csv", lambda p: frame().iloc[::-1].to_csv(p), X[::-1],
+    ),
     "csv of a plain frame": ("a.csv", lambda p: pd.DataFrame(X).to_csv(p), X),
     "csv without a header": ("a.csv", rows(","), X),
     "csv of numpy": ("a.csv", lambda p: np.savetxt(p, X, fmt="%.17g"), X),
@@ -328,6 +331,13 @@ BAD = {
     "labels in csv": (
         "a.csv", lambda p: frame(label=["cat"] * 40).to_csv(p, index=False),
         "column 'label' holds text, not numbers: row 0 holds 'cat'; drop the column",
+    ),
+    "row numbers": (
+        "a.csv", lambda p: frame().to_csv(p, index_label="id"), "column 'id' numbers the rows",
+    ),
+    "row numbers in parquet": (
+        "a.parquet", lambda p: frame().reset_index().to_parquet(p),
+        "column 'index' numbers the rows",
     ),
     "labels in parquet": (
         "a.parquet", lambda p: frame(label=["cat"] * 40).to_parquet(p),

@@ -192,6 +192,12 @@ def _chosen(
 
 def _check_rows(shapes: Mapping[str, tuple[int, ...]]) -> None:
     first, *others = shapes
+    n_points = shapes[first][0] if shapes[first] else 0
+    if others and n_points < 3 and {shape[0] for shape in shapes.values() if shape} == {n_points}:
+        raise BadPoints(
+            f"each of {len(shapes)} layers has {n_points} rows; if each array is a stimulus, stack "
+            "those of one layer with numpy.concatenate"
+        )
     for name in (first, *others):
         if len(shapes[name]) < 2:
             raise BadPoints(
@@ -384,7 +390,10 @@ def _in_folder(folder: Path) -> tuple[dict[str, SavedArray], str]:
         for pattern in ("*", "*/*")
         for path in folder.glob(pattern)
         # notes such as file_names.txt are no layers
-        if path.is_file() and format_of(path) is not None and ".txt" not in path.suffixes
+        if path.is_file()
+        and format_of(path) is not None
+        and ".txt" not in path.suffixes
+        and not path.name.startswith(".")
     )
     if not paths:
         suffixes = ", ".join(each.suffixes[0] for each in FORMATS)

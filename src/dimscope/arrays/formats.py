@@ -24,7 +24,7 @@ from dimscope.arrays.block_points import Blocks, H5Blocks
 from dimscope.arrays.checks import check_dtype, ragged
 from dimscope.arrays.memory import budget_from, check_budget
 from dimscope.arrays.numpy_points import as_numpy
-from dimscope.arrays.tables import columns_of_lists, read_table
+from dimscope.arrays.tables import columns_of_lists, read_table, refuse_row_numbers
 from dimscope.arrays.tensor_points import tensor_values
 from dimscope.errors import BadPoints, BadSource, first_line
 from dimscope.extras import needed
@@ -527,7 +527,11 @@ def table_in(stream: IO[bytes], path: str) -> Arrays:
 
 
 def _saved_frame(frame: pd.DataFrame, said: str = "") -> SavedArray:
-    return SavedArray(frame.shape, "table", lambda: as_numpy(frame), said=said)
+    def read() -> NDArray[Any]:
+        refuse_row_numbers(frame)
+        return as_numpy(frame)
+
+    return SavedArray(frame.shape, "table", read, said=said)
 
 
 def _list_parquet(path: Path) -> Arrays:

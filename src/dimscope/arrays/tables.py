@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = ["as_frame", "columns_of_lists", "frame_values", "is_frame", "read_table"]
+__all__ = [
+    "as_frame", "columns_of_lists", "frame_values", "is_frame", "read_table",
+    "refuse_row_numbers",
+]  # fmt: skip
 
 
 def is_frame(value: Any) -> bool:
@@ -218,11 +221,39 @@ def read_table(stream: IO[bytes], path: str) -> tuple[pd.DataFrame, str]:
         said.append(f"a header: {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}")
     else:
         said.append("no header")
-    if has_header and not cells[0] and frame.shape[1] > 1 and _counts(frame.iloc[:, 0]):
+    if has_header and not cells[0] and frame.shape[1] > 1 and _is_index(frame.iloc[:, 0]):
         frame = frame.iloc[:, 1:]
         said[-1] = "a header"
         said.append("the first column, which has no name and numbers the rows, is left out")
     return frame, "; ".join(said)
+
+
+def refuse_row_numbers(frame: pd.DataFrame) -> None:
+    """Refuse a table whose first column numbers the rows.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> refuse_row_numbers(pd.DataFrame({"index": range(20), "x": np.ones(20)}))
+    Traceback (most recent call last):
+    dimscope.errors.BadPoints: column 'index' numbers the rows (0, 1, 2, ...); drop the column
+    """
+    if frame.shape[1] < 2 or len(frame) < _FEW:
+        return
+    column = frame.iloc[:, 0]
+    if column.dtype.kind not in "iu" or not _is_index(column):
+        return
+    values = column.to_numpy()
+    first = int(values[0])
+    if first in (0, 1) and (values == np.arange(len(values)) + first).all():
+        name = repr(column.name) if isinstance(column.name, str) else column.name
+        raise BadPoints(
+            f"column {name} numbers the rows ({first}, {first + 1}, {first + 2}, ...); drop the "
+            "column"
+        )
+
+
+_FEW = 10  # rows that may count from 0 or 1 by chance
 
 
 _HEAD = 1 << 20
@@ -309,9 +340,6 @@ def _exact(version: str) -> dict[str, Any]:
     return {} if (major, minor) >= (3, 1) else {"float_precision": "round_trip"}
 
 
-def _counts(column: Any) -> bool:
-    """Tell whether a column numbers the rows, from 0 or 1."""
-    if column.dtype.kind not in "iu":
-        return False
-    first = int(column.iloc[0]) if len(column) else 0
-    return first in (0, 1) and bool((column.to_numpy() == np.arange(len(column)) + first).all())
+def _is_index(column: Any) -> bool:
+    """Tell whether a column holds a different whole number in each row."""
+    return column.dtype.kind in "iu" and bool(column.is_unique)
