@@ -6,7 +6,11 @@ BIN    := $(VENV)/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install peers browser demo docs check test lint bench bench-speed bench-check cluster-demo clean
+ARRAYS := tests/arrays tests/neighbors tests/estimators tests/analysis
+# The tests of arrays in an environment without extras, against the wheel.
+CORE_TEST = DIMSCOPE_CORE_ONLY=1 OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -q -m "not slow" $(ARRAYS)
+
+.PHONY: wheel test-core test-oldest help install peers browser demo docs check test lint bench bench-speed bench-check cluster-demo clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -32,10 +36,28 @@ check: lint  ## the loop while working: lint, types and the fast tests
 test: install peers  ## run every test
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
+wheel: install  ## build the sdist and the wheel into dist/
+	rm -rf dist
+	$(BIN)/python -c 'from setuptools import build_meta; build_meta.build_sdist("dist")'
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist dist/*.tar.gz
+
+test-core:  ## test arrays without extras; PYTHON=python3.13 for another version
+	$(PYTHON) -m venv --clear .venv-core
+	.venv-core/bin/python -m pip install --quiet . pytest hypothesis
+	$(call CORE_TEST,.venv-core)
+	.venv-core/bin/dimscope --help
+
+test-oldest:  ## test arrays with the oldest dependencies
+	$(PYTHON) -m venv --clear .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --constraint constraints-oldest.txt . pytest hypothesis
+	$(call CORE_TEST,.venv-oldest)
+	.venv-oldest/bin/dimscope --help
+
 lint: install  ## format, lint and type checks
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy tests/typed/user.py  # what users see of the types
 
 bench: install peers  ## measure against peers; writes docs/performance.md
 	env -u OPENBLAS_CORETYPE $(BIN)/python -m benchmarks --peers $(PEERS)/bin/python
@@ -63,4 +85,4 @@ browser:  ## install Chromium, in which the tests open reports
 		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes chromium)
 
 clean:  ## remove the environments
-	rm -rf $(VENV) $(PEERS)
+	rm -rf $(VENV) $(PEERS) .venv-core .venv-oldest dist

@@ -153,6 +153,7 @@ TESTS = Path(__file__).parent
 # Subjects that cross the folders of the package.
 ACROSS = {
     "laws", "truth", "peers", "documents", "experiments", "recorded", "report", "architectures",
+    "typed",
 }  # fmt: skip
 
 

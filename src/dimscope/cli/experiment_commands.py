@@ -19,6 +19,9 @@ from dimscope.progress import ProgressBar
 __all__ = ["demo", "describe", "reproduce"]
 
 
+_REPRODUCE = ("dimscope reproduce", "dimscope[paper]")
+
+
 _EPOCHS = {"trained": 30, "shuffled labels": 300, "untrained": 0}
 
 
@@ -162,10 +165,9 @@ def reproduce(
     ] = False,
 ) -> None:
     """Reproduce the figures of the paper; figures that are already complete are not run again."""
-    with needed("dimscope reproduce", "dimscope[paper]"):
-        from dimscope_experiments.ansuini2019 import FIGURES, Study
-        from dimscope_experiments.ansuini2019 import reproduce as run
-        from dimscope_experiments.ansuini2019.page import write_page
+    from dimscope_experiments.ansuini2019 import FIGURES, Study
+    from dimscope_experiments.ansuini2019 import reproduce as run
+    from dimscope_experiments.ansuini2019.page import write_page
 
     chosen = FIGURES if figures == ["all"] else tuple(figures)
     unknown = [figure for figure in chosen if figure not in FIGURES]
@@ -175,7 +177,7 @@ def reproduce(
             param_hint="FIGURES",
         )
     cache = Path.home() / ".cache" / "dimscope" if cache is None else cache
-    with ProgressBar() as bar:
+    with needed(*_REPRODUCE), ProgressBar() as bar:
         try:
             study = Study(scale, out, cache, data, weights, bar)
         except ValueError as error:
@@ -195,7 +197,8 @@ def reproduce(
 
 def _tell_needs(study: Any, figures: tuple[str, ...]) -> int:
     """Print what the figures need; return 1 if something is missing, else 0."""
-    from dimscope_experiments.ansuini2019.requirements import RATES, Needs, needs_of
+    with needed(*_REPRODUCE):
+        from dimscope_experiments.ansuini2019.requirements import RATES, Needs, needs_of
 
     needs_of_figures = [needs_of(study, figure) for figure in figures]
     for needs in needs_of_figures:
