@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 
+from dimscope.extras import EXTRAS
+
 ROOT = Path(__file__).parent
 REQUIRE_ALL = os.environ.get("DIMSCOPE_REQUIRE_ALL") == "1"
+# In an install without extras, a test that imports one is skipped: `make test-core`.
+CORE_ONLY = os.environ.get("DIMSCOPE_CORE_ONLY") == "1"
 
 # Slow by what they use: fixtures that start processes, doctests whose library compiles first.
 SLOW_FIXTURES = {"run", "killed"}
@@ -43,6 +47,16 @@ def _pages_run_in_an_empty_folder(
         monkeypatch.chdir(request.getfixturevalue("tmp_path"))
 
 
+def _needs_an_extra(error: BaseException | None) -> bool:
+    package = (getattr(error, "name", None) or "").partition(".")[0]
+    return CORE_ONLY and isinstance(error, ImportError) and package in EXTRAS
+
+
+def _skip(report: Any, error: BaseException) -> None:
+    report.outcome = "skipped"
+    report.longrepr = (__file__, 0, f"Skipped: {error}")
+
+
 def _refuse_skip(report: Any) -> None:
     if REQUIRE_ALL and report.skipped:
         report.outcome = "failed"
@@ -55,13 +69,18 @@ def pytest_runtest_makereport(
 ) -> Generator[None, Any, Any]:
     """Where everything is required (DIMSCOPE_REQUIRE_ALL=1) a skip is a failure."""
     report = yield
+    if call.excinfo is not None and _needs_an_extra(call.excinfo.value):
+        _skip(report, call.excinfo.value)
     _refuse_skip(report)
     return report
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, Any]:
-    """Treat a whole file that is skipped in the same way."""
+    """Treat a whole file that is skipped, or that imports an extra, in the same way."""
     report = yield
+    failure = report.call.excinfo
+    if failure is not None and _needs_an_extra(failure.value.__cause__):
+        _skip(report, failure.value.__cause__)
     _refuse_skip(report)
     return report

@@ -53,7 +53,7 @@ def run() -> str:
                 f"{theirs:.0f}",
                 f"{ours:.1f}",
                 f"{theirs / ours:.0f}",
-                15 if n == 5 else 100,
+                15 if n == 5 else 85,
                 f"{_disagreement(activations, profile, estimator):.1e}",
             ]
         )

@@ -46,72 +46,42 @@ class DadapyWorker:
 
 
 def run(peers: str) -> str:
-    """Measure all shapes and return the tables."""
+    """Measure all shapes and return the table."""
     import faiss
     import skdim
     from sklearn.neighbors import NearestNeighbors
 
-    sections = []
-    for kind in ("ID 10", "noise"):
-        rows = []
-        for n, d in SHAPES:
-            points = (
-                relu_map(n, d)
-                if kind == "ID 10"
-                else np.random.default_rng(0).standard_normal((n, d), dtype=np.float32)
-            )
-            product = np.empty((n, n), np.float32)
-            tasks = {
-                "dimscope": lambda x=points: ds.estimate(x),
-                "sketched": lambda x=points: ds.estimate(x, engine=ds.Sketched()),
-                "bare": lambda x=points: x @ x.T,
-                "bare out=": lambda x=points, out=product: np.matmul(x, x.T, out=out),
-                "faiss": lambda x=points: faiss.knn(x, x, 3),
-            }
-            with tempfile.TemporaryDirectory() as folder:
-                dadapy = None
-                if kind == "ID 10":
-                    tasks["scikit-learn"] = lambda x=points: (
-                        NearestNeighbors(n_neighbors=3, algorithm="brute").fit(x).kneighbors(x)
-                    )
-                    tasks["scikit-dimension"] = lambda x=points: skdim.id.TwoNN().fit(x)
-                    dadapy = tasks["DADApy"] = DadapyWorker(peers, points, folder)
-                median = interleaved(tasks, budget=25.0)
-                if dadapy is not None:
-                    dadapy.close()
-            others = {k: v for k, v in median.items() if k not in _OWN}
-            fastest = min(others, key=lambda k: others[k])
-            rows.append(
-                [f"{n} x {d}"]
-                + [f"{median[name]:.2f}" if name in median else "–" for name in _COLUMNS]
-                + [
-                    f"{others[fastest] / median['dimscope']:.2f} ({fastest})",
-                    f"{median['dimscope'] / median['bare']:.2f}",
-                    f"{others[fastest] / median['sketched']:.2f}",
-                    f"{median['sketched'] / median['bare']:.2f}",
-                ]
-            )
-            print(kind, rows[-1], flush=True)
-        sections.append(
-            f"Data: {_DESCRIBED[kind]}.\n\n"
-            + table(
-                [
-                    "N x D",
-                    *_COLUMNS,
-                    "fastest peer / dimscope",
-                    "dimscope / bare",
-                    "fastest peer / sketched",
-                    "sketched / bare",
-                ],
-                rows,
-            )
+    rows = []
+    for n, d in SHAPES:
+        points = relu_map(n, d)
+        tasks = {
+            "dimscope": lambda x=points: ds.estimate(x),
+            "exact": lambda x=points: ds.estimate(x, engine=ds.Exact()),
+            "bare": lambda x=points: x @ x.T,
+            "faiss": lambda x=points: faiss.knn(x, x, 3),
+            "scikit-learn": lambda x=points: (
+                NearestNeighbors(n_neighbors=3, algorithm="brute").fit(x).kneighbors(x)
+            ),
+            "scikit-dimension": lambda x=points: skdim.id.TwoNN().fit(x),
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            dadapy = tasks["DADApy"] = DadapyWorker(peers, points, folder)
+            median = interleaved(tasks, budget=_BUDGET)
+            dadapy.close()
+        peers_seconds = {name: median[name] for name in median if name not in _OWN}
+        fastest = min(peers_seconds, key=lambda name: peers_seconds[name])
+        rows.append(
+            [f"{n} x {d}"]
+            + [f"{median[name]:.2f}" for name in _COLUMNS]
+            + [
+                f"{median[fastest] / median['dimscope']:.2f} ({fastest})",
+                f"{median['dimscope'] / median['bare']:.2f}",
+            ]
         )
-    return "\n\n".join(sections)
+        print(rows[-1], flush=True)
+    return table(["N x D", *_COLUMNS, "fastest peer / dimscope", "dimscope / bare"], rows)
 
 
-_OWN = ("dimscope", "sketched", "bare", "bare out=")
+_OWN = ("dimscope", "exact", "bare")
 _COLUMNS = [*_OWN, "faiss", "scikit-learn", "scikit-dimension", "DADApy"]
-_DESCRIBED = {
-    "ID 10": "ReLU of a random map of a 10-dimensional Gaussian, float32",
-    "noise": "isotropic Gaussian noise, float32",
-}
+_BUDGET = 12.0  # seconds for each column of a row

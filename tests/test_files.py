@@ -11,15 +11,7 @@ import numpy as np
 import pytest
 
 from dimscope.errors import BadSource
-from dimscope.files import TemporaryFolder, free_disk, is_leftover, open_array, write_beside
-
-
-def test_open_array_maps_the_file(tmp_path):
-    np.save(tmp_path / "a.npy", np.arange(12.0).reshape(4, 3))
-    array = open_array(tmp_path / "a.npy")
-    assert isinstance(array, np.memmap)
-    assert not array.flags.writeable
-    assert array[2, 1] == 7
+from dimscope.files import TemporaryFolder, free_disk, is_leftover, write_beside
 
 
 def test_write_beside_keeps_the_old_file_after_an_error(tmp_path):
@@ -42,21 +34,6 @@ def test_write_beside_replaces_the_old_file(tmp_path):
     write_beside(path, lambda beside: beside.write_text("new"))
     assert path.read_text() == "new"
     assert [one.name for one in tmp_path.iterdir()] == ["a.txt"]
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"PK\x03\x04 not a zip",
-        b"\x93NUMPY\x01\x00\x76\x00{'descr': '<f8', 'fortran_order': False, 'shape': (10,",
-        b"\x93NUMPY\x01\x00\x46\x00{'descr': '<f8', 'fortran_order': False, 'shape': (-10, 3)}\n",
-    ],
-)
-def test_open_array_refuses_a_damaged_file(tmp_path, content):
-    path = tmp_path / "points.npy"
-    path.write_bytes(content)
-    with pytest.raises(BadSource, match=r"points\.npy"):
-        open_array(path)
 
 
 def test_write_beside_refuses_a_place_that_cannot_be_written(tmp_path):

@@ -2,11 +2,14 @@
 
 from . import monitoring
 from .activations.activations import Activations, Layer
+from .activations.saved import open_activations
 from .activations.store import StoredActivations, open_store
 from .analysis.curvature import CurvatureTest, curvature_test, surrogate
 from .analysis.difference import Difference, difference
 from .analysis.scale import ScaleCurve, rank_curve, scale_curve
+from .arrays.files import read_points
 from .arrays.memory import reused_memory
+from .citations import cite
 from .errors import (
     BadPoints,
     BadSource,
@@ -131,6 +134,7 @@ __all__ = [
     "TwoNN",
     "average_profiles",
     "capture",
+    "cite",
     "compare",
     "curvature_test",
     "diagnose",
@@ -141,12 +145,14 @@ __all__ = [
     "local_dimension",
     "monitoring",
     "nearest_neighbors",
+    "open_activations",
     "open_store",
     "plan",
     "preprocessing_of",
     "profile",
     "profile_at_scale",
     "rank_curve",
+    "read_points",
     "report",
     "reused_memory",
     "scale_curve",

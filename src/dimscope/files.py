@@ -1,4 +1,4 @@
-"""Files: read arrays safely, write files atomically, and run a user's Python files on request."""
+"""Files: write files atomically, and run a user's Python files on request."""
 
 from __future__ import annotations
 
@@ -18,14 +18,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from dimscope.errors import BadSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from numpy.typing import NDArray
 
 __all__ = [
     "TemporaryFolder",
@@ -36,79 +32,8 @@ __all__ = [
     "load_name",
     "name_in",
     "near",
-    "open_array",
     "write_beside",
 ]
-
-
-_ZIP = b"PK\x03\x04"
-
-
-_ARCHIVE = "is a zip archive such as .npz; save one array with numpy.save"
-
-
-def open_array(path: str | os.PathLike[str]) -> NDArray[Any]:
-    """Map a ``.npy`` file into memory, read-only.
-
-    Parameters
-    ----------
-    path : path
-
-    Returns
-    -------
-    numpy.memmap
-
-    Raises
-    ------
-    BadSource
-        If the file is missing or is not a complete NumPy array of numbers.
-
-    Examples
-    --------
-    >>> open_array("nowhere.npy")
-    Traceback (most recent call last):
-    dimscope.errors.BadSource: there is no file nowhere.npy
-    """
-    path = Path(path)
-    if not path.exists():
-        raise BadSource(f"there is no file {path}")
-    if _starts(path, _ZIP):  # NumPy would open it, and not close it if it is damaged
-        raise BadSource(f"{path} {_ARCHIVE}")
-    try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except PermissionError:
-        raise BadSource(f"{path} cannot be read: permission denied") from None
-    except Exception as error:  # a damaged header can raise almost anything
-        raise BadSource(f"{path} {_trouble(path, error)}") from None
-    return array
-
-
-def _starts(path: Path, start: bytes) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(len(start)) == start
-    except OSError:  # loading reports it
-        return False
-
-
-def _trouble(path: Path, error: Exception) -> str:
-    if path.is_dir():
-        return "is a folder, not a .npy file"
-    if path.stat().st_size == 0:
-        return "is empty; write it again with numpy.save"
-    with path.open("rb") as file:
-        start = file.read(6)
-    if start[:1] == b"\x80":
-        return "is a pickle, which is never read; save the array with numpy.save"
-    if start != b"\x93NUMPY":
-        return "is not a NumPy array file; save the array with numpy.save"
-    text = str(error).lower()
-    if "object" in text or "pickle" in text:
-        return (
-            "holds Python objects, which are pickled and therefore never read; "
-            "save a plain numeric array"
-        )
-    return "is truncated or damaged: its size does not match its header; copy it again"
 
 
 # Names of files that write_beside has not renamed yet. They hold a random number; in earlier

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sklearn.base import BaseEstimator
-from sklearn.utils.validation import validate_data
-
 from dimscope.estimators.base import Estimator
 from dimscope.estimators.two_nn import TwoNN
+from dimscope.extras import needed
+
+with needed(__name__):
+    from sklearn.base import BaseEstimator
+    from sklearn.utils.validation import validate_data
 
 __all__ = ["IntrinsicDimension"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-import dimscope as ds
+from dimscope.extras import needed
 
 __all__ = ["DigitsNet", "DigitsSplit", "accuracy", "load_digit_images", "split_digits", "train"]
 
@@ -33,12 +33,8 @@ def load_digit_images() -> tuple[torch.Tensor, torch.Tensor]:
     >>> tuple(images.shape), int(labels.max())
     ((1797, 1, 8, 8), 9)
     """
-    try:
+    with needed("the data set of digits"):
         from sklearn.datasets import load_digits
-    except ImportError:
-        raise ds.BadSource(
-            "the digits ship with scikit-learn; install it with pip install 'dimscope[sklearn]'"
-        ) from None
     bunch = load_digits()
     images = torch.from_numpy((bunch.images / 16).astype(np.float32)).unsqueeze(1)
     return images, torch.from_numpy(bunch.target.astype(np.int64))

@@ -309,7 +309,7 @@ def test_open_store_without_zarr_names_what_to_install(tmp_path):
     )
     *told, n = done.stdout.splitlines()
     assert len(told) == 4
-    assert all("zarr, which is not installed: pip install 'dimscope[scale]'" in one for one in told)
+    assert all("a store needs zarr; run pip install 'dimscope[scale]'" in one for one in told)
     assert n == "2"
     assert list(tmp_path.iterdir()) == []
 

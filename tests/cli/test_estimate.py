@@ -4,8 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import dimscope as ds
+from dimscope.cli.main import app
 
 
 def test_estimate_prints_the_result_of_the_call(run, points):
@@ -210,3 +212,34 @@ def test_estimate_prints_no_error_where_there_is_none(folder, invoke):
     result = invoke("estimate", "x.npy", "--estimator", "pca")
     assert result.exit_code == 0, result.output
     assert "nan" not in result.output
+
+
+def test_estimate_reads_other_files_and_says_how(run, points, tmp_path):
+    cloud = np.load(points)
+    np.savetxt(tmp_path / "points.csv", cloud, fmt="%.17g", delimiter=",")
+    np.savez(tmp_path / "points.npz", a=cloud, b=cloud[:, :2])
+    done = run("estimate", "points.csv", "--json")
+    assert "points.csv: commas between columns; no header" in done.err
+    dimension = float(ds.estimate(cloud))
+    assert json.loads(done.out)["dimension"] == pytest.approx(dimension)
+    refused = run("estimate", "points.npz")
+    assert refused.code == 1
+    assert "a (500, 3) float64, b (500, 2) float64; name one of them" in refused.err
+    done = run("estimate", "points.npz", "--key", "a", "--json")
+    assert (json.loads(done.out)["dimension"], done.err) == (dimension, "")
+    refused = run("estimate", "points.npz", "--key", "c")
+    assert (refused.code, "no array 'c'" in refused.err) == (1, True)
+
+
+def test_estimate_reads_standard_input(folder, monkeypatch):
+    content = (folder / "x.npy").read_bytes()
+    result = CliRunner().invoke(app, ["estimate", "-", "--json"], input=content)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["dimension"] == float(ds.estimate(np.load("x.npy")))
+
+
+def test_estimate_names_the_file_with_a_bad_value(run, tmp_path):
+    (tmp_path / "points.csv").write_text("x,y\n1,2\n3,\n5,6\n7,9\n")
+    done = run("estimate", "points.csv")
+    assert done.code == 1
+    assert "dimscope: points.csv: row 1, column 1 is nan; remove or replace" in done.err

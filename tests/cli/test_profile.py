@@ -12,6 +12,7 @@ from PIL import Image
 
 import dimscope as ds
 from dimscope.arrays import memory
+from dimscope.manifolds import sphere
 
 
 def test_profile_prints_every_layer_with_a_bar(run, points, network):
@@ -322,3 +323,39 @@ def test_profile_takes_a_type(invoke, pictures):
     }  # fmt: skip
     assert found["float64"] != found["bfloat16"]
     assert found["float64"] == pytest.approx(found["bfloat16"], rel=0.2)
+
+
+def test_profile_measures_saved_activations(run, tmp_path):
+    (tmp_path / "acts").mkdir()
+    layers = {"conv2": sphere(200, 2), "conv10": sphere(200, 3)}
+    for name, points in layers.items():
+        np.save(tmp_path / "acts" / f"{name}.npy", points)
+    np.save(tmp_path / "y.npy", np.arange(200) % 2)
+    done = run("profile", "acts", "--out", "p.json")
+    assert done.code == 0, done.err
+    assert "acts: 2 layers, names in natural order: conv2, conv10" in done.err
+    profile, expected = ds.Profile.load(tmp_path / "p.json"), ds.profile(ds.Activations(layers))
+    assert [float(e) for e in profile.values()] == [float(e) for e in expected.values()]
+    done = run("profile", "acts", "--layers", "conv10", "--labels", "y.npy", "--by-class", "--json")
+    assert list(json.loads(done.out)["classes"]) == ["0", "1"]
+    assert "1 layer, as named: conv10" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["acts", "--layers", "fc"], 1, "no layer 'fc'"),
+        (["acts", "--n-points", "9"], 2, "already been captured"),
+        (["tokens.npz"], 1, "give readout="),
+        (["tokens.npz", "--readout", "tokens"], 1, "use one of 'flatten'"),
+        (["nothing"], 1, "holds no file of arrays"),
+    ],
+)
+def test_profile_refuses_saved_activations_in_a_sentence(run, tmp_path, arguments, code, message):
+    (tmp_path / "acts").mkdir()
+    (tmp_path / "nothing").mkdir()
+    np.save(tmp_path / "acts" / "conv.npy", sphere(200, 2))
+    np.savez(tmp_path / "tokens.npz", a=np.zeros((9, 4, 3)))
+    done = run("profile", *arguments)
+    assert done.code == code
+    assert message in " ".join(done.err.replace("│", " ").split())

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -69,6 +70,12 @@ def test_command_runs_and_prints(line, tmp_path):
     program, *arguments = shlex.split(line)
     (tmp_path / "net.py").write_text(NETWORK)
     np.save(tmp_path / "points.npy", sphere(300, 2))
+    pd.DataFrame(sphere(300, 2), columns=list("xyz")).to_csv(tmp_path / "points.csv")
+    pd.DataFrame(sphere(300, 2), columns=list("xyz")).to_parquet(tmp_path / "points.parquet")
+    np.savez(tmp_path / "arrays.npz", layer3=sphere(300, 2), layer4=sphere(300, 3))
+    (tmp_path / "activations").mkdir()
+    for name in ("conv1", "conv2"):
+        np.save(tmp_path / "activations" / f"{name}.npy", sphere(300, 2))
     ds.profile(ds.Activations({"a": sphere(300, 2)})).save(tmp_path / "profile.json")
     images(tmp_path / "IMAGENET")
     if program == "python":

@@ -1,13 +1,11 @@
 """Sentences on how a number was measured."""
 
 import math
-import re
 
 import numpy as np
 import pytest
 
 import dimscope as ds
-from dimscope.estimators import methods
 from dimscope.manifolds import cube
 
 
@@ -41,8 +39,3 @@ def test_methods_refuse_an_estimate_without_a_number_or_an_origin():
         ds.Estimate(math.nan, reason="all tied").methods()
     with pytest.raises(ValueError, match="does not say which estimator"):
         ds.Estimate(3.0).methods()
-
-
-def test_every_key_has_a_reference():
-    listed = re.findall(r"``(\w+)``:", methods.__doc__)
-    assert sorted(listed) == sorted(set(methods.KEYS.values()))

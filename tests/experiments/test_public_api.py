@@ -9,6 +9,7 @@ import dimscope_experiments
 
 PUBLIC = {
     "dimscope",
+    "dimscope.extras",
     "dimscope.files",
     "dimscope.manifolds",
     "dimscope.plotting",

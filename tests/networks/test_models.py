@@ -141,7 +141,7 @@ def test_load_model_refuses_files_that_give_no_network(spec, tmp_path):
 )
 def test_load_model_names_a_missing_package(monkeypatch, package, name, extra):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(BadSource, match=rf"pip install dimscope\[{extra}\]"):
+    with pytest.raises(BadSource, match=rf"pip install 'dimscope\[{extra}\]'"):
         load_model(name)
 
 

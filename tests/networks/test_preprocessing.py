@@ -4,6 +4,7 @@ import copy
 import math
 import pickle
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -324,3 +325,16 @@ def test_agrees_with_sees_every_difference():
     assert not plain.agrees_with(preprocessing_of("torchvision/resnet50@IMAGENET1K_V2"))
     shifted = Preprocessing("shifted", lambda image: plain(image) + 0.01)
     assert not plain.agrees_with(shifted)
+
+
+def test_open_data_reads_the_array_of_other_files(tmp_path):
+    images = np.random.default_rng(0).random((9, 3, 4, 4)).astype(np.float32)
+    np.savez(tmp_path / "a.npz", images=images, labels=np.arange(9))
+    torch.save(torch.from_numpy(images), tmp_path / "a.pt")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["images"], file["labels"] = images, np.arange(9)
+    for name in ("a.npz", "a.pt", "a.h5"):
+        np.testing.assert_array_equal(open_data(tmp_path / name), images)
+    np.savez(tmp_path / "two.npz", train=images, test=images)
+    with pytest.raises(ds.BadSource, match="save one of them alone"):
+        open_data(tmp_path / "two.npz")

@@ -81,7 +81,7 @@ def test_estimate_refuses_the_wrong_number_of_axes(points, message):
     [
         ([["1", "2"], ["3", "4"], ["5", "7"]], "<U1 values, not numbers"),
         (np.array([[b"1"], [b"2"], [b"3"]]), "S1 values, not numbers"),
-        ("points.npy", "not numbers"),
+        ("points.npy", "read_points"),
         (np.array([["2020-01-01"], ["2020-01-02"]], "datetime64[D]"), "not numbers"),
         ([[1, 2], [3], [4, 5]], "row 0 has 2 values, row 1 has 1"),
         ([[1, 2], [3, 4], 5], "row 0 has 2 values, row 2 has 0"),
@@ -96,7 +96,7 @@ def test_estimate_refuses_the_wrong_number_of_axes(points, message):
         (object(), "a object, not an array"),
         (GOOD + 1j, "complex"),
         (GOOD.astype("longdouble"), "astype"),
-        (np.zeros(5, dtype=[("x", "f8")]).reshape(5, 1), "not a real number"),
+        (np.zeros(5, dtype=[("x", "f8")]).reshape(5, 1), "structured_to_unstructured"),
         (np.ma.masked_less(GOOD, 0), "masked"),
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, str) else None,
@@ -122,7 +122,7 @@ def test_estimate_accepts_lists_and_frames():
     frame = pandas.DataFrame(GOOD)
     assert estimate(frame).dimension == pytest.approx(expected, rel=1e-9)
     frame[3] = "a"
-    with pytest.raises(BadPoints, match="row 0 holds a str"):
+    with pytest.raises(BadPoints, match="column 3 holds text, not numbers: row 0 holds 'a'"):
         estimate(frame)
     with pytest.raises(BadPoints, match="row 5, column 0 is nan"):
         estimate(pandas.DataFrame(GOOD).mask(pandas.Series(range(300)) == 5))

@@ -4,5 +4,6 @@ In: arrays from :func:`dimscope.capture`, from the user, or from a store on disk
 :class:`~dimscope.Activations`, a mapping from layer names to points. No torch is loaded.
 
 Begin reading at ``activations.py``, which defines the class. ``store`` opens a Zarr store and reads
-its layers on access; ``chunks`` reads and writes the points of one layer.
+its layers on access; ``chunks`` reads and writes the points of one layer. ``saved`` opens what
+other programs have saved.
 """

@@ -25,6 +25,7 @@ from dimscope.activations.activations import Activations, Layer
 from dimscope.activations.chunks import Chunked, ChunkFiles, ZarrChunks
 from dimscope.arrays.codecs import check_codecs
 from dimscope.errors import BadSource
+from dimscope.extras import needed
 from dimscope.files import is_leftover, write_beside
 from dimscope.provenance import Provenance
 from dimscope.values import by_value
@@ -76,14 +77,9 @@ _PARTIAL_CHUNK = re.compile(r".+\.[0-9a-f]{32}\.partial")  # of Zarr
 
 def need_zarr() -> Any:
     """Return the module zarr, or explain how to install it."""
-    try:
+    with needed("a store"):
         import fsspec  # noqa: F401
         import zarr
-    except ImportError as error:
-        raise BadSource(
-            f"activations on disk need {error.name}, which is not installed: "
-            "pip install 'dimscope[scale]'"
-        ) from error
     return zarr
 
 
@@ -119,7 +115,8 @@ class Folder:
         self.path: Path | None = None if "://" in self.url else Path(self.url)
         if self.path is None:
             need_zarr()
-            import fsspec
+            with needed("a store"):
+                import fsspec
 
             try:
                 self._files, self._root = fsspec.core.url_to_fs(self.url)

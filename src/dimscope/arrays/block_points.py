@@ -26,6 +26,7 @@ from dimscope.arrays.memory import is_mapped, release
 from dimscope.arrays.numpy_points import NumpyPoints, as_numpy, checked
 from dimscope.arrays.points import Points
 from dimscope.arrays.threads import spans, workers
+from dimscope.errors import BadSource
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,6 +36,9 @@ __all__ = [
     "BlockPoints",
     "Blocks",
     "BlocksKind",
+    "H5Blocks",
+    "H5Kind",
+    "MappedBlocks",
     "MappedKind",
     "Panels",
     "SelectedRows",
@@ -355,3 +359,75 @@ class ZarrKind(BlocksKind):
     def take(self, array: Any, rows: NDArray[np.intp]) -> SelectedRows:
         """Select the given rows without reading them."""
         return super().take(ZarrBlocks(array), rows)
+
+
+_READ_BYTES = 1 << 23
+
+
+class H5Blocks(Blocks):
+    """The blocks of an HDF5 dataset; axes after the first are flattened.
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset of shape (n, ...)
+        Kept open as long as this object.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        shape = dataset.shape
+        super().__init__(
+            (int(shape[0]), int(np.prod(shape[1:], dtype=np.int64))),
+            dataset.dtype.newbyteorder("="),
+        )
+        self._dataset = dataset
+        whole = max(1, self.shape[1] * self.dtype.itemsize)
+        chunk = dataset.chunks[0] if dataset.chunks else 1
+        self._height = max(1, _READ_BYTES // whole // chunk) * chunk  # whole chunks of rows
+
+    def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
+        """Read the given rows and columns into a new array."""
+        where = positions(rows, len(self))
+        low, high, _ = columns.indices(self.shape[1])
+        out = np.empty((len(where), max(0, high - low)), self.dtype)
+        bands = where // self._height
+        for band in np.unique(bands).tolist():
+            selected = np.flatnonzero(bands == band)
+            inside = where[selected]
+            first = int(inside.min())
+            part = self._part(first, int(inside.max()) + 1, low, high)
+            out[selected] = part[inside - first]
+        return out
+
+    def _part(self, first: int, last: int, low: int, high: int) -> NDArray[Any]:
+        try:
+            if self._dataset.ndim == 2:
+                return np.asarray(self._dataset[first:last, low:high])
+            part = np.asarray(self._dataset[first:last])
+        except (OSError, ValueError) as error:  # damaged bytes, a filter that is not installed
+            raise BadSource(
+                f"{self._dataset.name} of {self._dataset.file.filename} cannot be read: {error}"
+            ) from None
+        return part.reshape(last - first, -1)[:, low:high]
+
+
+class H5Kind(BlocksKind):
+    """HDF5 datasets, read whole if they fit in the budget, otherwise block by block."""
+
+    def accepts(self, array: Any) -> bool:
+        """Accept datasets of h5py; only a program that has loaded h5py has any."""
+        h5py = sys.modules.get("h5py")
+        return h5py is not None and isinstance(array, h5py.Dataset)
+
+    def open(self, array: Any, memory: int | None = None) -> Points:
+        """Check a dataset and wrap it."""
+        return super().open(_h5_blocks(array), memory)
+
+    def take(self, array: Any, rows: NDArray[np.intp]) -> SelectedRows:
+        """Select the given rows without reading them."""
+        return super().take(_h5_blocks(array), rows)
+
+
+def _h5_blocks(dataset: Any) -> H5Blocks:
+    check_dtype(np.empty(0, dataset.dtype))
+    check_shape(dataset.shape or ())
+    return H5Blocks(dataset)

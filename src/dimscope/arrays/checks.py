@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +27,10 @@ _BLOCK_BYTES = 1 << 21
 
 
 def check_container(points: Any) -> None:
-    """Refuse sparse matrices, masked arrays, and Zarr arrays that would run code when read.
+    """Refuse what holds points but is no array of them, and Zarr arrays that would run code.
+
+    Sparse matrices, masked arrays, paths, mappings and AnnData objects are refused with the call
+    that gives an array.
 
     Examples
     --------
@@ -37,6 +42,22 @@ def check_container(points: Any) -> None:
         raise BadPoints("points are a sparse matrix; give points.toarray()")
     if isinstance(points, np.ma.MaskedArray):
         raise BadPoints("points are a masked array; drop the masked rows first")
+    if isinstance(points, str | os.PathLike):
+        raise BadPoints(
+            f"points are the path {os.fspath(points)!r}, not numbers; read the file with "
+            f"dimscope.read_points({os.fspath(points)!r})"
+        )
+    if hasattr(points, "obsm") and hasattr(points, "X"):
+        raise BadPoints(
+            f"points are a {type(points).__name__} object, not an array; give one of its arrays, "
+            "such as points.X or points.obsm['X_pca']"
+        )
+    if isinstance(points, Mapping):
+        names = ", ".join(repr(name) for name in list(points)[:6])
+        raise BadPoints(
+            f"points are a {type(points).__name__}, not an array; give one of its arrays "
+            f"({names}{', ...' if len(points) > 6 else ''})"
+        )
     check_zarr_array(points)
 
 
@@ -94,6 +115,11 @@ def _not_numeric(array: NDArray[Any]) -> str:
             else f"row {not_a_number[0][0]} holds a {type(not_a_number[1]).__name__}"
         )
         return f"points are an array of Python objects, not numbers: {where}"
+    if array.dtype.names:
+        return (
+            f"points have the fields {', '.join(array.dtype.names)}, not columns; give "
+            "numpy.lib.recfunctions.structured_to_unstructured(points)"
+        )
     return f"points have dtype {array.dtype}, which is not a real number"
 
 

@@ -18,7 +18,8 @@ from dimscope.arrays.checks import (
 from dimscope.arrays.kinds import ArrayKind
 from dimscope.arrays.memory import release
 from dimscope.arrays.points import Points
-from dimscope.errors import BadPoints
+from dimscope.arrays.tables import as_frame, frame_values, is_frame
+from dimscope.errors import BadPoints, DimscopeError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -124,9 +125,21 @@ def as_numpy(points: Any) -> NDArray[Any]:
     (2, 2)
     """
     check_container(points)
+    points = as_frame(points)
+    if hasattr(points, "iloc") and hasattr(points, "to_frame"):  # a column: one axis
+        array = frame_values(points.to_frame())[:, 0]
+        check_dtype(array)
+        return array
     try:
-        array = np.asarray(points)
-    except (TypeError, RuntimeError) as error:
+        if is_frame(points):
+            array = frame_values(points)
+        elif _is_dlpack(points):
+            array = np.from_dlpack(points)
+        else:
+            array = np.asarray(points)
+    except DimscopeError:
+        raise
+    except (TypeError, RuntimeError, BufferError) as error:
         raise BadPoints(f"points cannot be converted to an array of numbers: {error}") from error
     except ValueError as error:
         raise ragged(points) from error
@@ -134,3 +147,9 @@ def as_numpy(points: Any) -> NDArray[Any]:
     if array is not points and array.dtype.kind == "f":
         check_whole_numbers(points, array)
     return array
+
+
+def _is_dlpack(points: Any) -> bool:
+    """Tell whether an array offers its values by DLPack only."""
+    others = ("__array__", "__array_interface__", "__array_struct__", "__buffer__")
+    return hasattr(points, "__dlpack__") and not any(hasattr(points, name) for name in others)

@@ -21,7 +21,15 @@ from dimscope.errors import BadPoints
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["DevicePoints", "TensorKind", "is_on_device", "on_device", "room_on"]
+__all__ = [
+    "DevicePoints",
+    "TensorKind",
+    "is_on_device",
+    "is_tensor",
+    "on_device",
+    "room_on",
+    "tensor_values",
+]
 
 
 class TensorKind(ArrayKind):
@@ -29,12 +37,11 @@ class TensorKind(ArrayKind):
 
     def accepts(self, array: Any) -> bool:
         """Accept tensors, if torch has been imported."""
-        torch = sys.modules.get("torch")
-        return torch is not None and isinstance(array, torch.Tensor)
+        return is_tensor(array)
 
     def open(self, array: Any, memory: int | None = None) -> Points:
         """Check a tensor and wrap it."""
-        return on_device(array.detach()) if is_on_device(array) else checked(_as_numpy(array))
+        return on_device(array.detach()) if is_on_device(array) else checked(tensor_values(array))
 
     def take(self, array: Any, rows: NDArray[np.intp]) -> Any:
         """Select the given rows."""
@@ -43,6 +50,18 @@ class TensorKind(ArrayKind):
     def home(self, array: Any) -> Home:
         """Return ``"device"`` for tensors on CUDA, ``"memory"`` for all others."""
         return "device" if is_on_device(array) else "memory"
+
+
+def is_tensor(array: Any) -> bool:
+    """Tell whether an array is a torch tensor; only a program that has loaded torch has any.
+
+    Examples
+    --------
+    >>> is_tensor(np.eye(2))
+    False
+    """
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(array, torch.Tensor)
 
 
 def is_on_device(tensor: Any) -> bool:
@@ -71,7 +90,14 @@ def room_on(device: Any) -> int:
     return int(cuda.mem_get_info(device)[0] + kept)
 
 
-def _as_numpy(tensor: Any) -> NDArray[Any]:
+def tensor_values(tensor: Any) -> NDArray[Any]:
+    """Return the values of a tensor as a NumPy array on the CPU, or explain why not.
+
+    Parameters
+    ----------
+    tensor : torch.Tensor of any shape
+        bfloat16 becomes float32, which holds its values exactly.
+    """
     torch = sys.modules["torch"]
     tensor = tensor.detach()
     check_tensor(tensor, torch.strided)
@@ -192,7 +218,7 @@ class DevicePoints(Points):
 
     def in_memory(self) -> Points:
         """Copy the points to the CPU."""
-        return NumpyPoints(_as_numpy(self.array), self.max_abs, self.rows)
+        return NumpyPoints(tensor_values(self.array), self.max_abs, self.rows)
 
 
 def on_device(tensor: Any) -> DevicePoints:

@@ -5,7 +5,8 @@ one sentence each on standard error.
 
 Begin reading at ``main.py``, which registers the commands and turns errors into exit codes.
 ``array_commands`` holds ``estimate`` and ``scale``; ``network_commands`` holds ``profile``,
-``capture``, ``compare`` and ``diagnose``; ``experiment_commands`` holds ``demo`` and ``reproduce``.
+``capture``, ``compare``, ``diagnose``, ``report`` and ``cite``; ``experiment_commands`` holds
+``demo`` and ``reproduce``.
 ``arguments`` defines the options that commands share, and ``tables`` prints their results.
 """
 

@@ -34,6 +34,7 @@ __all__ = [
     "ImageSizeOption",
     "JsonOption",
     "KeepOption",
+    "KeyOption",
     "LabelsOption",
     "LayersOption",
     "MemoryOption",
@@ -90,6 +91,12 @@ ResamplesOption = Annotated[
     typer.Option(
         min=0, help="number of random subsets for the std over resamples: 0 (none), or at least 2"
     ),
+]
+
+
+KeyOption = Annotated[
+    str | None,
+    typer.Option("--key", help="name of the array, in a file that holds several"),
 ]
 
 
@@ -213,7 +220,7 @@ BatchSizeOption = Annotated[int, typer.Option(min=1, help="number of points per 
 LabelsOption = Annotated[
     Path | None,
     typer.Option(
-        "--labels", help="a .npy file with the class of each row; only if --data is a .npy file too"
+        "--labels", help="a .npy file with the class of each row; only if --data is a file too"
     ),
 ]
 
@@ -261,13 +268,16 @@ def existing(path: Path, option: str) -> Path:
     return path
 
 
-def points_from(text: str) -> Any:
-    """Open a ``.npy`` file, or the layer at STORE::LAYER, read at once if it fits in memory."""
+def points_from(text: str, key: str | None) -> Any:
+    """Open the points of a file, or the layer at STORE::LAYER, read at once if it fits in memory.
+
+    Print how a file was read, where it leaves a choice.
+    """
     import numpy as np
 
     from dimscope.activations.store import is_store, open_store
+    from dimscope.arrays.files import STANDARD_INPUT, open_points
     from dimscope.arrays.memory import budget_from
-    from dimscope.files import open_array
 
     place, separator, layer = text.rpartition("::")
     if not separator:
@@ -277,7 +287,16 @@ def points_from(text: str) -> Any:
                 f"{text} is a store; name one of its layers, as {text}::LAYER: {names}",
                 param_hint="POINTS",
             )
-        return open_array(existing(Path(text), "POINTS"))
+        if text != STANDARD_INPUT:
+            existing(Path(text), "POINTS")
+        array, said = open_points(text, key)
+        if said:
+            typer.echo(f"{text}: {said}", err=True)
+        return array
+    if key is not None:
+        raise typer.BadParameter(
+            f"{text} names the layer of a store already; omit this option", param_hint="--key"
+        )
     if "://" not in place:
         existing(Path(place), "POINTS")
     try:
@@ -318,15 +337,15 @@ def data_from(
 
     The data are an image folder, or an array with or without labels.
     """
-    from dimscope.files import open_array
-    from dimscope.networks.preprocessing import image_folder
+    from dimscope.arrays.formats import open_array
+    from dimscope.networks.preprocessing import image_folder, open_data
 
     if data.is_dir():
         chosen = _preprocessing_from(preprocess, network)
         images = image_folder(data, image_size, preprocessing=chosen)
         typer.echo(f"preprocessing: {images.preprocessing}", err=True)
         return images
-    return data if labels is None else (open_array(data), open_array(labels))
+    return data if labels is None else (open_data(data), open_array(labels))
 
 
 def _preprocessing_from(preprocess: str | None, network: Any) -> Any:
@@ -406,7 +425,7 @@ def copies_from(copies: str, estimator: Estimator) -> Copies:
 
 def ids_from(path: Path | None, option: str) -> Any:
     """Open the ids of ``--exclude`` or ``--groups``; None if the option is not given."""
-    from dimscope.files import open_array
+    from dimscope.arrays.formats import open_array
 
     return None if path is None else open_array(existing(path, option))
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from dimscope.arrays.files import naming
 from dimscope.cli.arguments import (
     CopiesOption,
     DiscardOption,
@@ -18,6 +19,7 @@ from dimscope.cli.arguments import (
     GroupsOption,
     JsonOption,
     KeepOption,
+    KeyOption,
     MemoryOption,
     ResamplesOption,
     RtolOption,
@@ -37,10 +39,18 @@ from dimscope.progress import ProgressBar
 __all__ = ["estimate", "scale"]
 
 
+PointsArgument = Annotated[
+    str,
+    typer.Argument(
+        help="points of shape (n_points, n_features): a .npy, .npz, .h5, .csv, .tsv, .txt, "
+        ".parquet, .safetensors or .pt file; - for standard input; or STORE::LAYER"
+    ),
+]
+
+
 def estimate(
-    points: Annotated[
-        str, typer.Argument(help="a .npy file of shape (n_points, n_features), or STORE::LAYER")
-    ],
+    points: PointsArgument,
+    key: KeyOption = None,
     estimator: EstimatorOption = "twonn",
     fit: FitOption = None,
     discard: DiscardOption = None,
@@ -62,8 +72,8 @@ def estimate(
     search, budget = engine_from(engine, rtol, seed), bytes_from(memory)
     refuse_unused(chosen, engine=search, exclude=exclude, groups=groups)
     treatment = copies_from(copies, chosen)
-    array = points_from(points)
-    with ProgressBar() as bar:
+    array = points_from(points, key)
+    with ProgressBar() as bar, naming(points):
         result = ds.estimate(
             array,
             chosen,
@@ -81,9 +91,8 @@ def estimate(
 
 
 def scale(
-    points: Annotated[
-        str, typer.Argument(help="a .npy file of shape (n_points, n_features), or STORE::LAYER")
-    ],
+    points: PointsArgument,
+    key: KeyOption = None,
     blocks: Annotated[
         int, typer.Option(min=1, help="largest number of blocks to split the points into")
     ] = 20,
@@ -119,8 +128,8 @@ def scale(
     if plot is not None:
         existing(plot.absolute().parent, "--plot")
         check_figure_path(plot)
-    array = points_from(points)
-    with ProgressBar() as bar:
+    array = points_from(points, key)
+    with ProgressBar() as bar, naming(points):
         neighbors = ds.nearest_neighbors(
             array,
             max(ranks, chosen.ranks),

@@ -13,6 +13,7 @@ import typer
 import dimscope as ds
 from dimscope.cli.arguments import SeedOption
 from dimscope.cli.tables import profile_table, say
+from dimscope.extras import needed
 from dimscope.progress import ProgressBar
 
 __all__ = ["demo", "describe", "reproduce"]
@@ -101,9 +102,11 @@ def demo(
     """Train a small network on handwritten digits and measure the dimension of its layers."""
     from dimscope.plotting.figures import save_figure
     from dimscope.plotting.profile_plots import plot_profiles
-    from dimscope_experiments.digits import DigitsNet, accuracy, split_digits, train
 
-    digits = split_digits(seed)
+    with needed("dimscope demo", "dimscope[torch,sklearn]"):
+        from dimscope_experiments.digits import DigitsNet, accuracy, split_digits, train
+
+        digits = split_digits(seed)
     _make(out)
     profiles, scores = {}, {}
     with ProgressBar() as bar, warnings.catch_warnings():
@@ -159,9 +162,10 @@ def reproduce(
     ] = False,
 ) -> None:
     """Reproduce the figures of the paper; figures that are already complete are not run again."""
-    from dimscope_experiments.ansuini2019 import FIGURES, Study
-    from dimscope_experiments.ansuini2019 import reproduce as run
-    from dimscope_experiments.ansuini2019.page import write_page
+    with needed("dimscope reproduce", "dimscope[paper]"):
+        from dimscope_experiments.ansuini2019 import FIGURES, Study
+        from dimscope_experiments.ansuini2019 import reproduce as run
+        from dimscope_experiments.ansuini2019.page import write_page
 
     chosen = FIGURES if figures == ["all"] else tuple(figures)
     unknown = [figure for figure in chosen if figure not in FIGURES]

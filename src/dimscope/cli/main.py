@@ -1,7 +1,8 @@
 """Main: register the commands, and turn each error into one sentence and an exit code.
 
-The exit code is 2 for a wrong call (a wrong option, a missing file, an unknown model) and 1 for
-data that cannot be measured. Only results go to standard output.
+The exit code is 2 for a wrong call (a wrong option, a missing file, an unknown model, an optional
+package that is not installed) and 1 for data that cannot be measured. Only results go to
+standard output.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from dimscope.cli.array_commands import estimate, scale
 from dimscope.cli.experiment_commands import demo, reproduce
 from dimscope.cli.network_commands import (
     capture,
+    cite,
     compare,
     diagnose,
     profile,
     report,
 )
 from dimscope.errors import DimscopeError
+from dimscope.extras import MissingExtra, needed
 
 __all__ = ["app", "main"]
 
@@ -54,7 +57,18 @@ def options(
     """Measure how many dimensions a neural network really uses, layer by layer."""
 
 
-for _command in (estimate, scale, profile, capture, compare, diagnose, report, demo, reproduce):
+for _command in (
+    estimate,
+    scale,
+    profile,
+    capture,
+    compare,
+    diagnose,
+    report,
+    cite,
+    demo,
+    reproduce,
+):
     app.command()(_command)
 
 
@@ -66,11 +80,12 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; the entry point of the ``dimscope`` program."""
     warnings.showwarning = _warn
     try:
-        app(arguments)
+        with needed("this command"):
+            app(arguments)
     except (ValueError, TypeError, OSError) as error:
         # the input is wrong; DIMSCOPE_TRACEBACK=1 shows where it was noticed
         if os.environ.get("DIMSCOPE_TRACEBACK"):
             raise
         kind = "" if isinstance(error, DimscopeError) else f"{type(error).__name__}: "
         print(f"dimscope: {kind}{error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        raise SystemExit(2 if isinstance(error, MissingExtra) else 1) from None

@@ -1,4 +1,4 @@
-"""The commands for networks: ``profile``, ``capture``, ``compare``, ``diagnose`` and ``report``."""
+"""The commands for networks and their profiles, from ``profile`` to ``cite``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
+from dimscope.citations import Style
 from dimscope.cli.arguments import (
     BatchSizeOption,
     ClassesOption,
@@ -54,26 +55,30 @@ from dimscope.cli.arguments import (
 from dimscope.cli.tables import profile_table, say
 from dimscope.errors import DimscopeError
 from dimscope.estimators.estimates import ClassesAre
+from dimscope.extras import MissingExtra
 from dimscope.networks.options import CaptureOptions
 from dimscope.progress import ProgressBar
 
 if TYPE_CHECKING:
     from dimscope import Plan, Profile
 
-__all__ = ["capture", "compare", "diagnose", "profile", "report"]
+__all__ = ["capture", "cite", "compare", "diagnose", "profile", "report"]
 
 
 def profile(
+    context: typer.Context,
     model: Annotated[
         str,
         typer.Argument(
-            help="torchvision/NAME[@WEIGHTS], timm/NAME, hf/NAME, FILE.py:FUNCTION or a STORE"
+            help="torchvision/NAME[@WEIGHTS], timm/NAME, hf/NAME, FILE.py:FUNCTION, a STORE, or a "
+            "folder or file of activations, one array for each layer"
         ),
     ],
     data: Annotated[
         Path | None,
         typer.Option(
-            help="an image folder (one folder per class) or a .npy file; omit for a STORE"
+            help="an image folder (one folder per class), or a file of an array such as .npy; "
+            "omit for activations"
         ),
     ] = None,
     weights: WeightsOption = None,
@@ -144,19 +149,32 @@ def profile(
     if plot is not None:
         check_figure_path(plot)
     options: Any = {"layers": layers, "n_points": n_points, "per_class": per_class}
+    network_options = {
+        "data": data,
+        "weights": weights,
+        "revision": revision,
+        "dtype": dtype,
+        "device": device,
+        "preprocess": preprocess,
+        "image_size": image_size,
+    }
     if is_store(model):
-        network_options = {
-            "data": data,
-            "labels": labels,
-            "weights": weights,
-            "revision": revision,
-            "dtype": dtype,
-            "device": device,
-            "preprocess": preprocess,
-            "image_size": image_size,
-        }
-        refuse_for_a_store({**network_options, **options})
-        source, options, stimuli = model, {}, None
+        refuse_for_a_store({**network_options, "labels": labels, **options}, "a store")
+        source: Any = model
+        options, stimuli = {}, None
+    elif is_saved(model):
+        drawn = {"n_points": n_points, "per_class": per_class}
+        refuse_for_a_store({**network_options, **drawn}, "a file of activations")
+        origin = context.get_parameter_source("readout")
+        is_given = origin is not None and origin.name != "DEFAULT"
+        saved = ds.open_activations(
+            model,
+            layers=layers or None,
+            readout=cast(Any, readout) if is_given else None,  # the function refuses other words
+            labels=ids_from(labels, "--labels"),
+        )
+        typer.echo(f"{model}: {saved.provenance.parameters['opened']}", err=True)
+        source, options, stimuli = saved, {}, None
     else:
         data = existing_data(data, model)
         check_data(data, labels, image_size, preprocess)
@@ -261,6 +279,21 @@ def compare(
         say(f"written: {', '.join(written)}")
 
 
+def cite(
+    profile: Annotated[Path, typer.Argument(help="a saved profile")],
+    style: Annotated[str, typer.Option(help="bibtex, or text: one reference a line")] = "bibtex",
+) -> None:
+    """Say what to cite for a saved profile: dimscope, the estimators, and data that it names."""
+    import dimscope as ds
+
+    loaded = ds.Profile.load(existing(profile, "PROFILE"))
+    if style not in get_args(Style):
+        raise typer.BadParameter(
+            f"there is no style {style!r}; use {' or '.join(get_args(Style))}", param_hint="--style"
+        )
+    typer.echo(ds.cite(loaded, cast(Style, style)))
+
+
 def diagnose(
     profile: Annotated[Path, typer.Argument(help="a saved profile")],
     classes: Annotated[
@@ -315,7 +348,8 @@ def capture(
         typer.Argument(help="torchvision/NAME[@WEIGHTS], timm/NAME, hf/NAME or FILE.py:FUNCTION"),
     ],
     data: Annotated[
-        Path, typer.Option(help="an image folder (one folder per class) or a .npy file")
+        Path,
+        typer.Option(help="an image folder (one folder per class), or a file of an array: .npy"),
     ],
     out: Annotated[str, typer.Option(help="the store: a folder, or a URL that fsspec opens")],
     weights: WeightsOption = None,
@@ -417,12 +451,20 @@ def existing_data(data: Path | None, model: str) -> Path:
     return data
 
 
-def refuse_for_a_store(options: dict[str, Any]) -> None:
+def is_saved(model: str) -> bool:
+    """Tell whether MODEL is a folder or a file of activations that another program has saved."""
+    if model.startswith(("torchvision/", "timm/", "hf/")):
+        return False
+    path = Path(model)
+    return path.is_dir() or (path.is_file() and path.suffix != ".py")
+
+
+def refuse_for_a_store(options: dict[str, Any], what: str) -> None:
     """Refuse options that apply only to a capture."""
     for option, value in options.items():
         if value:
             raise typer.BadParameter(
-                "MODEL is a store, so its layers have already been captured; omit this option",
+                f"MODEL is {what}, so its layers have already been captured; omit this option",
                 param_hint=f"--{option.replace('_', '-')}",
             )
 
@@ -448,6 +490,8 @@ def network_from(
             dtype=cast(Any, dtype),  # the function refuses other words
             device=device,
         )
+    except MissingExtra:
+        raise
     except DimscopeError as error:
         raise typer.BadParameter(str(error), param_hint="MODEL") from None
 

@@ -1,41 +1,21 @@
 """Sentences for the methods section of a paper: how a number was measured, with citation keys.
 
-The keys are those of the references below; :data:`KEYS` maps estimators to them.
-
-References
-----------
-- ``facco2017``: E. Facco et al., Scientific Reports 7, 12140 (2017).
-- ``ansuini2019``: A. Ansuini et al., NeurIPS (2019), the paper to cite for dimscope.
-- ``denti2022``: F. Denti et al., Scientific Reports 12, 20005 (2022).
-- ``levina2004``: E. Levina and P. J. Bickel, NeurIPS (2004).
-- ``macocco2023``: I. Macocco et al., Physical Review Letters 130, 067401 (2023).
-- ``gao2017``: P. Gao et al., bioRxiv 214262 (2017).
-- ``roy2007``: O. Roy and M. Vetterli, European Signal Processing Conference (2007).
-- ``bac2021``: J. Bac et al., Entropy 23, 1368 (2021).
+The keys are those of :func:`dimscope.cite`, which gives the references.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
+
+from dimscope.citations import keys_for_estimator
 
 if TYPE_CHECKING:
     from dimscope.provenance import Provenance
 
-__all__ = ["KEYS", "how_measured", "sentence"]
-
-KEYS: Mapping[str, str] = {
-    "TwoNN": "facco2017",
-    "Gride": "denti2022",
-    "MLE": "levina2004",
-    "I3D": "macocco2023",
-    "PCA": "ansuini2019",
-    "ParticipationRatio": "gao2017",
-    "EffectiveRank": "roy2007",
-    "SkDim": "bac2021",
-}
+__all__ = ["how_measured", "sentence"]
 
 _SOFTWARE = "ansuini2019"
 
@@ -109,8 +89,9 @@ def how_measured(estimates: Sequence[Measured]) -> str:
             "the estimate does not say which estimator made it: its provenance is empty"
         )
     estimator = str(parameters["estimator"])
-    names = [name for name in re.findall(r"\w+(?=\()", estimator) if name in KEYS]
-    text = f"estimated by {estimator}{_keys(KEYS[name] for name in names)}"
+    # the paper that introduced each estimator
+    keys = [key for n in re.findall(r"\w+(?=\()", estimator) for key in keys_for_estimator(n)[:1]]
+    text = f"estimated by {estimator}{_keys(keys)}"
     if "guarantee" in parameters:
         text += f" from the distances between nearest neighbours ({parameters['guarantee']})"
     if "relative distance" in parameters:

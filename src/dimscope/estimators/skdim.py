@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from dimscope.errors import BadSource
 from dimscope.estimators.base import PointsEstimator
+from dimscope.extras import needed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,12 +63,8 @@ class SkDim(PointsEstimator):
         BadSource
             If scikit-dimension is not installed, or has no such estimator.
         """
-        try:
+        with needed("SkDim"):
             import skdim
-        except ImportError as error:
-            raise BadSource(
-                "scikit-dimension is not installed; run pip install scikit-dimension"
-            ) from error
         estimator_class = getattr(skdim.id, self.method, None)
         if estimator_class is None:
             methods = ", ".join(sorted(name for name in dir(skdim.id) if name[0] != "_"))

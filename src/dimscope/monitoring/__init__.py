@@ -9,7 +9,7 @@ user asks for its adapter.
 Begin reading at :mod:`dimscope.monitoring.monitor`.
 """
 
-import lazy_loader
+from dimscope.extras import lazy_names
 
 # As in dimscope itself: loaded at first use, so that no framework is imported for nothing.
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

@@ -6,17 +6,20 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
-
 from dimscope.errors import BadSource
-from dimscope.monitoring.monitor import IDMonitor
+from dimscope.extras import needed
 
-if TYPE_CHECKING:
-    from lightning.pytorch import Callback, LightningModule, Trainer
-elif "pytorch_lightning" in sys.modules and "lightning.pytorch" not in sys.modules:
-    from pytorch_lightning import Callback
-else:
-    from lightning.pytorch import Callback
+with needed(__name__):
+    from torch import Tensor, nn
+
+    from dimscope.monitoring.monitor import IDMonitor
+
+    if TYPE_CHECKING:
+        from lightning.pytorch import Callback, LightningModule, Trainer
+    elif "pytorch_lightning" in sys.modules and "lightning.pytorch" not in sys.modules:
+        from pytorch_lightning import Callback
+    else:
+        from lightning.pytorch import Callback
 
 __all__ = ["IDCallback"]
 

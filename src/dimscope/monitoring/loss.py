@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
-import torch
-from torch import Tensor
-
 from dimscope.errors import BadPoints, DegeneratePoints
+from dimscope.extras import needed
+
+with needed(__name__):
+    import torch
+    from torch import Tensor
 
 __all__ = ["id_loss", "likelihood_of"]
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch import Tensor
-from torchmetrics import Metric
+from dimscope.extras import needed
 
-from dimscope.monitoring.loss import likelihood_of
+with needed(__name__):
+    import torch
+    from torch import Tensor
+    from torchmetrics import Metric
+
+    from dimscope.monitoring.loss import likelihood_of
 
 __all__ = ["IDMetric"]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dimscope.errors import BadSource
+from dimscope.extras import needed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -128,12 +129,8 @@ class TensorBoardTracker(Tracker):
     def __init__(self, writer: Any) -> None:
         self._owned = isinstance(writer, str | os.PathLike)
         if self._owned:
-            try:
+            with needed("TensorBoardTracker"):
                 from torch.utils.tensorboard import SummaryWriter
-            except ImportError as error:
-                raise BadSource(
-                    f"TensorBoard is missing: {error}; pip install tensorboard"
-                ) from error
             writer = SummaryWriter(writer)
         self._writer = writer
 
@@ -181,7 +178,8 @@ class WandbTracker(Tracker):
 
     def figure(self, name: str, figure: Figure, step: int) -> None:
         """Log a figure as an image."""
-        import wandb
+        with needed("WandbTracker"):
+            import wandb
 
         self._run.log({"id_step": step, f"{name}/figure": wandb.Image(_pixels(figure))})
 
@@ -208,7 +206,8 @@ class MLflowTracker(Tracker):
         """Log all values in one batch; characters that MLflow refuses in names become ``_``."""
         import time
 
-        from mlflow.entities import Metric
+        with needed("MLflowTracker"):
+            from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
         metrics = [

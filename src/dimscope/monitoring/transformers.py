@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import TrainerCallback
-
+from dimscope.extras import needed
 from dimscope.files import write_beside
-from dimscope.monitoring.monitor import IDMonitor
-from dimscope.monitoring.process import from_main_process
+
+with needed(__name__):
+    from transformers import TrainerCallback
+
+    from dimscope.monitoring.monitor import IDMonitor
+    from dimscope.monitoring.process import from_main_process
 
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments

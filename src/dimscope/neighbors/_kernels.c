@@ -34,6 +34,10 @@
 
 #if HAS_KERNELS
 
+#if !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wpsabi" /* vectors pass between inlined functions only */
+#endif
+
 #define PANEL 16           /* points of a panel */
 #define GROUP 64           /* bytes of a group of 4 features of a panel */
 #define BLOCK_A 8          /* panels of a block on either side of a product: both fit the cache */
@@ -53,6 +57,7 @@ typedef int32_t i16 __attribute__((vector_size(64)));
 typedef uint32_t u16 __attribute__((vector_size(64)));
 typedef int32_t i8 __attribute__((vector_size(32)));
 typedef int8_t b8u __attribute__((vector_size(8), aligned(1)));
+typedef int32_t word __attribute__((may_alias)); /* 4 codes */
 
 INLINE f16 larger(f16 a, f16 b)
 {
@@ -157,7 +162,7 @@ INLINE void encode_panel(const Encoding *e)
             rows[r].unit = 0;
     }
     memset(codes, 0, sizeof codes);
-    int32_t *out = (int32_t *)e->codes;
+    word *out = (word *)e->codes;
     for (int64_t start = 0; start < 4 * e->n_groups; start += CHUNK) {
         const int64_t rest = 4 * e->n_groups - start, padded = rest < CHUNK ? rest : CHUNK;
         for (int r = 0; r < e->n_points; r++)
@@ -220,7 +225,7 @@ micro_avx512(const int8_t *a, const int8_t *b, int64_t n_groups, int32_t *out, i
         sums[r] = first ? _mm512_setzero_si512() : _mm512_loadu_si512(out + PANEL * r);
     for (int64_t k = 0; k < n_groups; k++) {
         const __m512i theirs = _mm512_xor_si512(_mm512_loadu_si512(b + GROUP * k), offset);
-        const int32_t *mine = (const int32_t *)(a + GROUP * k);
+        const word *mine = (const word *)(a + GROUP * k);
 #pragma GCC unroll 16
         for (int r = 0; r < PANEL; r++)
             sums[r] = _mm512_dpbusd_epi32(sums[r], theirs, _mm512_set1_epi32(mine[r]));
@@ -246,7 +251,7 @@ micro_avx_vnni(const int8_t *a, const int8_t *b, int64_t n_groups, int32_t *out,
             const __m256i *theirs = (const __m256i *)(b + GROUP * k);
             const __m256i low = _mm256_xor_si256(_mm256_loadu_si256(theirs), offset);
             const __m256i high = _mm256_xor_si256(_mm256_loadu_si256(theirs + 1), offset);
-            const int32_t *mine = (const int32_t *)(a + GROUP * k) + part;
+            const word *mine = (const word *)(a + GROUP * k) + part;
 #pragma GCC unroll 4
             for (int r = 0; r < 4; r++) {
                 const __m256i one = _mm256_set1_epi32(mine[r]);
@@ -278,7 +283,7 @@ micro_avx2(const int8_t *a, const int8_t *b, int64_t n_groups, int32_t *out, int
                                    : _mm256_loadu_si256((const __m256i *)(out + PANEL * (part + r)) + h);
         for (int64_t k = 0; k < n_groups; k += 2) {
             const __m256i *theirs = (const __m256i *)(b + GROUP * k);
-            const int32_t *mine = (const int32_t *)(a + GROUP * k) + part;
+            const word *mine = (const word *)(a + GROUP * k) + part;
             __m256i columns[4];
 #pragma GCC unroll 4
             for (int h = 0; h < 4; h++)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dimscope.arrays.threads import spans
-from dimscope.errors import BadSource, PoorRecall, warn
+from dimscope.errors import PoorRecall, warn
+from dimscope.extras import needed
 from dimscope.neighbors.certificate import Listed, certified_rows, measure
 from dimscope.neighbors.guarantee import RTOL, Guarantee
 from dimscope.neighbors.products import Centred
@@ -61,7 +62,7 @@ def pynndescent_lists(
 
     Raises
     ------
-    BadSource
+    MissingExtra
         If pynndescent is not installed.
 
     Examples
@@ -71,10 +72,8 @@ def pynndescent_lists(
     >>> indices[0].tolist(), squares[0].tolist()
     ([0, 1, 2], [0.0, 1.0, 4.0])
     """
-    try:
+    with needed("this search"):
         from pynndescent import NNDescent
-    except ImportError as error:
-        raise BadSource(_missing("pynndescent")) from error
     options = {"metric": "euclidean", "n_neighbors": width, "random_state": seed, **parameters}
     with warnings.catch_warnings():
         # the caller completes lists that are not full
@@ -108,7 +107,7 @@ def faiss_lists(
 
     Raises
     ------
-    BadSource
+    MissingExtra
         If faiss is not installed.
     ValueError
         If a parameter is unknown, or the library rejects its value.
@@ -119,10 +118,8 @@ def faiss_lists(
     >>> faiss_lists("faiss-ivf", line, 3, 0, {"nlist": 1})[1][0].tolist()
     [0, 1, 2]
     """
-    try:
+    with needed("this search"):
         import faiss
-    except ImportError as error:
-        raise BadSource(_missing("faiss-cpu")) from error
     make, names = (_cells, _CELLS) if method == "faiss-ivf" else (_graph, _GRAPH)
     unknown = set(parameters) - set(names)
     if unknown:
@@ -190,10 +187,6 @@ def _one_thread(faiss: Any) -> Iterator[None]:
         yield
     finally:
         faiss.omp_set_num_threads(before)
-
-
-def _missing(package: str) -> str:
-    return f"this search needs {package}; run pip install 'dimscope[approximate]'"
 
 
 class ApproximateSearcher(KernelSearcher):

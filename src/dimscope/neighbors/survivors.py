@@ -104,7 +104,8 @@ class _Squares:
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(np.unique(self._keys))  # two threads may have measured the same pair
+        # two threads may have measured the same pair
+        return len(self._keys) - int(np.count_nonzero(self._keys[1:] == self._keys[:-1]))
 
     def of(
         self, i: NDArray[np.intp], j: NDArray[np.intp], limits: NDArray[np.float64] | None = None

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dimscope.errors import BadSource, first_line
+from dimscope.extras import needed
 from dimscope.files import importable, load_module, name_in, near
 from dimscope.networks.preprocessing import (
     Source,
@@ -79,13 +80,9 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
 
 def _read(path: Path) -> Any:
     if path.suffix == ".safetensors":
-        try:
+        with needed(str(path)):
             from safetensors import SafetensorError
             from safetensors.torch import load_file
-        except ImportError as error:
-            raise BadSource(
-                f"{path} needs safetensors; run pip install dimscope[transformers]"
-            ) from error
         try:
             return load_file(path)
         except (SafetensorError, OSError, ValueError) as error:
@@ -331,16 +328,17 @@ def _make(request: _Request) -> tuple[nn.Module, Callable[[Any], Any] | None]:
     raise BadSource(
         f"there is no model or store {spec!r}; use torchvision/NAME, timm/NAME, hf/NAME, "
         "path/file.py:function, or the path of a store."
-        + near(spec, [f"torchvision/{name}" for name in _torchvision_names()])
+        + near(spec, [f"torchvision/{name}" for name in _torchvision_names(spec)])
     )
 
 
 def _from_torchvision(request: _Request) -> nn.Module:
     name, _, tag = request.name.partition("@")
-    names = _torchvision_names()
+    names = _torchvision_names(request.spec)
     if name not in names:
         raise BadSource(f"torchvision has no model {name!r}.{near(name, names)}")
-    from torchvision.models import get_model
+    with needed(request.spec):
+        from torchvision.models import get_model
 
     # these constructors warn that their slow default initialisation will change
     extra: dict[str, Any] = {}
@@ -353,20 +351,16 @@ def _from_torchvision(request: _Request) -> nn.Module:
     return model
 
 
-def _torchvision_names() -> list[str]:
-    try:
+def _torchvision_names(what: str) -> list[str]:
+    with needed(what):
         from torchvision.models import list_models
-    except ImportError as error:
-        raise BadSource("torchvision is missing; run pip install dimscope[torch]") from error
     return list(list_models())
 
 
 def _from_timm(request: _Request) -> nn.Module:
     name = request.name
-    try:
+    with needed(request.spec):
         import timm
-    except ImportError as error:
-        raise BadSource(f"timm/{name} needs timm; run pip install dimscope[timm]") from error
     if "@" in name:
         raise BadSource(
             f"timm/{name}: timm names weights by a tag, as timm/resnet18.a1_in1k; a version "
@@ -393,12 +387,8 @@ def _from_timm(request: _Request) -> nn.Module:
 
 def _from_transformers(request: _Request) -> nn.Module:
     name = request.name
-    try:
+    with needed(request.spec):
         from transformers import AutoConfig, AutoModel
-    except ImportError as error:
-        raise BadSource(
-            f"hf/{name} needs transformers; run pip install dimscope[transformers]"
-        ) from error
     # only safetensors and GGUF are loaded, and code from the hub is never run
     options: dict[str, Any] = {"trust_remote_code": False}
     if request.revision is not None:

@@ -16,8 +16,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from dimscope.arrays.files import read_stimuli
+from dimscope.arrays.formats import format_of, open_array
 from dimscope.errors import BadSource, DimscopeError, first_line
-from dimscope.files import load_module, near, open_array
+from dimscope.extras import needed
+from dimscope.files import load_module, near
 from dimscope.networks.structure import unwrap
 
 __all__ = [
@@ -150,7 +153,8 @@ def imagenet(size: int = _SIZE, why: str = "", source: Chosen = "default") -> Pr
     'as for ImageNet classifiers (no other is known): resize 128, crop 112, bilinear, \
 mean 0.485 0.456 0.406, std 0.229 0.224 0.225'
     """
-    from torchvision import transforms
+    with needed("preprocessing of images"):
+        from torchvision import transforms
 
     resize = round(size * 8 / 7)
     transform = transforms.Compose(
@@ -325,10 +329,8 @@ def torchvision_weights(name: str, tag: str) -> Any:
     BadSource
         If the network or these weights do not exist; the error lists the names.
     """
-    try:
+    with needed(f"torchvision/{name}"):
         from torchvision.models import get_model_weights, list_models
-    except ImportError as error:
-        raise BadSource("torchvision is missing; run pip install dimscope[torch]") from error
     names = list_models()
     if name not in names:
         raise BadSource(f"torchvision has no model {name!r}.{near(name, names)}")
@@ -359,11 +361,9 @@ def _of_torchvision(weights: Any, size: int | None = None) -> Preprocessing:
 
 
 def _of_timm(model: str | nn.Module, size: int | None = None) -> Preprocessing:
-    try:
+    with needed(f"timm/{model}" if isinstance(model, str) else "preprocessing of timm"):
         import timm
         from timm.data import create_transform, resolve_data_config
-    except ImportError as error:
-        raise BadSource(f"timm/{model} needs timm; run pip install dimscope[timm]") from error
     if isinstance(model, str):
         try:
             registered = timm.get_pretrained_cfg(model, allow_unregistered=False)
@@ -404,12 +404,8 @@ _PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
 
 def _of_transformers(name: str, revision: str | None) -> Preprocessing:
-    try:
+    with needed(f"hf/{name}"):
         from transformers import AutoImageProcessor
-    except ImportError as error:
-        raise BadSource(
-            f"hf/{name} needs transformers; run pip install dimscope[transformers]"
-        ) from error
     folder = Path(name)
     if name.endswith(".gguf"):
         return imagenet(why=f"hf/{name} has no image processor")
@@ -451,20 +447,20 @@ def _processed(processor: Any, image: Any) -> Any:
 
 
 def open_data(path: Path, preprocessing: Preprocessing | None = None) -> Any:
-    """Open an image folder or a ``.npy`` file.
+    """Open an image folder or a file of stimuli.
 
     Parameters
     ----------
     path : Path
-        A folder of images with one folder for each class, or a ``.npy`` file with one row for each
-        stimulus.
+        A folder of images with one folder for each class, or a file with one row for each stimulus:
+        ``.npy``, or another format of :func:`dimscope.read_points`, of which ``.txt`` is excepted.
     preprocessing : Preprocessing, optional
         For images; by default, as by :func:`image_folder`.
 
     Returns
     -------
     Dataset or array
-        An array is a read-only memory map.
+        An array is a read-only memory map where the format allows it.
 
     Raises
     ------
@@ -475,11 +471,12 @@ def open_data(path: Path, preprocessing: Preprocessing | None = None) -> Any:
         return image_folder(path, preprocessing=preprocessing)
     if not path.exists():
         raise BadSource(f"{path} does not exist; give an image folder or a .npy file")
-    if path.suffix != ".npy":
+    if format_of(path) is None or ".txt" in path.suffixes:
         raise BadSource(
-            f"{path} is neither a folder of images nor a .npy file; save the array with numpy.save"
+            f"{path} is neither a folder of images nor a file of an array, such as .npy; save the "
+            "array with numpy.save"
         )
-    array = open_array(path)
+    array = open_array(path) if path.suffix == ".npy" else read_stimuli(path)
     if array.ndim == 0:
         raise BadSource(
             f"{path} holds a single number; give an array with one row for each stimulus"
@@ -517,7 +514,8 @@ def image_folder(
         If there are no class folders, or one of them contains no images.
     """
     path = Path(path)
-    from torchvision.datasets import ImageFolder
+    with needed("image_folder"):
+        from torchvision.datasets import ImageFolder
 
     if preprocessing is None:
         prepare = imagenet()
@@ -543,7 +541,8 @@ def image_folder(
 
 
 def _load(file: str) -> Any:
-    from torchvision.datasets.folder import default_loader
+    with needed("image_folder"):
+        from torchvision.datasets.folder import default_loader
 
     try:
         return default_loader(file)

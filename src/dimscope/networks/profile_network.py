@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from dimscope.activations.activations import Activations
-from dimscope.activations.store import open_store
+from dimscope.activations.saved import open_activations
 from dimscope.arrays.memory import budget_from
 from dimscope.arrays.threads import Progress
 from dimscope.errors import BadPoints, Interrupted
+from dimscope.extras import needed
 from dimscope.networks.capturing.plan import Plan
 from dimscope.networks.options import (
     CaptureOptions,
@@ -54,8 +55,10 @@ def profile(
 
     Parameters
     ----------
-    source : torch.nn.Module, Activations, or path of a store
-        A network, or activations that have already been captured.
+    source : torch.nn.Module, Activations, or whatever open_activations takes
+        A network, or activations that have already been captured: those of :func:`dimscope.capture`
+        or the path of their store, or a folder, a file or a mapping of arrays that another program
+        has made (:func:`dimscope.open_activations`).
     batches : tensor, Dataset, DataLoader, iterable of batches, or path
         The stimuli, as for :func:`dimscope.capture`; omit them with activations.
     estimators : estimator, list of estimators, or dict of name -> estimator
@@ -124,8 +127,9 @@ def profile(
     is the larger one where classes differ, and needs two classes. See :func:`measure_layers
     <dimscope.profiles.layerwise.measure_layers>` for the formulas.
 
-    If ``source`` holds activations, only the options ``name`` and ``memory`` apply; the others are
-    for capturing a network.
+    If ``source`` holds activations, only the options ``name`` and ``memory`` apply and, for those
+    that another program has made, ``layers``, ``readout`` and ``mask``; the others are for a
+    network.
 
     Examples
     --------
@@ -137,9 +141,12 @@ def profile(
     (['input', '0', 'output'], [2, 2, 2])
     """
     check_classes(classes, by_class=by_class)
-    if isinstance(source, str | os.PathLike):
-        source = open_store(source)
     name = options.get("name")
+    if _is_saved(source):
+        given: dict[str, Any] = {**options}
+        opening = {key: given.pop(key) for key in ("layers", "readout", "mask") if key in given}
+        options = cast("ProfileKeywords", given)
+        source = open_activations(source, **opening)
     if isinstance(source, Activations):
         if batches is not None or set(options) - {"name", "memory"}:
             raise TypeError(
@@ -148,7 +155,8 @@ def profile(
         captured: Iterable[Activations] = [source]
         memory = budget_from(options.get("memory"))
     else:
-        from dimscope.networks.capturing.capture import capture_groups
+        with needed("profile of a network"):
+            from dimscope.networks.capturing.capture import capture_groups
 
         capture_options = CaptureOptions(**options)
         # one budget: that of the capture is not computed again when its layers take up memory
@@ -185,6 +193,13 @@ def profile(
             raise
         raise Interrupted(Profile.joined(profiles)) from interrupt
     return Profile.joined(profiles)
+
+
+def _is_saved(source: Any) -> bool:
+    """Tell whether a source holds activations that another program has made, or is their path."""
+    if isinstance(source, Activations) or callable(source):
+        return False
+    return isinstance(source, str | os.PathLike | tuple | list) or hasattr(source, "keys")
 
 
 def _refuse_ids_of_drawn_rows(options: CaptureOptions, exclude: Any, groups: Any) -> None:

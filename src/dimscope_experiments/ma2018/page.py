@@ -25,6 +25,7 @@ turn from falling to rising would tell when to stop, without clean data.
 
 **{verdict}.** A run counts if, with wrong labels, the turn is at most two
 epochs from the best accuracy on clean test images, or, without wrong labels, there is no turn.
+Of the runs without wrong labels, {clean} had a turn.
 
 `python -m dimscope_experiments.ma2018 --data FOLDER --out docs/ma2018` makes this page; FOLDER
 holds the MNIST test set.
@@ -90,6 +91,7 @@ def write_page(runs: Sequence[Run], settings: Settings, n_images: int, out: Path
     text = _PAGE.format(
         verdict=verdict(runs, rules[0]).capitalize(),
         others="; ".join(f"*{rule}* {verdict(runs, rule)}" for rule in rules[1:]),
+        clean=_turns_without_noise(runs, rules[0]),
         shares=", ".join(f"{share:.0%}" for share in settings.shares),
         n_training=n_images - settings.held_out,
         settings=settings,
@@ -101,6 +103,11 @@ def write_page(runs: Sequence[Run], settings: Settings, n_images: int, out: Path
     path = out.with_suffix(".md")
     write_beside(path, lambda beside: beside.write_text(text, encoding="utf-8"))
     return path
+
+
+def _turns_without_noise(runs: Sequence[Run], rule: str) -> str:
+    turned = [run.turns[rule] is not None for run in runs if not run.share]
+    return f"{sum(turned)} of {len(turned)}"
 
 
 def _row(run: Run) -> list[str]:

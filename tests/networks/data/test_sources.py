@@ -284,7 +284,7 @@ def test_capture_reads_npy_files(tmp_path):
         ("text.npy", b"1, 2, 3", "is not a NumPy array file"),
         ("empty.npy", b"", "is empty"),
         ("pickle.npy", b"\x80\x04N.", "is a pickle, which is never read"),
-        ("data.csv", b"1,2", "neither a folder of images nor a .npy file"),
+        ("data.txt", b"1,2", "neither a folder of images nor a file of an array"),
     ],
 )
 def test_capture_refuses_other_files(tmp_path, name, content, message):

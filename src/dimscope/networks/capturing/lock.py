@@ -18,6 +18,7 @@ import psutil
 
 from dimscope.activations.store import JOURNAL, LOCK, OWNER, Folder, completed, need_zarr
 from dimscope.errors import BadSource
+from dimscope.extras import needed
 
 __all__ = ["locked"]
 
@@ -78,7 +79,8 @@ def _system_lock(folder: Folder) -> Any:
     """Take the lock of the operating system; return None where there is none."""
     if folder.path is None:
         return None
-    from filelock import FileLock, Timeout
+    with needed("a store"):
+        from filelock import FileLock, Timeout
 
     folder.make()
     lock = FileLock(folder.path / LOCK)

@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
 
 from dimscope.arrays.numpy_points import as_numpy
+from dimscope.arrays.tables import is_frame
 from dimscope.errors import BadSource
 from dimscope.networks.data.signature import is_padding_mask, is_target
 from dimscope.networks.tensors import fields_of, is_named_tuple, tensors_in, with_fields
 
-__all__ = ["Batch", "InputRows", "as_tensor", "is_frame", "is_graph", "is_plain_tuple"]
+__all__ = ["Batch", "InputRows", "as_tensor", "is_graph", "is_plain_tuple"]
 
 
 @dataclass(frozen=True)
@@ -285,11 +286,6 @@ class Batch:
             self.layout,
             self.no_labels,
         )
-
-
-def is_frame(value: Any) -> bool:
-    """Return whether a value is a table such as a pandas DataFrame."""
-    return hasattr(value, "iloc") and hasattr(value, "columns")
 
 
 def as_tensor(value: Any) -> Any:

@@ -1,0 +1,317 @@
+"""Tables: convert data frames to NumPy, and read tables in text files.
+
+A table is points if every column holds numbers. A column of text is refused by its name, never left
+out: it may be a column of numbers with one wrong value.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from dimscope.errors import BadPoints, BadSource, first_line
+from dimscope.extras import needed
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+__all__ = ["as_frame", "columns_of_lists", "frame_values", "is_frame", "read_table"]
+
+
+def is_frame(value: Any) -> bool:
+    """Return whether a value is a pandas frame.
+
+    Examples
+    --------
+    >>> is_frame(np.eye(2))
+    False
+    """
+    return hasattr(value, "iloc") and hasattr(value, "columns")
+
+
+def as_frame(value: Any) -> Any:
+    """Convert a table of polars or pyarrow to a pandas frame; return anything else unchanged.
+
+    Raises
+    ------
+    MissingExtra
+        If pyarrow, which converts it, is not installed.
+
+    Examples
+    --------
+    >>> as_frame([[1.0, 2.0]])
+    [[1.0, 2.0]]
+    """
+    is_table = hasattr(value, "__arrow_c_stream__") and hasattr(value, "columns")
+    if is_frame(value) or not is_table:
+        return value
+    with needed(f"a {type(value).__name__}"):
+        import pyarrow
+    return pyarrow.table(value).to_pandas()
+
+
+def frame_values(frame: Any) -> NDArray[Any]:
+    """Convert a pandas frame of numbers to NumPy; missing values become NaN.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+
+    Raises
+    ------
+    BadPoints
+        If a column does not hold numbers; the message names the column.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> frame_values(pd.DataFrame({"a": [1, 2], "b": [0.5, 1.5]})).tolist()
+    [[1.0, 0.5], [2.0, 1.5]]
+    >>> frame_values(pd.DataFrame({"a": [1, 2], "id": ["x", "y"]}))
+    Traceback (most recent call last):
+    dimscope.errors.BadPoints: column 'id' holds text, not numbers: row 0 holds 'x'; drop the column
+    """
+    parts = [_column_dtype(frame.iloc[:, number]) for number in range(frame.shape[1])]
+    if not parts:
+        return np.empty((len(frame), 0))
+    values: NDArray[Any] = frame.to_numpy(dtype=np.result_type(*parts), na_value=np.nan)
+    return values
+
+
+def _column_dtype(column: Any) -> np.dtype[Any]:
+    """Return the NumPy dtype of a column of numbers, or explain why it holds none."""
+    dtype: Any = column.dtype
+    # nullable and Arrow types; a sparse column
+    plain = getattr(dtype, "numpy_dtype", getattr(dtype, "subtype", dtype))
+    if isinstance(plain, np.dtype) and plain.kind in "biufc":
+        is_nullable = not isinstance(dtype, np.dtype)
+        return np.dtype(float) if is_nullable and column.isna().any() else plain
+    name = repr(column.name) if isinstance(column.name, str) else column.name
+    values = column.to_numpy(dtype=object, na_value=None)
+    if str(dtype) in ("object", "string", "str", "large_string[pyarrow]", "string[pyarrow]"):
+        for row, value in enumerate(values):
+            if value is None or _is_number(value):
+                continue
+            what = "text" if isinstance(value, str) else f"a {type(value).__name__}"
+            raise BadPoints(
+                f"column {name} holds {what}, not numbers: row {row} holds {_short(value)}; "
+                "drop the column"
+                if row == 0
+                else f"column {name} holds {what}: row {row} holds {_short(value)}; "
+                "correct the value, or drop the column"
+            )
+        raise BadPoints(
+            f"column {name} holds Python objects, not numbers: row 0 holds a "
+            f"{type(values[0]).__name__ if len(values) else 'nothing'}; convert the column to "
+            "float64"
+        )
+    raise BadPoints(f"column {name} holds {dtype} values, not numbers; drop the column")
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:36]}..."
+
+
+def columns_of_lists(frame: pd.DataFrame) -> dict[str, Any]:
+    """Return the columns whose values are lists or arrays, such as embeddings.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+    """
+    columns = {}
+    for number, name in enumerate(frame.columns):
+        column = frame.iloc[:, number]
+        if column.dtype == object and len(column) and isinstance(column.iloc[0], np.ndarray | list):
+            columns[str(name)] = column
+    return columns
+
+
+# -- text --------------------------------------------------------------------------------------
+
+
+def read_table(stream: IO[bytes], path: str) -> tuple[pd.DataFrame, str]:
+    r"""Read a table of numbers in text, and say how it was read.
+
+    The delimiter and the header are found from the first lines.
+
+    Parameters
+    ----------
+    stream : binary file
+    path : str
+        Name of the file, for messages.
+
+    Returns
+    -------
+    frame : pandas.DataFrame
+    said : str
+        The delimiter, the header, and whether an index was left out.
+
+    Raises
+    ------
+    BadSource
+        If it is not a table.
+
+    Examples
+    --------
+    >>> frame, said = read_table(io.BytesIO(b"a;b\n1,5;2\n3,5;4\n"), "x.csv")
+    >>> frame.to_numpy().tolist(), said
+    ([[1.5, 2.0], [3.5, 4.0]], 'semicolons between columns; decimal commas; a header: a, b')
+    """
+    import pandas as pd
+
+    text = _decoded(stream, path)
+    start = _start(text)
+    lines = [line for line in text[start : start + _HEAD].splitlines() if line.strip()]
+    if not lines:
+        raise BadSource(f"{path} holds no table; write one row of numbers for each point")
+    delimiter, words = _delimiter(lines)
+    cells = _cells(lines[0], delimiter)
+    is_comma = (
+        delimiter == ";"
+        and not any("." in line for line in lines[1:])
+        and any("," in line for line in lines[1:])
+    )
+    has_header = _is_header(cells, [_cells(line, delimiter) for line in lines[1:21]], path)
+    second = lines[1] if len(lines) > 1 else lines[0]
+    widths = len(cells), len(_cells(second, delimiter))
+    if widths[0] != widths[1]:
+        raise BadSource(
+            f"{path}: the first line has {widths[0]} columns, but the second has {widths[1]}; "
+            "write a header with one name for each column, or none"
+        )
+    try:
+        frame = pd.read_csv(
+            io.StringIO(text[start:]),
+            sep=r"\s+" if delimiter is None else delimiter,
+            header=0 if has_header else None,
+            index_col=False,
+            comment="#",
+            decimal="," if is_comma else ".",
+            **_exact(pd.__version__),
+            skipinitialspace=True,
+            low_memory=False,
+        )
+    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        reason = first_line(error).removeprefix("Error tokenizing data. C error: ")
+        raise BadSource(f"{path} is not a table with equally long rows: {reason}") from None
+    if frame.empty:
+        raise BadSource(f"{path} holds no row of numbers; write one for each point")
+    said = [f"{words} between columns"]
+    if is_comma:
+        said.append("decimal commas")
+    if has_header:
+        names = [str(name) for name in frame.columns]
+        said.append(f"a header: {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}")
+    else:
+        said.append("no header")
+    if has_header and not cells[0] and frame.shape[1] > 1 and _counts(frame.iloc[:, 0]):
+        frame = frame.iloc[:, 1:]
+        said[-1] = "a header"
+        said.append("the first column, which has no name and numbers the rows, is left out")
+    return frame, "; ".join(said)
+
+
+_HEAD = 1 << 20
+
+
+def _decoded(stream: IO[bytes], path: str) -> str:
+    data = stream.read()
+    marks = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+    encoding = next((name for mark, name in marks.items() if data.startswith(mark)), "utf-8")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise BadSource(
+            f"{path} is not text in UTF-8 (byte {error.start}); write it again as UTF-8"
+        ) from None
+    if "\0" in text[:_HEAD]:
+        raise BadSource(f"{path} is not text, but bytes; give it the suffix of its format")
+    return text
+
+
+def _start(text: str) -> int:
+    """Return where the first line begins that is neither empty nor a comment."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        line = text[start:end].strip()
+        # Excel states the delimiter in a first line such as sep=;
+        if line and not line.startswith(("#", "sep=")):
+            break
+        start = end + 1
+    return start
+
+
+def _delimiter(lines: list[str]) -> tuple[str | None, str]:
+    """Find what separates the columns; None stands for blanks."""
+    line = lines[-1] if len(lines) < 3 else lines[1]
+    for delimiter, words in (("\t", "tabs"), (";", "semicolons"), (",", "commas")):
+        if delimiter in line:
+            return delimiter, words
+    return (None, "blanks") if len(line.split()) > 1 else (",", "commas")
+
+
+def _cells(line: str, delimiter: str | None) -> list[str]:
+    if delimiter is None:
+        return line.split()
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
+
+
+def _is_header(cells: list[str], rows: list[list[str]], path: str) -> bool:
+    """Tell whether the cells of the first line are names, given the rows that follow.
+
+    >>> _is_header(["1.5", "2"], [], ""), _is_header(["x", "y"], [], "")
+    (False, True)
+    >>> _is_header(["", "0", "1"], [], ""), _is_header(["0", "1"], [["0.5", "1e-3"]], "")
+    (True, True)
+    """
+    numbers = [cell.replace(",", ".") for cell in cells]
+    # programs number columns without names; pandas puts an empty name before them for its index
+    named = numbers[1:] if numbers and not numbers[0] else numbers
+    n = len(named)
+    if n > 1 and named in ([str(i) for i in range(n)], [str(i + 1) for i in range(n)]):
+        fractions = [not cell.lstrip("-+").isdigit() for row in rows for cell in row[-n:] if cell]
+        if len(named) < len(numbers) or any(fractions) or n >= _LONG:
+            return True
+        if len(rows) > 1:
+            raise BadSource(
+                f"{path}: the first line, {', '.join(cells)}, may be the names of the columns or a "
+                "row; write names that are no numbers, or write the numbers with a decimal point"
+            )
+    return not any(_is_number(cell) for cell in numbers if cell) and any(numbers)
+
+
+_LONG = 6  # so many columns that no row of data counts from 0 or 1 by chance
+
+
+def _exact(version: str) -> dict[str, Any]:
+    """Return the option with which pandas rounds decimals correctly; since 3.1 it always does.
+
+    >>> _exact("2.2.0"), _exact("3.1.0")
+    ({'float_precision': 'round_trip'}, {})
+    """
+    major, minor = map(int, version.split(".")[:2])
+    return {} if (major, minor) >= (3, 1) else {"float_precision": "round_trip"}
+
+
+def _counts(column: Any) -> bool:
+    """Tell whether a column numbers the rows, from 0 or 1."""
+    if column.dtype.kind not in "iu":
+        return False
+    first = int(column.iloc[0]) if len(column) else 0
+    return first in (0, 1) and bool((column.to_numpy() == np.arange(len(column)) + first).all())
