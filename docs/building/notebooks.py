@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import nbformat
 
 from docs.building.pictures import empty_folder
 
+CELL = re.compile(r"^\S*ipykernel_\d+\S+\.py:", re.MULTILINE)  # the file that a warning names
+
 
 def rendered(path: Path) -> tuple[str, dict[str, bytes]]:
     """Run a notebook in an empty folder; return its page and the pictures of that page."""
@@ -19,6 +22,8 @@ def rendered(path: Path) -> tuple[str, dict[str, bytes]]:
         nbclient.NotebookClient(notebook, timeout=600).execute()
     for cell in notebook.cells:
         for output in cell.get("outputs", ()):
+            if output.get("name") == "stderr":
+                output.text = CELL.sub("cell:", output.text)
             if "text/html" in output.get("data", {}):
                 output.data["text/html"] = _block(output.data["text/html"])
     resources: dict[str, Any] = {"unique_key": path.stem}

@@ -104,6 +104,7 @@ def test_site_shows_formulas_pictures_and_docstrings(site):
     assert ":class:" not in (site / "reference" / "profiles.html").read_text()
     notebook = (site / "notebooks" / "first_profile.html").read_text()
     assert "<svg" in notebook
+    assert "ipykernel" not in notebook
     assert "<p><svg" not in notebook  # Markdown ended the block at an empty line
 
 

@@ -52,7 +52,7 @@ another seed at 40%, by their accuracies only; the rules were fixed before the r
 ![Accuracy and dimension against epochs]({folder}/ma2018.png)
 
 Dashed lines: the best test accuracy. Dotted lines: the turn of the paper. The numbers are in the
-records in [{folder}]({folder}/).
+records in the folder `{folder}` beside this page.
 """
 
 
