@@ -324,6 +324,7 @@ def data_from(
     if data.is_dir():
         chosen = _preprocessing_from(preprocess, network)
         images = image_folder(data, image_size, preprocessing=chosen)
+        typer.echo(f"data: {len(images)} images in {len(images.classes)} classes", err=True)
         typer.echo(f"preprocessing: {images.preprocessing}", err=True)
         return images
     return data if labels is None else (open_array(data), open_array(labels))
