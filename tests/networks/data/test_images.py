@@ -272,6 +272,12 @@ def test_image_folder_reads_the_first_frame_and_warns(tmp_path, name):
         np.testing.assert_array_equal(read(tmp_path / name), np.full((6, 9, 3), 10))
 
 
+def test_image_folder_takes_the_preview_of_a_photograph_for_no_frame(tmp_path):
+    photograph, preview = Image.fromarray(CONSTANT), Image.fromarray(CONSTANT[::2, ::2])
+    photograph.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[preview], quality=95)
+    assert np.abs(read(tmp_path / "a.jpg").astype(int) - CONSTANT).max() <= 3
+
+
 def test_image_folder_warns_once_of_16_bit_files_that_lose_most_of_their_levels(tmp_path):
     (tmp_path / "a").mkdir()
     for number in range(3):
@@ -301,13 +307,14 @@ UNREADABLE = {
     "text": (*broken("a.jpg", b"no image at all"), "Pillow does not know its format"),
     "heic": (
         *broken("a.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"),
-        r"a.heic \(.heic, a format that Pillow cannot read here; 1 in all\)",
+        r"a.heic \(Pillow cannot read .heic here; 1 in all\)",
     ),
     "truncated png": (*truncated("a.png"), "a.png is not a readable image.*replace the file"),
     "truncated jpeg": (*truncated("a.jpg"), "a.jpg is not a readable image.*truncated"),
     "truncated bmp": (*truncated("a.bmp"), "a.bmp is not a readable image.*truncated"),
     "truncated tiff": (*truncated("a.tif", compression="tiff_lzw"), "not a readable image"),
     "truncated webp": (*truncated("a.webp"), "not a readable image"),
+    "damaged gif": (*broken("a.gif", b"GIF89a"), r"a.gif \(damaged\)"),
     "truncated gif": (*truncated("a.gif"), "not a readable image"),
     "float of 255": ("a.tif", save(FLOATS * 255), r"from .* must lie within \[0, 1\]; scale all"),
     "float nan": ("a.tif", save(FLOATS * np.nan), r"values from nan to nan, but they must lie"),
@@ -414,7 +421,8 @@ def test_image_folder_names_the_files_that_it_skips(tmp_path):
         assert len(ds.image_folder(images)) == 2
     classes(tmp_path / "other", "cat/1.png", "cat/a.txt")
     with pytest.warns(
-        CaptureWarning, match=r"skipped 1 file \(cat/a.txt\) .* its name has no image"
+        CaptureWarning,
+        match=r"skipped 1 file \(cat/a.txt\) in \S+: without an image suffix, or hidden; 1 image ",
     ):
         ds.image_folder(tmp_path / "other" / "images")
 
@@ -434,7 +442,7 @@ def test_image_folder_reads_images_that_torchvision_skips(tmp_path):
         (["images/cat/1.png", "images/dog/2.png"],
          r"single folder, images, which holds folders \(cat, dog\).*give \S+images/images;"),
         (["cat/1.png", "dog"], r"class folder \S+dog has no images: it is empty; add images"),
-        (["cat/1.png", "dog/a.txt"], r"dog has no images: it holds 1 file \(dog/a.txt\)"),
+        (["cat/1.png", "dog/a.txt"], r"it holds 1 file \(dog/a.txt\) without an image suffix; give"),
         (["cat/1.png", "2.png", "3.png"], r"2 files \(2.png, 3.png\) beside class folders \(cat\)"),
         (["1.png"], r"not hold one folder for each class, but 1 file \(1.png\); put the images"),
         (["notes.txt"], "does not hold one folder for each class; put the images of each class"),

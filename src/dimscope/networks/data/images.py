@@ -31,6 +31,9 @@ _FULL = 2**16 - 1
 
 _FEW_LEVELS = 32
 
+_WITH_EXTRAS = ("MPO", "PSD")
+"""Formats whose further frames are previews or layers of the first."""
+
 
 class Reader:
     """Read image files as 8-bit RGB; warn once about each kind of content that is lost.
@@ -52,7 +55,7 @@ class Reader:
         """
         try:
             with Image.open(file) as image:
-                frames = int(getattr(image, "n_frames", 1))
+                frames = 1 if image.format in _WITH_EXTRAS else getattr(image, "n_frames", 1)
                 image.load()
                 upright = _upright(image)
                 rgb = self._as_rgb(upright, image, file)
@@ -204,20 +207,24 @@ class ClassFolders(ImageFolder):  # type: ignore[misc]
             files, others = _images_in(root / name, visited)
             shown = [os.path.relpath(file, root) for file in others]
             if not files:
-                reason = f"it holds {_listed(shown)}" if shown else "it is empty"
+                reason = (
+                    f"it holds {_listed(shown)} without an image suffix; give the images a suffix, "
+                    "such as .jpg"
+                    if shown
+                    else "it is empty; add images"
+                )
                 raise BadSource(
-                    f"the class folder {root / name} has no images: {reason}; add images, or move "
-                    "the folder away"
+                    f"the class folder {root / name} has no images: {reason}, or move the folder "
+                    "away"
                 )
             samples += [(file, number) for file in files]
             skipped += shown
         _check_readable([file for file, _ in samples])
         if skipped:
             warn(
-                f"skipped {_listed(skipped)} in {root}, because "
-                f"{'its name has' if len(skipped) == 1 else 'their names have'} no image suffix or "
-                f"a leading dot; {len(samples)} images are read. Rename what should be read, and "
-                "move the rest away",
+                f"skipped {_listed(skipped)} in {root}: without an image suffix, or hidden; "
+                f"{len(samples)} {'image is' if len(samples) == 1 else 'images are'} read. Rename "
+                "what should be read, and move the rest away",
                 CaptureWarning,
             )
         return samples
@@ -338,9 +345,9 @@ def _check_readable(files: list[str]) -> None:
                 Image.open(file).close()
             except Exception:  # see Reader
                 n = sum(other.lower().endswith(suffix) for other in files)
-                wrong.append(
-                    f"{file} ({suffix}, a format that Pillow cannot read here; {n} in all)"
-                )
+                known = suffix in Image.registered_extensions()
+                reason = "damaged" if known else f"Pillow cannot read {suffix} here; {n} in all"
+                wrong.append(f"{file} ({reason})")
     if wrong:
         more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         raise BadSource(
