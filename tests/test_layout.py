@@ -109,7 +109,7 @@ def test_torch_is_imported_in_its_place_only():
 
 # The way of the data: a module imports only from its own folder and from those before it.
 ORDER = (
-    "errors", "html", "progress", "values", "provenance", "files", "manifolds", "arrays",
+    "errors", "digits", "html", "progress", "values", "provenance", "files", "manifolds", "arrays",
     "neighbors", "estimators", "analysis", "activations", "profiles", "networks", "monitoring",
     "plotting", "reports", "sklearn", "cli",
 )  # fmt: skip

@@ -442,7 +442,7 @@ def test_image_folder_reads_images_that_torchvision_skips(tmp_path):
         (["images/cat/1.png", "images/dog/2.png"],
          r"single folder, images, which holds folders \(cat, dog\).*give \S+images/images;"),
         (["cat/1.png", "dog"], r"class folder \S+dog has no images: it is empty; add images"),
-        (["cat/1.png", "dog/a.txt"], r"it holds 1 file \(dog/a.txt\) without an image suffix; give"),
+        (["cat/1.png", "dog/a.txt"], r"holds 1 file \(dog/a.txt\) without an image suffix; give"),
         (["cat/1.png", "2.png", "3.png"], r"2 files \(2.png, 3.png\) beside class folders \(cat\)"),
         (["1.png"], r"not hold one folder for each class, but 1 file \(1.png\); put the images"),
         (["notes.txt"], "does not hold one folder for each class; put the images of each class"),
