@@ -15,6 +15,7 @@ import typer
 
 from dimscope.cli.array_commands import estimate, scale
 from dimscope.cli.experiment_commands import demo, reproduce
+from dimscope.cli.help import Command
 from dimscope.cli.network_commands import (
     capture,
     compare,
@@ -30,7 +31,6 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     help="How many dimensions does a neural network really use, layer by layer?",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -55,7 +55,7 @@ def options(
 
 
 for _command in (estimate, scale, profile, capture, compare, diagnose, report, demo, reproduce):
-    app.command()(_command)
+    app.command(cls=Command)(_command)
 
 
 def _warn(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
