@@ -16,7 +16,7 @@ from dimscope.networks.options import ReadoutName
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dimscope import Estimator
+    from dimscope import Estimator, Profile
     from dimscope.neighbors.copies import Copies
     from dimscope.neighbors.engines import Engine
 
@@ -56,6 +56,7 @@ __all__ = [
     "existing",
     "ids_from",
     "points_from",
+    "profile_from",
     "refuse_unused",
     "scores_from",
 ]
@@ -319,8 +320,48 @@ def existing(path: Path, option: str) -> Path:
         If the path does not exist.
     """
     if not path.exists():
-        raise typer.BadParameter(f"there is no file or folder {path}", param_hint=option)
+        raise typer.BadParameter(
+            f"there is no file or folder {path}{_instead(path)}", param_hint=option
+        )
     return path
+
+
+def _instead(path: Path) -> str:
+    """Say which path may be meant: a similar name, or else the first folder that is missing."""
+    from dimscope.files import near
+
+    missing = path.absolute()
+    while not missing.parent.exists():
+        missing = missing.parent
+    if missing != path.absolute():
+        return f"; the folder {missing} does not exist either: create it, or correct the path"
+    try:
+        names = [entry.name for entry in missing.parent.iterdir()]
+    except OSError:
+        names = []
+    close = near(missing.name, names, cutoff=0.8)  # most names share their suffix
+    return f".{close}" if close else "; correct the path, or create it"
+
+
+def profile_from(path: Path, option: str) -> Profile:
+    """Load a saved profile.
+
+    Raises
+    ------
+    typer.BadParameter
+        If the path does not exist.
+    BadSource
+        If the file is not a profile.
+    """
+    from dimscope import Profile
+    from dimscope.errors import BadSource
+
+    try:
+        return Profile.load(existing(path, option))
+    except BadSource as error:
+        raise BadSource(
+            f"{error}; dimscope profile MODEL --data DATA --out FILE.json writes one"
+        ) from None
 
 
 def points_from(text: str) -> Any:
@@ -589,5 +630,6 @@ def scores_from(path: Path) -> dict[str, float]:
         return {str(name): float(value) for name, value in table.iloc[:, :2].to_numpy()}
     except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise BadSource(
-            f"{path} is not a table with a header and two columns, a name and a number: {error}"
+            f"{path} is not a table with a header and two columns, a name and a number "
+            f"({error}); write lines such as: resnet18,0.698"
         ) from None

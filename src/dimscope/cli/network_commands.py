@@ -48,6 +48,7 @@ from dimscope.cli.arguments import (
     existing,
     ids_from,
     keep_importable,
+    profile_from,
     refuse_unused,
     scores_from,
 )
@@ -159,7 +160,10 @@ def profile(
     treatment = copies_from(copies, chosen)
     for path, option in ((out, "--out"), (plot, "--plot"), (page, "--report")):
         if path is not None and not path.absolute().parent.is_dir():
-            raise typer.BadParameter(f"there is no folder {path.parent}", param_hint=option)
+            raise typer.BadParameter(
+                f"there is no folder {path.parent}; create it, or give another path",
+                param_hint=option,
+            )
         if path is not None and path.is_dir():
             raise typer.BadParameter(f"{path} is a folder; name a file in it", param_hint=option)
     if plot is not None:
@@ -279,8 +283,14 @@ def compare(
         if path is not None:
             existing(path.absolute().parent, option)
             check_figure_path(path)
+    if len(profiles) < 3:
+        raise typer.BadParameter(
+            f"a comparison needs at least 3 networks, not {len(profiles)}; give more profiles: "
+            "dimscope profile MODEL --data DATA --out FILE.json writes one",
+            param_hint="PROFILES",
+        )
     scores = scores_from(existing(accuracy, "--accuracy"))
-    loaded = [ds.Profile.load(existing(path, "PROFILES")) for path in profiles]
+    loaded = [profile_from(path, "PROFILES") for path in profiles]
     comparison = ds.compare(loaded, scores)
     if plot is not None:
         save_figure(comparison.plot(), plot)
@@ -331,7 +341,7 @@ def diagnose(
     import dimscope as ds
 
     diagnosis = ds.diagnose(
-        ds.Profile.load(existing(profile, "PROFILE")),
+        profile_from(profile, "PROFILE"),
         n_classes=classes,
         train_accuracy=train_accuracy,
         test_accuracy=test_accuracy,
@@ -356,7 +366,7 @@ def report(
     import dimscope as ds
 
     existing(out.absolute().parent, "--out")
-    ds.report([ds.Profile.load(existing(path, "PROFILES")) for path in profiles], out)
+    ds.report([profile_from(path, "PROFILES") for path in profiles], out)
     say(f"written: {out}")
 
 
