@@ -116,7 +116,7 @@ WRONG = {
     "capture net.py:make_model --data points.npy --out no/such/s.zarr": (2, "create it"),
     "capture net.py:make_model --data points.npy --out net.py": (1, "give another path"),
     "capture net.py:make_model --out s.zarr": (2, "Try 'dimscope capture --help'"),
-    "compare a.json b.json --accuracy ab.csv": (2, "give more profiles"),
+    "compare a.json b.json --accuracy ab.csv": (1, "give more profiles"),
     "compare a.json b.json c.json --accuracy ab.csv": (1, "give a score for every network"),
     "compare a.json b.json c.json --accuracy high.csv": (1, "write lines such as: resnet18,0"),
     "compare a.json b.json c.json --accuracy bc.csv": (2, "Did you mean 'ab.csv'"),

@@ -283,12 +283,6 @@ def compare(
         if path is not None:
             existing(path.absolute().parent, option)
             check_figure_path(path)
-    if len(profiles) < 3:
-        raise typer.BadParameter(
-            f"a comparison needs at least 3 networks, not {len(profiles)}; give more profiles: "
-            "dimscope profile MODEL --data DATA --out FILE.json writes one",
-            param_hint="PROFILES",
-        )
     scores = scores_from(existing(accuracy, "--accuracy"))
     loaded = [profile_from(path, "PROFILES") for path in profiles]
     comparison = ds.compare(loaded, scores)
