@@ -110,7 +110,7 @@ def test_torch_is_imported_in_its_place_only():
 
 # The way of the data: a module imports only from its own folder and from those before it.
 ORDER = (
-    "errors", "extras", "html", "progress", "values", "provenance", "citations", "files",
+    "errors", "extras", "digits", "html", "progress", "values", "provenance", "citations", "files",
     "manifolds", "arrays", "neighbors", "estimators", "analysis", "activations", "profiles",
     "networks", "monitoring", "plotting", "reports", "sklearn", "cli",
 )  # fmt: skip

@@ -215,7 +215,9 @@ def load_module(path: Path) -> ModuleType:
             spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise BadSource(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+        raise BadSource(
+            f"{path} cannot be run: {type(error).__name__}: {error}; correct this file"
+        ) from error
     return module
 
 
@@ -241,7 +243,7 @@ def importable(path: Path) -> Iterator[None]:
             sys.path.remove(folder)
 
 
-def near(name: str, names: Iterable[str]) -> str:
+def near(name: str, names: Iterable[str], cutoff: float = 0.5) -> str:
     """Return a "Did you mean" question for a misspelt name; empty if no name is close.
 
     Examples
@@ -249,5 +251,5 @@ def near(name: str, names: Iterable[str]) -> str:
     >>> near("resnet81", ["resnet18", "vgg16"])
     " Did you mean 'resnet18'?"
     """
-    close = difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name, list(names), n=3, cutoff=cutoff)
     return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""

@@ -66,6 +66,7 @@ def test_profile_of_an_image_folder_by_class(run, tmp_path):
     assert done.code == 0, done.err
     found = json.loads(done.out)
     assert list(found["classes"]) == ["cat", "dog"]
+    assert "data: 12 images in 2 classes" in done.err
     means = {row["name"]: row["twonn"] for row in found["layers"]}
     each = [
         {row["name"]: row["twonn"] for row in one["layers"]} for one in found["classes"].values()

@@ -77,7 +77,7 @@ def test_growing_alarm_says_the_numbers_with_their_errors():
     assert alarm.numbers["std_error"] == change.std_error
     assert alarm.numbers["loss"] == 1.0
     assert f"{before} at step 1, now {now}, difference {change}" in alarm.text
-    assert "loss 2 ± 0.01, now 1 ± 0.01" in alarm.text
+    assert "loss 2.000 ± 0.010, now 1.000 ± 0.010" in alarm.text
 
 
 @pytest.mark.parametrize(

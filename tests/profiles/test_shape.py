@@ -294,7 +294,7 @@ def test_differences_have_an_adjusted_p_value_and_a_table():
     table = changes.to_frame()
     assert list(table["layer"]) == ["a", "b", "c"]
     assert table["upper"][1] == changes[1].interval[1]
-    assert str(changes[1]).startswith("b -> c: +4.7 ± 0.32 (")
+    assert str(changes[1]).startswith("b -> c: +4.7 ± 0.3 (")
     assert changes[:2] == changes.differences[:2]
 
 

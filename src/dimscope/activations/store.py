@@ -381,7 +381,7 @@ def _incomplete(folder: Folder) -> BadSource:
     journal = folder.read_json(JOURNAL)
     if journal is None:
         if folder.is_empty:
-            return BadSource(f"there is no store {folder}")
+            return BadSource(f"there is no store {folder}; dimscope capture writes one")
         return BadSource(f"{folder} is not a dimscope store; give a store that capture wrote")
     total, rows = journal.get("n_points"), journal.get("rows", 0)
     shares = journal.get("shares", [])

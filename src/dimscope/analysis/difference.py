@@ -12,9 +12,10 @@ import math
 from dataclasses import dataclass
 
 from dimscope.analysis.pairing import check_paired
+from dimscope.digits import with_error
 from dimscope.errors import BadPoints
 from dimscope.estimators.covariances import covariance, spread_of_difference
-from dimscope.estimators.estimates import Estimate, with_error
+from dimscope.estimators.estimates import Estimate
 from dimscope.estimators.uncertainty import (
     FEWEST_POINTS,
     quantile,
@@ -110,7 +111,7 @@ class Difference:
     def __str__(self) -> str:
         if self.is_rounding:
             return "equal to rounding (p = 1)"
-        return f"{self.difference:+.3g} ± {self.std_error:.2g} (p = {self.p_value:.2g})"
+        return f"{with_error(self.difference, self.std_error, sign='+')} (p = {self.p_value:.2g})"
 
 
 def difference(a: Estimate, b: Estimate) -> Difference:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
+from dimscope.cli.help import DATA, ESTIMATOR, LAYERS, NETWORK, OUTPUT, RUN, SEARCH, words
 from dimscope.networks.options import ReadoutName
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dimscope import Estimator
+    from dimscope import Estimator, Profile
     from dimscope.neighbors.copies import Copies
     from dimscope.neighbors.engines import Engine
 
@@ -56,6 +57,7 @@ __all__ = [
     "existing",
     "ids_from",
     "points_from",
+    "profile_from",
     "refuse_unused",
     "scores_from",
 ]
@@ -65,6 +67,10 @@ EstimatorOption = Annotated[
     str,
     typer.Option(
         "--estimator",
+        autocompletion=words(
+            "twonn", "gride", "mle", "i3d", "pca", "participationratio", "effectiverank"
+        ),
+        rich_help_panel=ESTIMATOR,
         help="twonn, gride, mle, i3d, pca or participationratio; with parameters, 'Gride(n1=2, "
         "n2=4)'; your own estimator, FILE.py:NAME",
     ),
@@ -76,53 +82,74 @@ DiscardOption = Annotated[
     typer.Option(
         min=0,
         max=0.99,
+        rich_help_panel=ESTIMATOR,
         help="for twonn: fraction of the ratios to censor, the largest first; 0.1 by default",
     ),
 ]
 
 
 FitOption = Annotated[
-    str | None, typer.Option(help="for twonn: mle (the default), regression or triplets")
+    str | None,
+    typer.Option(
+        autocompletion=words("mle", "regression", "triplets"),
+        rich_help_panel=ESTIMATOR,
+        help="for twonn: mle (the default), regression or triplets",
+    ),
 ]
 
 
 ResamplesOption = Annotated[
     int,
     typer.Option(
-        min=0, help="number of random subsets for the std over resamples: 0 (none), or at least 2"
+        min=0,
+        rich_help_panel=ESTIMATOR,
+        help="number of random subsets for the std over resamples: 0 (none), or at least 2",
     ),
 ]
 
 
 KeyOption = Annotated[
     str | None,
-    typer.Option("--key", help="name of the array, in a file that holds several"),
+    typer.Option(
+        "--key", rich_help_panel=DATA, help="name of the array, in a file that holds several"
+    ),
 ]
 
 
 KeepOption = Annotated[
-    float, typer.Option(help="fraction of the points in each subset of --resamples")
+    float,
+    typer.Option(
+        rich_help_panel=ESTIMATOR, help="fraction of the points in each subset of --resamples"
+    ),
 ]
 
 
-SeedOption = Annotated[int, typer.Option(min=0, help="seed for all random numbers")]
+SeedOption = Annotated[
+    int, typer.Option(min=0, rich_help_panel=RUN, help="seed for all random numbers")
+]
 
 
-JsonOption = Annotated[bool, typer.Option("--json", help="print only one JSON object")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", rich_help_panel=OUTPUT, help="print only one JSON object")
+]
 
 
 MemoryOption = Annotated[
     str | None,
-    typer.Option(help="memory budget, such as 4GB; half of the free memory by default"),
+    typer.Option(
+        rich_help_panel=RUN, help="memory budget, such as 4GB; half of the free memory by default"
+    ),
 ]
 
 
 EngineOption = Annotated[
     str | None,
     typer.Option(
+        autocompletion=words("exact", "sketched", "sampled", "approximate"),
+        rich_help_panel=SEARCH,
         help="neighbour search: exact; sketched (probability of an error 1e-6); by default the "
         "faster of the two, with a probability of at most 1e-9; "
-        "sampled (only as many points as --rtol needs); or approximate (measured recall)"
+        "sampled (only as many points as --rtol needs); or approximate (measured recall)",
     ),
 ]
 
@@ -131,6 +158,8 @@ CopiesOption = Annotated[
     str,
     typer.Option(
         "--copies",
+        autocompletion=words("keep", "collapse"),
+        rich_help_panel=SEARCH,
         help="near copies, which differ by no more than rounding: keep, or collapse each into the "
         "first of its rows",
     ),
@@ -142,6 +171,7 @@ RtolOption = Annotated[
     typer.Option(
         min=1e-6,
         max=0.9,
+        rich_help_panel=SEARCH,
         help="for --engine sampled: standard error divided by dimension; 0.01 by default",
     ),
 ]
@@ -151,6 +181,7 @@ ImageSizeOption = Annotated[
     int | None,
     typer.Option(
         min=1,
+        rich_help_panel=DATA,
         help="for an image folder: side of the preprocessed images in pixels, instead of the size "
         "that the weights expect",
     ),
@@ -160,34 +191,49 @@ ImageSizeOption = Annotated[
 PreprocessOption = Annotated[
     str | None,
     typer.Option(
+        autocompletion=words("weights", "imagenet"),
+        rich_help_panel=DATA,
         help="for an image folder: weights (as the weights expect; the default if known), "
-        "imagenet (resize 256, crop 224, normalise), or FILE.py:NAME"
+        "imagenet (resize 256, crop 224, normalise), or FILE.py:NAME",
     ),
 ]
 
 
 RevisionOption = Annotated[
     str | None,
-    typer.Option(help="for timm/ and hf/: branch, tag or commit of the weights on the hub"),
+    typer.Option(
+        rich_help_panel=NETWORK,
+        help="for timm/ and hf/: branch, tag or commit of the weights on the hub",
+    ),
 ]
 
 
 DtypeOption = Annotated[
     str | None,
-    typer.Option(help="type of the weights: float32, bfloat16, float16, float64; for hf/ auto"),
+    typer.Option(
+        autocompletion=words("float32", "bfloat16", "float16", "float64", "auto"),
+        rich_help_panel=NETWORK,
+        help="type of the weights: float32, bfloat16, float16, float64; for hf/ auto",
+    ),
 ]
 
 
 DeviceOption = Annotated[
     str | None,
-    typer.Option(help="cpu (the default), cuda, cuda:1, mps; for hf/ auto, over all devices"),
+    typer.Option(
+        autocompletion=words("cpu", "cuda", "mps", "auto"),
+        rich_help_panel=NETWORK,
+        help="cpu (the default), cuda, cuda:1, mps; for hf/ auto, over all devices",
+    ),
 ]
 
 
 WeightsOption = Annotated[
     str | None,
     typer.Option(
-        help="file with weights, or 'random' for an untrained network; pretrained by default"
+        autocompletion=words("random"),
+        rich_help_panel=NETWORK,
+        help="file with weights, or 'random' for an untrained network; pretrained by default",
     ),
 ]
 
@@ -195,32 +241,47 @@ WeightsOption = Annotated[
 LayersOption = Annotated[
     list[str] | None,
     typer.Option(
+        autocompletion=words("checkpoints", "all", "last_hidden"),
+        rich_help_panel=LAYERS,
         help="checkpoints (the default), all, last_hidden, a name, or a pattern such as 'layer?'; "
-        "repeat the option to give several names or patterns"
+        "repeat the option to give several names or patterns",
     ),
 ]
 
 
 NPointsOption = Annotated[
-    int | None, typer.Option(min=3, help="number of points to draw from the data")
+    int | None,
+    typer.Option(min=3, rich_help_panel=DATA, help="number of points to draw from the data"),
 ]
 
 
 PerClassOption = Annotated[
-    int | None, typer.Option(min=3, help="number of points to draw from each class")
+    int | None,
+    typer.Option(min=3, rich_help_panel=DATA, help="number of points to draw from each class"),
 ]
 
 
-ReadoutOption = Annotated[str, typer.Option(help=", ".join(get_args(ReadoutName)))]
+ReadoutOption = Annotated[
+    str,
+    typer.Option(
+        autocompletion=words(*get_args(ReadoutName)),
+        rich_help_panel=LAYERS,
+        help=", ".join(get_args(ReadoutName)),
+    ),
+]
 
 
-BatchSizeOption = Annotated[int, typer.Option(min=1, help="number of points per batch")]
+BatchSizeOption = Annotated[
+    int, typer.Option(min=1, rich_help_panel=RUN, help="number of points per batch")
+]
 
 
 LabelsOption = Annotated[
     Path | None,
     typer.Option(
-        "--labels", help="a .npy file with the class of each row; only if --data is a file too"
+        "--labels",
+        rich_help_panel=DATA,
+        help="a .npy file with the class of each row; only if --data is a file too",
     ),
 ]
 
@@ -229,6 +290,7 @@ ExcludeOption = Annotated[
     Path | None,
     typer.Option(
         "--exclude",
+        rich_help_panel=DATA,
         help="a .npy file with an id for each row: rows of equal id are not each other's "
         "neighbours",
     ),
@@ -239,6 +301,7 @@ GroupsOption = Annotated[
     Path | None,
     typer.Option(
         "--groups",
+        rich_help_panel=DATA,
         help="a .npy file with an id for each row: rows of equal id are one unit of the standard "
         "error",
     ),
@@ -249,6 +312,8 @@ ClassesOption = Annotated[
     str | None,
     typer.Option(
         "--classes",
+        autocompletion=words("random", "fixed"),
+        rich_help_panel=ESTIMATOR,
         help="with --by-class, for which classes the error of the mean holds: random (other "
         "classes; the default) or fixed (the same classes, other stimuli)",
     ),
@@ -264,8 +329,48 @@ def existing(path: Path, option: str) -> Path:
         If the path does not exist.
     """
     if not path.exists():
-        raise typer.BadParameter(f"there is no file or folder {path}", param_hint=option)
+        raise typer.BadParameter(
+            f"there is no file or folder {path}{_instead(path)}", param_hint=option
+        )
     return path
+
+
+def _instead(path: Path) -> str:
+    """Say which path may be meant: a similar name, or else the first folder that is missing."""
+    from dimscope.files import near
+
+    missing = path.absolute()
+    while not missing.parent.exists():
+        missing = missing.parent
+    if missing != path.absolute():
+        return f"; the folder {missing} does not exist either: create it, or correct the path"
+    try:
+        names = [entry.name for entry in missing.parent.iterdir()]
+    except OSError:
+        names = []
+    close = near(missing.name, names, cutoff=0.8)  # most names share their suffix
+    return f".{close}" if close else "; correct the path, or create it"
+
+
+def profile_from(path: Path, option: str) -> Profile:
+    """Load a saved profile.
+
+    Raises
+    ------
+    typer.BadParameter
+        If the path does not exist.
+    BadSource
+        If the file is not a profile.
+    """
+    from dimscope import Profile
+    from dimscope.errors import BadSource
+
+    try:
+        return Profile.load(existing(path, option))
+    except BadSource as error:
+        raise BadSource(
+            f"{error}; dimscope profile MODEL --data DATA --out FILE.json writes one"
+        ) from None
 
 
 def points_from(text: str, key: str | None) -> Any:
@@ -343,6 +448,7 @@ def data_from(
     if data.is_dir():
         chosen = _preprocessing_from(preprocess, network)
         images = image_folder(data, image_size, preprocessing=chosen)
+        typer.echo(f"data: {len(images)} images in {len(images.classes)} classes", err=True)
         typer.echo(f"preprocessing: {images.preprocessing}", err=True)
         return images
     return data if labels is None else (open_data(data), open_array(labels))
@@ -545,5 +651,6 @@ def scores_from(path: Path) -> dict[str, float]:
         return {str(name): float(value) for name, value in table.iloc[:, :2].to_numpy()}
     except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise BadSource(
-            f"{path} is not a table with a header and two columns, a name and a number: {error}"
+            f"{path} is not a table with a header and two columns, a name and a number "
+            f"({error}); write lines such as: resnet18,0.698"
         ) from None

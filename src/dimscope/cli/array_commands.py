@@ -33,6 +33,7 @@ from dimscope.cli.arguments import (
     points_from,
     refuse_unused,
 )
+from dimscope.cli.help import ESTIMATOR, OUTPUT
 from dimscope.cli.tables import estimate_table, say, scale_table
 from dimscope.progress import ProgressBar
 
@@ -65,7 +66,14 @@ def estimate(
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure the intrinsic dimension of an array."""
+    """Measure the intrinsic dimension of an array.
+
+    Examples
+    --------
+    $ dimscope estimate points.npy
+    $ dimscope estimate points.npy --estimator 'Gride(n1=2, n2=4)' --json
+    $ dimscope estimate store.zarr::output --engine exact
+    """
     import dimscope as ds
 
     chosen = estimator_from(estimator, fit, discard, resamples, keep, seed)
@@ -94,10 +102,20 @@ def scale(
     points: PointsArgument,
     key: KeyOption = None,
     blocks: Annotated[
-        int, typer.Option(min=1, help="largest number of blocks to split the points into")
+        int,
+        typer.Option(
+            min=1,
+            rich_help_panel=ESTIMATOR,
+            help="largest number of blocks to split the points into",
+        ),
     ] = 20,
     ranks: Annotated[
-        int, typer.Option(min=2, help="highest neighbour rank, for Gride at ranks that double")
+        int,
+        typer.Option(
+            min=2,
+            rich_help_panel=ESTIMATOR,
+            help="highest neighbour rank, for Gride at ranks that double",
+        ),
     ] = 64,
     estimator: EstimatorOption = "twonn",
     fit: FitOption = None,
@@ -108,11 +126,21 @@ def scale(
     memory: MemoryOption = None,
     seed: SeedOption = 0,
     plot: Annotated[
-        Path | None, typer.Option(help="save a plot of both curves to this .png, .svg or .pdf file")
+        Path | None,
+        typer.Option(
+            rich_help_panel=OUTPUT,
+            help="save a plot of both curves to this .png, .svg or .pdf file",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure the dimension of an array at many scales, to see whether it depends on the scale."""
+    """Measure the dimension of an array at many scales, to see whether it depends on the scale.
+
+    Examples
+    --------
+    $ dimscope scale points.npy
+    $ dimscope scale points.npy --blocks 8 --plot scales.png
+    """
     import dimscope as ds
     from dimscope.plotting.figures import check_figure_path, save_figure
     from dimscope.plotting.scale_plots import plot_scales

@@ -12,6 +12,7 @@ import typer
 
 import dimscope as ds
 from dimscope.cli.arguments import SeedOption
+from dimscope.cli.help import DATA, OUTPUT, RUN
 from dimscope.cli.tables import profile_table, say
 from dimscope.extras import needed
 from dimscope.progress import ProgressBar
@@ -97,12 +98,18 @@ def _compare(first: ds.Estimate, second: ds.Estimate) -> str:
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="folder for the figure and the profiles")] = Path(
-        "dimscope-demo"
-    ),
+    out: Annotated[
+        Path, typer.Option(rich_help_panel=OUTPUT, help="folder for the figure and the profiles")
+    ] = Path("dimscope-demo"),
     seed: SeedOption = 0,
 ) -> None:
-    """Train a small network on handwritten digits and measure the dimension of its layers."""
+    """Train a small network on handwritten digits and measure the dimension of its layers.
+
+    Examples
+    --------
+    $ dimscope demo
+    $ dimscope demo --out digits --seed 1
+    """
     from dimscope.plotting.figures import save_figure
     from dimscope.plotting.profile_plots import plot_profiles
 
@@ -144,27 +151,43 @@ def reproduce(
             "(about the estimator), or all"
         ),
     ],
-    scale: Annotated[str, typer.Option(help="smoke, small or paper")] = "small",
-    out: Annotated[Path, typer.Option(help="folder for numbers and figures")] = Path("ansuini2019"),
-    data: Annotated[Path | None, typer.Option(help="folder with the data sets")] = None,
-    weights: Annotated[Path | None, typer.Option(help="folder with weights")] = None,
+    scale: Annotated[
+        str, typer.Option(rich_help_panel=RUN, help="smoke, small or paper")
+    ] = "small",
+    out: Annotated[
+        Path, typer.Option(rich_help_panel=OUTPUT, help="folder for numbers and figures")
+    ] = Path("ansuini2019"),
+    data: Annotated[
+        Path | None, typer.Option(rich_help_panel=DATA, help="folder with the data sets")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(rich_help_panel=DATA, help="folder with weights")
+    ] = None,
     cache: Annotated[
         Path | None,
         typer.Option(
+            rich_help_panel=RUN,
             help="folder for trained networks, so that an interrupted run can resume; "
-            "by default .cache/dimscope in your home folder"
+            "by default .cache/dimscope in your home folder",
         ),
     ] = None,
     check: Annotated[
         bool,
         typer.Option(
             "--check",
+            rich_help_panel=RUN,
             help="only list the networks, weights, data, disk space and time that are needed; "
             "download nothing, and exit with 1 if something is missing",
         ),
     ] = False,
 ) -> None:
-    """Reproduce the figures of the paper; figures that are already complete are not run again."""
+    """Reproduce the figures of the paper; figures that are already complete are not run again.
+
+    Examples
+    --------
+    $ dimscope reproduce fig1 --scale smoke
+    $ dimscope reproduce all --check
+    """
     from dimscope_experiments.ansuini2019 import FIGURES, Study
     from dimscope_experiments.ansuini2019 import reproduce as run
     from dimscope_experiments.ansuini2019.page import write_page

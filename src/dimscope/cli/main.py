@@ -16,6 +16,7 @@ import typer
 
 from dimscope.cli.array_commands import estimate, scale
 from dimscope.cli.experiment_commands import demo, reproduce
+from dimscope.cli.help import Command
 from dimscope.cli.network_commands import (
     capture,
     cite,
@@ -33,7 +34,6 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     help="How many dimensions does a neural network really use, layer by layer?",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -69,7 +69,7 @@ for _command in (
     demo,
     reproduce,
 ):
-    app.command()(_command)
+    app.command(cls=Command)(_command)
 
 
 def _warn(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:

@@ -49,9 +49,11 @@ from dimscope.cli.arguments import (
     existing,
     ids_from,
     keep_importable,
+    profile_from,
     refuse_unused,
     scores_from,
 )
+from dimscope.cli.help import DATA, ESTIMATOR, OUTPUT
 from dimscope.cli.tables import profile_table, say
 from dimscope.errors import DimscopeError
 from dimscope.estimators.estimates import ClassesAre
@@ -77,8 +79,9 @@ def profile(
     data: Annotated[
         Path | None,
         typer.Option(
+            rich_help_panel=DATA,
             help="an image folder (one folder per class), or a file of an array such as .npy; "
-            "omit for activations"
+            "omit for activations",
         ),
     ] = None,
     weights: WeightsOption = None,
@@ -90,13 +93,18 @@ def profile(
     image_size: ImageSizeOption = None,
     layers: LayersOption = None,
     by_class: Annotated[
-        bool, typer.Option(help="measure each class separately, and the mean over classes")
+        bool,
+        typer.Option(
+            rich_help_panel=ESTIMATOR,
+            help="measure each class separately, and the mean over classes",
+        ),
     ] = False,
     companion: Annotated[
         list[str] | None,
         typer.Option(
+            rich_help_panel=ESTIMATOR,
             help="show this beside the dimension, in the table and the plot: distance, hubness, "
-            "effective_rank or participation_ratio; repeat the option for several"
+            "effective_rank or participation_ratio; repeat the option for several",
         ),
     ] = None,
     classes: ClassesOption = None,
@@ -116,17 +124,31 @@ def profile(
     rtol: RtolOption = None,
     copies: CopiesOption = "keep",
     seed: SeedOption = 0,
-    name: Annotated[str | None, typer.Option(help="name of the profile")] = None,
-    out: Annotated[Path | None, typer.Option(help="write the profile to this .json file")] = None,
+    name: Annotated[
+        str | None, typer.Option(rich_help_panel=OUTPUT, help="name of the profile")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(rich_help_panel=OUTPUT, help="write the profile to this .json file"),
+    ] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="save a plot to this .png, .svg or .pdf file")
+        Path | None,
+        typer.Option(rich_help_panel=OUTPUT, help="save a plot to this .png, .svg or .pdf file"),
     ] = None,
     page: Annotated[
-        Path | None, typer.Option("--report", help="write a page to this .html file")
+        Path | None,
+        typer.Option("--report", rich_help_panel=OUTPUT, help="write a page to this .html file"),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure the intrinsic dimension of every layer of a network."""
+    """Measure the intrinsic dimension of every layer of a network.
+
+    Examples
+    --------
+    $ dimscope profile torchvision/resnet18 --weights random --data images --layers last_hidden
+    $ dimscope profile net.py:make_model --data points.npy --out net.json --report page.html
+    $ dimscope profile store.zarr --plot profile.png
+    """
     import dimscope as ds
     from dimscope.activations.store import is_store
     from dimscope.plotting.figures import check_figure_path, save_figure
@@ -143,7 +165,10 @@ def profile(
     treatment = copies_from(copies, chosen)
     for path, option in ((out, "--out"), (plot, "--plot"), (page, "--report")):
         if path is not None and not path.absolute().parent.is_dir():
-            raise typer.BadParameter(f"there is no folder {path.parent}", param_hint=option)
+            raise typer.BadParameter(
+                f"there is no folder {path.parent}; create it, or give another path",
+                param_hint=option,
+            )
         if path is not None and path.is_dir():
             raise typer.BadParameter(f"{path} is a folder; name a file in it", param_hint=option)
     if plot is not None:
@@ -243,17 +268,31 @@ def print_tracebacks(profile: Profile) -> None:
 def compare(
     profiles: Annotated[list[Path], typer.Argument(help="at least 3 saved profiles")],
     accuracy: Annotated[
-        Path, typer.Option(help="a .csv file with a header and two columns: network, accuracy")
+        Path,
+        typer.Option(
+            rich_help_panel=DATA,
+            help="a .csv file with a header and two columns: network, accuracy",
+        ),
     ],
     plot: Annotated[
-        Path | None, typer.Option(help="save a plot to this .png, .svg or .pdf file")
+        Path | None,
+        typer.Option(rich_help_panel=OUTPUT, help="save a plot to this .png, .svg or .pdf file"),
     ] = None,
     plot_profiles: Annotated[
-        Path | None, typer.Option(help="save a plot of the profiles over relative depth")
+        Path | None,
+        typer.Option(
+            rich_help_panel=OUTPUT, help="save a plot of the profiles over relative depth"
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the dimension of each network's last hidden layer with the network's accuracy."""
+    """Compare the dimension of each network's last hidden layer with the network's accuracy.
+
+    Examples
+    --------
+    $ dimscope compare a.json b.json c.json --accuracy accuracy.csv
+    $ dimscope compare a.json b.json c.json --accuracy accuracy.csv --plot comparison.png
+    """
     import dimscope as ds
     from dimscope.cli.tables import comparison_table
     from dimscope.plotting.figures import check_figure_path, save_figure
@@ -263,7 +302,7 @@ def compare(
             existing(path.absolute().parent, option)
             check_figure_path(path)
     scores = scores_from(existing(accuracy, "--accuracy"))
-    loaded = [ds.Profile.load(existing(path, "PROFILES")) for path in profiles]
+    loaded = [profile_from(path, "PROFILES") for path in profiles]
     comparison = ds.compare(loaded, scores)
     if plot is not None:
         save_figure(comparison.plot(), plot)
@@ -298,23 +337,38 @@ def diagnose(
     profile: Annotated[Path, typer.Argument(help="a saved profile")],
     classes: Annotated[
         int | None,
-        typer.Option(min=2, help="number of classes; by default the number of outputs"),
+        typer.Option(
+            min=2, rich_help_panel=DATA, help="number of classes; by default the number of outputs"
+        ),
     ] = None,
     train_accuracy: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="share of the training stimuli classified correctly"),
+        typer.Option(
+            min=0,
+            max=1,
+            rich_help_panel=DATA,
+            help="share of the training stimuli classified correctly",
+        ),
     ] = None,
     test_accuracy: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="share of other stimuli classified correctly"),
+        typer.Option(
+            min=0, max=1, rich_help_panel=DATA, help="share of other stimuli classified correctly"
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what a saved profile shows: of its network, and of how far its numbers can be trusted."""
+    """Say what a saved profile shows: of its network, and of how far its numbers can be trusted.
+
+    Examples
+    --------
+    $ dimscope diagnose a.json
+    $ dimscope diagnose a.json --classes 10 --json
+    """
     import dimscope as ds
 
     diagnosis = ds.diagnose(
-        ds.Profile.load(existing(profile, "PROFILE")),
+        profile_from(profile, "PROFILE"),
         n_classes=classes,
         train_accuracy=train_accuracy,
         test_accuracy=test_accuracy,
@@ -327,13 +381,19 @@ def diagnose(
 
 def report(
     profiles: Annotated[list[Path], typer.Argument(help="saved profiles")],
-    out: Annotated[Path, typer.Option(help="the .html file to write")],
+    out: Annotated[Path, typer.Option(rich_help_panel=OUTPUT, help="the .html file to write")],
 ) -> None:
-    """Write saved profiles as one HTML page: figures, tables, diagnoses, numbers to download."""
+    """Write saved profiles as one HTML page: figures, tables, diagnoses, numbers to download.
+
+    Examples
+    --------
+    $ dimscope report a.json --out page.html
+    $ dimscope report a.json b.json --out page.html
+    """
     import dimscope as ds
 
     existing(out.absolute().parent, "--out")
-    ds.report([ds.Profile.load(existing(path, "PROFILES")) for path in profiles], out)
+    ds.report([profile_from(path, "PROFILES") for path in profiles], out)
     say(f"written: {out}")
 
 
@@ -349,9 +409,17 @@ def capture(
     ],
     data: Annotated[
         Path,
-        typer.Option(help="an image folder (one folder per class), or a file of an array: .npy"),
+        typer.Option(
+            rich_help_panel=DATA,
+            help="an image folder (one folder per class), or a file of an array such as .npy",
+        ),
     ],
-    out: Annotated[str, typer.Option(help="the store: a folder, or a URL that fsspec opens")],
+    out: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=OUTPUT, help="the store: a folder, or a URL that fsspec opens"
+        ),
+    ],
     weights: WeightsOption = None,
     labels: LabelsOption = None,
     revision: RevisionOption = None,
@@ -366,11 +434,18 @@ def capture(
     batch_size: BatchSizeOption = CaptureOptions.batch_size,
     memory: MemoryOption = None,
     seed: SeedOption = 0,
-    name: Annotated[str | None, typer.Option(help="name of the network")] = None,
+    name: Annotated[
+        str | None, typer.Option(rich_help_panel=OUTPUT, help="name of the network")
+    ] = None,
 ) -> None:
     """Write the points of every layer of a network to a store; run it again to resume.
 
     Under torchrun, each rank captures its share of the batches.
+
+    Examples
+    --------
+    $ dimscope capture net.py:make_model --data points.npy --out store.zarr
+    $ dimscope capture torchvision/resnet18 --weights random --data images --out images.zarr
     """
     import dimscope as ds
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dimscope.estimators.estimates import with_error
+from dimscope.digits import with_error
 from dimscope.profiles.companions import digits
 from dimscope.profiles.profile import over_classes
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from dimscope.digits import with_error
 from dimscope.estimators.corrections import Corrected
 from dimscope.estimators.uncertainty import Influence, interval
 from dimscope.html import between, facts
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["LOWER_BOUND_ABOVE", "ClassesAre", "Estimate", "fingerprint", "with_error"]
+__all__ = ["LOWER_BOUND_ABOVE", "ClassesAre", "Estimate", "fingerprint"]
 
 
 ClassesAre = Literal["random", "fixed"]
@@ -42,23 +43,6 @@ def fingerprint(identities: NDArray[np.uint64] | None) -> str:
     if identities is None:
         return ""
     return hashlib.sha256(identities.astype("<u8").tobytes()).hexdigest()[:16]
-
-
-def with_error(number: float, error: float) -> str:
-    """Write a number with its error, as everywhere: both to the same place.
-
-    The error has two digits if it starts with 1, else one. Without an error, the number has four
-    digits.
-
-    Examples
-    --------
-    >>> with_error(3.0213, 0.0912), with_error(58.67, 1.18), with_error(3.0213, math.nan)
-    ('3.02 ± 0.09', '58.7 ± 1.2', '3.021')
-    """
-    if not error > 0:
-        return f"{number:.4g}"
-    digits = max(0, -math.floor(math.log10(error)) + (f"{error:e}"[0] == "1"))
-    return f"{number:.{digits}f} ± {error:.{digits}f}"
 
 
 @by_value

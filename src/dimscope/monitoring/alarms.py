@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dimscope.analysis.difference import Difference, difference
+from dimscope.digits import with_error
 from dimscope.errors import DimscopeError
 from dimscope.estimators.estimates import Estimate
 from dimscope.monitoring.history import Average, Snapshot
@@ -297,4 +298,4 @@ def _training_error(snapshot: Snapshot) -> tuple[str, Average] | None:
 
 
 def _plus_minus(average: Average) -> str:
-    return f"{average.mean:.3g} ± {average.std_error:.1g}"
+    return with_error(average.mean, average.std_error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from dimscope.digits import with_error
 from dimscope.values import by_value
 
 __all__ = ["RTOL", "Guarantee", "GuaranteeKind"]
@@ -110,10 +111,10 @@ class Guarantee:
         return replace(self, note="measured in the search among all points")
 
     def __str__(self) -> str:
-        if self.kind == "recall":
+        if self.recall is not None and self.recall_error is not None:
             text = (
-                f"approximate ({self.method}), recall {self.recall:.3f} ± {self.recall_error:.3f} "
-                f"on {self.recall_rows} rows"
+                f"approximate ({self.method}), recall "
+                f"{with_error(self.recall, self.recall_error)} on {self.recall_rows} rows"
             )
             return f"{text} {self.note}" if self.note else text
         text = self.statement or self.kind

@@ -103,7 +103,15 @@ def _read(path: Path) -> Any:
             f"weights file {path} holds Python objects, which are not loaded because they could "
             "run code; save the state dict alone: torch.save(model.state_dict(), file)"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+    except (
+        AttributeError,
+        EOFError,
+        LookupError,
+        OSError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise _unreadable(path, first_line(error)) from error
 
 

@@ -511,11 +511,16 @@ def image_folder(
     Raises
     ------
     BadSource
-        If there are no class folders, or one of them contains no images.
+        If it is unclear which files are the stimuli of which class, or a file cannot be an image.
+
+    Notes
+    -----
+    Classes, their order and the pixels of ordinary images are those of torchvision's
+    ``ImageFolder``. 16-bit images are scaled by their full range and EXIF orientations are applied.
+    Files that are skipped cause a :class:`~dimscope.errors.CaptureWarning`.
     """
-    path = Path(path)
     with needed("image_folder"):
-        from torchvision.datasets import ImageFolder
+        from dimscope.networks.data.images import ClassFolders, Reader
 
     if preprocessing is None:
         prepare = imagenet()
@@ -527,27 +532,9 @@ def image_folder(
         )
     if size is not None:
         prepare = prepare.resized(size)
-    try:
-        images = ImageFolder(str(path), prepare, loader=_load)
-    except FileNotFoundError as error:
-        hint = "put the images of each class in a separate folder, such as cat/1.jpg"
-        if not any(path.iterdir()):
-            raise BadSource(f"{path} is an empty folder; {hint}") from error
-        if not any(entry.is_dir() for entry in path.iterdir()):
-            raise BadSource(f"{path} does not hold one folder for each class; {hint}") from error
-        raise BadSource(f"a class folder in {path} has no images: {error}") from error
+    images = ClassFolders(os.fspath(path), prepare, loader=Reader())
     images.preprocessing = prepare
     return images
-
-
-def _load(file: str) -> Any:
-    with needed("image_folder"):
-        from torchvision.datasets.folder import default_loader
-
-    try:
-        return default_loader(file)
-    except (OSError, SyntaxError) as error:
-        raise BadSource(f"{file} is not a readable image: {error}") from error
 
 
 def for_network(data: Any, model: nn.Module) -> tuple[Any, str | None]:

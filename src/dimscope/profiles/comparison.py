@@ -227,7 +227,9 @@ def compare(profiles: Iterable[Profile], scores: Mapping[str, float]) -> Compari
     profiles = list(profiles)
     n = len(profiles)
     if n < 3:
-        raise BadPoints(f"a comparison needs at least 3 networks, but there are only {n}")
+        raise BadPoints(
+            f"a comparison needs at least 3 networks, but there are only {n}; give more profiles"
+        )
     names = tuple(profile.name for profile in profiles)
     if len(set(names)) < n:
         raise BadPoints(f"two networks have the same name: {', '.join(sorted(names))}")

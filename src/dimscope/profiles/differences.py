@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 
+from dimscope.digits import decimals, with_error
 from dimscope.errors import check_word
-from dimscope.estimators.estimates import with_error
 from dimscope.html import between, table
 from dimscope.profiles.joint import joint_law, tail
 from dimscope.values import by_value
@@ -65,10 +65,12 @@ class LayerDifference:
     def __str__(self) -> str:
         if self.equal_to_rounding:
             return f"{self.layer} -> {self.other}: equal to rounding"
+        change = with_error(self.difference, self.std_error, sign="+")
+        places = decimals(self.std_error)
+        lower, upper = (f"{bound:.{places}f}" for bound in self.interval)
         return (
-            f"{self.layer} -> {self.other}: {self.difference:+.3g} ± {self.std_error:.2g} "
-            f"({self.interval[0]:.3g} to {self.interval[1]:.3g}; p = {self.p_value:.2g}, "
-            f"adjusted {self.p_adjusted:.2g})"
+            f"{self.layer} -> {self.other}: {change} ({lower} to {upper}; "
+            f"p = {self.p_value:.2g}, adjusted {self.p_adjusted:.2g})"
         )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from dimscope.estimators.estimates import with_error
+from dimscope.digits import with_error
 from dimscope.html import table
 from dimscope.values import by_value, from_plain, to_plain
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dimscope.digits import decimals, with_error
 from dimscope.estimators.uncertainty import quantile
 from dimscope.profiles.joint import joint_law
 from dimscope.values import by_value
@@ -88,10 +89,9 @@ class Peak:
         text = f"the dimension is highest in {_either(self.layers)}: {bound}"
         level = f"{100 * self.level:.3g} %"
         if math.isfinite(self.std_error):
-            digits = max(0, -math.floor(math.log10(self.std_error)))
-            lower, upper = (f"{number:.{digits}f}" for number in self.interval)
-            text += f"{self.height:.{digits}f} ± {self.std_error:.{digits}f} "
-            text += f"({level}: {lower} to {upper})"
+            places = decimals(self.std_error)
+            lower, upper = (f"{bound:.{places}f}" for bound in self.interval)
+            text += f"{with_error(self.height, self.std_error)} ({level}: {lower} to {upper})"
         else:
             text += f"{self.height:.4g}, without a standard error"
         if self.is_lower_bound:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dimscope.analysis.scale import ScaleCurve
+from dimscope.digits import with_error
 from dimscope.errors import BadPoints
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE
 from dimscope.estimators.spectra import Spectrum
@@ -163,7 +164,10 @@ def _differences(profile: Profile) -> dict[str, Any]:
     except BadPoints as error:
         return {"rows": [], "reason": str(error)}
     return {
-        "rows": differences.to_frame().to_dict("records"),
+        "rows": [
+            row | {"text": with_error(row["difference"], row["std_error"], sign="+")}
+            for row in differences.to_frame().to_dict("records")
+        ],
         "level": differences.level,
         "reason": "" if len(differences) else "fewer than two layers were measured",
     }
@@ -173,7 +177,10 @@ def _curve(curve: ScaleCurve) -> dict[str, Any]:
     if not isinstance(curve, ScaleCurve):
         raise TypeError(f"{curve!r} is not a ScaleCurve; ds.scale_curve returns one")
     scale = "rank_far" if len({point.ranks for point in curve.points}) > 1 else "n_points"
-    rows = curve.to_frame().to_dict("records")
+    rows = [
+        row | {"text": with_error(row["dimension"], row["std_error"])}
+        for row in curve.to_frame().to_dict("records")
+    ]
     return {"scale": scale, "rows": rows, "verdict": curve.verdict}
 
 

@@ -435,7 +435,7 @@
         error_y: bars(chosen, rows().map((row) => row.upper - row.difference), rows().map((row) => row.difference - row.lower)),
         marker: { size: 9, color: colourOf(chosen), line: { width: 1.5, color: colourOf(chosen) }, symbol: rows().map((row) => (row.p_adjusted < 0.05 ? "circle" : "circle-open")) },
         facts: rows().map((row) => ({ title: step(row), of: networks[chosen].name, number: chosen, pairs: row.equal_to_rounding ? [["difference", "equal to rounding"]] : [
-          ["difference", `${row.difference > 0 ? "+" : ""}${digits(row.difference)} ± ${digits(row.std_error)}`],
+          ["difference", row.text],
           ["interval", range(row.lower, row.upper)], ["p, adjusted", digits(row.p_adjusted)]] })),
       }],
       layout: {
@@ -509,7 +509,7 @@
           type: "scatter", mode: "lines+markers", x: curve.rows.map((row) => row[scale]), y: curve.rows.map((row) => row.dimension), line: line(number),
           marker: { size: 7, color: colourOf(number), symbol: SYMBOLS[number % SYMBOLS.length] },
           error_y: bars(number, ...[1, 2].map(() => curve.rows.map((row) => (row.n_blocks > 1 ? row.std : row.std_error) || 0))),
-          facts: curve.rows.map((row) => ({ title: curve.layer, of: networks[curve.network].name, number, pairs: [[title, digits(row[scale])], ["dimension", `${digits(row.dimension)} ± ${digits(row.std_error)}`], ["mean distance", digits(row.distance)], ["blocks", digits(row.n_blocks)]] })),
+          facts: curve.rows.map((row) => ({ title: curve.layer, of: networks[curve.network].name, number, pairs: [[title, digits(row[scale])], ["dimension", row.text], ["mean distance", digits(row.distance)], ["blocks", digits(row.n_blocks)]] })),
         } : { type: "scatter", x: [], y: [] }),
         layout: { xaxis: axis({ title, type: "log", tickvals: ticksOf(unique(given.flatMap((curve) => curve.rows.map((row) => row[scale]))), scale) }), yaxis: axis({ title: "intrinsic dimension", rangemode: "tozero" }) },
       }));

@@ -259,10 +259,14 @@ class Run:
         except Exception as error:
             first = next(iter(tensors_in(inputs)), None)
             integers = first is not None and not first.is_floating_point() and first.ndim > 2
-            hint = "; if these are images, give them as floating point: x / 255" if integers else ""
+            hint = (
+                "if these are images, give them as floating point: x / 255"
+                if integers
+                else "give data of the shape and type that the network takes"
+            )
             raise BadSource(
                 f"the network failed on batch {self.n_batches + 1}, of "
-                f"{describe_tensors(inputs)}: {type(error).__name__}: {error}{hint}"
+                f"{describe_tensors(inputs)}: {type(error).__name__}: {error}; {hint}"
             ) from error
 
     def _inputs(self, batch: Batch) -> Any:
