@@ -285,7 +285,7 @@ def test_profile_prints_and_keeps_the_preprocessing(
 ):
     done = invoke("profile", model, "--data", "images", "--json", *options)
     assert done.exit_code == 0, done.stderr
-    assert done.stderr.startswith(f"preprocessing: {says}")
+    assert f"\npreprocessing: {says}" in done.stderr
     found = json.loads(done.stdout)
     assert found["layers"][0]["n_features"] == features
     assert found["provenance"]["inputs"][0]["parameters"]["preprocessing"].startswith(says)

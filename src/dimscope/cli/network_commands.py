@@ -320,12 +320,21 @@ def compare(
 
 def cite(
     profile: Annotated[Path, typer.Argument(help="a saved profile")],
-    style: Annotated[str, typer.Option(help="bibtex, or text: one reference a line")] = "bibtex",
+    style: Annotated[
+        str,
+        typer.Option(rich_help_panel=OUTPUT, help="bibtex, or text: one reference a line"),
+    ] = "bibtex",
 ) -> None:
-    """Say what to cite for a saved profile: dimscope, the estimators, and data that it names."""
+    """Say what to cite for a saved profile: dimscope, the estimators, and data that it names.
+
+    Examples
+    --------
+    $ dimscope cite a.json
+    $ dimscope cite a.json --style text
+    """
     import dimscope as ds
 
-    loaded = ds.Profile.load(existing(profile, "PROFILE"))
+    loaded = profile_from(profile, "PROFILE")
     if style not in get_args(Style):
         raise typer.BadParameter(
             f"there is no style {style!r}; use {' or '.join(get_args(Style))}", param_hint="--style"

@@ -519,8 +519,7 @@ def image_folder(
     ``ImageFolder``. 16-bit images are scaled by their full range and EXIF orientations are applied.
     Files that are skipped cause a :class:`~dimscope.errors.CaptureWarning`.
     """
-    with needed("image_folder"):
-        from dimscope.networks.data.images import ClassFolders, Reader
+    from dimscope.networks.data.images import ClassFolders, Reader
 
     if preprocessing is None:
         prepare = imagenet()

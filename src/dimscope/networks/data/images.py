@@ -15,10 +15,13 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
-from torchvision.datasets import ImageFolder
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from dimscope.errors import BadSource, CaptureWarning, first_line, warn
+from dimscope.extras import needed
+
+with needed("image_folder"):
+    from torchvision.datasets import ImageFolder
+    from torchvision.datasets.folder import IMG_EXTENSIONS
 
 __all__ = ["ClassFolders", "Reader"]
 
