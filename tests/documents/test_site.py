@@ -12,7 +12,7 @@ import dimscope as ds
 from docs.building import reference
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCES = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 # Tables that a program writes between two comments: <!-- x --> ... <!-- end of x -->.
 GENERATED = re.compile(r"<!-- ([\w ]+?)(: begin)? -->.*?<!-- (end of \1|\1: end) -->", re.DOTALL)
