@@ -160,7 +160,7 @@ class PoorRecall(UserWarning):
 
 
 class TightGroups(UserWarning):
-    """Groups are so tight that the nearest neighbours of a point often lie in one other group."""
+    """Points come in tight groups or pairs, so that nearest neighbours tell of those only."""
 
 
 def check_word(name: str, value: object, words: object) -> None:

@@ -179,7 +179,7 @@ def test_profile_resizes_images(folder, invoke):
     ("call", "message"),
     [
         ("profile net.py --data x.npy", "name the function in it, as net.py:make_model"),
-        ("profile lost.zarr", "lost.zarr is not a store"),
+        ("profile lost.zarr", "there is no file or folder lost.zarr"),
     ],
 )
 def test_profile_says_how_to_name_its_source(folder, refusal, call, message):

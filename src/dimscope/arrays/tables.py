@@ -67,7 +67,8 @@ def frame_values(frame: Any) -> NDArray[Any]:
     Raises
     ------
     BadPoints
-        If a column does not hold numbers; the message names the column.
+        If a column does not hold numbers, or the first one numbers the rows; the message names the
+        column.
 
     Examples
     --------
@@ -81,6 +82,7 @@ def frame_values(frame: Any) -> NDArray[Any]:
     parts = [_column_dtype(frame.iloc[:, number]) for number in range(frame.shape[1])]
     if not parts:
         return np.empty((len(frame), 0))
+    refuse_row_numbers(frame)
     values: NDArray[Any] = frame.to_numpy(dtype=np.result_type(*parts), na_value=np.nan)
     return values
 

@@ -528,6 +528,8 @@ def _rank_0_prints() -> Iterator[None]:
 def existing_data(data: Path | None, model: str) -> Path:
     """Return ``data``, or raise an error if it is missing."""
     if data is None:
+        if ":" not in model and not model.startswith(("torchvision/", "timm/", "hf/")):
+            existing(Path(model), "MODEL")  # it cannot be a network
         raise typer.BadParameter(
             f"give the data for the network, or give a store as MODEL ({model} is not a store)",
             param_hint="--data",

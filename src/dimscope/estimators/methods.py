@@ -15,7 +15,7 @@ from dimscope.citations import keys_for_estimator
 if TYPE_CHECKING:
     from dimscope.provenance import Provenance
 
-__all__ = ["how_measured", "sentence"]
+__all__ = ["how_measured", "points_in", "sentence"]
 
 _SOFTWARE = "ansuini2019"
 
@@ -35,6 +35,8 @@ class Measured(Protocol):
     def is_lower_bound(self) -> bool: ...
     @property
     def reason(self) -> str: ...
+    @property
+    def n_groups(self) -> int | None: ...
     @property
     def degrees_of_freedom(self) -> float: ...
     @property
@@ -61,12 +63,22 @@ def sentence(estimate: Measured) -> str:
     """
     if math.isnan(estimate.dimension):
         raise ValueError(f"the estimate has no dimension: {estimate.reason or 'it is NaN'}")
-    return f"The intrinsic dimension of {_points(estimate)} was {how_measured([estimate])}."
+    return f"The intrinsic dimension of {points_in([estimate])} was {how_measured([estimate])}."
 
 
-def _points(estimate: Measured) -> str:
-    collapsed = f" ({estimate.n_duplicates} repeated rows collapsed)"
-    return f"{estimate.n_points} points{collapsed if estimate.n_duplicates else ''}"
+def points_in(estimates: Sequence[Measured]) -> str:
+    """Say how many points were measured, and whether some of their rows were equal.
+
+    Parameters
+    ----------
+    estimates : sequence of Estimate
+        Estimates from the same rows.
+    """
+    counts = sorted({estimate.n_duplicates for estimate in estimates})
+    if not counts[-1]:
+        return f"{estimates[0].n_points} points"
+    count = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
+    return f"{estimates[0].n_points} points ({count} repeated rows collapsed)"
 
 
 def how_measured(estimates: Sequence[Measured]) -> str:
@@ -94,6 +106,9 @@ def how_measured(estimates: Sequence[Measured]) -> str:
     text = f"estimated by {estimator}{_keys(keys)}"
     if "guarantee" in parameters:
         text += f" from the distances between nearest neighbours ({parameters['guarantee']})"
+    ids = _barred(first.provenance)
+    if ids:
+        text += f", without neighbours of the same id ({ids} ids)"
     if "relative distance" in parameters:
         text += f" in {_blocks(estimates)}"
     if first.over_classes:
@@ -124,10 +139,23 @@ def _error(estimate: Measured) -> str:
             "errors are one standard error of the mean over the classes, with "
             f"{estimate.degrees_of_freedom:g} degrees of freedom"
         )
+    if estimate.n_groups:
+        return (
+            f"errors are one standard error, from the influence of each of {estimate.n_groups} "
+            "groups of rows, allowing for the dependence between neighbours"
+        )
     return (
         "errors are one standard error, from the influence of each point, allowing for the "
         "dependence between neighbours"
     )
+
+
+def _barred(provenance: Provenance) -> int:
+    """Return the number of ids between whose rows neighbours were barred; 0 if none were."""
+    exclude = provenance.parameters.get("exclude")
+    if exclude:
+        return int(exclude["ids"])
+    return max(map(_barred, provenance.inputs), default=0)
 
 
 def _keys(keys: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ from dimscope.errors import (
     NearTies,
     RepeatedPoints,
     TiedPoints,
+    TightGroups,
     warn,
 )
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["TIE", "TIE_WARNINGS", "checked_ties", "concentration", "growth", "is_near_grid"]
 
 TIE = 1e-6  # Distances that differ by less count as equal: the accuracy of the exact engine.
-TIE_WARNINGS = (TiedPoints, NearTies, NearCopies, RepeatedPoints)
+TIE_WARNINGS = (TiedPoints, NearTies, NearCopies, RepeatedPoints, TightGroups)
 
 _WARN_ABOVE = 1e-3  # Fraction of tied points, or of points with a near copy.
 _TIES_BY_CHANCE = 2  # In continuous data, one or two ties within a relative 1e-6 are chance.
@@ -45,6 +46,7 @@ _CONCENTRATED = 1.15  # Concentration of r1: about 0.5 to 1 on grids, 1 in a uni
 _STEADY = 0.7  # The least growth that continuous clouds show, apart from chance.
 _BLUNT = 0.8  # Growth below which ties bias the dimension upward.
 _POISSON = 0.3394  # Width of ln r1 in a uniform density of dimension 1; see concentration.
+_CHANCE_BELOW = 6  # About four standard errors of the dimension of a line.
 _SPREAD = 1.4  # Standard deviation of ln growth, times the root of the number of points.
 
 
@@ -77,6 +79,8 @@ def checked_ties(neighbors: Neighbors, near: int, far: int) -> float:
         If more than 0.1 % of the points are tied.
     NearTies
         If the neighbours are nearly at the same distance. The dimension is biased upward.
+    TightGroups
+        If the two nearest neighbours give a dimension below 1. The dimension is biased downward.
     """
     inner, outer = neighbors.distances[:, near - 1], neighbors.distances[:, far - 1]
     tied = outer <= inner * (1 + TIE)
@@ -99,6 +103,7 @@ def checked_ties(neighbors: Neighbors, near: int, far: int) -> float:
         )
     elif near <= 2 and not has_copies:
         _warn_of_near_ties(neighbors)
+        _warn_of_pairs(neighbors)
     return fraction
 
 
@@ -149,7 +154,7 @@ def _bias_of_ties(neighbors: Neighbors) -> str:
         return "distorts the dimension"
     if ratio < _BLUNT:
         return "biases the dimension upward"
-    return "blurs the dimension; here it is biased little, up or down"
+    return "blurs the dimension, which may be too large or too small"
 
 
 def _warn_of_near_ties(neighbors: Neighbors) -> None:
@@ -162,6 +167,20 @@ def _warn_of_near_ties(neighbors: Neighbors) -> None:
             "dimension upward. Measure at larger scales (rank_curve), or use values before they "
             "were rounded",
             NearTies,
+        )
+
+
+def _warn_of_pairs(neighbors: Neighbors) -> None:
+    """Warn of a dimension below 1, which points from a density do not have."""
+    n, dimension = len(neighbors.distances), _rate(neighbors.distances)
+    if n >= _SMALLEST and dimension * (1 + _CHANCE_BELOW / math.sqrt(n)) < 1:
+        warn(
+            f"the two nearest neighbours give a dimension of {dimension:.2g}, but no cloud has "
+            "fewer than 1: the points come in pairs or tight groups, such as several trials of one "
+            "stimulus, and most are nearest to a point of their own group. Average each group, or "
+            "give exclude= (and groups=) with one id for each, or measure at larger scales "
+            "(rank_curve)",
+            TightGroups,
         )
 
 

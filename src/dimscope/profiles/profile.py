@@ -494,7 +494,7 @@ class Profile(Mapping[str, Estimate]):
         >>> profile.methods().startswith("The intrinsic dimension of 1 layer of net (500 points)")
         True
         """
-        from dimscope.estimators.methods import how_measured
+        from dimscope.estimators.methods import how_measured, points_in
 
         estimates = self.of(self.estimators[0] if estimator is None else estimator).values()
         measured = [value for value in estimates if not math.isnan(value.dimension)]
@@ -503,7 +503,7 @@ class Profile(Mapping[str, Estimate]):
         layers = f"{len(measured)} layer{'s' * (len(measured) > 1)}"
         return (
             f"The intrinsic dimension of {layers}{self.name and f' of {self.name}'} "
-            f"({measured[0].n_points} points) was {how_measured(measured)}."
+            f"({points_in(measured)}) was {how_measured(measured)}."
         )
 
     # -- files ------------------------------------------------------------------------
