@@ -81,6 +81,12 @@ def test_cite_names_the_data_of_a_provenance():
     assert keys == ["dimscope", "ansuini2019", "lecun2010"]
 
 
+def test_cite_does_not_take_other_data_for_mnist():
+    for name in ("fashion_mnist_cnn", "EMNIST", "not-mnist", "specifari"):
+        profile = ds.profile(ds.Activations({"a": POINTS}, name=name))
+        assert keys_in(ds.cite(profile)) == ["dimscope", "facco2017", "ansuini2019"]
+
+
 def test_cite_in_text_gives_one_reference_a_line():
     lines = ds.cite(ds.TwoNN(), style="text").splitlines()
     assert len(lines) == 3

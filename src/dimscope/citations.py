@@ -70,7 +70,7 @@ def cite(value: Any, style: Style = "bibtex") -> str:
     Notes
     -----
     Dimscope and the paper whose method it implements are always cited. A data set is cited if a
-    name or a path in the provenance contains its name, such as ``mnist``.
+    folder or a file in the provenance has its name, such as ``mnist``.
 
     Examples
     --------
@@ -90,7 +90,7 @@ estimator. Scientific Reports, 12, 20005, 2022. https://doi.org/10.1038/s41598-0
             f"{type(value).__name__} has no provenance; give an estimate, a profile or an estimator"
         )
     version = next((s.versions["dimscope"] for s in steps if "dimscope" in s.versions), "")
-    entries = {key: dict(_entries()[key]) for key in _keys(steps, getattr(value, "name", ""))}
+    entries = {key: dict(_entries()[key]) for key in _keys(steps)}
     if version:
         entries["dimscope"]["version"] = version
     write = _bibtex if style == "bibtex" else _text
@@ -103,20 +103,21 @@ def _steps(provenance: Provenance) -> Iterator[Provenance]:
         yield from _steps(source)
 
 
-def _keys(steps: Iterable[Provenance], name: str) -> list[str]:
+def _keys(steps: Iterable[Provenance]) -> list[str]:
     """Return the keys for the steps of a provenance, in the order of the references."""
     steps = list(steps)
     names_of_steps = {step.step for step in steps}
     texts = [text for step in steps for text in _texts(step.parameters)]
     classes = {word for text in texts for word in re.findall(r"\w+(?=\()", text)}
-    words = " ".join([str(name), *texts]).lower()
+    # a folder or a file of that name: fashion-mnist is other data
+    words = {part.lower().partition(".")[0] for text in texts for part in re.split(r"[\\/]", text)}
     return [
         key
         for key, entry in _entries().items()
         if key in ("dimscope", "ansuini2019")
         or classes & set(entry.get("estimators", ()))
         or names_of_steps & set(entry.get("steps", ()))
-        or any(word in words for word in entry.get("data", ()))
+        or words & set(entry.get("data", ()))
     ]
 
 

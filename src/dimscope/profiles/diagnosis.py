@@ -256,7 +256,7 @@ def _untrained(evidence: _Evidence) -> Finding:
     numbers |= {"highest / lowest": ratio}
     shape = (
         f"{law.layers[top]} has {ratio} times the dimension of {law.layers[bottom]}, the highest "
-        "and the lowest before the last hidden layer"
+        "and the lowest before the last hidden layer that have enough units to be compared"
     )
     t = (math.log(_FLAT) - math.log(ratio.value)) * ratio.value / max(ratio.std_error, 1e-12)
     is_flat, is_not = (tail(side * t, law.degrees_of_freedom) <= _LEVEL for side in (1, -1))
@@ -335,6 +335,8 @@ def _memorised_labels(evidence: _Evidence) -> Finding:
     before = _before_last_hidden(evidence)
     if law is None or last not in law.layers or not before:
         reason = _no_errors(evidence) if law is None else "the last hidden layer is missing"
+        if law is not None and last in evidence.measured and last not in law.layers:
+            reason = f"{last} has too few units to be compared with the layers before it"
         return Finding(kind, "cannot tell", reason, _GIVE_ACCURACY)
     places = [law.layers.index(name) for name in before]
     top = places[int(np.argmax(law.logs[places]))]

@@ -177,6 +177,15 @@ class Profile(Mapping[str, Estimate]):
         classes = f", {len(self.classes)} classes" if self.classes else ""
         return f"Profile({self.name!r}, {len(self)} layers{classes}, {', '.join(self.estimators)})"
 
+    def __str__(self) -> str:
+        drawn = [name for name in self.estimators if name not in self.companions]
+        width = max((len(layer.name) for layer in self.layers), default=0)
+        rows = (
+            (layer.name.ljust(width), *(str(self.of(name)[layer.name]) for name in drawn))
+            for layer in self.layers
+        )
+        return "\n".join([repr(self), *("  ".join(row) for row in rows)])
+
     def _repr_html_(self) -> str:
         means = over_classes(self.values()) if self.classes else ""
         drawn = [name for name in self.estimators if name not in self.companions]
