@@ -9,6 +9,7 @@ import pytest
 
 import dimscope as ds
 from dimscope import BadSource, Estimate, Layer, Profile
+from dimscope.manifolds import cube
 from dimscope.reports import report as module
 
 ROOT = Path(__file__).parents[2]
@@ -69,3 +70,11 @@ def test_report_holds_the_licence_of_plotly(tmp_path):
     page = (tmp_path / "p.html").read_text(encoding="utf-8")
     assert "Permission is hereby granted, free of charge" in licence
     assert licence.strip().replace('"', "&quot;") in page
+
+
+def test_report_and_diagnose_name_what_they_take(tmp_path):
+    estimate = ds.estimate(cube(50, 3))
+    with pytest.raises(TypeError, match=r"as ds\.profile returns them, not Estimate"):
+        ds.report(estimate, tmp_path / "page.html")
+    with pytest.raises(TypeError, match=r"as ds\.profile returns it, not Estimate"):
+        ds.diagnose(estimate)

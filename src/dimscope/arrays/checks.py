@@ -190,7 +190,11 @@ def check_shape(shape: tuple[int, ...]) -> None:
         hint = {
             0: "it is a single number",
             1: "for n points on a line use points.reshape(-1, 1)",
-        }.get(len(shape), "flatten each point with points.reshape(len(points), -1)")
+        }.get(
+            len(shape),
+            "flatten each point with points.reshape(len(points), -1); if the first axis is that of "
+            "trials, average over them first",
+        )
         raise BadPoints(
             f"points must have shape (n_points, n_features), but have shape {shape}; {hint}"
         )

@@ -18,13 +18,13 @@ from dimscope.errors import ALL_EQUAL, BadPoints
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE
 from dimscope.profiles.findings import Diagnosis, Errors, Finding, FindingKind, Number, Verdict
 from dimscope.profiles.joint import JointLaw, joint_law, tail
+from dimscope.profiles.profile import Profile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dimscope.activations.activations import Layer
     from dimscope.estimators.estimates import Estimate
-    from dimscope.profiles.profile import Profile
 
 __all__ = ["FALL", "RISE", "comparable_layers", "diagnose"]
 
@@ -112,6 +112,8 @@ def diagnose(
     ------
     ValueError
         If an accuracy is not between 0 and 1.
+    TypeError
+        If ``profile`` is not a profile.
 
     Examples
     --------
@@ -123,6 +125,8 @@ def diagnose(
     >>> diagnosis.of("hunchback").verdict, diagnosis.of("dead layers").layers
     ('found', ('d',))
     """
+    if not isinstance(profile, Profile):
+        raise TypeError(f"give a profile, as ds.profile returns it, not {type(profile).__name__}")
     for name, share in (("train_accuracy", train_accuracy), ("test_accuracy", test_accuracy)):
         if share is not None and not 0 <= share <= 1:
             raise ValueError(f"{name} is {share}; give a fraction between 0 and 1")

@@ -78,6 +78,8 @@ def report(
     >>> page.read_text(encoding="utf-8").startswith("<!doctype html>")
     True
     """
+    if not isinstance(profiles, Iterable):
+        raise TypeError(f"give profiles, as ds.profile returns them, not {type(profiles).__name__}")
     chosen = [profiles] if isinstance(profiles, Profile) else list(profiles)
     page = page_of(contents_of(chosen, curves, spectra))
     write_beside(out, lambda beside: beside.write_text(page, encoding="utf-8", newline="\n"))
