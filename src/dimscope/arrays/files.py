@@ -18,7 +18,7 @@ import numpy as np
 
 from dimscope.arrays.block_points import Blocks
 from dimscope.arrays.checks import check_shape
-from dimscope.arrays.formats import FORMATS, SavedArray, list_arrays, table_in
+from dimscope.arrays.formats import FORMATS, SavedArray, list_arrays, read_within_budget, table_in
 from dimscope.arrays.memory import budget_from, check_budget
 from dimscope.arrays.numpy_points import as_numpy
 from dimscope.errors import BadPoints, BadSource, DegeneratePoints
@@ -241,7 +241,7 @@ def _listed(arrays: Mapping[str, SavedArray]) -> str:
 
 
 def _arrays_in_input() -> dict[str, SavedArray]:
-    data = sys.stdin.buffer.read()
+    data = read_within_budget(sys.stdin.buffer, "standard input")
     if not data:
         raise BadSource("standard input is empty; pipe a .npy file or a table in text into it")
     if not data.startswith(b"\x93NUMPY"):
