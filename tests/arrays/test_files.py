@@ -120,6 +120,8 @@ BF = torch.from_numpy(X).bfloat16()
 
 PRICES = np.abs(X) + np.arange(1, 4)
 GRID = np.sort(np.abs(X[:, :1]), axis=0) + np.arange(3)
+EVEN = np.vstack([[0.125, 0.25, 0.375], X[1:]])
+COUNTS = np.vstack([[201, 205], I8[1:, :2]])
 CURVE = np.column_stack([np.arange(40) + 0.5, np.arange(40) ** 2 + 1.0])
 
 
@@ -186,6 +188,8 @@ GOOD = {
         "a.csv", lambda p: p.write_text("x,y,z\n" + csv_of(X[:9]) + "# 9\n" + csv_of(X[9:])), X,
     ),
     "csv of an even grid": ("a.csv", lambda p: p.write_text(csv_of(GRID)), GRID),
+    "csv of counts": ("a.csv", lambda p: p.write_text("201,205\n" + csv_of(I8[1:, :2])), COUNTS),
+    "csv with an even first row": ("a.csv", lambda p: p.write_text(csv_of(EVEN)), EVEN),
     "csv of a rising curve": ("a.csv", lambda p: p.write_text(csv_of(CURVE)), CURVE),
     "tsv": ("a.tsv", rows("\t", ("x", "y", "z")), X),
     "txt with comments": (
@@ -276,6 +280,12 @@ def test_read_points_reads_rows_longer_than_the_text_it_looks_at(tmp_path):
     wide = np.random.default_rng(2).integers(10**8, 10**9, (4, 60_000))
     (tmp_path / "a.csv").write_text(csv_of(wide))
     np.testing.assert_array_equal(ds.read_points(tmp_path / "a.csv"), wide)
+
+
+def test_read_points_warns_of_thousands_in_a_long_file(tmp_path):
+    (tmp_path / "a.csv").write_text("1,234;2,345\n" * 90_000)
+    with pytest.warns(ds.GuessedReading, match=r"so 1,234 is 1\.234"):
+        ds.read_points(tmp_path / "a.csv")
 
 
 def objects(path):
@@ -443,6 +453,7 @@ BAD = {
         "is an HDF5 file, in which MATLAB's arrays are transposed",
     ),
     "matlab by h5py": ("a.mat", renamed(h5(x=X), ".h5"), "is an HDF5 file"),
+    "endless name": ("a.csv", lines("a" * 200_000 + "\n1\n2\n"), "2 points are too few"),
     "labels in csv": (
         "a.csv", lambda p: frame(label=["cat"] * 40).to_csv(p, index=False),
         "column 'label' holds text, not numbers: row 0 holds 'cat'; drop the column",

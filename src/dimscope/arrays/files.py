@@ -66,6 +66,11 @@ def read_points(path: str | os.PathLike[str], *, key: str | None = None) -> Any:
     OverBudget
         If the array can only be read whole and does not fit into half of the free memory.
 
+    Warns
+    -----
+    GuessedReading
+        If a table in text can be read in another way.
+
     Examples
     --------
     >>> import tempfile, dimscope as ds
