@@ -24,6 +24,7 @@ __all__ = [
     "DegeneratePoints",
     "DimscopeError",
     "EstimatorsFailed",
+    "GuessedReading",
     "HubDominates",
     "Interrupted",
     "NearCopies",
@@ -153,6 +154,10 @@ class ChangedNumbers(UserWarning):
 
 class CaptureWarning(UserWarning):
     """A capture has a limitation, such as layers whose values depend on the rest of the batch."""
+
+
+class GuessedReading(UserWarning):
+    """A table in text can be read in more than one way; the message says which way was chosen."""
 
 
 class PoorRecall(UserWarning):

@@ -6,7 +6,9 @@ import io
 import os
 import pickle
 import sys
+import tracemalloc
 import zipfile
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import h5py
@@ -60,13 +62,17 @@ def lines(text):
     return lambda path: path.write_text(text)
 
 
-def rows(delimiter, header=(), number=repr):
+def thousandths(value):
+    return f"{value:.3f}".replace(".", ",")
+
+
+def rows(delimiter, header=(), number=repr, array=X):
     def write(path):
         with path.open("w", newline="") as file:
             writer = csv.writer(file, delimiter=delimiter)
             if header:
                 writer.writerow(header)
-            writer.writerows([[number(float(v)) for v in row] for row in X])
+            writer.writerows([[number(float(v)) for v in row] for row in array])
 
     return write
 
@@ -98,7 +104,30 @@ def table_of_lists(path):
     pd.DataFrame({"text": ["a"] * 40, "embedding": list(F)}).to_parquet(path)
 
 
+def padded(size):
+    """Write a safetensors file whose header has a given length."""
+
+    def write(path):
+        safetensors.numpy.save_file({"x": F}, path)
+        data = path.read_bytes()
+        end = 8 + int.from_bytes(data[:8], "little")
+        path.write_bytes(size.to_bytes(8, "little") + data[8:end].ljust(size) + data[end:])
+
+    return write
+
+
 BF = torch.from_numpy(X).bfloat16()
+
+PRICES = np.abs(X) + np.arange(1, 4)
+GRID = np.sort(np.abs(X[:, :1]), axis=0) + np.arange(3)
+EVEN = np.vstack([[0.125, 0.25, 0.375], X[1:]])
+COUNTS = np.vstack([[201, 205], I8[1:, :2]])
+CURVE = np.column_stack([np.arange(40) + 0.5, np.arange(40) ** 2 + 1.0])
+
+
+def csv_of(array):
+    return "".join(f"{','.join(map(repr, row))}\n" for row in array.tolist())
+
 
 GOOD = {
     "numpy": ("a.npy", lambda p: np.save(p, X), X),
@@ -150,6 +179,18 @@ GOOD = {
     "csv with a byte order mark": ("a.csv", lambda p: frame().to_csv(p, encoding="utf-8-sig"), X),
     "csv in UTF-16": ("a.csv", lambda p: frame().to_csv(p, encoding="utf-16"), X),
     "csv gz": ("a.csv.gz", packed, X),
+    "csv of Excel in thousandths": (
+        "a.csv", rows(";", (), thousandths, PRICES), np.round(PRICES, 3),
+    ),
+    "csv of Excel below one": ("a.csv", rows(";", (), thousandths), np.round(X, 3)),
+    "csv with # in its names": ("a.csv", rows(",", ("n#1", "n#2", "n#3")), X),
+    "csv with comments between rows": (
+        "a.csv", lambda p: p.write_text("x,y,z\n" + csv_of(X[:9]) + "# 9\n" + csv_of(X[9:])), X,
+    ),
+    "csv of an even grid": ("a.csv", lambda p: p.write_text(csv_of(GRID)), GRID),
+    "csv of counts": ("a.csv", lambda p: p.write_text("201,205\n" + csv_of(I8[1:, :2])), COUNTS),
+    "csv with an even first row": ("a.csv", lambda p: p.write_text(csv_of(EVEN)), EVEN),
+    "csv of a rising curve": ("a.csv", lambda p: p.write_text(csv_of(CURVE)), CURVE),
     "tsv": ("a.tsv", rows("\t", ("x", "y", "z")), X),
     "txt with comments": (
         "a.txt", lambda p: np.savetxt(p, X, fmt="%.17g", header="points\nthree columns"), X,
@@ -165,11 +206,22 @@ GOOD = {
         I8,
     ),
     "parquet of embeddings": ("a.parquet", table_of_lists, F),
+    "parquet of embeddings and labels": (
+        "a.parquet",
+        lambda p: pd.DataFrame({"label": Y, "embedding": list(F)}).to_parquet(p), F,
+    ),
+    "parquet of embeddings and numbers": (
+        "a.parquet", lambda p: frame(embedding=list(F)).to_parquet(p), X, "columns of numbers",
+    ),
     "safetensors": ("a.safetensors", lambda p: safetensors.numpy.save_file({"x": F}, p), F),
     "safetensors bfloat16": (
         "a.safetensors", lambda p: safetensors.torch.save_file({"x": BF, "y": BF[:, 0] * 1}, p),
         BF.float().numpy(),
     ),
+    **{
+        f"safetensors with a header of {size} bytes": ("a.safetensors", padded(size), F)
+        for size in (0x280, 0x380, 0x480, 0x580, 0x5B20)
+    },
     "torch": ("a.pt", lambda p: torch.save(torch.from_numpy(X), p), X),
     "torch bfloat16": ("a.pt", lambda p: torch.save({"x": BF}, p), BF.float().numpy()),
     "torch view": ("a.pt", lambda p: torch.save(torch.from_numpy(X).T.clone().T, p), X),
@@ -189,11 +241,30 @@ def npy(array):
     return stream.getvalue()
 
 
+INDEX = "first column has no name and numbers the rows, so it is left out"
+
+GUESSED = {
+    "csv with an index": INDEX,
+    "csv with a shuffled index": INDEX,
+    "csv of a plain frame": INDEX,
+    "csv with a byte order mark": INDEX,
+    "csv in UTF-16": INDEX,
+    "csv with numbered columns": "the first line, 1, 2, 3, is read as the names of the columns",
+    "csv of Excel in thousandths": "so 1,126 is 1.126; if they separate thousands, remove them",
+}
+
+
+def guessing(case):
+    message = GUESSED.get(case)
+    return pytest.warns(ds.GuessedReading, match=message) if message else nullcontext()
+
+
 @pytest.mark.parametrize("case", GOOD)
 def test_read_points_returns_the_array(tmp_path, case):
     name, write, expected, *key = GOOD[case]
     write(tmp_path / name)
-    array = ds.read_points(tmp_path / name, key=key[0] if key else None)
+    with guessing(case):
+        array = ds.read_points(tmp_path / name, key=key[0] if key else None)
     assert array.shape == expected.shape
     np.testing.assert_array_equal(np.asarray(array), expected)
     # the first rows are read alone
@@ -203,6 +274,18 @@ def test_read_points_returns_the_array(tmp_path, case):
     )
     if "truths" not in case and expected.dtype.kind == "f":
         assert ds.estimate(array).dimension == ds.estimate(expected).dimension
+
+
+def test_read_points_reads_rows_longer_than_the_text_it_looks_at(tmp_path):
+    wide = np.random.default_rng(2).integers(10**8, 10**9, (4, 60_000))
+    (tmp_path / "a.csv").write_text(csv_of(wide))
+    np.testing.assert_array_equal(ds.read_points(tmp_path / "a.csv"), wide)
+
+
+def test_read_points_warns_of_thousands_in_a_long_file(tmp_path):
+    (tmp_path / "a.csv").write_text("1,234;2,345\n" * 90_000)
+    with pytest.warns(ds.GuessedReading, match=r"so 1,234 is 1\.234"):
+        ds.read_points(tmp_path / "a.csv")
 
 
 def objects(path):
@@ -328,6 +411,49 @@ BAD = {
         lambda p: safetensors.torch.save_file({"x": BF.to(torch.float8_e4m3fn)}, p),
         "save it as float32",
     ),
+    "wavelengths": (
+        "a.csv", lambda p: p.write_text("400,410,420\n" + csv_of(X)),
+        "the first line, 400, 410, 420, may be the names of the columns or a row; replace",
+    ),
+    "falling wavenumbers": (
+        "a.csv", lambda p: p.write_text("4000.5,4000,3999.5\n" + csv_of(X)), "may be the names",
+    ),
+    "two years": ("a.csv", lambda p: p.write_text("2001,2005\n" + csv_of(X[:, :2])), "may be the"),
+    "uneven wavelengths": (
+        "a.csv", lambda p: p.write_text("400,410,425,430,450,451\n" + csv_of(np.hstack([X, -X]))),
+        "the first line, 400, 410, 425, 430, ..., may be the names",
+    ),
+    "a column without a name": (
+        "a.csv", lines(",b\n" + "".join(f"{i * i + 7},{i % 5}\n" for i in range(40))),
+        "the first column has no name, and does not number the rows",
+    ),
+    "joined tables": (
+        "a.csv", lambda p: pd.concat([frame(), frame()]).to_csv(p),
+        "the first column has no name, and does not number the rows",
+    ),
+    "a column without a name, of fractions": (
+        "a.csv", lambda p: frame().set_index("a").to_csv(p, index_label=""),
+        "the first column has no name, and does not number the rows",
+    ),
+    "quotes around blanks": ("a.txt", lines('"1 2" 3\n"4 5" 6\n'), "3 columns, but 2 were read"),
+    "embeddings and numbers": (
+        "a.parquet", lambda p: frame(embedding=list(F)).to_parquet(p),
+        r"several arrays: embedding \(40, 3\) lists, columns of numbers \(40, 3\) table; name",
+    ),
+    "a missing embedding": (
+        "a.parquet", lambda p: pd.DataFrame({"x": [*F[:7], None, *F]}).to_parquet(p),
+        "row 7 of column 'x' holds no list; remove the row",
+    ),
+    "a missing first embedding": (
+        "a.parquet", lambda p: pd.DataFrame({"x": [None, *F]}).to_parquet(p),
+        "row 0 of column 'x' holds no list; remove the row",
+    ),
+    "matlab 7.3": (
+        "a.mat", lambda p: p.write_bytes(b"MATLAB 7.3 MAT-file".ljust(512) + b"\x89HDF"),
+        "is an HDF5 file, in which MATLAB's arrays are transposed",
+    ),
+    "matlab by h5py": ("a.mat", renamed(h5(x=X), ".h5"), "is an HDF5 file"),
+    "endless name": ("a.csv", lines("a" * 200_000 + "\n1\n2\n"), "2 points are too few"),
     "labels in csv": (
         "a.csv", lambda p: frame(label=["cat"] * 40).to_csv(p, index=False),
         "column 'label' holds text, not numbers: row 0 holds 'cat'; drop the column",
@@ -382,7 +508,7 @@ NULLABLE = pd.DataFrame({"a": Y, "b": Y, "n": pd.array(MISSING, "Int64")})
         ("a.npy", lambda p: np.save(p, SPOILED)),
         ("a.npz", lambda p: np.savez(p, SPOILED)),
         ("a.h5", h5(x=SPOILED)),
-        ("a.csv", lambda p: pd.DataFrame(SPOILED).to_csv(p)),
+        ("a.csv", lambda p: pd.DataFrame(SPOILED, columns=list("abc")).to_csv(p, index=False)),
         ("a.parquet", lambda p: pd.DataFrame(SPOILED).rename(columns=str).to_parquet(p)),
         ("b.parquet", lambda p: NULLABLE.to_parquet(p)),
         ("a.safetensors", lambda p: safetensors.numpy.save_file({"x": SPOILED}, p)),
@@ -437,6 +563,10 @@ def test_read_points_names_the_extra_of_a_missing_package(tmp_path, monkeypatch,
         ("csv without a header", "commas between columns; no header"),
         ("csv of numpy", "blanks between columns; no header"),
         (
+            "parquet of embeddings and labels",
+            "array embedding; not read: label (40,) int64",
+        ),
+        (
             "csv with an index",
             "commas between columns; a header; the first column, which has no name and numbers "
             "the rows, is left out",
@@ -446,7 +576,8 @@ def test_read_points_names_the_extra_of_a_missing_package(tmp_path, monkeypatch,
 def test_open_points_says_what_it_chose(tmp_path, case, said):
     name, write, *_ = GOOD[case]
     write(tmp_path / name)
-    assert open_points(tmp_path / name)[1] == said
+    with guessing(case):
+        assert open_points(tmp_path / name)[1] == said
 
 
 @pytest.mark.parametrize(
@@ -494,11 +625,55 @@ def test_read_points_maps_files_and_reads_hdf5_in_blocks(tmp_path):
         assert ds.estimate(file["x"]).dimension == few.dimension
 
 
-def test_read_points_refuses_what_does_not_fit(tmp_path, monkeypatch):
-    np.savez_compressed(tmp_path / "a.npz", np.zeros((10**4, 10**3)))
+ZEROS = np.zeros((60_000, 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("a.npz", lambda p: np.savez_compressed(p, ZEROS)),
+        ("a.csv", lambda p: np.savetxt(p, ZEROS, fmt="%.10f")),
+        ("a.csv.gz", lambda p: np.savetxt(p, ZEROS, fmt="%.10f")),
+        ("a.csv.xz", lambda p: np.savetxt(p, ZEROS, fmt="%.10f")),
+        ("a.parquet", lambda p: pd.DataFrame(ZEROS, columns=list("abc")).to_parquet(p)),
+        (
+            "b.parquet",
+            lambda p: pd.DataFrame(ZEROS + np.arange(60_000)[:, None], columns=list("abc"))
+            .astype(str).to_parquet(p, compression="zstd"),
+        ),
+        ("a.pt", lambda p: torch.save(
+            torch.from_numpy(ZEROS), p, _use_new_zipfile_serialization=False
+        )),
+    ],
+)  # fmt: skip
+def test_read_points_refuses_what_does_not_fit(tmp_path, monkeypatch, name, write):
+    write(tmp_path / name)
     monkeypatch.setattr("dimscope.arrays.formats.budget_from", lambda memory: 10**6)
-    with pytest.raises(ds.OverBudget, match=r"a\.npz"):
-        ds.read_points(tmp_path / "a.npz")
+    with pytest.raises(ds.OverBudget, match=name):
+        ds.read_points(tmp_path / name)
+
+
+def test_read_points_stops_reading_input_at_the_budget(monkeypatch):
+    stream = io.BytesIO(bytes(10**7))
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stream))
+    monkeypatch.setattr("dimscope.arrays.formats.budget_from", lambda memory: 10**6)
+    with pytest.raises(ds.OverBudget, match="standard input"):
+        ds.read_points("-")
+    assert stream.tell() == 10**6 + 1
+
+
+def test_hdf5_rows_far_apart_are_read_without_those_between(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("x", (60_000, 100), "f8")  # 48 MB, none of them written
+    array = ds.read_points(tmp_path / "a.h5")
+    tracemalloc.start()
+    try:
+        part = array[np.array([0, 59_999])]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert part.shape == (2, 100)
+    assert peak < 10**7
 
 
 def test_open_array_maps_the_file(tmp_path):

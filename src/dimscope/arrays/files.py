@@ -18,7 +18,7 @@ import numpy as np
 
 from dimscope.arrays.block_points import Blocks
 from dimscope.arrays.checks import check_shape
-from dimscope.arrays.formats import FORMATS, SavedArray, list_arrays, table_in
+from dimscope.arrays.formats import FORMATS, SavedArray, list_arrays, read_within_budget, table_in
 from dimscope.arrays.memory import budget_from, check_budget
 from dimscope.arrays.numpy_points import as_numpy
 from dimscope.errors import BadPoints, BadSource, DegeneratePoints
@@ -65,6 +65,11 @@ def read_points(path: str | os.PathLike[str], *, key: str | None = None) -> Any:
         are found when the points are measured.
     OverBudget
         If the array can only be read whole and does not fit into half of the free memory.
+
+    Warns
+    -----
+    GuessedReading
+        If a table in text can be read in another way.
 
     Examples
     --------
@@ -241,7 +246,7 @@ def _listed(arrays: Mapping[str, SavedArray]) -> str:
 
 
 def _arrays_in_input() -> dict[str, SavedArray]:
-    data = sys.stdin.buffer.read()
+    data = read_within_budget(sys.stdin.buffer, "standard input")
     if not data:
         raise BadSource("standard input is empty; pipe a .npy file or a table in text into it")
     if not data.startswith(b"\x93NUMPY"):

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import json
 import lzma
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -33,7 +35,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = ["FORMATS", "Format", "SavedArray", "format_of", "list_arrays", "open_array"]
+__all__ = [
+    "FORMATS", "Format", "SavedArray", "format_of", "list_arrays", "open_array",
+    "read_within_budget", "table_in",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -104,9 +109,10 @@ def list_arrays(path: Path) -> Arrays:
     dimscope.errors.BadSource: there is no file nowhere.h5
     """
     file_format = format_of(path)
-    _check_start(path, _start(path, file_format), file_format)
+    start = _start(path, file_format)
+    _check_start(path, start, file_format)
     if file_format is None:
-        raise BadSource(f"{path} is of no format that can be read; {_advice(path)}")
+        raise BadSource(f"{path} is of no format that can be read; {_advice(path, start)}")
     return file_format.list_arrays(path)
 
 
@@ -140,7 +146,12 @@ _OTHERS = {
 }
 
 
-def _advice(path: Path) -> str:
+def _advice(path: Path, start: bytes) -> str:
+    if path.suffix.lower() == ".mat" and start.startswith((b"MATLAB 7.3", b"\x89HDF")):
+        return (
+            "it is an HDF5 file, in which MATLAB's arrays are transposed; read it with h5py.File, "
+            "and give the transposed array"
+        )
     advice = _OTHERS.get(path.suffix.lower())
     suffixes = ", ".join(dict.fromkeys(each.suffixes[0] for each in FORMATS))
     return advice or f"give a file whose name ends in one of {suffixes}"
@@ -173,6 +184,9 @@ def _check_start(path: Path, start: bytes, file_format: Format | None) -> None:
         raise BadSource(f"{path} is a pointer of Git LFS, not the file itself; run git lfs pull")
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
         raise BadSource(f"{path} is a web page, not an array; download the file itself")
+    # the length of the header, whose bytes mean nothing else
+    if file_format is not None and file_format.name == _SAFETENSORS and start[8:9] == b"{":
+        return
     if text.startswith((b"{", b"[")) and file_format is not None and not file_format.magic:
         raise BadSource(f"{path} is JSON, not {file_format.name}; save an array")
     if file_format is None:
@@ -459,6 +473,8 @@ def _list_torch(path: Path) -> Arrays:
     with needed(str(path)):
         import torch
     is_zip = zipfile.is_zipfile(path)
+    if not is_zip:
+        _check_room(path, path.stat().st_size)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip or None)
     except Exception as error:  # damaged bytes can raise almost anything
@@ -505,12 +521,42 @@ _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, "
 
 def _list_text(path: Path) -> Arrays:
     opener = _OPENERS.get(path.suffix.lower(), open)
-    _check_room(path, path.stat().st_size)
     try:
         with opener(path, "rb") as stream:
-            return table_in(stream, str(path))
-    except (EOFError, OSError, lzma.LZMAError) as error:
+            data = read_within_budget(stream, str(path))
+    except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
         raise _damaged(path, first_line(error)) from None
+    return table_in(io.BytesIO(data), str(path))
+
+
+_STEP = 1 << 24  # bytes
+
+
+def read_within_budget(stream: IO[bytes], path: str) -> bytes:
+    """Read a stream to its end, unless it holds more bytes than the memory budget.
+
+    Parameters
+    ----------
+    stream : binary file
+    path : str
+        Name of the file, for messages.
+
+    Raises
+    ------
+    OverBudget
+
+    Examples
+    --------
+    >>> read_within_budget(io.BytesIO(b"1,2"), "x.csv")
+    b'1,2'
+    """
+    budget = budget_from(None)
+    parts, n_bytes = [], 0
+    while part := stream.read(min(_STEP, budget + 1)):
+        parts.append(part)
+        n_bytes += len(part)
+        check_budget(n_bytes, budget, f"reading the first {n_bytes / 1e9:.3g} GB of {path}")
+    return b"".join(parts)
 
 
 def table_in(stream: IO[bytes], path: str) -> Arrays:
@@ -536,25 +582,64 @@ def _saved_frame(frame: pd.DataFrame, said: str = "") -> SavedArray:
 
 def _list_parquet(path: Path) -> Arrays:
     with needed(str(path)):
-        import pyarrow  # noqa: F401
+        import pyarrow.parquet
     import pandas as pd
 
-    _check_room(path, path.stat().st_size)
+    try:
+        n_bytes = _parquet_bytes(pyarrow.parquet.ParquetFile(path).metadata)
+    except Exception as error:  # damaged bytes can raise almost anything
+        raise _damaged(path, first_line(error)) from None
+    _check_room(path, n_bytes)
     try:
         frame = pd.read_parquet(path)
-    except Exception as error:  # damaged bytes can raise almost anything
+    except Exception as error:
         raise _damaged(path, first_line(error)) from None
     lists = columns_of_lists(frame)
     if not lists:
         return {"": _saved_frame(frame)}
-    return {
-        name: SavedArray((len(column), len(column.iloc[0])), "lists", _list_reader(column))
-        for name, column in lists.items()
-    }
+    arrays = {name: _saved_lists(name, column) for name, column in lists.items()}
+    others = frame.drop(columns=list(lists))
+    numeric = others.select_dtypes(["number", "bool"])
+    if numeric.shape[1] > 1:
+        arrays[_OTHERS_KEY] = _saved_frame(numeric)
+        others = others.drop(columns=numeric.columns)
+    for name in others:
+        kind = str(others[name].dtype)
+        arrays[str(name)] = SavedArray(
+            (len(frame),), kind, partial(as_numpy, others[[name]]), name in numeric
+        )
+    return arrays
 
 
-def _list_reader(column: Any) -> Callable[[], NDArray[Any]]:
+_OTHERS_KEY = "columns of numbers"
+
+
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8}
+
+
+def _parquet_bytes(metadata: Any) -> int:
+    """Return the bytes that the values of a Parquet file take in memory, or a little less."""
+    n_bytes = 0
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            # repeated values are stored once, even before compression
+            plain = column.num_values * _WIDTHS.get(column.physical_type, 0)
+            n_bytes += max(plain, column.total_uncompressed_size)
+    return n_bytes
+
+
+def _saved_lists(name: str, column: Any) -> SavedArray:
+    first = np.asarray(column.dropna().iloc[0])
+    return SavedArray(
+        (len(column), len(first)), "lists", _list_reader(name, column), first.dtype.kind in "biuf"
+    )
+
+
+def _list_reader(name: str, column: Any) -> Callable[[], NDArray[Any]]:
     def read() -> NDArray[Any]:
+        missing = np.flatnonzero(column.isna())
+        if len(missing):
+            raise BadPoints(f"row {missing[0]} of column {name!r} holds no list; remove the row")
         rows = column.to_list()
         if len({len(row) for row in rows}) > 1:
             raise ragged(rows)
@@ -564,6 +649,7 @@ def _list_reader(column: Any) -> Callable[[], NDArray[Any]]:
 
 
 _NPZ, _HDF5, _TORCH = "a NumPy archive", "an HDF5 file", "a file of torch.save"
+_SAFETENSORS = "a safetensors file"
 _AGAIN = {
     "a NumPy array file": "save the array with numpy.save",
     _NPZ: "write it with numpy.savez",
@@ -579,6 +665,6 @@ FORMATS = (
     Format(_HDF5, (".h5", ".hdf5", ".hdf", ".h5ad"), _list_hdf5, b"\x89HDF\r\n\x1a\n"),
     Format("a table in text", _TEXT, _list_text),
     Format("a Parquet file", (".parquet",), _list_parquet, b"PAR1"),
-    Format("a safetensors file", (".safetensors",), _list_safetensors),
+    Format(_SAFETENSORS, (".safetensors",), _list_safetensors),
     Format(_TORCH, (".pt", ".pth"), _list_torch),
 )

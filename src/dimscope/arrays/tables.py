@@ -1,18 +1,20 @@
 """Tables: convert data frames to NumPy, and read tables in text files.
 
-A table is points if every column holds numbers. A column of text is refused by its name, never left
-out: it may be a column of numbers with one wrong value.
+A table is points if every column holds numbers. A column of text is refused by its name: it may be
+a column of numbers with one wrong value. Where a text can be read in two ways, the likelier is
+chosen with a warning, or the text is refused.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from dimscope.errors import BadPoints, BadSource, first_line
+from dimscope.errors import BadPoints, BadSource, GuessedReading, first_line, warn
 from dimscope.extras import needed
 
 if TYPE_CHECKING:
@@ -140,7 +142,10 @@ def columns_of_lists(frame: pd.DataFrame) -> dict[str, Any]:
     columns = {}
     for number, name in enumerate(frame.columns):
         column = frame.iloc[:, number]
-        if column.dtype == object and len(column) and isinstance(column.iloc[0], np.ndarray | list):
+        if column.dtype != object:
+            continue
+        values = column.dropna()
+        if len(values) and isinstance(values.iloc[0], np.ndarray | list):
             columns[str(name)] = column
     return columns
 
@@ -168,7 +173,13 @@ def read_table(stream: IO[bytes], path: str) -> tuple[pd.DataFrame, str]:
     Raises
     ------
     BadSource
-        If it is not a table.
+        If it is not a table, or if nothing tells whether its first line or column is part of it.
+
+    Warns
+    -----
+    GuessedReading
+        If it can be read in another way: the first line or column may be part of the points, or
+        commas may separate thousands.
 
     Examples
     --------
@@ -180,7 +191,7 @@ def read_table(stream: IO[bytes], path: str) -> tuple[pd.DataFrame, str]:
 
     text = _decoded(stream, path)
     start = _start(text)
-    lines = [line for line in text[start : start + _HEAD].splitlines() if line.strip()]
+    lines = _first_lines(text, start)
     if not lines:
         raise BadSource(f"{path} holds no table; write one row of numbers for each point")
     delimiter, words = _delimiter(lines)
@@ -191,6 +202,8 @@ def read_table(stream: IO[bytes], path: str) -> tuple[pd.DataFrame, str]:
         and any("," in line for line in lines[1:])
     )
     has_header = _is_header(cells, [_cells(line, delimiter) for line in lines[1:21]], path)
+    if is_comma:
+        _warn_of_thousands(lines[1:] if has_header else lines, path)
     second = lines[1] if len(lines) > 1 else lines[0]
     widths = len(cells), len(_cells(second, delimiter))
     if widths[0] != widths[1]:
@@ -204,7 +217,6 @@ def read_table(stream: IO[bytes], path: str) -> tuple[pd.DataFrame, str]:
             sep=r"\s+" if delimiter is None else delimiter,
             header=0 if has_header else None,
             index_col=False,
-            comment="#",
             decimal="," if is_comma else ".",
             **_exact(pd.__version__),
             skipinitialspace=True,
@@ -215,6 +227,13 @@ def read_table(stream: IO[bytes], path: str) -> tuple[pd.DataFrame, str]:
         raise BadSource(f"{path} is not a table with equally long rows: {reason}") from None
     if frame.empty:
         raise BadSource(f"{path} holds no row of numbers; write one for each point")
+    if frame.shape[1] != len(cells):
+        raise BadSource(
+            f"{path}: the first line has {len(cells)} columns, but {frame.shape[1]} were read; "
+            "write the table again without quotes and empty cells"
+        )
+    if not has_header:
+        _refuse_scale(frame, cells, path)
     said = [f"{words} between columns"]
     if is_comma:
         said.append("decimal commas")
@@ -223,8 +242,18 @@ def read_table(stream: IO[bytes], path: str) -> tuple[pd.DataFrame, str]:
         said.append(f"a header: {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}")
     else:
         said.append("no header")
-    if has_header and not cells[0] and frame.shape[1] > 1 and _is_index(frame.iloc[:, 0]):
+    if has_header and not cells[0] and frame.shape[1] > 1 and frame.dtypes.iloc[0].kind in "iuf":
+        if not _numbers_rows(frame.iloc[:, 0]):
+            raise BadSource(
+                f"{path}: the first column has no name, and does not number the rows; write a name "
+                "for it if it belongs to the points, or drop it"
+            )
         frame = frame.iloc[:, 1:]
+        warn(
+            f"{path}: the first column has no name and numbers the rows, so it is left out; write "
+            "a name for it if it belongs to the points, or drop it",
+            GuessedReading,
+        )
         said[-1] = "a header"
         said.append("the first column, which has no name and numbers the rows, is left out")
     return frame, "; ".join(said)
@@ -243,7 +272,7 @@ def refuse_row_numbers(frame: pd.DataFrame) -> None:
     if frame.shape[1] < 2 or len(frame) < _FEW:
         return
     column = frame.iloc[:, 0]
-    if column.dtype.kind not in "iu" or not _is_index(column):
+    if column.dtype.kind not in "iu":
         return
     values = column.to_numpy()
     first = int(values[0])
@@ -258,7 +287,10 @@ def refuse_row_numbers(frame: pd.DataFrame) -> None:
 _FEW = 10  # rows that may count from 0 or 1 by chance
 
 
-_HEAD = 1 << 20
+_HEAD = 1 << 20  # characters, from which the delimiter and the header are found
+
+
+_COMMENT = re.compile(r"(?:\A|(?<=[\r\n]))[ \t]*#[^\r\n]*")  # a line, not the rest of one: n#1,n#2
 
 
 def _decoded(stream: IO[bytes], path: str) -> str:
@@ -273,21 +305,38 @@ def _decoded(stream: IO[bytes], path: str) -> str:
         ) from None
     if "\0" in text[:_HEAD]:
         raise BadSource(f"{path} is not text, but bytes; give it the suffix of its format")
-    return text
+    return _COMMENT.sub("", text) if "#" in text else text
 
 
 def _start(text: str) -> int:
-    """Return where the first line begins that is neither empty nor a comment."""
+    """Return where the first line with cells begins."""
     start = 0
     while start < len(text):
         end = text.find("\n", start)
         end = len(text) if end < 0 else end
         line = text[start:end].strip()
         # Excel states the delimiter in a first line such as sep=;
-        if line and not line.startswith(("#", "sep=")):
+        if line and not line.startswith("sep="):
             break
         start = end + 1
     return start
+
+
+def _first_lines(text: str, start: int) -> list[str]:
+    """Return the first lines that are not empty, each of them whole."""
+    size = _HEAD
+    while True:
+        lines = text[start : start + size].splitlines()
+        is_part = start + size < len(text)
+        if is_part:
+            lines.pop()  # it may go on
+        lines = [line for line in lines if line.strip()]
+        if not is_part or len(lines) >= _ENOUGH:
+            return lines
+        size *= 2
+
+
+_ENOUGH = 3  # a first line, and rows that tell whether it is a header
 
 
 def _delimiter(lines: list[str]) -> tuple[str | None, str]:
@@ -302,7 +351,10 @@ def _delimiter(lines: list[str]) -> tuple[str | None, str]:
 def _cells(line: str, delimiter: str | None) -> list[str]:
     if delimiter is None:
         return line.split()
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
+    except csv.Error:  # a cell longer than any number or name
+        return [cell.strip() for cell in line.split(delimiter)]
 
 
 def _is_header(cells: list[str], rows: list[list[str]], path: str) -> bool:
@@ -310,8 +362,8 @@ def _is_header(cells: list[str], rows: list[list[str]], path: str) -> bool:
 
     >>> _is_header(["1.5", "2"], [], ""), _is_header(["x", "y"], [], "")
     (False, True)
-    >>> _is_header(["", "0", "1"], [], ""), _is_header(["0", "1"], [["0.5", "1e-3"]], "")
-    (True, True)
+    >>> _is_header(["", "0", "1"], [], "")
+    True
     """
     numbers = [cell.replace(",", ".") for cell in cells]
     # programs number columns without names; pandas puts an empty name before them for its index
@@ -319,13 +371,17 @@ def _is_header(cells: list[str], rows: list[list[str]], path: str) -> bool:
     n = len(named)
     if n > 1 and named in ([str(i) for i in range(n)], [str(i + 1) for i in range(n)]):
         fractions = [not cell.lstrip("-+").isdigit() for row in rows for cell in row[-n:] if cell]
-        if len(named) < len(numbers) or any(fractions) or n >= _LONG:
+        if len(named) < len(numbers):
+            return True
+        if any(fractions) or n >= _LONG:
+            warn(
+                f"{path}: the first line, {_some(cells)}, is read as the names of the columns; if "
+                "it is a row, write a line of names above it",
+                GuessedReading,
+            )
             return True
         if len(rows) > 1:
-            raise BadSource(
-                f"{path}: the first line, {', '.join(cells)}, may be the names of the columns or a "
-                "row; write names that are no numbers, or write the numbers with a decimal point"
-            )
+            raise _may_be_names(cells, path)
     return not any(_is_number(cell) for cell in numbers if cell) and any(numbers)
 
 
@@ -342,6 +398,66 @@ def _exact(version: str) -> dict[str, Any]:
     return {} if (major, minor) >= (3, 1) else {"float_precision": "round_trip"}
 
 
-def _is_index(column: Any) -> bool:
-    """Tell whether a column holds a different whole number in each row."""
-    return column.dtype.kind in "iu" and bool(column.is_unique)
+def _refuse_scale(frame: pd.DataFrame, cells: list[str], path: str) -> None:
+    """Refuse a first row that looks like a header of wavelengths, years or other numbers.
+
+    It rises or falls in equal steps, or has many columns and rises or falls, unlike the second row;
+    and each of its values lies outside the range of the column below.
+    """
+    n = frame.shape[1]
+    if n < 2 or len(frame) <= _ENOUGH or any(dtype.kind not in "iuf" for dtype in frame.dtypes):
+        return
+    first, second = frame.iloc[:2].to_numpy(dtype=float)
+    if not _is_scale(first):
+        return
+    rest = frame.iloc[1:]
+    if not ((first < rest.min()) | (first > rest.max())).all():
+        return
+    # two numbers always lie in equal steps: only whole numbers above fractions look like names
+    is_alike = (
+        not all(cell.isdigit() for cell in cells) or bool((rest % 1 == 0).all(axis=None))
+        if n == 2
+        else _is_scale(second)
+    )
+    if not is_alike:
+        raise _may_be_names(cells, path)
+
+
+def _may_be_names(cells: list[str], path: str) -> BadSource:
+    return BadSource(
+        f"{path}: the first line, {_some(cells)}, may be the names of the columns or a row; "
+        "replace it by names that are not numbers or, if it is a row, write such names above it"
+    )
+
+
+def _is_scale(values: NDArray[Any]) -> bool:
+    """Tell whether numbers rise or fall, in equal steps unless they are many."""
+    steps = np.diff(values)
+    is_monotonic = bool((steps > 0).all() or (steps < 0).all())
+    return is_monotonic and (len(values) >= _LONG or np.allclose(steps, steps[0], rtol=1e-6))
+
+
+def _warn_of_thousands(lines: list[str], path: str) -> None:
+    """Warn if every comma may separate thousands."""
+    cells = [cell.strip() for line in lines for cell in line.split(";") if "," in cell]
+    if all(_THOUSANDS.fullmatch(cell) for cell in cells):
+        warn(
+            f"{path}: commas are read as decimal commas, so {cells[0]} is "
+            f"{cells[0].replace(',', '.')}; if they separate thousands, remove them",
+            GuessedReading,
+        )
+
+
+_THOUSANDS = re.compile(r'"?[-+]?[1-9]\d{0,2},\d{3}"?')
+
+
+def _some(cells: list[str]) -> str:
+    return ", ".join(cells[:4]) + (", ..." if len(cells) > 4 else "")
+
+
+def _numbers_rows(column: Any) -> bool:
+    """Tell whether a column holds consecutive whole numbers, in any order."""
+    if column.dtype.kind not in "iu":
+        return False
+    values = np.sort(column.to_numpy())
+    return bool((values == np.arange(len(values)) + values[0]).all())
