@@ -384,7 +384,8 @@ class Neighbors:
         is_kept = kept[indices]
         # a product, which is faster than sums of short rows
         ones = np.ones(is_kept.shape[1], np.float32)
-        n_left = (is_kept.astype(np.float32) @ ones).astype(np.intp)
+        with np.errstate(invalid="ignore"):  # some BLAS kernels raise the flag for unused lanes
+            n_left = (is_kept.astype(np.float32) @ ones).astype(np.intp)
         # of the kept neighbours, which follow each other row by row, the first k of each row
         first = np.cumsum(n_left) - n_left
         enough = n_left >= k
