@@ -152,7 +152,7 @@ class ChangedNumbers(UserWarning):
 
 
 class CaptureWarning(UserWarning):
-    """A capture has a limitation, such as layers whose values depend on the rest of the batch."""
+    """Activations have a limitation, such as layers whose values depend on the rest of the batch."""
 
 
 class PoorRecall(UserWarning):

@@ -400,6 +400,23 @@ def test_open_activations_names_what_an_index_does_not(tmp_path):
     assert said.endswith("left out: layer4 (60, 4) float32, layer3.npy")
 
 
+def test_open_activations_leaves_out_links_and_refuses_sparse_layers(tmp_path):
+    one_h5(tmp_path / "acts.h5")
+    with h5py.File(tmp_path / "acts.h5", "a") as file:
+        file["last"] = h5py.SoftLink("/layer10")
+        del file["labels"]
+    activations = ds.open_activations(tmp_path / "acts.h5")
+    assert list(activations) == NATURAL
+    said = activations.provenance.parameters["opened"]
+    assert said.endswith("left out: last () link, not followed")
+    one_h5(tmp_path / "more.h5")
+    with h5py.File(tmp_path / "more.h5", "a") as file:
+        for name in ("data", "indices", "indptr"):
+            file[f"layer3/{name}"] = np.arange(61)
+    with pytest.raises(ds.BadSource, match=r"layer3 of .* is a sparse matrix; give its"):
+        ds.open_activations(tmp_path / "more.h5")
+
+
 def test_open_activations_takes_numbers_joined_by_a_dash_as_names(tmp_path):
     names = ["conv1-1", "conv1-2", "conv2-1"]
     for name in names:
