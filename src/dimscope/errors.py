@@ -152,7 +152,7 @@ class ChangedNumbers(UserWarning):
 
 
 class CaptureWarning(UserWarning):
-    """Activations have a limitation, such as layers whose values depend on the rest of the batch."""
+    """Activations have a limitation, such as layers that depend on the rest of the batch."""
 
 
 class PoorRecall(UserWarning):

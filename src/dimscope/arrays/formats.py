@@ -340,7 +340,7 @@ def _list_hdf5(path: Path) -> Arrays:
             raise BadSource(f"{path} is not {_HDF5}; give it the suffix of its format") from None
         raise _damaged(path, first_line(error)) from None
     arrays: Arrays = {}
-    _list_group(file, "", arrays, ())
+    _list_group(h5py, file, "", arrays, ())
     if not any(array.dtype not in (_SPARSE, _LINK) for array in arrays.values()):
         names = [name for name, array in arrays.items() if array.dtype == _SPARSE]
         why = f"only the sparse matrix {names[0]}; give its .toarray()" if names else "no array"
@@ -351,10 +351,8 @@ def _list_hdf5(path: Path) -> Arrays:
 _SPARSE, _LINK = "sparse matrix", "link, not followed"
 
 
-def _list_group(group: Any, place: str, arrays: Arrays, above: tuple[Any, ...]) -> None:
+def _list_group(h5py: Any, group: Any, place: str, arrays: Arrays, above: tuple[Any, ...]) -> None:
     """List the arrays in a group and its groups; sparse matrices and links cannot be read."""
-    import h5py
-
     # not visititems, which skips links and gives only one of the names of an array
     for key in group:
         name = f"{place}{key}"
@@ -374,7 +372,7 @@ def _list_group(group: Any, place: str, arrays: Arrays, above: tuple[Any, ...]) 
             read = partial(_refuse_sparse, group, name)
             arrays[name] = SavedArray(_sparse_shape(item), _SPARSE, read)
         else:
-            _list_group(item, f"{name}/", arrays, (group, *above))
+            _list_group(h5py, item, f"{name}/", arrays, (group, *above))
 
 
 def _sparse_shape(group: Any) -> tuple[int, ...]:
