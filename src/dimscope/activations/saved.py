@@ -11,12 +11,11 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -384,8 +383,7 @@ _READOUTS: dict[str, Callable[[NDArray[Any], NDArray[np.bool_] | None], NDArray[
 # -- sources -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Listed:
+class _Listed(NamedTuple):
     """The arrays of a source in order, what the order is, and what was not read."""
 
     arrays: dict[str, SavedArray]
