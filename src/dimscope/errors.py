@@ -153,7 +153,7 @@ class ChangedNumbers(UserWarning):
 
 
 class CaptureWarning(UserWarning):
-    """A capture has a limitation, such as layers whose values depend on the rest of the batch."""
+    """Activations have a limitation, such as layers that depend on the rest of the batch."""
 
 
 class GuessedReading(UserWarning):

@@ -2,14 +2,17 @@
 
 import json
 
+import dask.array
 import h5py
 import numpy as np
 import pytest
 import safetensors.numpy
 import safetensors.torch
 import torch
+import zarr
 
 import dimscope as ds
+from dimscope.errors import CaptureWarning
 from dimscope.manifolds import sphere
 
 A, B, C = sphere(60, 2, seed=1), sphere(60, 3, seed=2).astype(np.float32), sphere(60, 4, seed=3)
@@ -247,6 +250,33 @@ def damaged_index(path):
     (path / "f.index.json").write_text('{"weight_map": {"layer1": "../f.safetensors"}}')
 
 
+def too_deep(path):
+    folder_of(np.save, ".npy")(path)
+    (path / "a" / "b").mkdir(parents=True)
+    np.save(path / "a" / "b" / "layer4.npy", A)
+
+
+def no_array(path):
+    path.mkdir()
+    for name in ("a.mat", "b.pkl", "notes.txt"):
+        (path / name).write_text("x")
+
+
+def transposed(path):
+    folder_of(np.save, ".npy")(path)
+    np.save(path / "layer2.npy", B.T)
+
+
+def transposed_first(path):
+    folder_of(np.save, ".npy")(path)
+    np.save(path / "layer1.npy", A.T)
+
+
+def weights(path):
+    path.mkdir()
+    torch.save({"a.weight": torch.zeros(60, 3), "b.weight": torch.ones(60, 3)}, path / "w.pt")
+
+
 def two_formats(path):
     path.mkdir()
     np.save(path / "layer1.npy", A)
@@ -261,6 +291,11 @@ REFUSED = {
     "twice": (twice, {}, "layer layer1 is in .* and in"),
     "index": (damaged_index, {}, "not a file in the same folder"),
     "two formats": (two_formats, {}, "two files for layer layer1"),
+    "deep": (too_deep, {}, "b/layer4.npy lies too deep"),
+    "no array": (no_array, {}, "no file of arrays.*; left out: a.mat, b.pkl, notes.txt"),
+    "transposed": (transposed, {}, r"layer2 has 4 \(is layer2 transposed\?\)"),
+    "transposed first": (transposed_first, {}, r"60 \(is layer1 transposed\?\)"),
+    "weights": (weights, {}, "the weights of a network, not its activations: a.weight"),
     "nothing": (lambda p: p.mkdir(), {}, "holds no file of arrays"),
     "missing": (lambda p: None, {}, "there is no file"),
     "name": (folder_of(np.save, ".npy"), {"layers": ["layer3"]}, "no layer 'layer3'.*Did you"),
@@ -285,6 +320,13 @@ def test_open_activations_refuses_in_one_sentence(tmp_path, case):
         ({"a": A, "y": np.arange(60)}, {}, r"layer y has shape \(60,\)"),
         ({"a": A, "cache": object()}, {}, "cache is a object, not an array"),
         ({}, {}, "holds no layer"),
+        (
+            {"conv": np.zeros((60, 7, 4, 4)), "tokens": HIDDEN, "fc": A},
+            {"readout": "mean", "mask": MASK},
+            r"layer conv has shape .* mask of tokens .* layers=\['tokens', 'fc'\]",
+        ),
+        ({"conv": np.zeros((60, 7, 4, 4))}, {"readout": "mean", "mask": MASK}, "leave the mask"),
+        ({"d": dask.array.from_array(A)[dask.array.from_array(A)[:, 0] > 0]}, {}, "unknown number"),
         (A, {}, "the source is a ndarray, not a set of layers"),
         ((HIDDEN,), {"readout": "last", "mask": MASK[:9]}, "mask has shape"),
         ((HIDDEN[:, 1:],), {"readout": "last", "mask": MASK}, "the mask has 7 tokens"),
@@ -294,6 +336,129 @@ def test_open_activations_refuses_in_one_sentence(tmp_path, case):
 def test_open_activations_refuses_arrays_in_memory(source, options, message):
     with pytest.raises(ds.BadPoints, match=message):
         ds.open_activations(source, **options)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"a/b": A, "a": {"b": A}},
+        {1: A, "1": B},
+    ],
+)
+def test_open_activations_refuses_layers_of_equal_names(source):
+    with pytest.raises(ds.BadSource, match="two arrays with the name"):
+        ds.open_activations(source)
+
+
+def test_open_activations_warns_of_an_order_that_names_do_not_state(tmp_path):
+    layers = dict.fromkeys(("conv1", "layer1", "layer2", "avgpool", "fc"), A)
+    (tmp_path / "acts").mkdir()
+    for name, points in layers.items():
+        np.save(tmp_path / "acts" / f"{name}.npy", points)
+    guessed = "guessed from their names: avgpool, conv1, fc, layer1, layer2; name them in order"
+    with pytest.warns(CaptureWarning, match=guessed):
+        ds.open_activations(tmp_path / "acts")
+    with pytest.warns(CaptureWarning, match="guessed"):
+        ds.open_activations(tmp_path / "acts", layers="*")
+    named = ds.open_activations(tmp_path / "acts", layers=["conv1", "layer*", "avgpool", "fc"])
+    assert list(named) == list(layers)
+    assert list(ds.open_activations(layers)) == list(layers)
+    np.savez(tmp_path / "acts.npz", **layers)
+    assert list(ds.open_activations(tmp_path / "acts.npz")) == list(layers)
+
+
+def test_open_activations_gives_input_and_output_their_roles(tmp_path):
+    folder_of(np.save, ".npy")(tmp_path / "acts")
+    np.save(tmp_path / "acts" / "input.npy", A)
+    np.save(tmp_path / "acts" / "output.npy", A)
+    layers = ds.open_activations(tmp_path / "acts").layers
+    assert [layer.role for layer in layers] == ["input", "hidden", "hidden", "hidden", "output"]
+
+
+def test_open_activations_names_each_file_that_is_not_opened(tmp_path):
+    folder = tmp_path / "acts"
+    folder_of(np.save, ".npy")(folder)
+    (folder / "more" / "deep").mkdir(parents=True)
+    for name in ("a.mat", "b.pkl", "numbers.txt", "more/deep/notes.md"):
+        (folder / name).write_text("1 2\n3 4\n")
+    np.savetxt(folder / "labels.csv", np.arange(60), header="label", comments="", fmt="%d")
+    activations = ds.open_activations(folder)
+    assert list(activations) == NATURAL
+    said = activations.provenance.parameters["opened"]
+    assert said.endswith(
+        "left out: labels (60, 1) table, a.mat, b.pkl, more/deep/notes.md, numbers.txt"
+    )
+    assert list(ds.open_activations(folder, layers=["layer1", "labels"])) == ["layer1", "labels"]
+
+
+def test_open_activations_names_what_an_index_does_not(tmp_path):
+    indexed(tmp_path / "acts")
+    np.save(tmp_path / "acts" / "layer3.npy", A)
+    file = tmp_path / "acts" / "f-00002-of-00002.safetensors"
+    safetensors.numpy.save_file({"layer2": B, "layer4": B}, file)
+    said = ds.open_activations(tmp_path / "acts").provenance.parameters["opened"]
+    assert said.endswith("left out: layer4 (60, 4) float32, layer3.npy")
+
+
+def test_open_activations_leaves_out_links_and_refuses_sparse_layers(tmp_path):
+    one_h5(tmp_path / "acts.h5")
+    with h5py.File(tmp_path / "acts.h5", "a") as file:
+        file["last"] = h5py.SoftLink("/layer10")
+        del file["labels"]
+    activations = ds.open_activations(tmp_path / "acts.h5")
+    assert list(activations) == NATURAL
+    said = activations.provenance.parameters["opened"]
+    assert said.endswith("left out: last () link, not followed")
+    one_h5(tmp_path / "more.h5")
+    with h5py.File(tmp_path / "more.h5", "a") as file:
+        for name in ("data", "indices", "indptr"):
+            file[f"layer3/{name}"] = np.arange(61)
+    with pytest.raises(ds.BadSource, match=r"layer3 of .* is a sparse matrix; give its"):
+        ds.open_activations(tmp_path / "more.h5")
+
+
+def test_open_activations_takes_numbers_joined_by_a_dash_as_names(tmp_path):
+    names = ["conv1-1", "conv1-2", "conv2-1"]
+    for name in names:
+        np.save(tmp_path / f"{name}.npy", A)
+    assert list(ds.open_activations(tmp_path)) == names
+
+
+def test_open_activations_reads_no_stored_array_before_it_is_measured(tmp_path):
+    tasks = []
+
+    def counted(block):
+        tasks.append(block.shape)
+        return block
+
+    lazy = dask.array.from_array(A, chunks=20).map_blocks(counted, meta=np.empty((0, 0)))
+    images = np.random.default_rng(0).standard_normal((60, 2, 3, 4))
+    stored = zarr.create_array(store={}, data=A)
+    np.save(tmp_path / "a.npy", np.asfortranarray(images))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"] = images
+        source = {
+            "dask": lazy,
+            "dask images": dask.array.from_array(images),
+            "zarr": stored,
+            "zarr images": zarr.create_array(store={}, data=images),
+            "hdf5": file["x"],
+            "fortran": np.load(tmp_path / "a.npy", mmap_mode="r"),
+        }
+        activations = ds.open_activations(source)
+        assert not tasks
+        types = [type(points).__name__ for points in activations.values()]
+        assert types == ["Array", "Array", "ZarrBlocks", "FlatBlocks", "H5Blocks", "FlatBlocks"]
+        profile = ds.profile(activations)
+        flat = images.reshape(60, -1)
+        expected = [float(ds.estimate(x)) for x in (A, flat, A, flat, flat, flat)]
+        assert [float(estimate) for estimate in profile.values()] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("source", [A, torch.from_numpy(A)])
+def test_profile_says_how_to_measure_one_array(source):
+    with pytest.raises(ds.BadPoints, match=r"use dimscope.estimate\(points\), or give a dict"):
+        ds.profile(source)
 
 
 def test_open_activations_opens_a_store(tmp_path):

@@ -24,7 +24,7 @@ import torch
 
 import dimscope as ds
 from dimscope.arrays.files import open_points
-from dimscope.arrays.formats import open_array
+from dimscope.arrays.formats import list_arrays, open_array
 from dimscope.errors import BadPoints, BadSource, DimscopeError
 
 X = np.random.default_rng(0).standard_normal((40, 3))
@@ -96,8 +96,20 @@ def sparse_and_dense(path):
         matrix = scipy.sparse.csr_matrix(np.eye(40))
         for name in ("data", "indices", "indptr"):
             file[f"X/{name}"] = getattr(matrix, name)
+        file["X"].attrs["shape"] = matrix.shape
         file["obsm/X_pca"] = F
         file["obs/cell"] = Y
+
+
+def h5_links(path):
+    with h5py.File(path, "w") as file:
+        file["soft"], file["external"] = h5py.SoftLink("/x"), h5py.ExternalLink("b.h5", "/x")
+
+
+def h5_of_links_and_x(path):
+    h5_links(path)
+    with h5py.File(path, "a") as file:
+        file["x"] = X
 
 
 def table_of_lists(path):
@@ -150,7 +162,7 @@ GOOD = {
     "hdf5 bool": ("a.h5", h5(x=X > 0), X > 0),
     "hdf5 with scales": ("a.h5", h5_with_scales, X),
     "hdf5 and text": ("a.h5", h5(x=X, names=["a", "b"]), X),
-    "h5ad": ("a.h5ad", sparse_and_dense, F),
+    "h5ad by key": ("a.h5ad", sparse_and_dense, F, "obsm/X_pca"),
     "csv of pandas": ("a.csv", lambda p: frame().to_csv(p, index=False), X),
     "csv with an index": ("a.csv", lambda p: frame().to_csv(p), X),
     "csv with a shuffled index": (
@@ -364,6 +376,16 @@ BAD = {
         "a.npz", lambda p: scipy.sparse.save_npz(p, scipy.sparse.eye(40, format="csr")), "toarray",
     ),
     "hdf5 of text": ("a.h5", h5(names=["a", "b"]), "not numbers"),
+    "hdf5 of links": ("a.h5", h5_links, "holds no array"),
+    "hdf5 link": ("a.h5", h5_of_links_and_x, "soft of .* is a link, which is not followed", "soft"),
+    "sparse beside dense": (
+        "a.h5ad", sparse_and_dense, r"several arrays: X \(40, 40\) sparse matrix, .* key=",
+    ),
+    "sparse by key": ("a.h5ad", sparse_and_dense, r"give its .toarray\(\)", "X"),
+    "equal names": (
+        "a.pt", lambda p: torch.save({"a/b": BF, "a": {"b": BF}}, p),
+        "two arrays with the name a/b; rename",
+    ),
     "hdf5 of nothing": ("a.h5", h5(), "holds no array"),
     "hdf5 of a number": ("a.h5", h5(x=3.0), "single number"),
     "hdf5 of images": ("a.h5", h5(x=np.zeros((9, 4, 4))), r"shape \(9, 4, 4\); flatten"),
@@ -608,6 +630,20 @@ def test_read_points_refuses_other_input(monkeypatch, content, message):
 def test_read_points_refuses_what_is_no_path(path):
     with pytest.raises(BadSource, match="give the path of a file"):
         ds.read_points(path)
+
+
+def test_read_points_lists_hard_links_by_both_names_and_no_group_in_itself(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"], file["alias"] = X, h5py.SoftLink("/x")
+        file["group/same"] = file["x"]
+        file["group/again"] = file["group"]
+    arrays = list_arrays(tmp_path / "a.h5")
+    assert {name: str(array) for name, array in arrays.items()} == {
+        "alias": "() link, not followed",
+        "group/same": "(40, 3) float64",
+        "x": "(40, 3) float64",
+    }
+    np.testing.assert_array_equal(ds.read_points(tmp_path / "a.h5", key="group/same"), X)
 
 
 def test_read_points_maps_files_and_reads_hdf5_in_blocks(tmp_path):

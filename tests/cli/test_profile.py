@@ -342,6 +342,16 @@ def test_profile_measures_saved_activations(run, tmp_path):
     assert "1 layer, as named: conv10" in done.err
 
 
+def test_profile_warns_of_a_guessed_order(run, tmp_path):
+    (tmp_path / "acts").mkdir()
+    for name in ("avgpool", "conv1"):
+        np.save(tmp_path / "acts" / f"{name}.npy", sphere(200, 2))
+    done = run("profile", "acts")
+    assert done.code == 0
+    assert "the order of the layers is guessed from their names: avgpool, conv1" in done.err
+    assert "guessed" not in run("profile", "acts", "--layers", "conv1", "--layers", "avgpool").err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -9,25 +9,28 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from dimscope.activations.activations import Activations, Layer
+from dimscope.activations.activations import Activations, Layer, Role
 from dimscope.activations.store import is_store, open_store
-from dimscope.arrays.block_points import Blocks
-from dimscope.arrays.files import checked_array, naming
-from dimscope.arrays.formats import FORMATS, SavedArray, format_of, list_arrays
+from dimscope.arrays.block_points import Blocks, FlatBlocks, H5Blocks, ZarrBlocks
+from dimscope.arrays.checks import check_container, check_dtype
+from dimscope.arrays.files import are_weights, checked_array, naming
+from dimscope.arrays.formats import FORMATS, SavedArray, format_of, leaves, list_arrays
+from dimscope.arrays.memory import is_mapped
 from dimscope.arrays.numpy_points import as_numpy
 from dimscope.arrays.tables import as_frame, is_frame
 from dimscope.arrays.tensor_points import is_tensor, tensor_values
 from dimscope.arrays.threads import spans
-from dimscope.errors import BadPoints, BadSource, check_word
+from dimscope.errors import BadPoints, BadSource, CaptureWarning, check_word, warn
 from dimscope.files import near
 from dimscope.provenance import Provenance, versions
 
@@ -60,14 +63,16 @@ def open_activations(
     layers : str or sequence of str, optional
         Names, or patterns such as ``"blocks.*"``, of the layers to open, in order of depth. By
         default all layers, in the order that the source states; file names and the names in HDF5
-        and safetensors files are sorted, with numbers in order of size.
+        and safetensors files are sorted, with numbers in order of size. A warning says so if the
+        names differ in more than their numbers, so that the order may be wrong.
     readout : {"flatten", "mean", "max", "first", "last"}, optional
         How to make one point of each stimulus from an array with more than two axes, as for
         :func:`dimscope.capture`. Needed for arrays with three axes, which may hold tokens; by
         default, arrays with four or more axes are flattened.
     mask : array-like of shape (n_points, n_tokens), optional
         Non-zero at real tokens, zero at padding. It applies to arrays whose second axis is that of
-        the tokens. Without a mask, every position counts as a token.
+        the tokens, and is refused with arrays that have four or more axes. Without a mask, every
+        position counts as a token.
     labels : array-like of shape (n_points,), optional
         Class of each row.
     name : str, optional
@@ -82,7 +87,8 @@ def open_activations(
     Raises
     ------
     BadSource
-        If a file cannot be read, or a layer does not exist.
+        If a file cannot be read, a layer does not exist, two layers have the same name, or the
+        arrays are the weights of a network.
     BadPoints
         If the layers differ in their number of rows, or an array needs a readout.
 
@@ -110,34 +116,55 @@ readout='flatten'
                     )
             return open_store(source)
         path = Path(source)
-        arrays, order = _in_folder(path) if path.is_dir() else _in_file(path)
+        listed = _in_folder(path) if path.is_dir() else _in_file(path)
         place, title = str(path), path.name
     else:
-        arrays, order = _in_memory(source)
+        listed = _in_memory(source)
         place = title = ""
-    chosen = _chosen(arrays, layers, place or "the activations")
-    left_out = [] if layers or not place else [key for key in chosen if _is_no_layer(arrays[key])]
-    chosen = [key for key in chosen if key not in left_out]
+    arrays = listed.arrays
+    groups = _chosen(arrays, layers, place or "the activations")
+    left_out = []
+    if layers is None:
+        if are_weights(arrays):
+            raise BadSource(
+                f"{place or 'the source'} holds the weights of a network, not its activations: "
+                f"{_shortened(list(arrays))}; name the layers that are meant: layers=[...]"
+            )
+        if place:
+            left_out = [key for key in groups[0] if _is_no_layer(arrays[key])]
+            groups = [[key for key in groups[0] if key not in left_out]]
+    not_read = [f"{key} {arrays[key]}" for key in left_out]
+    not_read += listed.left_out if layers is None else []
+    chosen = [key for group in groups for key in group]
     if not chosen:
-        raise BadSource(f"{place} holds no array of numbers with two or more axes")
+        raise BadSource(
+            f"{place} holds no array of numbers with two or more axes" + _said_left_out(not_read)
+        )
     _check_rows({key: arrays[key].shape for key in chosen})
     n_points = arrays[chosen[0]].shape[0]
     tokens = None if mask is None else _checked_mask(mask, n_points)
+    if tokens is not None:
+        _refuse_convolutions({key: arrays[key].shape for key in chosen})
     points = {}
     for key in chosen:
         with naming(f"layer {key}"):
             points[key] = _points_of(arrays[key], readout, tokens)
+    if listed.order == _NATURAL and not all(map(_is_numbered, groups)):
+        warn(
+            f"the order of the layers is guessed from their names: {_shortened(chosen)}; name them "
+            "in order of depth: layers=[...]",
+            CaptureWarning,
+        )
     how_many = "1 layer" if len(chosen) == 1 else f"{len(chosen)} layers"
-    said = f"{how_many}, {'as named' if layers else order}: {_shortened(chosen)}"
-    if left_out:
-        said += f"; left out: {', '.join(f'{key} {arrays[key]}' for key in left_out)}"
+    said = f"{how_many}, {'as named' if layers is not None else listed.order}: {_shortened(chosen)}"
+    said += _said_left_out(not_read)
     if readout not in (None, "flatten") and tokens is None:
         said += "; no mask was given, so every position counts as a token"
     last = max(1, len(chosen) - 1)
     return Activations(
         points,
         tuple(
-            Layer(key, "hidden", number, number / last, int(points[key].shape[1]))
+            Layer(key, _ROLES.get(key, "hidden"), number, number / last, int(points[key].shape[1]))
             for number, key in enumerate(chosen)
         ),
         None if labels is None else np.asarray(labels),
@@ -146,8 +173,18 @@ readout='flatten'
     )
 
 
+_ROLES: dict[str, Role] = {"input": "input", "output": "output"}
+
+
 def _is_no_layer(saved: SavedArray) -> bool:
-    return len(saved.shape) < 2 or not saved.is_numeric
+    """Tell whether an array holds no layer: one axis, text, or a table of one column, as labels."""
+    is_column = saved.dtype == "table" and saved.shape[1:] == (1,)
+    return len(saved.shape) < 2 or not saved.is_numeric or is_column
+
+
+def _is_numbered(names: Sequence[str]) -> bool:
+    """Tell whether names differ in their numbers alone, apart from input and output."""
+    return len({re.sub(r"\d+", "0", name) for name in names if name not in _ROLES}) < 2
 
 
 def natural_key(name: str) -> tuple[Any, ...]:
@@ -167,6 +204,14 @@ _NATURAL = "names in natural order"
 _STATED = "in the order of the source"
 
 
+def _said_left_out(names: Sequence[str]) -> str:
+    more = [f"and {len(names) - _NAMED} more"] if len(names) > _NAMED else []
+    return f"; left out: {', '.join([*names[:_NAMED], *more])}" if names else ""
+
+
+_NAMED = 20
+
+
 def _shortened(names: Sequence[str]) -> str:
     if len(names) <= 8:
         return ", ".join(names)
@@ -175,10 +220,12 @@ def _shortened(names: Sequence[str]) -> str:
 
 def _chosen(
     arrays: Mapping[str, SavedArray], layers: str | Sequence[str] | None, place: str
-) -> list[str]:
+) -> list[list[str]]:
+    """Return the names that each pattern matches first; all names if there are no patterns."""
     if layers is None:
-        return list(arrays)
-    chosen: list[str] = []
+        return [list(arrays)]
+    groups: list[list[str]] = []
+    chosen: set[str] = set()
     for pattern in [layers] if isinstance(layers, str) else layers:
         names = [name for name in arrays if name == pattern or fnmatchcase(name, pattern)]
         if not names:
@@ -186,8 +233,9 @@ def _chosen(
                 f"there is no layer {pattern!r} in {place}; the layers are "
                 f"{_shortened(list(arrays))}.{near(pattern, arrays)}"
             )
-        chosen += [name for name in names if name not in chosen]
-    return chosen
+        groups.append([name for name in names if name not in chosen])
+        chosen.update(names)
+    return groups
 
 
 def _check_rows(shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -207,8 +255,30 @@ def _check_rows(shapes: Mapping[str, tuple[int, ...]]) -> None:
         if shapes[name][0] != shapes[first][0]:
             raise BadPoints(
                 f"layers must have one row for each stimulus, but {first} has {shapes[first][0]} "
-                f"rows and {name} has {shapes[name][0]}; save the same stimuli, or name the "
-                "layers that belong together: layers=[...]"
+                f"rows and {name} has {shapes[name][0]}"
+                f"{_transposed(shapes, first, name) or _transposed(shapes, name, first)}; save the "
+                "same stimuli, or name the layers that belong together: layers=[...]"
+            )
+
+
+def _transposed(shapes: Mapping[str, tuple[int, ...]], first: str, name: str) -> str:
+    agrees = len(shapes[name]) == 2 and shapes[name][1] == shapes[first][0]
+    return f" (is {name} transposed?)" if agrees else ""
+
+
+def _refuse_convolutions(shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse a mask for arrays with four or more axes, whose second axis is that of channels."""
+    for name, shape in shapes.items():
+        if len(shape) > 3:
+            others = [other for other in shapes if len(shapes[other]) < 4]
+            advice = (
+                f"name the others, layers={others[:12]}{' and so on' if len(others) > 12 else ''}"
+                if others
+                else "leave the mask out"
+            )
+            raise BadPoints(
+                f"layer {name} has shape {shape}, to which a mask of tokens does not apply; "
+                + advice
             )
 
 
@@ -240,7 +310,7 @@ def _points_of(
             "readout='flatten'"
         )
     array = saved.read()
-    if not is_tensor(array):
+    if not is_tensor(array) and not _is_stored(array):
         array = checked_array(array)
     if readout in (None, "flatten") or len(shape) == 2:
         if mask is not None and len(shape) > 2 and not mask.all():
@@ -248,8 +318,11 @@ def _points_of(
                 "its rows contain padding, which 'flatten' would include; use readout 'mean', "
                 "'max', 'first' or 'last'"
             )
-        flat = len(shape) == 2 or isinstance(array, Blocks)
-        return array if flat else array.reshape(shape[0], -1)
+        if len(shape) == 2 or isinstance(array, Blocks):
+            return array
+        if is_mapped(array) and not array.flags.c_contiguous:
+            return FlatBlocks(array)  # reshape would copy the file
+        return array.reshape(shape[0], -1)
     if mask is not None and shape[1] != mask.shape[1]:
         raise BadPoints(
             f"its shape is {shape}, but the mask has {mask.shape[1]} tokens; name the layers with "
@@ -310,9 +383,17 @@ _READOUTS: dict[str, Callable[[NDArray[Any], NDArray[np.bool_] | None], NDArray[
 # -- sources -----------------------------------------------------------------------------------
 
 
-def _in_memory(source: Any) -> tuple[dict[str, SavedArray], str]:
+class _Listed(NamedTuple):
+    """The arrays of a source in order, what the order is, and what was not read."""
+
+    arrays: dict[str, SavedArray]
+    order: str
+    left_out: Sequence[str] = ()
+
+
+def _in_memory(source: Any) -> _Listed:
     arrays = {}
-    for name, leaf in _leaves(source, ""):
+    for name, leaf in leaves(source, "the source").items():
         value = as_frame(leaf)
         if is_frame(value):
             with naming(f"layer {name}"):
@@ -323,46 +404,59 @@ def _in_memory(source: Any) -> tuple[dict[str, SavedArray], str]:
                 f"{'an array' if name else 'a set of layers'}; give a mapping of layer name -> "
                 "array, such as {'hidden': output.hidden_states[1]}"
             )
+        if any(n != n for n in value.shape):  # a dask array may not know its number of rows
+            raise BadPoints(
+                f"layer {name} has an unknown number of rows; call its compute_chunk_sizes() first"
+            )
         shape = tuple(int(n) for n in value.shape)
-        value = value.detach() if is_tensor(value) else value
+        with naming(f"layer {name}"):
+            value = _unread(value.detach() if is_tensor(value) else value)
         arrays[name] = SavedArray(shape, str(value.dtype), partial(_same, value))
     if not arrays:
         raise BadPoints(f"the {type(source).__name__} holds no layer")
-    return arrays, _STATED
+    return _Listed(arrays, _STATED)
+
+
+def _unread(value: Any) -> Any:
+    """Check the type of an array outside memory, and wrap it if it is read block by block."""
+    if not _is_stored(value):
+        return value
+    check_container(value)
+    check_dtype(np.empty(0, value.dtype))
+    if _is_of(value, "dask.array", "Array") or len(value.shape) < 2:
+        return value
+    if _is_of(value, "h5py", "Dataset"):
+        return H5Blocks(value)
+    return ZarrBlocks(value) if len(value.shape) == 2 else FlatBlocks(value)
+
+
+def _is_stored(value: Any) -> bool:
+    """Tell whether an array is of h5py, Zarr or dask."""
+    kinds = (("h5py", "Dataset"), ("zarr", "Array"), ("dask.array", "Array"))
+    return any(_is_of(value, *kind) for kind in kinds)
+
+
+def _is_of(value: Any, module: str, name: str) -> bool:
+    loaded = sys.modules.get(module)  # a program that has not loaded it has none of its arrays
+    return loaded is not None and isinstance(value, getattr(loaded, name))
 
 
 def _same(value: Any) -> Any:
     return value
 
 
-def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Yield the arrays in nested mappings, lists and tuples."""
-    if hasattr(value, "shape"):
-        yield name, value
-        return
-    if hasattr(value, "keys") and hasattr(value, "__getitem__"):
-        items: Iterable[Any] = [(key, value[key]) for key in value.keys()]  # noqa: SIM118
-    elif isinstance(value, list | tuple):
-        items = enumerate(value)
-    else:
-        yield name, value
-        return
-    for key, part in items:
-        yield from _leaves(part, f"{name}/{key}" if name else str(key))
-
-
 _KEEP_ORDER = (".npz", ".pt", ".pth")
 
 
-def _in_file(path: Path) -> tuple[dict[str, SavedArray], str]:
+def _in_file(path: Path) -> _Listed:
     if path.name.endswith(".index.json"):
         return _in_index(path)
     arrays = list_arrays(path)
     if list(arrays) == [""]:
         arrays = {_stem(path): arrays[""]}
     if path.suffix.lower() in _KEEP_ORDER:
-        return arrays, _STATED
-    return _sorted(arrays), _NATURAL
+        return _Listed(arrays, _STATED)
+    return _Listed(_sorted(arrays), _NATURAL)
 
 
 def _sorted(arrays: Mapping[str, SavedArray]) -> dict[str, SavedArray]:
@@ -381,56 +475,80 @@ _PORTION = re.compile(r"(chunk|part|rank|batch|split)[-_]?\d+", re.IGNORECASE)
 _PART = re.compile(r"(\d+)-(\d+)$")
 
 
-def _in_folder(folder: Path) -> tuple[dict[str, SavedArray], str]:
+_LEVELS = 2
+
+
+def _in_folder(folder: Path) -> _Listed:
     indices = sorted(folder.glob("*.index.json"))
     if len(indices) == 1:
-        return _in_index(indices[0])
-    paths = sorted(
-        path
-        for pattern in ("*", "*/*")
-        for path in folder.glob(pattern)
+        indexed = _in_index(indices[0])
+        shards = {folder / file for file in _weight_map(indices[0]).values()}
+        files = [path for path in _files(folder) if path not in shards and path != indices[0]]
+        others = [*indexed.left_out, *(path.relative_to(folder).as_posix() for path in files)]
+        return _Listed(indexed.arrays, indexed.order, others)
+    paths: list[Path] = []
+    left_out: list[str] = []
+    for path in _files(folder):
+        relative = path.relative_to(folder)
         # notes such as file_names.txt are no layers
-        if path.is_file()
-        and format_of(path) is not None
-        and ".txt" not in path.suffixes
-        and not path.name.startswith(".")
-    )
+        if format_of(path) is None or ".txt" in path.suffixes:
+            left_out.append(relative.as_posix())
+        elif len(relative.parts) > _LEVELS:
+            raise BadSource(
+                f"{path} lies too deep: the files of layers, or folders with one such file each, "
+                f"are read; give the folder above them instead of {folder}"
+            )
+        else:
+            paths.append(path)
     if not paths:
         suffixes = ", ".join(each.suffixes[0] for each in FORMATS)
         raise BadSource(
             f"{folder} is not a store of dimscope, and holds no file of arrays ({suffixes})"
+            + _said_left_out(left_out)
         )
-    _refuse_parts(paths)
-    listed = {path: list_arrays(path) for path in paths}
+    listed_in = {path: list_arrays(path) for path in paths}
+    _refuse_parts({path: next(iter(arrays.values())) for path, arrays in listed_in.items()})
     by_key = any(_SHARD.search(_stem(path)) for path in paths) or any(
-        len(arrays) > 1 for arrays in listed.values()
+        len(arrays) > 1 for arrays in listed_in.values()
     )
     if by_key:
-        files: dict[str, Path] = {}
+        places: dict[str, Path] = {}
         arrays: dict[str, SavedArray] = {}
-        for path, inside in listed.items():
+        for path, inside in listed_in.items():
             for key, array in inside.items():
                 name = key or _stem(path)
-                if name in files:
+                if name in places:
                     raise BadSource(
-                        f"layer {name} is in {files[name]} and in {path}; save each layer whole, "
+                        f"layer {name} is in {places[name]} and in {path}; save each layer whole, "
                         "in one file"
                     )
-                files[name], arrays[name] = path, array
-        return _sorted(arrays), _NATURAL
+                places[name], arrays[name] = path, array
+        return _Listed(_sorted(arrays), _NATURAL, left_out)
     stems = {_stem(path) for path in paths}
     in_folders = len(paths) > 1 and len(stems) == 1 and all(p.parent != folder for p in paths)
     arrays = {}
-    for path, inside in listed.items():
+    for path, inside in listed_in.items():
         relative = path.relative_to(folder)
         name = relative.parts[0] if in_folders else (relative.parent / _stem(path)).as_posix()
         if name in arrays:
             raise BadSource(f"{folder} holds two files for layer {name}; remove one of them")
         arrays[name] = next(iter(inside.values()))
-    return _sorted(arrays), _NATURAL
+    return _Listed(_sorted(arrays), _NATURAL, left_out)
 
 
-def _refuse_parts(paths: Sequence[Path]) -> None:
+def _files(folder: Path) -> list[Path]:
+    """List the files in a folder and its folders, without hidden ones."""
+    # the first pattern follows links to folders, the second cannot run in circles
+    paths = {path for pattern in ("*/*", "**/*") for path in folder.glob(pattern)}
+    return sorted(
+        path
+        for path in paths
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def _refuse_parts(paths: Mapping[Path, SavedArray]) -> None:
     """Refuse files that hold rows of one layer, such as features_0-100 and features_100-200."""
     numbered: dict[tuple[Path, str], str] = {}
     for path in paths:
@@ -445,11 +563,13 @@ def _refuse_parts(paths: Sequence[Path]) -> None:
                 )
             numbered[plain] = stem
     ranges: dict[tuple[Path, str], list[tuple[int, int]]] = {}
-    for path in paths:
+    for path, array in paths.items():
         stem = _stem(path)
         match = _PART.search(stem)
         if match is not None:
             start, stop = map(int, match.groups())
+            if array.shape[:1] not in ((stop - start,), (stop - start + 1,)):
+                continue  # such as conv1-2, the second layer of the first block
             ranges.setdefault((path.parent, stem[: match.start()]), []).append((start, stop))
     for (place, stem), pairs in ranges.items():
         pairs.sort()
@@ -461,22 +581,31 @@ def _refuse_parts(paths: Sequence[Path]) -> None:
             )
 
 
-def _in_index(path: Path) -> tuple[dict[str, SavedArray], str]:
+def _weight_map(path: Path) -> dict[str, str]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        places = {str(key): str(value) for key, value in content["weight_map"].items()}
+        return {str(key): str(value) for key, value in content["weight_map"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadSource(
             f"{path} is not an index with a weight_map of layer -> file: {error!r}"
         ) from None
-    listed: dict[str, dict[str, SavedArray]] = {}
+
+
+def _in_index(path: Path) -> _Listed:
+    inside: dict[str, dict[str, SavedArray]] = {}
     arrays = {}
-    for name, file in places.items():
+    for name, file in _weight_map(path).items():
         if Path(file).name != file:
             raise BadSource(f"{path} names {file!r}, which is not a file in the same folder")
-        if file not in listed:
-            listed[file] = list_arrays(path.parent / file)
-        if name not in listed[file]:
+        if file not in inside:
+            inside[file] = list_arrays(path.parent / file)
+        if name not in inside[file]:
             raise BadSource(f"{path} names layer {name} in {file}, which does not hold it")
-        arrays[name] = listed[file][name]
-    return arrays, "in the order of the index"
+        arrays[name] = inside[file][name]
+    others = [
+        f"{name} {array}"
+        for held in inside.values()
+        for name, array in held.items()
+        if name not in arrays
+    ]
+    return _Listed(arrays, "in the order of the index", others)

@@ -36,12 +36,14 @@ __all__ = [
     "BlockPoints",
     "Blocks",
     "BlocksKind",
+    "FlatBlocks",
     "H5Blocks",
     "H5Kind",
     "MappedBlocks",
     "MappedKind",
     "Panels",
     "SelectedRows",
+    "ZarrBlocks",
     "ZarrKind",
     "positions",
 ]
@@ -364,24 +366,29 @@ class ZarrKind(BlocksKind):
 _READ_BYTES = 1 << 23
 
 
-class H5Blocks(Blocks):
-    """The blocks of an HDF5 dataset; axes after the first are flattened.
+class FlatBlocks(Blocks):
+    """The blocks of an array whose rows are read by slices; axes after the first are flattened.
 
     Parameters
     ----------
-    dataset : h5py.Dataset of shape (n, ...)
-        Kept open as long as this object.
+    array : array of shape (n, ...)
+        Kept as long as this object.
+
+    Examples
+    --------
+    >>> FlatBlocks(np.arange(8).reshape(2, 2, 2))[1:, 1:3].tolist()
+    [[5, 6]]
     """
 
-    def __init__(self, dataset: Any) -> None:
-        shape = dataset.shape
+    def __init__(self, array: Any) -> None:
+        shape = array.shape
         super().__init__(
-            (int(shape[0]), int(np.prod(shape[1:], dtype=np.int64))),
-            dataset.dtype.newbyteorder("="),
+            (int(shape[0]), int(np.prod(shape[1:], dtype=np.int64))), array.dtype.newbyteorder("=")
         )
-        self._dataset = dataset
+        self._array = array
         whole = max(1, self.shape[1] * self.dtype.itemsize)
-        chunk = dataset.chunks[0] if dataset.chunks else 1
+        chunks = getattr(array, "chunks", None)
+        chunk = chunks[0] if chunks else 1
         self._height = max(1, _READ_BYTES // whole // chunk) * chunk  # whole chunks of rows
 
     def read(self, rows: slice | NDArray[np.intp], columns: slice) -> NDArray[Any]:
@@ -396,18 +403,31 @@ class H5Blocks(Blocks):
             first = int(inside.min())
             part = self._part(first, int(inside.max()) + 1, low, high)
             out[selected] = part[inside - first]
+            release(self._array)
         return out
 
     def _part(self, first: int, last: int, low: int, high: int) -> NDArray[Any]:
+        if self._array.ndim == 2:
+            return np.asarray(self._array[first:last, low:high])
+        return np.asarray(self._array[first:last]).reshape(last - first, -1)[:, low:high]
+
+
+class H5Blocks(FlatBlocks):
+    """The blocks of an HDF5 dataset; axes after the first are flattened.
+
+    Parameters
+    ----------
+    array : h5py.Dataset of shape (n, ...)
+        Kept open as long as this object.
+    """
+
+    def _part(self, first: int, last: int, low: int, high: int) -> NDArray[Any]:
         try:
-            if self._dataset.ndim == 2:
-                return np.asarray(self._dataset[first:last, low:high])
-            part = np.asarray(self._dataset[first:last])
+            return super()._part(first, last, low, high)
         except (OSError, ValueError) as error:  # damaged bytes, a filter that is not installed
             raise BadSource(
-                f"{self._dataset.name} of {self._dataset.file.filename} cannot be read: {error}"
+                f"{self._array.name} of {self._array.file.filename} cannot be read: {error}"
             ) from None
-        return part.reshape(last - first, -1)[:, low:high]
 
 
 class H5Kind(BlocksKind):

@@ -10,7 +10,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "STANDARD_INPUT", "choose", "naming", "open_points", "read_points", "read_stimuli",
+    "STANDARD_INPUT", "are_weights", "choose", "naming", "open_points", "read_points",
+    "read_stimuli",
 ]  # fmt: skip
 
 STANDARD_INPUT = "-"
@@ -207,8 +208,7 @@ name one of them with key= (--key)
             f"there is no array {key!r} in {path}, which holds {_listed(arrays)}."
             f"{near(key, arrays)}"
         )
-    last_words = {re.split(r"[./]", name)[-1] for name in arrays}
-    if last_words & {"weight", "bias"}:
+    if are_weights(arrays):
         raise BadSource(
             f"{path} holds the weights of a network, not points: {_listed(arrays)}; if one of them "
             "is meant, name it with key= (--key)"
@@ -233,6 +233,17 @@ name one of them with key= (--key)
     name = candidates[0]
     others = {other: array for other, array in arrays.items() if other != name}
     return name, f"array {name}; not read: {_listed(others)}"
+
+
+def are_weights(names: Iterable[str]) -> bool:
+    """Tell whether the names of arrays are those of the weights of a network.
+
+    Examples
+    --------
+    >>> are_weights(["conv1.weight", "conv1.bias"]), are_weights(["conv1", "weighted"])
+    (True, False)
+    """
+    return not {re.split(r"[./]", name)[-1] for name in names}.isdisjoint({"weight", "bias"})
 
 
 _SHOWN = 12

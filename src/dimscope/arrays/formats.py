@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "FORMATS", "Format", "SavedArray", "format_of", "list_arrays", "open_array",
+    "FORMATS", "Format", "SavedArray", "format_of", "leaves", "list_arrays", "open_array",
     "read_within_budget", "table_in",
 ]  # fmt: skip
 
@@ -354,23 +354,59 @@ def _list_hdf5(path: Path) -> Arrays:
             raise BadSource(f"{path} is not {_HDF5}; give it the suffix of its format") from None
         raise _damaged(path, first_line(error)) from None
     arrays: Arrays = {}
-    sparse: list[str] = []
-
-    def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Group) and {"data", "indices", "indptr"} <= set(item):
-            sparse.append(name)
-        if not isinstance(item, h5py.Dataset) or name.rpartition("/")[0] in sparse:
-            return
-        shape = item.shape if item.shape is not None else (0,)
-        is_numeric = item.dtype.kind in "biuf"
-        dtype = "text" if h5py.check_string_dtype(item.dtype) else str(item.dtype)
-        arrays[name] = SavedArray(shape, dtype, lambda: _opened(item), is_numeric)
-
-    file.visititems(visit)
-    if not arrays:
-        why = f"only the sparse matrix {sparse[0]}; give its .toarray()" if sparse else "no array"
+    _list_group(h5py, file, "", arrays, ())
+    if not any(array.dtype not in (_SPARSE, _LINK) for array in arrays.values()):
+        names = [name for name, array in arrays.items() if array.dtype == _SPARSE]
+        why = f"only the sparse matrix {names[0]}; give its .toarray()" if names else "no array"
         raise BadSource(f"{path} holds {why}")
     return arrays
+
+
+_SPARSE, _LINK = "sparse matrix", "link, not followed"
+
+
+def _list_group(h5py: Any, group: Any, place: str, arrays: Arrays, above: tuple[Any, ...]) -> None:
+    """List the arrays in a group and its groups; sparse matrices and links cannot be read."""
+    # not visititems, which skips links and gives only one of the names of an array
+    for key in group:
+        name = f"{place}{key}"
+        if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+            arrays[name] = SavedArray((), _LINK, partial(_refuse_link, group, name), False)
+            continue
+        item = group[key]
+        if isinstance(item, h5py.Dataset):
+            shape = item.shape if item.shape is not None else (0,)
+            is_numeric = item.dtype.kind in "biuf"
+            dtype = "text" if h5py.check_string_dtype(item.dtype) else str(item.dtype)
+            arrays[name] = SavedArray(shape, dtype, partial(_opened, item), is_numeric)
+        elif not isinstance(item, h5py.Group) or item in (group, *above):
+            continue  # a named type, or a group inside itself
+        elif {"data", "indices", "indptr"} <= set(item):
+            # counts as numbers, so that no other array is taken for the points without a word
+            read = partial(_refuse_sparse, group, name)
+            arrays[name] = SavedArray(_sparse_shape(item), _SPARSE, read)
+        else:
+            _list_group(h5py, item, f"{name}/", arrays, (group, *above))
+
+
+def _sparse_shape(group: Any) -> tuple[int, ...]:
+    stated = group.attrs.get("shape", group.get("shape"))
+    if stated is None:
+        return (max(0, len(group["indptr"]) - 1), 0)
+    return tuple(int(n) for n in stated)
+
+
+def _refuse_link(group: Any, name: str) -> Any:
+    raise BadSource(
+        f"{name} of {group.file.filename} is a link, which is not followed; name the array itself"
+    )
+
+
+def _refuse_sparse(group: Any, name: str) -> Any:
+    raise BadSource(
+        f"{name} of {group.file.filename} is a sparse matrix; give its .toarray(), or name other "
+        "arrays"
+    )
 
 
 def _opened(dataset: Any) -> Any:
@@ -492,26 +528,60 @@ def _list_torch(path: Path) -> Arrays:
             partial(tensor_values, tensor),
             not tensor.is_complex(),
         )
-        for name, tensor in _tensors_in(content, torch.Tensor, "")
+        for name, tensor in leaves(content, str(path)).items()
+        if isinstance(tensor, torch.Tensor)
     }
     if not arrays:
         raise BadSource(f"{path} holds no tensor, but a {type(content).__name__}")
     return arrays
 
 
-def _tensors_in(content: Any, kind: type, name: str) -> Iterator[tuple[str, Any]]:
-    """Yield the tensors in nested dicts and lists; names are joined by slashes."""
-    if isinstance(content, kind):
-        yield name, content
-        return
-    if isinstance(content, Mapping):
-        items: Any = content.items()
-    elif isinstance(content, list | tuple):
+def leaves(content: Any, place: str) -> dict[str, Any]:
+    """List the arrays, and other objects, in nested mappings, lists and tuples.
+
+    Parameters
+    ----------
+    content : object
+    place : str
+        What holds the content, for messages.
+
+    Returns
+    -------
+    dict of str to object
+        Names are joined by slashes; the name is empty if ``content`` is no container.
+
+    Raises
+    ------
+    BadSource
+        If two arrays would have the same name.
+
+    Examples
+    --------
+    >>> leaves({"a": [1, 2], "b": {"c": 3}}, "x")
+    {'a/0': 1, 'a/1': 2, 'b/c': 3}
+    >>> leaves({"a": [1], "a/0": 2}, "x")
+    Traceback (most recent call last):
+    dimscope.errors.BadSource: x holds two arrays with the name a/0; rename one of them
+    """
+    named: dict[str, Any] = {}
+    for name, leaf in _walk(content, ""):
+        if name in named:
+            raise BadSource(f"{place} holds two arrays with the name {name}; rename one of them")
+        named[name] = leaf
+    return named
+
+
+def _walk(content: Any, name: str) -> Iterator[tuple[str, Any]]:
+    is_array = hasattr(content, "shape")
+    if not is_array and hasattr(content, "keys") and hasattr(content, "__getitem__"):
+        items: Any = [(key, content[key]) for key in content.keys()]  # noqa: SIM118
+    elif not is_array and isinstance(content, list | tuple):
         items = enumerate(content)
     else:
+        yield name, content
         return
     for key, value in items:
-        yield from _tensors_in(value, kind, f"{name}/{key}" if name else str(key))
+        yield from _walk(value, f"{name}/{key}" if name else str(key))
 
 
 # -- tables ------------------------------------------------------------------------------------

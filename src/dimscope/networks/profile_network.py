@@ -142,6 +142,11 @@ def profile(
     """
     check_classes(classes, by_class=by_class)
     name = options.get("name")
+    if hasattr(source, "shape") and not callable(source):
+        raise BadPoints(
+            f"the source is one array, a {type(source).__name__}; use dimscope.estimate(points), "
+            "or give a dict of layers"
+        )
     if _is_saved(source):
         given: dict[str, Any] = {**options}
         opening = {key: given.pop(key) for key in ("layers", "readout", "mask") if key in given}

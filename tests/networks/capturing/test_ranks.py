@@ -181,7 +181,10 @@ def test_killed_ranks_resume_to_the_same_bytes(folder, whole):
 @pytest.mark.parametrize(
     ("fails", "sentence"),
     [
-        ("1", r"rank 1: the network failed on batch 13, of .*: RuntimeError: no more; give data .*"),
+        (
+            "1",
+            r"rank 1: the network failed on batch 13, of .*: RuntimeError: no more; give data .*",
+        ),
         ("1 at once", r"rank 1: .*RuntimeError: nothing here"),
     ],
 )
