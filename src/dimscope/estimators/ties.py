@@ -46,7 +46,7 @@ _CONCENTRATED = 1.15  # Concentration of r1: about 0.5 to 1 on grids, 1 in a uni
 _STEADY = 0.7  # The least growth that continuous clouds show, apart from chance.
 _BLUNT = 0.8  # Growth below which ties bias the dimension upward.
 _POISSON = 0.3394  # Width of ln r1 in a uniform density of dimension 1; see concentration.
-_CHANCE_BELOW = 6  # About four standard errors of the dimension of a line.
+_IN_PAIRS = 0.5  # Clouds that are much denser in places give 0.6 to 1, points of a line about 1.
 _SPREAD = 1.4  # Standard deviation of ln growth, times the root of the number of points.
 
 
@@ -80,7 +80,8 @@ def checked_ties(neighbors: Neighbors, near: int, far: int) -> float:
     NearTies
         If the neighbours are nearly at the same distance. The dimension is biased upward.
     TightGroups
-        If the two nearest neighbours give a dimension below 1. The dimension is biased downward.
+        If the two nearest neighbours give a dimension below 0.5, and no ids were excluded. The
+        dimension is biased downward.
     """
     inner, outer = neighbors.distances[:, near - 1], neighbors.distances[:, far - 1]
     tied = outer <= inner * (1 + TIE)
@@ -171,9 +172,10 @@ def _warn_of_near_ties(neighbors: Neighbors) -> None:
 
 
 def _warn_of_pairs(neighbors: Neighbors) -> None:
-    """Warn of a dimension below 1, which points from a density do not have."""
+    """Warn of a dimension far below 1, which points from a density do not have."""
     n, dimension = len(neighbors.distances), _rate(neighbors.distances)
-    if n >= _SMALLEST and dimension * (1 + _CHANCE_BELOW / math.sqrt(n)) < 1:
+    is_free = "exclude" not in neighbors.provenance.parameters
+    if is_free and n >= _SMALLEST and dimension < _IN_PAIRS:
         warn(
             f"the two nearest neighbours give a dimension of {dimension:.2g}, but no cloud has "
             "fewer than 1: the points come in pairs or tight groups, such as several trials of one "
