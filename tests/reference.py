@@ -30,3 +30,19 @@ def worst_error(neighbors, points, rows=None):
     exact, _ = brute_force(points, neighbors.k, rows)
     found = neighbors.distances if rows is None else neighbors.distances[rows]
     return float(np.max(np.abs(found / exact - 1)))
+
+
+class ByDLPack:
+    """An array that offers its values by DLPack only."""
+
+    def __init__(self, tensor):
+        self.tensor, self.shape, self.dtype = tensor, tensor.shape, tensor.dtype
+
+    def __len__(self):
+        return len(self.tensor)
+
+    def __dlpack__(self, **options):
+        return self.tensor.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.tensor.__dlpack_device__()

@@ -14,6 +14,7 @@ import zarr
 import dimscope as ds
 from dimscope.errors import CaptureWarning
 from dimscope.manifolds import sphere
+from reference import ByDLPack
 
 A, B, C = sphere(60, 2, seed=1), sphere(60, 3, seed=2).astype(np.float32), sphere(60, 4, seed=3)
 LAYERS = {"layer1": A, "layer2": B, "layer10": C}
@@ -149,22 +150,6 @@ class Cache:
 
     def __getitem__(self, key):
         return self.content[key]
-
-
-class ByDLPack:
-    """An array that offers its values by DLPack only."""
-
-    def __init__(self, tensor):
-        self.tensor, self.shape, self.dtype = tensor, tensor.shape, tensor.dtype
-
-    def __len__(self):
-        return len(self.tensor)
-
-    def __dlpack__(self, **options):
-        return self.tensor.__dlpack__(**options)
-
-    def __dlpack_device__(self):
-        return self.tensor.__dlpack_device__()
 
 
 def test_open_activations_takes_mappings_and_tuples():

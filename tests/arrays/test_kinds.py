@@ -11,6 +11,7 @@ import dimscope as ds
 from dimscope.errors import BadPoints
 from dimscope.extras import MissingExtra
 from dimscope.manifolds import sphere
+from reference import ByDLPack
 
 X = sphere(120, 2)
 FRAME = pd.DataFrame(X, columns=list("abc"))
@@ -23,22 +24,6 @@ FUNCTIONS = {
     "local_dimension": lambda points: ds.local_dimension(points, 10).sum(),
 }
 EVERYWHERE = pytest.mark.parametrize("function", FUNCTIONS)
-
-
-class ByDLPack:
-    """An array that offers its values by DLPack only."""
-
-    def __init__(self, tensor):
-        self.tensor, self.shape, self.dtype = tensor, tensor.shape, tensor.dtype
-
-    def __len__(self):
-        return len(self.tensor)
-
-    def __dlpack__(self, **options):
-        return self.tensor.__dlpack__(**options)
-
-    def __dlpack_device__(self):
-        return self.tensor.__dlpack_device__()
 
 
 ACCEPTED = {
