@@ -45,9 +45,10 @@ __all__ = [
 
 _LEFT_OUT = 2 / 7  # Subsamples that leave out different 2/7 share 3/5 of their points.
 ROUND = 3  # Subsamples in a round, which share 3/5 of their points two by two.
-_POINTS = 1000  # Rounds are added until they hold this many points together,
+_POINTS = 4000  # There are as many rounds as hold this many points together,
 _MOST_ROUNDS = 8  # up to this number.
-_HALVINGS = 20
+_HALVED = 20_000  # There are as many halvings as hold this many points together,
+_FEWEST_HALVINGS, _MOST_HALVINGS = 10, 20  # within these numbers.
 _MISSING = 0.15  # Share of points that may run out of neighbours in a subsample.
 
 
@@ -107,10 +108,10 @@ def left_out(n: int) -> NDArray[np.int8]:
 
     Examples
     --------
-    >>> [np.bincount(numbers).tolist() for numbers in left_out(700)]
-    [[200, 200, 200, 100], [200, 200, 200, 100]]
+    >>> [np.bincount(numbers).tolist() for numbers in left_out(2000)]
+    [[571, 571, 571, 287], [571, 571, 571, 287]]
     """
-    n_rounds = min(_MOST_ROUNDS, math.ceil(_POINTS / n))
+    n_rounds = min(_MOST_ROUNDS, max(1, _POINTS // n))
     rng = np.random.default_rng(0)
     size = round(_LEFT_OUT * n)
     numbers = np.full((n_rounds, n), ROUND, dtype=np.int8)
@@ -224,8 +225,8 @@ def effects_of_halves(
     rows = neighbors.rows_of_points
     n_rows = max(neighbors.n_points, int(rows.max()) + 1)
     rng = np.random.default_rng(0)
-    differences = np.empty(_HALVINGS)
-    for i in range(_HALVINGS):
+    differences = np.empty(min(_MOST_HALVINGS, max(_FEWEST_HALVINGS, _HALVED // n_rows)))
+    for i in range(len(differences)):
         is_first = np.zeros(n_rows, dtype=bool)
         is_first[rng.permutation(n_rows)[: n_rows // 2]] = True
         halves = [neighbors.thinned(kept[rows], 2, depth) for kept in (is_first, ~is_first)]
@@ -233,7 +234,7 @@ def effects_of_halves(
         if not all(value > 0 for value in values):
             return None
         differences[i] = dimension * math.log(values[0] / values[1]) / 2
-    return np.tile(differences / math.sqrt(ROUND * _HALVINGS), (ROUND, 1))
+    return np.tile(differences / math.sqrt(ROUND * len(differences)), (ROUND, 1))
 
 
 def shifts_by_refitting(estimator: Fitter, neighbors: Neighbors, reach: int) -> NDArray[np.float64]:

@@ -148,8 +148,9 @@ class TwoNN(NeighborEstimator):
         r1, r2, r3 = neighbors.distances[:, :3].T
         ratio = np.log(r2 / r1)
         _, _, score = self._fitter(ratio, self._n_kept(len(ratio)))
-        without = np.stack([score(np.log(r3 / r2)), score(np.log(r3 / r1))], axis=1)
-        return np.asarray(score(ratio)[:, None] - without)
+        without = score(np.log(r3 / np.concatenate([[r2], [r1]])).ravel()).reshape(2, -1)
+        assert fit.scores is not None
+        return np.asarray((fit.scores - without).T)
 
     def goodness_of_fit(self, neighbors: Neighbors, fit: Fit) -> float:
         """Test whether L is exponential; see :func:`goodness_of_fit`."""
