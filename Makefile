@@ -59,7 +59,7 @@ lint: install  ## format, lint and type checks
 	$(BIN)/mypy
 	$(BIN)/mypy tests/typed/user.py  # what users see of the types
 
-bench: install peers  ## measure against peers; writes docs/performance.md
+bench: install peers  ## measure against peers; writes docs/performance/
 	env -u OPENBLAS_CORETYPE $(BIN)/python -m benchmarks --peers $(PEERS)/bin/python
 
 bench-speed: install peers  ## measure speed alone, in half an hour
