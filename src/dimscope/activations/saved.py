@@ -24,10 +24,12 @@ from dimscope.activations.store import is_store, open_store
 from dimscope.arrays.block_points import Blocks, FlatBlocks, H5Blocks, ZarrBlocks
 from dimscope.arrays.checks import check_container, check_dtype
 from dimscope.arrays.files import are_weights, checked_array, naming
-from dimscope.arrays.formats import FORMATS, SavedArray, format_of, leaves, list_arrays
+from dimscope.arrays.formats.base import SavedArray
+from dimscope.arrays.formats.registry import FORMATS, format_of, list_arrays
+from dimscope.arrays.formats.tensors import leaves
+from dimscope.arrays.frames import as_frame, is_frame
 from dimscope.arrays.memory import is_mapped
 from dimscope.arrays.numpy_points import as_numpy
-from dimscope.arrays.tables import as_frame, is_frame
 from dimscope.arrays.tensor_points import is_tensor, tensor_values
 from dimscope.arrays.threads import spans
 from dimscope.errors import BadPoints, BadSource, CaptureWarning, check_word, warn
