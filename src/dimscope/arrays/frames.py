@@ -85,7 +85,10 @@ def frame_values(frame: Any) -> NDArray[Any]:
     if not parts:
         return np.empty((len(frame), 0))
     refuse_row_numbers(frame)
-    values: NDArray[Any] = frame.to_numpy(dtype=np.result_type(*parts), na_value=np.nan)
+    dtype = np.result_type(*parts)
+    # pandas 2.2 writes NaN into integers even where nothing is missing
+    missing = {"na_value": np.nan} if dtype.kind in "fc" else {}
+    values: NDArray[Any] = frame.to_numpy(dtype=dtype, **missing)
     return values
 
 
