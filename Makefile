@@ -6,9 +6,21 @@ BIN    := $(VENV)/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-ARRAYS := tests/arrays tests/neighbors tests/estimators tests/analysis
-# The tests of arrays in an environment without extras, against the wheel.
-CORE_TEST = DIMSCOPE_CORE_ONLY=1 OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -q -m "not slow" $(ARRAYS)
+# What test-core and test-oldest install, and what they run there.
+PACKAGE ?= .
+ARRAYS  ?= tests/arrays tests/neighbors tests/estimators tests/analysis
+
+# In an empty environment, $(1): install the package alone and measure an array; then its tests.
+# $(2) are options of pip.
+define in-empty
+	$(PYTHON) -m venv --clear $(1)
+	$(1)/bin/python -m pip install --quiet $(2) $(PACKAGE)
+	$(1)/bin/python -c 'import numpy, dimscope.manifolds as m; numpy.save("$(1)/cube", m.cube(500, 2))'
+	$(1)/bin/dimscope estimate $(1)/cube.npy
+	$(1)/bin/python -m pip install --quiet $(2) pytest hypothesis
+	DIMSCOPE_REQUIRE_ALL=0 DIMSCOPE_CORE_ONLY=1 OMP_NUM_THREADS=1 \
+		$(1)/bin/python -m pytest -q -m "not slow" $(ARRAYS)
+endef
 
 .PHONY: wheel test-core test-oldest help install peers browser demo docs check test lint bench bench-speed bench-check cluster-demo clean
 
@@ -38,20 +50,14 @@ test: install peers  ## run every test
 
 wheel: install  ## build the sdist and the wheel into dist/
 	rm -rf dist
-	$(BIN)/python -c 'from setuptools import build_meta; build_meta.build_sdist("dist")'
+	$(BIN)/python -c 'from setuptools import build_meta; build_meta.build_sdist("dist")' > /dev/null
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist dist/*.tar.gz
 
 test-core:  ## test arrays without extras; PYTHON=python3.13 for another version
-	$(PYTHON) -m venv --clear .venv-core
-	.venv-core/bin/python -m pip install --quiet . pytest hypothesis
-	$(call CORE_TEST,.venv-core)
-	.venv-core/bin/dimscope --help
+	$(call in-empty,.venv-core)
 
 test-oldest:  ## test arrays with the oldest dependencies
-	$(PYTHON) -m venv --clear .venv-oldest
-	.venv-oldest/bin/python -m pip install --quiet --constraint constraints-oldest.txt . pytest hypothesis
-	$(call CORE_TEST,.venv-oldest)
-	.venv-oldest/bin/dimscope --help
+	$(call in-empty,.venv-oldest,--constraint constraints-oldest.txt)
 
 lint: install  ## format, lint and type checks
 	$(BIN)/ruff format --check .
@@ -59,7 +65,7 @@ lint: install  ## format, lint and type checks
 	$(BIN)/mypy
 	$(BIN)/mypy tests/typed/user.py  # what users see of the types
 
-bench: install peers  ## measure against peers; writes docs/performance.md
+bench: install peers  ## measure against peers; writes docs/performance/
 	env -u OPENBLAS_CORETYPE $(BIN)/python -m benchmarks --peers $(PEERS)/bin/python
 
 bench-speed: install peers  ## measure speed alone, in half an hour

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 import dimscope as ds
 from benchmarks import check, resident
+from benchmarks.__main__ import PAGES, SECTIONS, page_of
 from dimscope.arrays import block_points, memory, numpy_points, threads
 from dimscope.arrays.block_points import BlocksKind
 from dimscope.neighbors import codes, products, searchers, tiles
@@ -32,6 +34,15 @@ BENCHMARKS = [path.stem for path in Path(check.__file__).parent.glob("*.py")]
 @pytest.mark.parametrize("name", [name for name in BENCHMARKS if name != "dadapy_worker"])
 def test_benchmark_loads(name):
     assert importlib.import_module(f"benchmarks.{name}")
+
+
+def test_each_section_has_its_markers_on_one_page():
+    texts = {page: page.read_text() for page in PAGES.glob("*.md")}
+    markers = re.findall(r"<!-- (?!end of )(\w+) -->", "".join(texts.values()))
+    assert sorted(markers) == sorted(SECTIONS)
+    for name in SECTIONS:
+        start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        assert texts[page_of(name)].index(start) < texts[page_of(name)].index(end)
 
 
 def failed(capsys, name):

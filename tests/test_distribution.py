@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ("src", "pyproject.toml", "setup.py", "README.md", "LICENSE", "CITATION.cff")
+SOURCES = (
+    "src", "pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "CITATION.cff",
+)  # fmt: skip
 
 
 def python(*arguments, cwd, **environment):
@@ -40,6 +42,8 @@ def built(tmp_path_factory):
             shutil.copytree(ROOT / name, source / name, ignore=ignored)
         else:
             shutil.copy(ROOT / name, source / name)
+    (source / "tests").mkdir()
+    (source / "tests" / "test_alone.py").touch()
     make = "from setuptools import build_meta; print(build_meta.build_sdist({!r}))"
     name = python("-c", make.format(str(folder)), cwd=source).splitlines()[-1]
     with tarfile.open(folder / name) as archive:
@@ -56,6 +60,7 @@ def test_sdist_holds_all_that_a_build_needs(built):
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "setup.py", "README.md", "LICENSE"} <= names
     assert "src/dimscope/neighbors/_kernels.c" in names
+    assert not [name for name in names if name.startswith("tests/")]  # a few would run nowhere
 
 
 @pytest.mark.slow

@@ -103,7 +103,7 @@ def test_torch_is_imported_in_its_place_only():
         for name, tree in source_trees().items()
         if imported(tree) & {"torch", "torchvision"}
         # a file of torch.save is read by torch
-        and not name.startswith(("networks/", "monitoring/", "arrays/formats.py"))
+        and not name.startswith(("networks/", "monitoring/", "arrays/formats/tensors.py"))
     ]
     assert not wrong
 

@@ -10,7 +10,7 @@ from typing import Any
 
 DIRECTIVE = re.compile(r"^::: (\S+)$", re.MULTILINE)
 # Pages of many tables, which are listed but not copied.
-ONLY_LISTED = {"performance.md"}
+ONLY_LISTED = "performance/"
 
 
 def texts(config: Any, files: Any) -> dict[str, str]:
@@ -25,7 +25,7 @@ def texts(config: Any, files: Any) -> dict[str, str]:
             title = text.lstrip().splitlines()[0].lstrip("# ")
             address = files.get_file_from_path(path).dest_uri
             entries.append(f"- [{title}]({address})")
-            if path not in ONLY_LISTED:
+            if not path.startswith(ONLY_LISTED):
                 whole.append(DIRECTIVE.sub(_documentation, text).strip())
         lines.append("\n".join(entries))
     return {"llms.txt": "\n\n".join(lines) + "\n", "llms-full.txt": "\n\n".join(whole) + "\n"}

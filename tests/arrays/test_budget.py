@@ -10,7 +10,7 @@ import pytest
 
 import dimscope as ds
 from dimscope.arrays import as_points
-from dimscope.arrays.formats import open_array
+from dimscope.arrays.formats.registry import open_array
 from dimscope.manifolds import cube, gaussian
 
 COUNTS = np.random.default_rng(0).integers(0, 60, (3000, 4))
@@ -130,7 +130,7 @@ from pathlib import Path
 import numpy as np
 
 import dimscope as ds
-from dimscope.arrays.formats import open_array
+from dimscope.arrays.formats.registry import open_array
 
 
 def resident():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import dimscope as ds
-from dimscope.arrays.formats import open_array
+from dimscope.arrays.formats.registry import open_array
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "SECURITY.md").read_text(encoding="utf-8")

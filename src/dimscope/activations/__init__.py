@@ -5,5 +5,5 @@ In: arrays from :func:`dimscope.capture`, from the user, or from a store on disk
 
 Begin reading at ``activations.py``, which defines the class. ``store`` opens a Zarr store and reads
 its layers on access; ``chunks`` reads and writes the points of one layer. ``saved`` opens what
-other programs have saved.
+other programs have saved, and ``readouts`` makes one vector of the tokens of each stimulus.
 """

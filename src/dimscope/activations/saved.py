@@ -9,27 +9,28 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from dimscope.activations.activations import Activations, Layer, Role
+from dimscope.activations.readouts import VectorReadout, is_stored, points_of
 from dimscope.activations.store import is_store, open_store
-from dimscope.arrays.block_points import Blocks, FlatBlocks, H5Blocks, ZarrBlocks
+from dimscope.arrays.block_points import FlatBlocks, H5Blocks, H5Kind, ZarrBlocks
 from dimscope.arrays.checks import check_container, check_dtype
+from dimscope.arrays.dask_points import DaskKind
 from dimscope.arrays.files import are_weights, checked_array, naming
-from dimscope.arrays.formats import FORMATS, SavedArray, format_of, leaves, list_arrays
-from dimscope.arrays.memory import is_mapped
+from dimscope.arrays.formats.base import SavedArray
+from dimscope.arrays.formats.registry import FORMATS, format_of, list_arrays
+from dimscope.arrays.formats.tensors import leaves
+from dimscope.arrays.frames import as_frame, is_frame
 from dimscope.arrays.numpy_points import as_numpy
-from dimscope.arrays.tables import as_frame, is_frame
 from dimscope.arrays.tensor_points import is_tensor, tensor_values
-from dimscope.arrays.threads import spans
 from dimscope.errors import BadPoints, BadSource, CaptureWarning, check_word, warn
 from dimscope.files import near
 from dimscope.provenance import Provenance, versions
@@ -37,16 +38,14 @@ from dimscope.provenance import Provenance, versions
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["SavedReadout", "natural_key", "open_activations"]
-
-SavedReadout = Literal["flatten", "mean", "max", "first", "last"]
+__all__ = ["natural_key", "open_activations"]
 
 
 def open_activations(
     source: Any,
     *,
     layers: str | Sequence[str] | None = None,
-    readout: SavedReadout | None = None,
+    readout: VectorReadout | None = None,
     mask: Any = None,
     labels: Any = None,
     name: str | None = None,
@@ -104,7 +103,7 @@ tokens; give readout='mean', 'max', 'first' or 'last', with mask= if there is pa
 readout='flatten'
     """
     if readout is not None:
-        check_word("readout", readout, SavedReadout)
+        check_word("readout", readout, VectorReadout)
     if isinstance(source, str | os.PathLike):
         if is_store(source):
             given = {"layers": layers, "readout": readout, "mask": mask, "labels": labels}
@@ -148,7 +147,7 @@ readout='flatten'
     points = {}
     for key in chosen:
         with naming(f"layer {key}"):
-            points[key] = _points_of(arrays[key], readout, tokens)
+            points[key] = points_of(arrays[key], readout, tokens)
     if listed.order == _NATURAL and not all(map(_is_numbered, groups)):
         warn(
             f"the order of the layers is guessed from their names: {_shortened(chosen)}; name them "
@@ -293,93 +292,6 @@ def _checked_mask(mask: Any, n_points: int) -> NDArray[np.bool_]:
     return tokens
 
 
-# -- points of one layer -----------------------------------------------------------------------
-
-_READ_BYTES = 1 << 26
-
-
-def _points_of(
-    saved: SavedArray, readout: SavedReadout | None, mask: NDArray[np.bool_] | None
-) -> Any:
-    """Return the points of a layer: a view where possible, otherwise a new and smaller array."""
-    shape = saved.shape
-    if readout is None and len(shape) == 3:
-        raise BadPoints(
-            f"its shape is {shape}, whose second axis may be that of tokens; give "
-            "readout='mean', 'max', 'first' or 'last', with mask= if there is padding, or "
-            "readout='flatten'"
-        )
-    array = saved.read()
-    if not is_tensor(array) and not _is_stored(array):
-        array = checked_array(array)
-    if readout in (None, "flatten") or len(shape) == 2:
-        if mask is not None and len(shape) > 2 and not mask.all():
-            raise BadPoints(
-                "its rows contain padding, which 'flatten' would include; use readout 'mean', "
-                "'max', 'first' or 'last'"
-            )
-        if len(shape) == 2 or isinstance(array, Blocks):
-            return array
-        if is_mapped(array) and not array.flags.c_contiguous:
-            return FlatBlocks(array)  # reshape would copy the file
-        return array.reshape(shape[0], -1)
-    if mask is not None and shape[1] != mask.shape[1]:
-        raise BadPoints(
-            f"its shape is {shape}, but the mask has {mask.shape[1]} tokens; name the layers with "
-            "an axis of tokens: layers=[...]"
-        )
-    width = int(np.prod(shape[1:], dtype=np.int64)) * 8
-    parts = []
-    for rows in spans(shape[0], max(1, _READ_BYTES // width)):
-        part = tensor_values(array[rows]) if is_tensor(array) else np.asarray(array[rows])
-        part = part.reshape(-1, *shape[1:])
-        tokens = None if mask is None else mask[rows]
-        parts.append(_READOUTS[readout](part, tokens).reshape(len(part), -1))
-    return np.concatenate(parts)
-
-
-def _wide(part: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return mask.reshape(*mask.shape, *(1,) * (part.ndim - 2))
-
-
-def _mean(part: NDArray[Any], mask: NDArray[np.bool_] | None) -> NDArray[Any]:
-    wide = np.result_type(part.dtype, np.float32)
-    if mask is None:
-        axes = 1 if part.ndim == 3 else tuple(range(2, part.ndim))
-        return np.asarray(part.mean(axis=axes, dtype=wide))
-    total = np.where(_wide(part, mask), part, 0).sum(axis=1, dtype=wide)
-    return np.asarray(total / mask.sum(axis=1).reshape(-1, *(1,) * (part.ndim - 2)).astype(wide))
-
-
-def _max(part: NDArray[Any], mask: NDArray[np.bool_] | None) -> NDArray[Any]:
-    if mask is None:
-        return np.asarray(part.max(axis=1 if part.ndim == 3 else tuple(range(2, part.ndim))))
-    wide = np.result_type(part.dtype, np.float32)
-    return np.asarray(np.where(_wide(part, mask), part.astype(wide), -np.inf).max(axis=1))
-
-
-def _first(part: NDArray[Any], mask: NDArray[np.bool_] | None) -> NDArray[Any]:
-    if mask is None:
-        return part[:, 0] if part.ndim == 3 else part
-    return np.asarray(part[np.arange(len(part)), mask.argmax(axis=1)])
-
-
-def _last(part: NDArray[Any], mask: NDArray[np.bool_] | None) -> NDArray[Any]:
-    if mask is None:
-        return part[:, -1] if part.ndim == 3 else part
-    last = mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)
-    return np.asarray(part[np.arange(len(part)), last])
-
-
-# the same as those of a capture, for NumPy
-_READOUTS: dict[str, Callable[[NDArray[Any], NDArray[np.bool_] | None], NDArray[Any]]] = {
-    "mean": _mean,
-    "max": _max,
-    "first": _first,
-    "last": _last,
-}
-
-
 # -- sources -----------------------------------------------------------------------------------
 
 
@@ -419,26 +331,15 @@ def _in_memory(source: Any) -> _Listed:
 
 def _unread(value: Any) -> Any:
     """Check the type of an array outside memory, and wrap it if it is read block by block."""
-    if not _is_stored(value):
+    if not is_stored(value):
         return value
     check_container(value)
     check_dtype(np.empty(0, value.dtype))
-    if _is_of(value, "dask.array", "Array") or len(value.shape) < 2:
+    if DaskKind().accepts(value) or len(value.shape) < 2:
         return value
-    if _is_of(value, "h5py", "Dataset"):
+    if H5Kind().accepts(value):
         return H5Blocks(value)
     return ZarrBlocks(value) if len(value.shape) == 2 else FlatBlocks(value)
-
-
-def _is_stored(value: Any) -> bool:
-    """Tell whether an array is of h5py, Zarr or dask."""
-    kinds = (("h5py", "Dataset"), ("zarr", "Array"), ("dask.array", "Array"))
-    return any(_is_of(value, *kind) for kind in kinds)
-
-
-def _is_of(value: Any, module: str, name: str) -> bool:
-    loaded = sys.modules.get(module)  # a program that has not loaded it has none of its arrays
-    return loaded is not None and isinstance(value, getattr(loaded, name))
 
 
 def _same(value: Any) -> Any:

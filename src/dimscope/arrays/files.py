@@ -18,7 +18,9 @@ import numpy as np
 
 from dimscope.arrays.block_points import Blocks
 from dimscope.arrays.checks import check_shape
-from dimscope.arrays.formats import FORMATS, SavedArray, list_arrays, read_within_budget, table_in
+from dimscope.arrays.formats.base import SavedArray
+from dimscope.arrays.formats.registry import FORMATS, list_arrays
+from dimscope.arrays.formats.text import read_within_budget, table_in
 from dimscope.arrays.memory import budget_from, check_budget
 from dimscope.arrays.numpy_points import as_numpy
 from dimscope.errors import BadPoints, BadSource, DegeneratePoints

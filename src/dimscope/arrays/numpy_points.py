@@ -15,10 +15,10 @@ from dimscope.arrays.checks import (
     largest_absolute,
     ragged,
 )
+from dimscope.arrays.frames import as_frame, frame_values, is_frame
 from dimscope.arrays.kinds import ArrayKind
 from dimscope.arrays.memory import release
 from dimscope.arrays.points import Points
-from dimscope.arrays.tables import as_frame, frame_values, is_frame
 from dimscope.errors import BadPoints, DimscopeError
 
 if TYPE_CHECKING:

@@ -442,7 +442,7 @@ def data_from(
 
     The data are an image folder, or an array with or without labels.
     """
-    from dimscope.arrays.formats import open_array
+    from dimscope.arrays.formats.registry import open_array
     from dimscope.networks.preprocessing import image_folder, open_data
 
     if data.is_dir():
@@ -531,7 +531,7 @@ def copies_from(copies: str, estimator: Estimator) -> Copies:
 
 def ids_from(path: Path | None, option: str) -> Any:
     """Open the ids of ``--exclude`` or ``--groups``; None if the option is not given."""
-    from dimscope.arrays.formats import open_array
+    from dimscope.arrays.formats.registry import open_array
 
     return None if path is None else open_array(existing(path, option))
 

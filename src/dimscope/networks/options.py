@@ -19,6 +19,7 @@ from operator import index
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypedDict, TypeVar, get_args
 
 from dimscope.activations.activations import Layer
+from dimscope.activations.readouts import VectorReadout
 from dimscope.arrays.memory import as_bytes
 from dimscope.errors import BadPoints, BadSource
 
@@ -38,7 +39,7 @@ __all__ = [
 Layers = str | Sequence[str] | Callable[[Layer], bool]
 """Which layers to capture: a keyword such as "all", names, patterns, or a function of a Layer."""
 
-ReadoutName = Literal["flatten", "mean", "max", "first", "last", "tokens"]
+ReadoutName = Literal[VectorReadout, "tokens"]
 Readout = Callable[["Tensor"], "Tensor"] | Callable[["Tensor", "Tensor | None"], "Tensor"]
 Forward = Callable[["nn.Module", Any], Any]
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from dimscope.arrays.files import read_stimuli
-from dimscope.arrays.formats import format_of, open_array
+from dimscope.arrays.formats.registry import format_of, open_array
 from dimscope.errors import BadSource, DimscopeError, first_line
 from dimscope.extras import needed
 from dimscope.files import load_module, near

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
 
+from dimscope.arrays.frames import is_frame
 from dimscope.arrays.numpy_points import as_numpy
-from dimscope.arrays.tables import is_frame
 from dimscope.errors import BadSource
 from dimscope.networks.data.signature import is_padding_mask, is_target
 from dimscope.networks.tensors import fields_of, is_named_tuple, tensors_in, with_fields

@@ -23,8 +23,8 @@ from torch.utils.data import (
 )
 
 from dimscope.arrays.checks import check_container
+from dimscope.arrays.frames import is_frame
 from dimscope.arrays.numpy_points import as_numpy
-from dimscope.arrays.tables import is_frame
 from dimscope.errors import BadPoints, BadSource
 from dimscope.networks.data.batches import InputRows, is_graph, is_plain_tuple
 from dimscope.networks.data.inputs import Attempt, Inputs, place_name, plain, value_at

@@ -1,156 +1,94 @@
-"""Tables: convert data frames to NumPy, and read tables in text files.
+"""Tables in text: find the delimiter and the header, and read the numbers.
 
-A table is points if every column holds numbers. A column of text is refused by its name: it may be
-a column of numbers with one wrong value. Where a text can be read in two ways, the likelier is
-chosen with a warning, or the text is refused.
+Where a text can be read in two ways, the likelier is chosen with a warning, or the text is refused.
 """
 
 from __future__ import annotations
 
+import bz2
 import csv
+import gzip
 import io
+import lzma
 import re
+import zlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from dimscope.errors import BadPoints, BadSource, GuessedReading, first_line, warn
-from dimscope.extras import needed
+from dimscope.arrays.formats.base import Arrays, damaged, saved_frame
+from dimscope.arrays.frames import is_number
+from dimscope.arrays.memory import budget_from, check_budget
+from dimscope.errors import BadSource, GuessedReading, first_line, warn
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = [
-    "as_frame", "columns_of_lists", "frame_values", "is_frame", "read_table",
-    "refuse_row_numbers",
-]  # fmt: skip
+__all__ = ["TEXT_SUFFIXES", "list_text", "read_table", "read_within_budget", "table_in"]
 
 
-def is_frame(value: Any) -> bool:
-    """Return whether a value is a pandas frame.
+_OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
-    Examples
-    --------
-    >>> is_frame(np.eye(2))
-    False
-    """
-    return hasattr(value, "iloc") and hasattr(value, "columns")
+TEXT_SUFFIXES = tuple(
+    f"{suffix}{packed}" for suffix in (".csv", ".tsv", ".txt") for packed in ("", *_OPENERS)
+)
 
 
-def as_frame(value: Any) -> Any:
-    """Convert a table of polars or pyarrow to a pandas frame; return anything else unchanged.
-
-    Raises
-    ------
-    MissingExtra
-        If pyarrow, which converts it, is not installed.
-
-    Examples
-    --------
-    >>> as_frame([[1.0, 2.0]])
-    [[1.0, 2.0]]
-    """
-    is_table = hasattr(value, "__arrow_c_stream__") and hasattr(value, "columns")
-    if is_frame(value) or not is_table:
-        return value
-    with needed(f"a {type(value).__name__}"):
-        import pyarrow
-    return pyarrow.table(value).to_pandas()
-
-
-def frame_values(frame: Any) -> NDArray[Any]:
-    """Convert a pandas frame of numbers to NumPy; missing values become NaN.
-
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-
-    Raises
-    ------
-    BadPoints
-        If a column does not hold numbers, or the first one numbers the rows; the message names the
-        column.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> frame_values(pd.DataFrame({"a": [1, 2], "b": [0.5, 1.5]})).tolist()
-    [[1.0, 0.5], [2.0, 1.5]]
-    >>> frame_values(pd.DataFrame({"a": [1, 2], "id": ["x", "y"]}))
-    Traceback (most recent call last):
-    dimscope.errors.BadPoints: column 'id' holds text, not numbers: row 0 holds 'x'; drop the column
-    """
-    parts = [_column_dtype(frame.iloc[:, number]) for number in range(frame.shape[1])]
-    if not parts:
-        return np.empty((len(frame), 0))
-    refuse_row_numbers(frame)
-    values: NDArray[Any] = frame.to_numpy(dtype=np.result_type(*parts), na_value=np.nan)
-    return values
-
-
-def _column_dtype(column: Any) -> np.dtype[Any]:
-    """Return the NumPy dtype of a column of numbers, or explain why it holds none."""
-    dtype: Any = column.dtype
-    # nullable and Arrow types; a sparse column
-    plain = getattr(dtype, "numpy_dtype", getattr(dtype, "subtype", dtype))
-    if isinstance(plain, np.dtype) and plain.kind in "biufc":
-        is_nullable = not isinstance(dtype, np.dtype)
-        return np.dtype(float) if is_nullable and column.isna().any() else plain
-    name = repr(column.name) if isinstance(column.name, str) else column.name
-    values = column.to_numpy(dtype=object, na_value=None)
-    if str(dtype) in ("object", "string", "str", "large_string[pyarrow]", "string[pyarrow]"):
-        for row, value in enumerate(values):
-            if value is None or _is_number(value):
-                continue
-            what = "text" if isinstance(value, str) else f"a {type(value).__name__}"
-            raise BadPoints(
-                f"column {name} holds {what}, not numbers: row {row} holds {_short(value)}; "
-                "drop the column"
-                if row == 0
-                else f"column {name} holds {what}: row {row} holds {_short(value)}; "
-                "correct the value, or drop the column"
-            )
-        raise BadPoints(
-            f"column {name} holds Python objects, not numbers: row 0 holds a "
-            f"{type(values[0]).__name__ if len(values) else 'nothing'}; convert the column to "
-            "float64"
-        )
-    raise BadPoints(f"column {name} holds {dtype} values, not numbers; drop the column")
-
-
-def _is_number(value: Any) -> bool:
+def list_text(path: Path) -> Arrays:
+    """List the array in a table in text, which may be compressed."""
+    opener = _OPENERS.get(path.suffix.lower(), open)
     try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return True
+        with opener(path, "rb") as stream:
+            data = read_within_budget(stream, str(path))
+    except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+        raise damaged(path, first_line(error)) from None
+    return table_in(io.BytesIO(data), str(path))
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:36]}..."
+_STEP = 1 << 24  # bytes
 
 
-def columns_of_lists(frame: pd.DataFrame) -> dict[str, Any]:
-    """Return the columns whose values are lists or arrays, such as embeddings.
+def read_within_budget(stream: IO[bytes], path: str) -> bytes:
+    """Read a stream to its end, unless it holds more bytes than the memory budget.
 
     Parameters
     ----------
-    frame : pandas.DataFrame
+    stream : binary file
+    path : str
+        Name of the file, for messages.
+
+    Raises
+    ------
+    OverBudget
+
+    Examples
+    --------
+    >>> read_within_budget(io.BytesIO(b"1,2"), "x.csv")
+    b'1,2'
     """
-    columns = {}
-    for number, name in enumerate(frame.columns):
-        column = frame.iloc[:, number]
-        if column.dtype != object:
-            continue
-        values = column.dropna()
-        if len(values) and isinstance(values.iloc[0], np.ndarray | list):
-            columns[str(name)] = column
-    return columns
+    budget = budget_from(None)
+    parts, n_bytes = [], 0
+    while part := stream.read(min(_STEP, budget + 1)):
+        parts.append(part)
+        n_bytes += len(part)
+        check_budget(n_bytes, budget, f"reading the first {n_bytes / 1e9:.3g} GB of {path}")
+    return b"".join(parts)
 
 
-# -- text --------------------------------------------------------------------------------------
+def table_in(stream: IO[bytes], path: str) -> Arrays:
+    """List the array in a table in text.
+
+    Parameters
+    ----------
+    stream : binary file
+    path : str
+        Name of the file, for messages.
+    """
+    frame, said = read_table(stream, path)
+    return {"": saved_frame(frame, said)}
 
 
 def read_table(stream: IO[bytes], path: str) -> tuple[pd.DataFrame, str]:
@@ -259,34 +197,6 @@ def read_table(stream: IO[bytes], path: str) -> tuple[pd.DataFrame, str]:
     return frame, "; ".join(said)
 
 
-def refuse_row_numbers(frame: pd.DataFrame) -> None:
-    """Refuse a table whose first column numbers the rows.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> refuse_row_numbers(pd.DataFrame({"index": range(20), "x": np.ones(20)}))
-    Traceback (most recent call last):
-    dimscope.errors.BadPoints: column 'index' numbers the rows (0, 1, 2, ...); drop the column
-    """
-    if frame.shape[1] < 2 or len(frame) < _FEW:
-        return
-    column = frame.iloc[:, 0]
-    if column.dtype.kind not in "iu":
-        return
-    values = column.to_numpy()
-    first = int(values[0])
-    if first in (0, 1) and (values == np.arange(len(values)) + first).all():
-        name = repr(column.name) if isinstance(column.name, str) else column.name
-        raise BadPoints(
-            f"column {name} numbers the rows ({first}, {first + 1}, {first + 2}, ...); drop the "
-            "column"
-        )
-
-
-_FEW = 10  # rows that may count from 0 or 1 by chance
-
-
 _HEAD = 1 << 20  # characters, from which the delimiter and the header are found
 
 
@@ -382,7 +292,7 @@ def _is_header(cells: list[str], rows: list[list[str]], path: str) -> bool:
             return True
         if len(rows) > 1:
             raise _may_be_names(cells, path)
-    return not any(_is_number(cell) for cell in numbers if cell) and any(numbers)
+    return not any(is_number(cell) for cell in numbers if cell) and any(numbers)
 
 
 _LONG = 6  # so many columns that no row of data counts from 0 or 1 by chance

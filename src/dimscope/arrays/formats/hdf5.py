@@ -1,0 +1,108 @@
+"""HDF5: arrays in groups, which are read block by block."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dimscope.arrays.block_points import H5Blocks
+from dimscope.arrays.checks import check_dtype
+from dimscope.arrays.formats.base import Arrays, SavedArray, damaged
+from dimscope.errors import BadPoints, BadSource, first_line
+from dimscope.extras import needed
+
+__all__ = ["list_hdf5"]
+
+
+def list_hdf5(path: Path) -> Arrays:
+    """List the arrays of an HDF5 file, and of its groups."""
+    with needed(str(path)):
+        import h5py
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        reason = str(error)
+        if "unable to lock" in reason:
+            raise BadSource(
+                f"{path} is locked by a program that writes to it; wait until it has closed it"
+            ) from None
+        if "signature not found" in reason:
+            raise BadSource(
+                f"{path} is not an HDF5 file; give it the suffix of its format"
+            ) from None
+        raise damaged(path, first_line(error)) from None
+    arrays: Arrays = {}
+    _list_group(h5py, file, "", arrays, ())
+    if not any(array.dtype not in (_SPARSE, _LINK) for array in arrays.values()):
+        names = [name for name, array in arrays.items() if array.dtype == _SPARSE]
+        why = f"only the sparse matrix {names[0]}; give its .toarray()" if names else "no array"
+        raise BadSource(f"{path} holds {why}")
+    return arrays
+
+
+_SPARSE, _LINK = "sparse matrix", "link, not followed"
+
+
+def _list_group(h5py: Any, group: Any, place: str, arrays: Arrays, above: tuple[Any, ...]) -> None:
+    """List the arrays in a group and its groups; sparse matrices and links cannot be read."""
+    # not visititems, which skips links and gives only one of the names of an array
+    for key in group:
+        name = f"{place}{key}"
+        if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+            arrays[name] = SavedArray((), _LINK, partial(_refuse_link, group, name), False)
+            continue
+        item = group[key]
+        if isinstance(item, h5py.Dataset):
+            shape = item.shape if item.shape is not None else (0,)
+            is_numeric = item.dtype.kind in "biuf"
+            dtype = "text" if h5py.check_string_dtype(item.dtype) else str(item.dtype)
+            arrays[name] = SavedArray(shape, dtype, partial(_opened, item), is_numeric)
+        elif not isinstance(item, h5py.Group) or item in (group, *above):
+            continue  # a named type, or a group inside itself
+        elif {"data", "indices", "indptr"} <= set(item):
+            # counts as numbers, so that no other array is taken for the points without a word
+            read = partial(_refuse_sparse, group, name)
+            arrays[name] = SavedArray(_sparse_shape(item), _SPARSE, read)
+        else:
+            _list_group(h5py, item, f"{name}/", arrays, (group, *above))
+
+
+def _sparse_shape(group: Any) -> tuple[int, ...]:
+    stated = group.attrs.get("shape", group.get("shape"))
+    if stated is None:
+        return (max(0, len(group["indptr"]) - 1), 0)
+    return tuple(int(n) for n in stated)
+
+
+def _refuse_link(group: Any, name: str) -> Any:
+    raise BadSource(
+        f"{name} of {group.file.filename} is a link, which is not followed; name the array itself"
+    )
+
+
+def _refuse_sparse(group: Any, name: str) -> Any:
+    raise BadSource(
+        f"{name} of {group.file.filename} is a sparse matrix; give its .toarray(), or name other "
+        "arrays"
+    )
+
+
+def _opened(dataset: Any) -> Any:
+    if dataset.dtype.metadata and "vlen" in dataset.dtype.metadata and dataset.dtype.kind == "O":
+        _refuse_ragged(dataset)
+    if dataset.shape is None or dataset.ndim < 2 or dataset.dtype.kind not in "biuf":
+        check_dtype(np.empty(0, dataset.dtype))
+        return np.empty(0) if dataset.shape is None else np.asarray(dataset)
+    return H5Blocks(dataset)
+
+
+def _refuse_ragged(dataset: Any) -> None:
+    """Refuse rows of differing lengths; text is refused as everywhere."""
+    if dataset.dtype.metadata["vlen"] not in (str, bytes):
+        raise BadPoints(
+            "points are ragged (rows may differ in length); save an array of shape "
+            "(n_points, n_features)"
+        )

@@ -1,0 +1,173 @@
+"""HDF5: the exact array, read in blocks, or a sentence on what is wrong."""
+
+import tracemalloc
+
+import h5py
+import numpy as np
+import pytest
+import scipy.sparse
+
+import dimscope as ds
+from array_files import (
+    I8,
+    SPOILED,
+    STRUCTURED,
+    F,
+    X,
+    Y,
+    assert_extra_named,
+    assert_missing_value_named,
+    assert_permission_needed,
+    assert_refused,
+    assert_returned,
+    cut,
+    lines,
+    renamed,
+)
+from dimscope.arrays.formats.registry import list_arrays
+
+
+def h5(**arrays):
+    def write(path):
+        with h5py.File(path, "w") as file:
+            for name, value in arrays.items():
+                file[name.replace("__", "/")] = value
+
+    return write
+
+
+def h5_chunked(path):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", data=X, chunks=(7, 2), compression="gzip", shuffle=True)
+
+
+def h5_with_scales(path):
+    with h5py.File(path, "w") as file:
+        file["x"], file["rows"] = X, np.arange(40)
+        file["rows"].make_scale("rows")
+        file["x"].dims[0].attach_scale(file["rows"])
+
+
+def h5_ragged(path):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", (5,), h5py.vlen_dtype("f4"))[0] = [1, 2]
+
+
+def sparse_and_dense(path):
+    with h5py.File(path, "w") as file:
+        matrix = scipy.sparse.csr_matrix(np.eye(40))
+        for name in ("data", "indices", "indptr"):
+            file[f"X/{name}"] = getattr(matrix, name)
+        file["X"].attrs["shape"] = matrix.shape
+        file["obsm/X_pca"] = F
+        file["obs/cell"] = Y
+
+
+def h5_links(path):
+    with h5py.File(path, "w") as file:
+        file["soft"], file["external"] = h5py.SoftLink("/x"), h5py.ExternalLink("b.h5", "/x")
+
+
+def h5_of_links_and_x(path):
+    h5_links(path)
+    with h5py.File(path, "a") as file:
+        file["x"] = X
+
+
+GOOD = {
+    "hdf5": ("a.h5", h5(x=X), X),
+    "hdf5 chunked": ("a.hdf5", h5_chunked, X),
+    "hdf5 in a group": ("a.h5", h5(model__layer1=F, model__labels=Y), F),
+    "hdf5 by key": ("a.h5", h5(model__layer1=F, model__layer2=X), X, "model/layer2"),
+    "hdf5 big-endian": ("a.h5", h5(x=X.astype(">f8")), X),
+    "hdf5 float16": ("a.h5", h5(x=X.astype("f2")), X.astype("f2")),
+    "hdf5 int8": ("a.h5", h5(x=I8), I8),
+    "hdf5 bool": ("a.h5", h5(x=X > 0), X > 0),
+    "hdf5 with scales": ("a.h5", h5_with_scales, X),
+    "hdf5 and text": ("a.h5", h5(x=X, names=["a", "b"]), X),
+    "h5ad by key": ("a.h5ad", sparse_and_dense, F, "obsm/X_pca"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", GOOD)
+def test_read_points_returns_the_array(tmp_path, case):
+    assert_returned(tmp_path, *GOOD[case])
+
+
+BAD = {
+    "h5 cut": ("a.h5", cut(h5(x=np.zeros((4000, 30)))), "truncated"),
+    "not hdf5": ("a.h5", lines("1,2\n3,4\n"), "is not an HDF5 file"),
+    "hdf5 as npy": ("a.npy", renamed(h5(x=X), ".h5"), "rename it to a.h5"),
+    "hdf5 of text": ("a.h5", h5(names=["a", "b"]), "not numbers"),
+    "hdf5 of links": ("a.h5", h5_links, "holds no array"),
+    "hdf5 link": ("a.h5", h5_of_links_and_x, "soft of .* is a link, which is not followed", "soft"),
+    "sparse beside dense": (
+        "a.h5ad", sparse_and_dense, r"several arrays: X \(40, 40\) sparse matrix, .* key=",
+    ),
+    "sparse by key": ("a.h5ad", sparse_and_dense, r"give its .toarray\(\)", "X"),
+    "hdf5 of nothing": ("a.h5", h5(), "holds no array"),
+    "hdf5 of a number": ("a.h5", h5(x=3.0), "single number"),
+    "hdf5 of images": ("a.h5", h5(x=np.zeros((9, 4, 4))), r"shape \(9, 4, 4\); flatten"),
+    "hdf5 ragged": ("a.h5", h5_ragged, "ragged"),
+    "one axis in hdf5": ("a.h5", h5(x=Y), r"reshape\(-1, 1\)"),
+    "no rows in hdf5": ("a.h5", h5(x=X[:0]), "points are empty"),
+    "complex in hdf5": ("a.h5", h5(x=X + 1j), "complex"),
+    "structured in hdf5": ("a.h5", h5(x=STRUCTURED), "structured_to_unstructured"),
+    "matlab by h5py": ("a.mat", renamed(h5(x=X), ".h5"), "is an HDF5 file"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_read_points_refuses_a_file_in_one_sentence(tmp_path, case):
+    assert_refused(tmp_path, *BAD[case])
+
+
+def test_missing_values_are_named_by_row(tmp_path):
+    assert_missing_value_named(tmp_path, "a.h5", h5(x=SPOILED))
+
+
+def test_read_points_refuses_a_file_without_permission(tmp_path):
+    assert_permission_needed(tmp_path, "a.h5", h5(x=X))
+
+
+def test_read_points_names_the_extra_of_a_missing_package(tmp_path, monkeypatch):
+    assert_extra_named(tmp_path, monkeypatch, "h5py", "files", *GOOD["hdf5"][:2])
+
+
+def test_read_points_lists_hard_links_by_both_names_and_no_group_in_itself(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"], file["alias"] = X, h5py.SoftLink("/x")
+        file["group/same"] = file["x"]
+        file["group/again"] = file["group"]
+    arrays = list_arrays(tmp_path / "a.h5")
+    assert {name: str(array) for name, array in arrays.items()} == {
+        "alias": "() link, not followed",
+        "group/same": "(40, 3) float64",
+        "x": "(40, 3) float64",
+    }
+    np.testing.assert_array_equal(ds.read_points(tmp_path / "a.h5", key="group/same"), X)
+
+
+def test_read_points_reads_hdf5_in_blocks(tmp_path):
+    wide = np.random.default_rng(0).standard_normal((3000, 400))
+    h5(x=wide)(tmp_path / "a.h5")
+    array = ds.read_points(tmp_path / "a.h5")
+    np.testing.assert_array_equal(array[2990:, 7:9], wide[2990:, 7:9])
+    few = ds.estimate(array, memory=10**7)
+    assert few.dimension == ds.estimate(wide).dimension
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert ds.estimate(file["x"]).dimension == few.dimension
+
+
+def test_hdf5_rows_far_apart_are_read_without_those_between(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("x", (60_000, 100), "f8")  # 48 MB, none of them written
+    array = ds.read_points(tmp_path / "a.h5")
+    tracemalloc.start()
+    try:
+        part = array[np.array([0, 59_999])]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert part.shape == (2, 100)
+    assert peak < 10**7
