@@ -6,7 +6,7 @@ import ast
 import inspect
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
 import typer
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dimscope import Estimator, Profile
     from dimscope.neighbors.copies import Copies
     from dimscope.neighbors.engines import Engine
+    from dimscope.networks.data.texts import Texts
 
 __all__ = [
     "BatchSizeOption",
@@ -30,6 +31,7 @@ __all__ = [
     "EngineOption",
     "EstimatorOption",
     "ExcludeOption",
+    "FieldOption",
     "FitOption",
     "GroupsOption",
     "ImageSizeOption",
@@ -38,6 +40,8 @@ __all__ = [
     "KeyOption",
     "LabelsOption",
     "LayersOption",
+    "Level",
+    "LevelOption",
     "MemoryOption",
     "NPointsOption",
     "PerClassOption",
@@ -47,6 +51,8 @@ __all__ = [
     "RevisionOption",
     "RtolOption",
     "SeedOption",
+    "TextOption",
+    "TokensOption",
     "WeightsOption",
     "bytes_from",
     "check_data",
@@ -59,7 +65,9 @@ __all__ = [
     "points_from",
     "profile_from",
     "refuse_unused",
+    "row_ids_from",
     "scores_from",
+    "texts_from",
 ]
 
 
@@ -266,7 +274,54 @@ ReadoutOption = Annotated[
     typer.Option(
         autocompletion=words(*get_args(ReadoutName)),
         rich_help_panel=LAYERS,
-        help=", ".join(get_args(ReadoutName)),
+        help=f"{', '.join(get_args(ReadoutName))}; for --text, last by default",
+    ),
+]
+
+
+TextOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--text",
+        rich_help_panel=DATA,
+        help="for a language model, instead of --data: a .txt file with one text a line, .jsonl, "
+        ".json, .csv, .tsv, .parquet, or a folder of .txt files with one text each",
+    ),
+]
+
+
+FieldOption = Annotated[
+    str | None,
+    typer.Option(
+        rich_help_panel=DATA,
+        help="with --text: the field or column that holds the texts; by default the only one with "
+        "text",
+    ),
+]
+
+
+TokensOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        rich_help_panel=DATA,
+        help="with --text: take the first TOKENS tokens of each text, and skip texts that have "
+        "fewer; a single text is cut into parts of TOKENS tokens",
+    ),
+]
+
+
+Level = Literal["sequence", "population"]
+
+
+LevelOption = Annotated[
+    str | None,
+    typer.Option(
+        autocompletion=words(*get_args(Level)),
+        rich_help_panel=LAYERS,
+        help="with --text: sequence (one point for each text: its last token, or --readout; the "
+        "default) or population (one point for each token; those of one text are not each other's "
+        "neighbours)",
     ),
 ]
 
@@ -291,8 +346,8 @@ ExcludeOption = Annotated[
     typer.Option(
         "--exclude",
         rich_help_panel=DATA,
-        help="a .npy file with an id for each row: rows of equal id are not each other's "
-        "neighbours",
+        help="a .npy file with an id for each row, or ids, for those that a store holds: rows of "
+        "equal id are not each other's neighbours",
     ),
 ]
 
@@ -302,8 +357,8 @@ GroupsOption = Annotated[
     typer.Option(
         "--groups",
         rich_help_panel=DATA,
-        help="a .npy file with an id for each row: rows of equal id are one unit of the standard "
-        "error",
+        help="a .npy file with an id for each row, or ids, for those that a store holds: rows of "
+        "equal id are one unit of the standard error",
     ),
 ]
 
@@ -431,17 +486,30 @@ def check_data(
         existing(labels, "--labels")
 
 
+def texts_from(path: Path, tokens: int | None, field: str | None) -> Texts:
+    """Read the texts of ``--text``."""
+    from dimscope.extras import needed
+
+    with needed("a network"):
+        from dimscope.networks.data.texts import texts
+
+    return texts(existing(path, "--text"), tokens, field)
+
+
 def data_from(
-    data: Path,
+    data: Path | Texts,
     labels: Path | None,
     image_size: int | None,
     preprocess: str | None,
     network: Any,
 ) -> Any:
-    """Open the data for a network, and print how images are preprocessed.
+    """Open the data for a network, and print how many texts or images there are.
 
-    The data are an image folder, or an array with or without labels.
+    The data are texts, an image folder, or an array with or without labels.
     """
+    if not isinstance(data, Path):
+        typer.echo(f"data: {data}", err=True)
+        return data
     from dimscope.arrays.formats import open_array
     from dimscope.networks.preprocessing import image_folder, open_data
 
@@ -530,10 +598,32 @@ def copies_from(copies: str, estimator: Estimator) -> Copies:
 
 
 def ids_from(path: Path | None, option: str) -> Any:
-    """Open the ids of ``--exclude`` or ``--groups``; None if the option is not given."""
+    """Open a file with one value for each row; None if the option is not given."""
     from dimscope.arrays.formats import open_array
 
     return None if path is None else open_array(existing(path, option))
+
+
+def row_ids_from(path: Path | None, option: str, points: str | None = None) -> Any:
+    """Open the ids of ``--exclude`` or ``--groups``.
+
+    The word ``ids`` means those that are kept with the data: it is returned as it is, or, with
+    ``points``, replaced by the ids of the store at STORE::LAYER.
+    """
+    from dimscope.activations.store import open_store
+
+    if path is None or str(path) != "ids" or path.exists():
+        return ids_from(path, option)
+    if points is None:
+        return "ids"
+    place, separator, _ = points.rpartition("::")
+    ids = open_store(place).ids if separator else None
+    if ids is None:
+        raise typer.BadParameter(
+            f"{points} holds no ids of its rows; give a .npy file with an id for each row",
+            param_hint=option,
+        )
+    return ids
 
 
 def refuse_unused(estimator: Estimator, **options: Any) -> None:
