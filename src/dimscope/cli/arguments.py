@@ -42,6 +42,7 @@ __all__ = [
     "LayersOption",
     "Level",
     "LevelOption",
+    "MaskOption",
     "MemoryOption",
     "NPointsOption",
     "PerClassOption",
@@ -336,7 +337,19 @@ LabelsOption = Annotated[
     typer.Option(
         "--labels",
         rich_help_panel=DATA,
-        help="a .npy file with the class of each row; only if --data is a file too",
+        help="a .npy file with the class of each row, or FILE::KEY for an array in an .npz or HDF5 "
+        "file; only if --data is a file too",
+    ),
+]
+
+
+MaskOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--mask",
+        rich_help_panel=DATA,
+        help="for activations with an axis of tokens: a .npy file, or FILE::KEY, of shape (points, "
+        "tokens) with zeros at padding, which --readout leaves out",
     ),
 ]
 
@@ -483,7 +496,7 @@ def check_data(
                 param_hint=option,
             )
     if labels is not None:
-        existing(labels, "--labels")
+        existing(Path(str(labels).partition("::")[0]), "--labels")
 
 
 def texts_from(path: Path, tokens: int | None, field: str | None) -> Texts:
@@ -510,7 +523,6 @@ def data_from(
     if not isinstance(data, Path):
         typer.echo(f"data: {data}", err=True)
         return data
-    from dimscope.arrays.formats import open_array
     from dimscope.networks.preprocessing import image_folder, open_data
 
     if data.is_dir():
@@ -519,7 +531,7 @@ def data_from(
         typer.echo(f"data: {len(images)} images in {len(images.classes)} classes", err=True)
         typer.echo(f"preprocessing: {images.preprocessing}", err=True)
         return images
-    return data if labels is None else (open_data(data), open_array(labels))
+    return data if labels is None else (open_data(data), ids_from(labels, "--labels"))
 
 
 def _preprocessing_from(preprocess: str | None, network: Any) -> Any:
@@ -598,10 +610,19 @@ def copies_from(copies: str, estimator: Estimator) -> Copies:
 
 
 def ids_from(path: Path | None, option: str) -> Any:
-    """Open a file with one value for each row; None if the option is not given."""
-    from dimscope.arrays.formats import open_array
+    """Open a .npy file, or the array at FILE::KEY; None if the option is not given."""
+    import numpy as np
 
-    return None if path is None else open_array(existing(path, option))
+    from dimscope.arrays.files import choose
+    from dimscope.arrays.formats import list_arrays, open_array
+
+    if path is None:
+        return None
+    place, separator, key = str(path).rpartition("::")
+    if not separator:
+        return open_array(existing(path, option))
+    arrays = list_arrays(existing(Path(place), option))
+    return np.asarray(arrays[choose(arrays, place, key)[0]].read())
 
 
 def row_ids_from(path: Path | None, option: str, points: str | None = None) -> Any:

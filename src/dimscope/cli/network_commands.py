@@ -33,6 +33,7 @@ from dimscope.cli.arguments import (
     LayersOption,
     Level,
     LevelOption,
+    MaskOption,
     MemoryOption,
     NPointsOption,
     PerClassOption,
@@ -125,6 +126,7 @@ def profile(
     per_class: PerClassOption = None,
     readout: ReadoutOption = str(CaptureOptions.readout),
     level: LevelOption = None,
+    mask: MaskOption = None,
     batch_size: BatchSizeOption = CaptureOptions.batch_size,
     memory: MemoryOption = None,
     estimator: EstimatorOption = "twonn",
@@ -143,6 +145,14 @@ def profile(
         Path | None,
         typer.Option(rich_help_panel=OUTPUT, help="write the profile to this .json file"),
     ] = None,
+    influences: Annotated[
+        bool,
+        typer.Option(
+            "--influences",
+            rich_help_panel=OUTPUT,
+            help="keep the influence of each point in --out, which differences and peaks need",
+        ),
+    ] = False,
     plot: Annotated[
         Path | None,
         typer.Option(rich_help_panel=OUTPUT, help="save a plot to this .png, .svg or .pdf file"),
@@ -187,6 +197,11 @@ def profile(
         check_figure_path(plot)
     apart: dict[str, Any] = {}
     given_readout = readout if is_given(context, "readout") else None
+    if influences and out is None:
+        raise typer.BadParameter(
+            "influences are kept in the file of --out; give it, or omit this option",
+            param_hint="--influences",
+        )
     options: Any = {"layers": layers, "n_points": n_points, "per_class": per_class}
     network_options = {
         "data": data,
@@ -202,7 +217,8 @@ def profile(
         "image_size": image_size,
     }
     if is_store(model):
-        refuse_for_a_store({**network_options, "labels": labels, **options}, "a store")
+        given_options = {**network_options, "labels": labels, "mask": mask, **options}
+        refuse_for_a_store(given_options, "a store")
         source: Any = model
         options, stimuli = {}, None
     elif is_saved(model):
@@ -212,11 +228,17 @@ def profile(
             model,
             layers=layers or None,
             readout=cast(Any, given_readout),  # the function refuses other words
+            mask=ids_from(mask, "--mask"),
             labels=ids_from(labels, "--labels"),
         )
         typer.echo(f"{model}: {saved.provenance.parameters['opened']}", err=True)
         source, options, stimuli = saved, {}, None
     else:
+        if mask is not None:
+            raise typer.BadParameter(
+                "MODEL is a network, which takes the mask of its data itself; omit this option",
+                param_hint="--mask",
+            )
         given = source_from(model, data, labels, image_size, preprocess, text, field, tokens, level)
         for path, option in ((exclude, "--exclude"), (groups, "--groups")):
             if path is not None and data is not None and data.is_dir():
@@ -267,7 +289,7 @@ def profile(
     if os.environ.get("DIMSCOPE_TRACEBACK"):
         print_tracebacks(result)
     if out is not None:
-        result.save(out)
+        result.save(out, influences=influences)
     if plot is not None:
         save_figure(result.plot(companions=bool(beside)), plot)
     if page is not None:
@@ -352,13 +374,21 @@ def cite(
         str,
         typer.Option(rich_help_panel=OUTPUT, help="bibtex, or text: one reference a line"),
     ] = "bibtex",
+    methods: Annotated[
+        bool,
+        typer.Option(
+            "--methods",
+            rich_help_panel=OUTPUT,
+            help="print a sentence for a methods section before the references",
+        ),
+    ] = False,
 ) -> None:
     """Say what to cite for a saved profile: dimscope, the estimators, and data that it names.
 
     Examples
     --------
     $ dimscope cite a.json
-    $ dimscope cite a.json --style text
+    $ dimscope cite a.json --style text --methods
     """
     import dimscope as ds
 
@@ -367,6 +397,12 @@ def cite(
         raise typer.BadParameter(
             f"there is no style {style!r}; use {' or '.join(get_args(Style))}", param_hint="--style"
         )
+    if methods:
+        try:
+            sentences = [loaded.methods(estimator) for estimator in loaded.estimators]
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--methods") from None
+        typer.echo("\n".join(sentences) + "\n")
     typer.echo(ds.cite(loaded, cast(Style, style)))
 
 
