@@ -81,9 +81,12 @@ def example_files(tmp_path_factory):
         ds.Layer("fc", "last_hidden", 1, 0.5, 20),
         ds.Layer("output", "output", 2, 1.0, 5),
     )
+    provenance = ds.estimate(points).provenance
     for number, name in enumerate("abc"):
         estimates = {
-            layer.name: ds.Estimate(4.0 + number - layer.depth, 0.2, n_points=300)
+            layer.name: ds.Estimate(
+                4.0 + number - layer.depth, 0.2, n_points=300, provenance=provenance
+            )
             for layer in layers
         }
         ds.Profile(layers, {"twonn": estimates}, name=name).save(folder / f"{name}.json")

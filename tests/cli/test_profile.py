@@ -268,6 +268,7 @@ def pictures(tmp_path, monkeypatch):
     return tmp_path / "images"
 
 
+@pytest.mark.filterwarnings("ignore:images of 40 x 40 pixels are enlarged")
 @pytest.mark.parametrize(
     ("model", "options", "says", "features"),
     [
@@ -419,3 +420,23 @@ def test_profile_keeps_influences_when_asked(invoke, refusal, folder):
     with pytest.raises(ds.BadPoints, match="influences"):
         ds.difference(plain["input"], plain["0"])
     assert "influences are kept in the file of --out" in refusal(*call, "--influences")
+
+
+def test_profile_warns_of_images_that_are_much_enlarged(invoke, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(
+        "from torch.nn import AdaptiveAvgPool2d, Conv2d, Flatten, Sequential\n"
+        "make = Sequential(Conv2d(3, 4, 3), AdaptiveAvgPool2d(1), Flatten())\n"
+    )
+    rng = np.random.default_rng(0)
+    for side, name in ((32, "small"), (112, "large")):
+        for number in range(4):
+            path = tmp_path / name / "cat" / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(path)
+    call = ("profile", "net.py:make", "--data")
+    with pytest.warns(ds.errors.CaptureWarning, match="32 x 32 .* to 224 x 224, .*--image-size 32"):
+        invoke(*call, "small")
+    assert invoke(*call, "large").exit_code == 0
+    assert invoke(*call, "small", "--image-size", "32").exit_code == 0
+    assert invoke(*call, "small", "--preprocess", "imagenet").exit_code == 0
