@@ -55,6 +55,7 @@ from .neighbors.neighbors import Neighbors
 from .neighbors.search import nearest_neighbors
 from .networks.capturing.capture import capture, plan
 from .networks.capturing.plan import Plan
+from .networks.data.texts import texts
 from .networks.models import load_model
 from .networks.preprocessing import Preprocessing, image_folder, preprocessing_of
 from .networks.profile_network import profile
@@ -160,6 +161,7 @@ __all__ = [
     "scale_curve",
     "spectrum",
     "surrogate",
+    "texts",
 ]
 
 __version__: str

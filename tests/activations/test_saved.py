@@ -455,3 +455,5 @@ def test_open_activations_opens_a_store(tmp_path):
         ds.open_activations(place, layers=["output"])
     with pytest.raises(TypeError, match="already been captured"):
         ds.profile({"a": A}, torch.randn(20, 3))
+    with pytest.raises(TypeError, match="give the ids of their rows as exclude= or groups="):
+        ds.profile({"a": A}, ids=range(len(A)))

@@ -62,10 +62,14 @@ def test_help_shows_two_or_three_examples(invoke, name):
 @pytest.fixture(scope="module")
 def example_files(tmp_path_factory):
     """A folder with the files that the examples name."""
+    from language import lines, save_model  # needs transformers
+
     folder = tmp_path_factory.mktemp("examples")
     points = cube(300, 3, seed=0) @ np.random.default_rng(0).standard_normal((3, 8))
     np.save(folder / "points.npy", points)
     (folder / "net.py").write_text(NETWORK_FILE)
+    save_model(folder / "model")
+    (folder / "lines.txt").write_text("\n".join(lines(30, 22)))
     rng = np.random.default_rng(0)
     for label in ("cat", "dog"):
         (folder / "images" / label).mkdir(parents=True)
@@ -77,9 +81,12 @@ def example_files(tmp_path_factory):
         ds.Layer("fc", "last_hidden", 1, 0.5, 20),
         ds.Layer("output", "output", 2, 1.0, 5),
     )
+    provenance = ds.estimate(points).provenance
     for number, name in enumerate("abc"):
         estimates = {
-            layer.name: ds.Estimate(4.0 + number - layer.depth, 0.2, n_points=300)
+            layer.name: ds.Estimate(
+                4.0 + number - layer.depth, 0.2, n_points=300, provenance=provenance
+            )
             for layer in layers
         }
         ds.Profile(layers, {"twonn": estimates}, name=name).save(folder / f"{name}.json")

@@ -268,6 +268,7 @@ def pictures(tmp_path, monkeypatch):
     return tmp_path / "images"
 
 
+@pytest.mark.filterwarnings("ignore:images of 40 x 40 pixels are enlarged")
 @pytest.mark.parametrize(
     ("model", "options", "says", "features"),
     [
@@ -370,3 +371,72 @@ def test_profile_refuses_saved_activations_in_a_sentence(run, tmp_path, argument
     done = run("profile", *arguments)
     assert done.code == code
     assert message in " ".join(done.err.replace("│", " ").split())
+
+
+def test_profile_takes_the_mask_of_saved_activations(invoke, refusal, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    tokens = rng.random((60, 4, 5))
+    mask = np.arange(4) < rng.integers(1, 5, (60, 1))
+    np.save("mask.npy", mask)
+    np.savez("both.npz", mask=mask, y=np.arange(60) % 2)
+    np.save("layer.npy", tokens)
+    call = ("profile", "layer.npy", "--readout", "last", "--json")
+    expected = float(ds.profile({"layer": tokens}, readout="last", mask=mask)["layer"])
+    for file in ("mask.npy", "both.npz::mask"):
+        found = invoke(*call, "--mask", file)
+        assert json.loads(found.stdout)["layers"][0]["twonn"]["dimension"] == expected
+        assert "no mask" not in found.stderr
+    without = invoke(*call)
+    assert json.loads(without.stdout)["layers"][0]["twonn"]["dimension"] != expected
+    assert "every position counts as a token: give mask= (--mask) if" in without.stderr
+    message = refusal("profile", "net.py:make", "--data", "layer.npy", "--mask", "mask.npy")
+    assert "MODEL is a network, which takes the mask of its data itself" in message
+
+
+def test_profile_takes_labels_and_ids_inside_a_file(invoke, refusal, folder):
+    h5py = pytest.importorskip("h5py")
+    labels = np.load("y.npy")
+    with h5py.File("rows.h5", "w") as file:
+        file["y"], file["ids"] = labels, np.arange(200) // 5
+    np.savez("rows.npz", y=labels, ids=np.arange(200) // 5)
+    np.save("ids.npy", np.arange(200) // 5)
+    call = ("profile", "net.py:make", "--data", "x.npy", "--by-class", "--json")
+    plain = invoke(*call, "--labels", "y.npy", "--exclude", "ids.npy").stdout
+    for file in ("rows.h5", "rows.npz"):
+        found = invoke(*call, "--labels", f"{file}::y", "--exclude", f"{file}::ids").stdout
+        assert json.loads(found)["layers"] == json.loads(plain)["layers"]
+    assert "there is no array 'z' in rows.npz" in refusal(*call, "--labels", "rows.npz::z")
+    assert "no file or folder row.npz" in refusal(*call, "--labels", "row.npz::y")
+
+
+def test_profile_keeps_influences_when_asked(invoke, refusal, folder):
+    call = ("profile", "net.py:make", "--data", "x.npy")
+    assert invoke(*call, "--out", "plain.json").exit_code == 0
+    assert invoke(*call, "--out", "p.json", "--influences").exit_code == 0
+    loaded = ds.Profile.load("p.json")
+    assert ds.difference(loaded["input"], loaded["0"]).std_error > 0
+    plain = ds.Profile.load("plain.json")
+    with pytest.raises(ds.BadPoints, match="influences"):
+        ds.difference(plain["input"], plain["0"])
+    assert "influences are kept in the file of --out" in refusal(*call, "--influences")
+
+
+def test_profile_warns_of_images_that_are_much_enlarged(invoke, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(
+        "from torch.nn import AdaptiveAvgPool2d, Conv2d, Flatten, Sequential\n"
+        "make = Sequential(Conv2d(3, 4, 3), AdaptiveAvgPool2d(1), Flatten())\n"
+    )
+    rng = np.random.default_rng(0)
+    for side, name in ((32, "small"), (112, "large")):
+        for number in range(4):
+            path = tmp_path / name / "cat" / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(path)
+    call = ("profile", "net.py:make", "--data")
+    with pytest.warns(ds.errors.CaptureWarning, match="32 x 32 .* to 224 x 224, .*--image-size 32"):
+        invoke(*call, "small")
+    assert invoke(*call, "large").exit_code == 0
+    assert invoke(*call, "small", "--image-size", "32").exit_code == 0
+    assert invoke(*call, "small", "--preprocess", "imagenet").exit_code == 0

@@ -81,6 +81,21 @@ def test_language_models_have_their_blocks_as_checkpoints(make, blocks, after):
         assert found["output"].shape == (5, 3)
 
 
+@pytest.mark.parametrize(
+    ("make", "asked"),
+    [(llama, "model.layers.?"), (bert, "bert.encoder.layer.?"), (llama, "layers.?")],
+)
+def test_layers_take_the_names_of_the_model_with_its_head(make, asked):
+    found = capture(make(), [TOKENS], layers=[asked], readout="mean")
+    expected = asked.removeprefix("model.").removeprefix("bert.")
+    assert list(found) == [expected.replace("?", str(i)) for i in range(4)]
+
+
+def test_layers_of_a_model_with_its_head_keep_their_names():
+    found = capture(gpt2(), [TOKENS], layers=["transformer.h.1"], readout="mean")
+    assert list(found) == ["transformer.h.1"]
+
+
 def test_blocks_hold_the_values_of_a_plain_pass():
     torch.manual_seed(0)
     model = bert().eval()

@@ -67,6 +67,18 @@ def test_dead_layers_are_those_without_any_difference_between_stimuli():
     assert verdict(ds.profile(ds.Activations({"a": x, "b": x})), "dead layers") == "not found"
 
 
+def test_advice_on_dead_layers_of_saved_features_needs_no_network(tmp_path):
+    x = np.random.default_rng(0).random((300, 5))
+    layers = {"a": x, "b": 0 * x}
+    for name, points in layers.items():
+        np.save(tmp_path / f"{name}.npy", points)
+    ds.profile(tmp_path, layers=["a", "b"]).save(tmp_path / "p.json")
+    advice = ds.diagnose(ds.Profile.load(tmp_path / "p.json")).of("dead layers").advice
+    assert advice == "count the features of b that do not vary, and check how it was saved"
+    captured = ds.diagnose(ds.profile(ds.Activations(layers))).of("dead layers").advice
+    assert captured.startswith("count the units of b that are never active")
+
+
 def test_layer_that_was_not_measured_is_not_taken_for_a_dead_one():
     profile = made([5, 5, 5, 5])
     estimates = dict(profile.of("twonn"))

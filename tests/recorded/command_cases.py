@@ -81,6 +81,9 @@ def every_command_with_its_options() -> Any:
         ("profile", "--groups"), ("profile", "--classes"), ("profile", "--companion"),
     }  # fmt: skip
     since |= {(name, "--copies") for name in ("estimate", "profile", "scale")}
+    of_texts = ("--text", "--field", "--tokens", "--level")
+    since |= {(name, word) for name in ("capture", "profile") for word in of_texts}
+    since |= {("profile", "--mask"), ("profile", "--influences")}
     return {
         name: sorted(
             word for option in command.params for word in option.opts if (name, word) not in since

@@ -158,7 +158,10 @@ readout='flatten'
     said = f"{how_many}, {'as named' if layers is not None else listed.order}: {_shortened(chosen)}"
     said += _said_left_out(not_read)
     if readout not in (None, "flatten") and tokens is None:
-        said += "; no mask was given, so every position counts as a token"
+        said += (
+            "; no mask was given, so every position counts as a token: give mask= (--mask) if some "
+            "are padding"
+        )
     last = max(1, len(chosen) - 1)
     return Activations(
         points,

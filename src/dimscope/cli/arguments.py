@@ -6,7 +6,7 @@ import ast
 import inspect
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
 import typer
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dimscope import Estimator, Profile
     from dimscope.neighbors.copies import Copies
     from dimscope.neighbors.engines import Engine
+    from dimscope.networks.data.texts import Texts
 
 __all__ = [
     "BatchSizeOption",
@@ -30,6 +31,7 @@ __all__ = [
     "EngineOption",
     "EstimatorOption",
     "ExcludeOption",
+    "FieldOption",
     "FitOption",
     "GroupsOption",
     "ImageSizeOption",
@@ -38,6 +40,9 @@ __all__ = [
     "KeyOption",
     "LabelsOption",
     "LayersOption",
+    "Level",
+    "LevelOption",
+    "MaskOption",
     "MemoryOption",
     "NPointsOption",
     "PerClassOption",
@@ -47,6 +52,8 @@ __all__ = [
     "RevisionOption",
     "RtolOption",
     "SeedOption",
+    "TextOption",
+    "TokensOption",
     "WeightsOption",
     "bytes_from",
     "check_data",
@@ -59,7 +66,9 @@ __all__ = [
     "points_from",
     "profile_from",
     "refuse_unused",
+    "row_ids_from",
     "scores_from",
+    "texts_from",
 ]
 
 
@@ -266,7 +275,54 @@ ReadoutOption = Annotated[
     typer.Option(
         autocompletion=words(*get_args(ReadoutName)),
         rich_help_panel=LAYERS,
-        help=", ".join(get_args(ReadoutName)),
+        help=f"{', '.join(get_args(ReadoutName))}; for --text, last by default",
+    ),
+]
+
+
+TextOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--text",
+        rich_help_panel=DATA,
+        help="for a language model, instead of --data: a .txt file with one text a line, .jsonl, "
+        ".json, .csv, .tsv, .parquet, or a folder of .txt files with one text each",
+    ),
+]
+
+
+FieldOption = Annotated[
+    str | None,
+    typer.Option(
+        rich_help_panel=DATA,
+        help="with --text: the field or column that holds the texts; by default the only one with "
+        "text",
+    ),
+]
+
+
+TokensOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        rich_help_panel=DATA,
+        help="with --text: take the first TOKENS tokens of each text, and skip texts that have "
+        "fewer; a single text is cut into parts of TOKENS tokens",
+    ),
+]
+
+
+Level = Literal["sequence", "population"]
+
+
+LevelOption = Annotated[
+    str | None,
+    typer.Option(
+        autocompletion=words(*get_args(Level)),
+        rich_help_panel=LAYERS,
+        help="with --text: sequence (one point for each text: its last token, or --readout; the "
+        "default) or population (one point for each token; those of one text are not each other's "
+        "neighbours)",
     ),
 ]
 
@@ -281,7 +337,19 @@ LabelsOption = Annotated[
     typer.Option(
         "--labels",
         rich_help_panel=DATA,
-        help="a .npy file with the class of each row; only if --data is a file too",
+        help="a .npy file with the class of each row, or FILE::KEY for an array in an .npz or HDF5 "
+        "file; only if --data is a file too",
+    ),
+]
+
+
+MaskOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--mask",
+        rich_help_panel=DATA,
+        help="for activations with an axis of tokens: a .npy file, or FILE::KEY, of shape (points, "
+        "tokens) with zeros at padding, which --readout leaves out",
     ),
 ]
 
@@ -291,8 +359,8 @@ ExcludeOption = Annotated[
     typer.Option(
         "--exclude",
         rich_help_panel=DATA,
-        help="a .npy file with an id for each row: rows of equal id are not each other's "
-        "neighbours",
+        help="a .npy file with an id for each row, or ids, for those that a store holds: rows of "
+        "equal id are not each other's neighbours",
     ),
 ]
 
@@ -302,8 +370,8 @@ GroupsOption = Annotated[
     typer.Option(
         "--groups",
         rich_help_panel=DATA,
-        help="a .npy file with an id for each row: rows of equal id are one unit of the standard "
-        "error",
+        help="a .npy file with an id for each row, or ids, for those that a store holds: rows of "
+        "equal id are one unit of the standard error",
     ),
 ]
 
@@ -428,21 +496,33 @@ def check_data(
                 param_hint=option,
             )
     if labels is not None:
-        existing(labels, "--labels")
+        existing(Path(str(labels).partition("::")[0]), "--labels")
+
+
+def texts_from(path: Path, tokens: int | None, field: str | None) -> Texts:
+    """Read the texts of ``--text``."""
+    from dimscope.extras import needed
+
+    with needed("a network"):
+        from dimscope.networks.data.texts import texts
+
+    return texts(existing(path, "--text"), tokens, field)
 
 
 def data_from(
-    data: Path,
+    data: Path | Texts,
     labels: Path | None,
     image_size: int | None,
     preprocess: str | None,
     network: Any,
 ) -> Any:
-    """Open the data for a network, and print how images are preprocessed.
+    """Open the data for a network, and print how many texts or images there are.
 
-    The data are an image folder, or an array with or without labels.
+    The data are texts, an image folder, or an array with or without labels.
     """
-    from dimscope.arrays.formats.registry import open_array
+    if not isinstance(data, Path):
+        typer.echo(f"data: {data}", err=True)
+        return data
     from dimscope.networks.preprocessing import image_folder, open_data
 
     if data.is_dir():
@@ -450,8 +530,34 @@ def data_from(
         images = image_folder(data, image_size, preprocessing=chosen)
         typer.echo(f"data: {len(images)} images in {len(images.classes)} classes", err=True)
         typer.echo(f"preprocessing: {images.preprocessing}", err=True)
+        _warn_of_enlarged(images, network)
         return images
-    return data if labels is None else (open_data(data), open_array(labels))
+    return data if labels is None else (open_data(data), ids_from(labels, "--labels"))
+
+
+_ENLARGED = 2
+
+
+def _warn_of_enlarged(images: Any, network: Any) -> None:
+    """Warn if images are much enlarged for a network of the user's own that names no size."""
+    from PIL import Image
+
+    from dimscope.errors import CaptureWarning, warn
+    from dimscope.networks.preprocessing import source_of
+
+    source = source_of(network)
+    if images.preprocessing.source != "default" or source is None or ".py:" not in source.spec:
+        return
+    with Image.open(images.samples[0][0]) as image:
+        width, height = image.size
+    side = images[0][0].shape[-1]
+    if side > _ENLARGED * min(width, height):
+        warn(
+            f"images of {width} x {height} pixels are enlarged to {side} x {side}, the size of "
+            f"ImageNet, because {source.spec} names no other; give the size that the network was "
+            f"trained on, such as --image-size {min(width, height)}",
+            CaptureWarning,
+        )
 
 
 def _preprocessing_from(preprocess: str | None, network: Any) -> Any:
@@ -530,10 +636,41 @@ def copies_from(copies: str, estimator: Estimator) -> Copies:
 
 
 def ids_from(path: Path | None, option: str) -> Any:
-    """Open the ids of ``--exclude`` or ``--groups``; None if the option is not given."""
-    from dimscope.arrays.formats.registry import open_array
+    """Open a .npy file, or the array at FILE::KEY; None if the option is not given."""
+    import numpy as np
 
-    return None if path is None else open_array(existing(path, option))
+    from dimscope.arrays.files import choose
+    from dimscope.arrays.formats.registry import list_arrays, open_array
+
+    if path is None:
+        return None
+    place, separator, key = str(path).rpartition("::")
+    if not separator:
+        return open_array(existing(path, option))
+    arrays = list_arrays(existing(Path(place), option))
+    return np.asarray(arrays[choose(arrays, place, key)[0]].read())
+
+
+def row_ids_from(path: Path | None, option: str, points: str | None = None) -> Any:
+    """Open the ids of ``--exclude`` or ``--groups``.
+
+    The word ``ids`` means those that are kept with the data: it is returned as it is, or, with
+    ``points``, replaced by the ids of the store at STORE::LAYER.
+    """
+    from dimscope.activations.store import open_store
+
+    if path is None or str(path) != "ids" or path.exists():
+        return ids_from(path, option)
+    if points is None:
+        return "ids"
+    place, separator, _ = points.rpartition("::")
+    ids = open_store(place).ids if separator else None
+    if ids is None:
+        raise typer.BadParameter(
+            f"{points} holds no ids of its rows; give a .npy file with an id for each row",
+            param_hint=option,
+        )
+    return ids
 
 
 def refuse_unused(estimator: Estimator, **options: Any) -> None:

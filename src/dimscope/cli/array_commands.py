@@ -29,9 +29,9 @@ from dimscope.cli.arguments import (
     engine_from,
     estimator_from,
     existing,
-    ids_from,
     points_from,
     refuse_unused,
+    row_ids_from,
 )
 from dimscope.cli.help import ESTIMATOR, OUTPUT
 from dimscope.cli.tables import estimate_table, say, scale_table
@@ -86,8 +86,8 @@ def estimate(
             array,
             chosen,
             search,
-            exclude=ids_from(exclude, "--exclude"),
-            groups=ids_from(groups, "--groups"),
+            exclude=row_ids_from(exclude, "--exclude", points),
+            groups=row_ids_from(groups, "--groups", points),
             copies=treatment,
             memory=budget,
             progress=bar,
@@ -163,7 +163,7 @@ def scale(
             max(ranks, chosen.ranks),
             search,
             at_most=True,
-            exclude=ids_from(exclude, "--exclude"),
+            exclude=row_ids_from(exclude, "--exclude", points),
             copies=treatment,
             memory=budget,
             progress=bar,

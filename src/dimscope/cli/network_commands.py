@@ -23,6 +23,7 @@ from dimscope.cli.arguments import (
     EngineOption,
     EstimatorOption,
     ExcludeOption,
+    FieldOption,
     FitOption,
     GroupsOption,
     ImageSizeOption,
@@ -30,6 +31,9 @@ from dimscope.cli.arguments import (
     KeepOption,
     LabelsOption,
     LayersOption,
+    Level,
+    LevelOption,
+    MaskOption,
     MemoryOption,
     NPointsOption,
     PerClassOption,
@@ -39,6 +43,8 @@ from dimscope.cli.arguments import (
     RevisionOption,
     RtolOption,
     SeedOption,
+    TextOption,
+    TokensOption,
     WeightsOption,
     bytes_from,
     check_data,
@@ -51,7 +57,9 @@ from dimscope.cli.arguments import (
     keep_importable,
     profile_from,
     refuse_unused,
+    row_ids_from,
     scores_from,
+    texts_from,
 )
 from dimscope.cli.help import DATA, ESTIMATOR, OUTPUT
 from dimscope.cli.tables import profile_table, say
@@ -63,6 +71,7 @@ from dimscope.progress import ProgressBar
 
 if TYPE_CHECKING:
     from dimscope import Plan, Profile
+    from dimscope.networks.data.texts import Texts
 
 __all__ = ["capture", "cite", "compare", "diagnose", "profile", "report"]
 
@@ -84,6 +93,9 @@ def profile(
             "omit for activations",
         ),
     ] = None,
+    text: TextOption = None,
+    field: FieldOption = None,
+    tokens: TokensOption = None,
     weights: WeightsOption = None,
     labels: LabelsOption = None,
     revision: RevisionOption = None,
@@ -113,6 +125,8 @@ def profile(
     n_points: NPointsOption = None,
     per_class: PerClassOption = None,
     readout: ReadoutOption = str(CaptureOptions.readout),
+    level: LevelOption = None,
+    mask: MaskOption = None,
     batch_size: BatchSizeOption = CaptureOptions.batch_size,
     memory: MemoryOption = None,
     estimator: EstimatorOption = "twonn",
@@ -131,6 +145,14 @@ def profile(
         Path | None,
         typer.Option(rich_help_panel=OUTPUT, help="write the profile to this .json file"),
     ] = None,
+    influences: Annotated[
+        bool,
+        typer.Option(
+            "--influences",
+            rich_help_panel=OUTPUT,
+            help="keep the influence of each point in --out, which differences and peaks need",
+        ),
+    ] = False,
     plot: Annotated[
         Path | None,
         typer.Option(rich_help_panel=OUTPUT, help="save a plot to this .png, .svg or .pdf file"),
@@ -145,9 +167,9 @@ def profile(
 
     Examples
     --------
-    $ dimscope profile torchvision/resnet18 --weights random --data images --layers last_hidden
     $ dimscope profile net.py:make_model --data points.npy --out net.json --report page.html
     $ dimscope profile store.zarr --plot profile.png
+    $ dimscope profile hf/model --text lines.txt --tokens 20 --out texts.json
     """
     import dimscope as ds
     from dimscope.activations.store import is_store
@@ -173,9 +195,20 @@ def profile(
             raise typer.BadParameter(f"{path} is a folder; name a file in it", param_hint=option)
     if plot is not None:
         check_figure_path(plot)
+    apart: dict[str, Any] = {}
+    given_readout = readout if is_given(context, "readout") else None
+    if influences and out is None:
+        raise typer.BadParameter(
+            "influences are kept in the file of --out; give it, or omit this option",
+            param_hint="--influences",
+        )
     options: Any = {"layers": layers, "n_points": n_points, "per_class": per_class}
     network_options = {
         "data": data,
+        "text": text,
+        "field": field,
+        "tokens": tokens,
+        "level": level,
         "weights": weights,
         "revision": revision,
         "dtype": dtype,
@@ -184,37 +217,55 @@ def profile(
         "image_size": image_size,
     }
     if is_store(model):
-        refuse_for_a_store({**network_options, "labels": labels, **options}, "a store")
+        given_options = {**network_options, "labels": labels, "mask": mask, **options}
+        refuse_for_a_store(given_options, "a store")
         source: Any = model
         options, stimuli = {}, None
     elif is_saved(model):
         drawn = {"n_points": n_points, "per_class": per_class}
         refuse_for_a_store({**network_options, **drawn}, "a file of activations")
-        origin = context.get_parameter_source("readout")
-        is_given = origin is not None and origin.name != "DEFAULT"
         saved = ds.open_activations(
             model,
             layers=layers or None,
-            readout=cast(Any, readout) if is_given else None,  # the function refuses other words
+            readout=cast(Any, given_readout),  # the function refuses other words
+            mask=ids_from(mask, "--mask"),
             labels=ids_from(labels, "--labels"),
         )
         typer.echo(f"{model}: {saved.provenance.parameters['opened']}", err=True)
         source, options, stimuli = saved, {}, None
     else:
-        data = existing_data(data, model)
-        check_data(data, labels, image_size, preprocess)
+        if mask is not None:
+            raise typer.BadParameter(
+                "MODEL is a network, which takes the mask of its data itself; omit this option",
+                param_hint="--mask",
+            )
+        given = source_from(model, data, labels, image_size, preprocess, text, field, tokens, level)
         for path, option in ((exclude, "--exclude"), (groups, "--groups")):
-            if path is not None and data.is_dir():
+            if path is not None and data is not None and data.is_dir():
                 raise typer.BadParameter(
                     "in an image folder the rows have no fixed order to give ids in; capture it to "
                     "a store and give the store as MODEL",
                     param_hint=option,
                 )
+        if text is not None:
+            readout = readout_of_texts(level, given_readout)
+        if text is not None and readout == "tokens":
+            for path, option in ((exclude, "--exclude"), (groups, "--groups")):
+                if path is not None:
+                    raise typer.BadParameter(
+                        "the tokens of each text are kept apart already; omit this option",
+                        param_hint=option,
+                    )
+            apart = {"exclude": "ids", "groups": "ids"}
         source = network_from(model, weights, seed, revision, dtype, device)
-        stimuli = data_from(data, labels, image_size, preprocess, source)
+        stimuli = data_from(given, labels, image_size, preprocess, source)
         options["layers"] = layers_from(layers)
         options |= {"readout": readout, "batch_size": batch_size, "seed": seed}
     interrupted = False
+    apart = apart or {
+        "exclude": row_ids_from(exclude, "--exclude"),
+        "groups": row_ids_from(groups, "--groups"),
+    }
     try:
         with ProgressBar() as bar, ds.reused_memory():
             result = ds.profile(
@@ -224,14 +275,13 @@ def profile(
                 by_class=by_class,
                 companions=beside,
                 classes=kind,
-                exclude=ids_from(exclude, "--exclude"),
-                groups=ids_from(groups, "--groups"),
                 engine=search,
                 copies=treatment,
                 name=name or (model if options else None),
                 memory=budget,
                 progress=bar,
                 on_plan=tell_plan,
+                **apart,
                 **options,
             )
     except ds.Interrupted as interrupt:
@@ -239,7 +289,7 @@ def profile(
     if os.environ.get("DIMSCOPE_TRACEBACK"):
         print_tracebacks(result)
     if out is not None:
-        result.save(out)
+        result.save(out, influences=influences)
     if plot is not None:
         save_figure(result.plot(companions=bool(beside)), plot)
     if page is not None:
@@ -324,13 +374,21 @@ def cite(
         str,
         typer.Option(rich_help_panel=OUTPUT, help="bibtex, or text: one reference a line"),
     ] = "bibtex",
+    methods: Annotated[
+        bool,
+        typer.Option(
+            "--methods",
+            rich_help_panel=OUTPUT,
+            help="print a sentence for a methods section before the references",
+        ),
+    ] = False,
 ) -> None:
     """Say what to cite for a saved profile: dimscope, the estimators, and data that it names.
 
     Examples
     --------
     $ dimscope cite a.json
-    $ dimscope cite a.json --style text
+    $ dimscope cite a.json --style text --methods
     """
     import dimscope as ds
 
@@ -339,6 +397,12 @@ def cite(
         raise typer.BadParameter(
             f"there is no style {style!r}; use {' or '.join(get_args(Style))}", param_hint="--style"
         )
+    if methods:
+        try:
+            sentences = [loaded.methods(estimator) for estimator in loaded.estimators]
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--methods") from None
+        typer.echo("\n".join(sentences) + "\n")
     typer.echo(ds.cite(loaded, cast(Style, style)))
 
 
@@ -412,16 +476,10 @@ _GRACE = 10.0  # seconds for rank 0 to report an error
 
 
 def capture(
+    context: typer.Context,
     model: Annotated[
         str,
         typer.Argument(help="torchvision/NAME[@WEIGHTS], timm/NAME, hf/NAME or FILE.py:FUNCTION"),
-    ],
-    data: Annotated[
-        Path,
-        typer.Option(
-            rich_help_panel=DATA,
-            help="an image folder (one folder per class), or a file of an array such as .npy",
-        ),
     ],
     out: Annotated[
         str,
@@ -429,6 +487,16 @@ def capture(
             rich_help_panel=OUTPUT, help="the store: a folder, or a URL that fsspec opens"
         ),
     ],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel=DATA,
+            help="an image folder (one folder per class), or a file of an array such as .npy",
+        ),
+    ] = None,
+    text: TextOption = None,
+    field: FieldOption = None,
+    tokens: TokensOption = None,
     weights: WeightsOption = None,
     labels: LabelsOption = None,
     revision: RevisionOption = None,
@@ -440,6 +508,7 @@ def capture(
     n_points: NPointsOption = None,
     per_class: PerClassOption = None,
     readout: ReadoutOption = str(CaptureOptions.readout),
+    level: LevelOption = None,
     batch_size: BatchSizeOption = CaptureOptions.batch_size,
     memory: MemoryOption = None,
     seed: SeedOption = 0,
@@ -455,10 +524,13 @@ def capture(
     --------
     $ dimscope capture net.py:make_model --data points.npy --out store.zarr
     $ dimscope capture torchvision/resnet18 --weights random --data images --out images.zarr
+    $ dimscope capture hf/model --text lines.txt --tokens 20 --level population --out tokens.zarr
     """
     import dimscope as ds
 
-    check_data(data, labels, image_size, preprocess)
+    given = source_from(model, data, labels, image_size, preprocess, text, field, tokens, level)
+    if text is not None:
+        readout = readout_of_texts(level, readout if is_given(context, "readout") else None)
     budget = bytes_from(memory)
     ran = False
     if "://" not in out:
@@ -478,7 +550,7 @@ def capture(
             network = network_from(model, weights, seed, revision, dtype, device)
             if ranks.device is not None:
                 network = network.to(ranks.device)
-            stimuli = data_from(data, labels, image_size, preprocess, network)
+            stimuli = data_from(given, labels, image_size, preprocess, network)
         with ProgressBar() as bar, ds.reused_memory():
 
             def running(step: str, done: float, total: float | None) -> None:
@@ -525,13 +597,67 @@ def _rank_0_prints() -> Iterator[None]:
         raise SystemExit(1) from None
 
 
+def is_given(context: typer.Context, option: str) -> bool:
+    """Whether an option was given on the command line, rather than left at its default."""
+    origin = context.get_parameter_source(option)
+    return origin is not None and origin.name != "DEFAULT"
+
+
+def source_from(
+    model: str,
+    data: Path | None,
+    labels: Path | None,
+    image_size: int | None,
+    preprocess: str | None,
+    text: Path | None,
+    field: str | None,
+    tokens: int | None,
+    level: str | None,
+) -> Path | Texts:
+    """Return the path of ``--data`` or the texts of ``--text``; refuse options of the other."""
+    of_data = {
+        "data": data,
+        "labels": labels,
+        "image_size": image_size,
+        "preprocess": preprocess,
+    }
+    of_text = {"field": field, "tokens": tokens, "level": level}
+    for option, value in (of_text if text is None else of_data).items():
+        if value is not None:
+            why = "without --text it has no effect" if text is None else "the data are --text"
+            raise typer.BadParameter(
+                f"{why}; omit this option", param_hint=f"--{option.replace('_', '-')}"
+            )
+    if text is not None:
+        return texts_from(text, tokens, field)
+    data = existing_data(data, model)
+    check_data(data, labels, image_size, preprocess)
+    return data
+
+
+def readout_of_texts(level: str | None, readout: str | None) -> str:
+    """Return the readout for ``--level`` and, if it was given, ``--readout``."""
+    if level is not None and level not in get_args(Level):
+        raise typer.BadParameter(
+            f"there is no level {level!r}; use {' or '.join(get_args(Level))}", param_hint="--level"
+        )
+    level = level or ("population" if readout == "tokens" else "sequence")
+    if (level == "population") != ((readout or level) in ("tokens", "population")):
+        raise typer.BadParameter(
+            f"readout {readout} is not of level {level}; omit one of the two options",
+            param_hint="--readout",
+        )
+    return "tokens" if level == "population" else readout or "last"
+
+
 def existing_data(data: Path | None, model: str) -> Path:
     """Return ``data``, or raise an error if it is missing."""
     if data is None:
         if ":" not in model and not model.startswith(("torchvision/", "timm/", "hf/")):
             existing(Path(model), "MODEL")  # it cannot be a network
         raise typer.BadParameter(
-            f"give the data for the network, or give a store as MODEL ({model} is not a store)",
+            "give the data for the network (--text FILE for a language model), or give a store as "
+            f"MODEL ({model} is not a store)",
             param_hint="--data",
         )
     return data

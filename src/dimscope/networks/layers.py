@@ -17,7 +17,9 @@ import re
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
+
+from torch import nn
 
 from dimscope.activations.activations import Layer
 from dimscope.errors import BadSource
@@ -35,6 +37,7 @@ __all__ = [
     "could_be_checkpoint",
     "is_glob",
     "matches",
+    "prefix_of",
     "unknown_layer",
 ]
 
@@ -49,9 +52,11 @@ class Selection:
     ----------
     layers : str, sequence of str, or callable
         As checked by :class:`~dimscope.networks.options.CaptureOptions`.
+    prefix : str
+        What the names may begin with in a larger network, of which this one is a part.
     """
 
-    def __init__(self, layers: Layers) -> None:
+    def __init__(self, layers: Layers, prefix: str = "") -> None:
         self.accept: Callable[[Layer], bool] | None = None
         self.kinds: set[LayerKind] = set()
         self.patterns: list[str] = []
@@ -63,7 +68,9 @@ class Selection:
         names = [layers] if isinstance(layers, str) else list(layers)
         self.text = layers if isinstance(layers, str) else names
         self.kinds = {kind for kind in _KINDS if kind in names}
-        self.patterns = list(dict.fromkeys(clean_name(n) for n in names if n not in _KINDS))
+        self.patterns = list(
+            dict.fromkeys(clean_name(n).removeprefix(prefix) for n in names if n not in _KINDS)
+        )
         self._globs = [pattern for pattern in self.patterns if is_glob(pattern)]
 
     @property
@@ -87,6 +94,19 @@ class Selection:
     def wants_input(self) -> bool:
         """Whether the input must be recorded in the first batch."""
         return self.everything or "checkpoints" in self.kinds or self.names("input")
+
+
+def prefix_of(network: nn.Module) -> str:
+    """Return what transformers puts before the names of a network inside the same one with a head.
+
+    Examples
+    --------
+    >>> prefix_of(nn.Linear(2, 2))
+    ''
+    """
+    prefix: Any = getattr(network, "base_model_prefix", "")
+    is_base = isinstance(prefix, str) and prefix != "" and not hasattr(network, prefix)
+    return f"{prefix}." if is_base else ""
 
 
 def is_glob(pattern: str) -> bool:

@@ -35,6 +35,7 @@ __all__ = [
     "open_data",
     "preprocess_in",
     "preprocessing_of",
+    "source_of",
     "torchvision_weights",
 ]
 
@@ -238,6 +239,12 @@ def note_source(network: nn.Module, source: Source) -> None:
     object.__setattr__(network, _NOTE, source)
 
 
+def source_of(network: nn.Module) -> Source | None:
+    """Return where the weights of a network come from; None if it was not loaded by its name."""
+    source = getattr(network, _NOTE, None)
+    return source if isinstance(source, Source) else None
+
+
 def preprocessing_of(
     model: str | nn.Module,
     weights: str | os.PathLike[str] | None = None,
@@ -276,8 +283,8 @@ mean 0.485 0.456 0.406, std 0.229 0.224 0.225
     if weights is not None or revision is not None:
         raise TypeError("weights and revision belong to a name; omit them with a network")
     network = unwrap(model)
-    source = getattr(network, _NOTE, None)
-    if isinstance(source, Source):
+    source = source_of(network)
+    if source is not None:
         return _of_source(source, network)
     if type(network).__module__.startswith("timm.") and hasattr(network, "pretrained_cfg"):
         return _of_timm(network)

@@ -154,8 +154,9 @@ def profile(
         source = open_activations(source, **opening)
     if isinstance(source, Activations):
         if batches is not None or set(options) - {"name", "memory"}:
+            hint = "; give the ids of their rows as exclude= or groups=" if "ids" in options else ""
             raise TypeError(
-                "activations have already been captured; omit batches and capture options"
+                f"activations have already been captured; omit batches and capture options{hint}"
             )
         captured: Iterable[Activations] = [source]
         memory = budget_from(options.get("memory"))

@@ -58,6 +58,8 @@ class _Evidence:
     errors : {"joint", "independent", "none"}
     n_classes, train_accuracy, test_accuracy : number or None
         What the user has given.
+    are_saved : bool
+        Whether the layers are features that another program has saved, perhaps without a network.
     """
 
     layers: tuple[Layer, ...]
@@ -67,6 +69,7 @@ class _Evidence:
     n_classes: int | None
     train_accuracy: float | None
     test_accuracy: float | None
+    are_saved: bool = False
 
     @property
     def measured(self) -> dict[str, Estimate]:
@@ -133,8 +136,9 @@ def diagnose(
     estimates = profile.of(profile.estimators[0] if estimator is None else estimator)
     law, errors = _law(profile.layers, estimates)
     evidence = _Evidence(
-        profile.layers, estimates, law, errors, n_classes, train_accuracy, test_accuracy
-    )
+        profile.layers, estimates, law, errors, n_classes, train_accuracy, test_accuracy,
+        any("opened" in source.parameters for source in profile.provenance.inputs),
+    )  # fmt: skip
     return Diagnosis(tuple(rule(evidence) for rule in _RULES), profile.name, errors)
 
 
@@ -423,8 +427,10 @@ def _dead_layers(evidence: _Evidence) -> Finding:
     if parts:
         return Finding(
             "dead layers", "found", "; ".join(parts),
-            f"count the units of {layers[0]} that are never active, and look at the biases and the "
-            "normalisation before it", layers, numbers,
+            f"count the features of {layers[0]} that do not vary, and check how it was saved"
+            if evidence.are_saved
+            else f"count the units of {layers[0]} that are never active, and look at the biases "
+            "and the normalisation before it", layers, numbers,
         )  # fmt: skip
     unmeasured = [layer.name for layer in evidence.layers if layer.name not in evidence.measured]
     if unmeasured:

@@ -41,7 +41,8 @@ from dimscope.networks.data.inputs import Inputs
 from dimscope.networks.data.masks import padding_without_mask
 from dimscope.networks.data.signature import Signature
 from dimscope.networks.data.stream import open_batches
-from dimscope.networks.layers import Selection
+from dimscope.networks.data.texts import Texts
+from dimscope.networks.layers import Selection, prefix_of
 from dimscope.networks.options import CaptureOptions
 from dimscope.networks.preprocessing import for_network
 from dimscope.networks.structure import Structure, unwrap
@@ -78,15 +79,21 @@ class Session:
     ) -> None:
         if not isinstance(model, nn.Module):
             raise BadSource(f"model is a {type(model).__name__}; give a torch.nn.Module")
-        selection = Selection(options.layers)
         self.options = options
         self.readout = as_readout(options.readout)
         self.network = unwrap(model)
+        selection = Selection(options.layers, prefix_of(self.network))
         self.name = options.name or type(self.network).__name__
         structure = Structure(self.network)
         self._tracer = Tracer(structure)
         self.run = Run(self.network, structure, self._tracer, options.seed)
         batches, self._preprocessing = for_network(batches, model)
+        self._texts = ""
+        if isinstance(batches, Texts):
+            batches = batches.encode(model)
+            self._texts = batches.text
+            if options.ids is None:  # so that exclude="ids" separates the tokens of each text
+                options = replace(options, ids=batches.ids)
         signature = Signature.of(self.network)
         self.stream = open_batches(batches, options, signature, self._attempt)
         self.run.call = self.stream.inputs.call
@@ -251,7 +258,8 @@ class Session:
     @property
     def inputs(self) -> str:
         """How the data were read: inputs, labels and masks, in one line."""
-        parts = [self.stream.inputs.text]
+        parts = [f"texts: {self._texts}"] if self._texts else []
+        parts.append(self.stream.inputs.text)
         if self.run.gives_positions:
             parts.append("position_ids: from attention_mask")
         if self.evidence.draws:

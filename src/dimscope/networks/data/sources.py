@@ -32,6 +32,7 @@ from dimscope.networks.data.items import Ragged, Rows, collate, is_scalar, read_
 from dimscope.networks.data.labels import read_labels
 from dimscope.networks.data.readings import label_path
 from dimscope.networks.data.signature import Signature
+from dimscope.networks.data.texts import Tokens
 from dimscope.networks.options import CaptureOptions
 from dimscope.networks.tensors import fields_of, is_named_tuple, with_fields
 
@@ -158,6 +159,8 @@ def open_indexed(data: Any, options: CaptureOptions, signature: Signature | None
     BadSource, BadPoints
         If arrays differ in their numbers of rows, or hold no numbers.
     """
+    if isinstance(data, Tokens):
+        return Indexed(len(data), data.batch, lambda: (None, ""), is_array=True)
     if _is_one_batch(data, signature):
         return None
     columns = _columns(data, options, signature)
