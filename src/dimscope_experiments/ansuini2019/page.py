@@ -42,10 +42,10 @@ def write_page(out: Path) -> Path:
     lines = [
         "# Ansuini et al. (2019), figure by figure",
         "",
-        "`dimscope reproduce all` makes this page, with the settings in the file `settings.toml` of",
-        "`dimscope_experiments.ansuini2019`. A rule in the code derives every verdict from a",
+        "`dimscope reproduce all` makes this page, with the settings in the file `settings.toml`",
+        "of `dimscope_experiments.ansuini2019`. A rule in the code derives every verdict from a",
         "measured number. *Refuted* means that the claim does not hold for the networks and data",
-        "used here. Claims with the same number are parts or readings of one claim of the paper.",
+        "used here. Rows with the same number belong to the same claim.",
         "",
         "| claim | verdict | measured | figure |",
         "|---|---|---|---|",
