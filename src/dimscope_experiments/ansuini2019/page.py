@@ -42,9 +42,10 @@ def write_page(out: Path) -> Path:
     lines = [
         "# Ansuini et al. (2019), figure by figure",
         "",
-        "Made by `dimscope reproduce all`, with the settings of the file `settings.toml` of",
-        "`dimscope_experiments.ansuini2019`; every verdict follows from a rule in the code and a",
-        "number. *Refuted* says that the claim does not hold here, for these networks and data.",
+        "`dimscope reproduce all` makes this page, with the settings in the file `settings.toml`",
+        "of `dimscope_experiments.ansuini2019`. A rule in the code derives every verdict from a",
+        "measured number. *Refuted* means that the claim does not hold for the networks and data",
+        "used here. Rows with the same number belong to the same claim.",
         "",
         "| claim | verdict | measured | figure |",
         "|---|---|---|---|",

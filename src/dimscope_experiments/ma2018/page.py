@@ -19,40 +19,48 @@ __all__ = ["verdict", "write_page"]
 _PAGE = """\
 # Noisy labels, and the turn of the last hidden layer
 
-X. Ma et al., *Dimensionality-driven learning with noisy labels* (ICML 2018): the local dimension of
-the last hidden layer falls while a network learns, and rises once it memorises wrong labels. The
-turn from falling to rising would tell when to stop, without clean data.
+X. Ma et al., *Dimensionality-driven learning with noisy labels* (ICML 2018), report that the
+local dimension of the last hidden layer falls while a network learns, and rises once it memorises
+wrong labels. The turn from falling to rising would then show when to stop training, without clean
+data.
 
-**{verdict}.** A run counts if, with wrong labels, the turn is at most two
-epochs from the best accuracy on clean test images, or, without wrong labels, there is no turn.
-Of the runs without wrong labels, {clean} had a turn.
+**{verdict}.** With wrong labels, a run counts as reproduced if the turn is at most two epochs
+from the epoch with the best accuracy on clean test images. Without wrong labels, it counts if
+there is no turn. Of the runs without wrong labels, {clean} had a turn.
 
-`python -m dimscope_experiments.ma2018 --data FOLDER --out docs/ma2018` makes this page; FOLDER
-holds the MNIST test set.
+`python -m dimscope_experiments.ma2018 --data FOLDER --out docs/ma2018` makes this page. FOLDER
+contains the MNIST test set.
 
-The network has two convolutions and a hidden layer of 128 units. It is trained on
-{n_training} MNIST images (the test set is split), and tested on {settings.held_out} others; the
-labels of {shares} are replaced by other classes. {settings.epochs} epochs of gradient descent,
-learning rate {settings.learning_rate:g}, momentum 0.9, batches of 128. The paper used
-60,000 images and a decreasing learning rate. The learning rate was chosen by training networks with
-another seed at 40%, by their accuracies only; the rules were fixed before the runs.
+The network has two convolutions and a hidden layer of 128 units. It is trained on {n_training}
+images of the MNIST test set, and tested on the {settings.held_out} others. The runs differ in the
+share of training labels that are replaced by other classes: {shares}. Training takes
+{settings.epochs} epochs of gradient descent with learning rate {settings.learning_rate:g},
+momentum 0.9 and batches of 128. The paper used 60,000 images and a decreasing learning rate. The
+learning rate was chosen by training networks with another seed and 40% wrong labels, and
+comparing only their accuracies. The rules were fixed before the runs.
 
-- *batches*: as in the paper. MLE with k = 20 in {settings.batches} batches of 128 training images,
-  drawn anew after every epoch. The turn is the epoch before the first whose value exceeds the mean
-  of the {window} preceding ones by more than two of their standard deviations.
-- *MLE(20)*, *TwoNN()*: the same rule for `ds.MLE(20)` and `ds.TwoNN()` on {settings.n_probe}
-  training images, the same after every epoch.
-- *lasting rise*: the epoch with the lowest `ds.MLE(20)`, if that of the last epoch is higher by at
-  least {rise:.0%}, and significantly so (`ds.difference`). It looks back from the end of training.
+The last columns of the table, except "as stated", give the epoch of the turn by four rules:
+
+- *batches*: the rule of the paper. After every epoch, MLE with k = 20 measures {settings.batches}
+  batches of 128 newly drawn training images. The turn is the epoch before the first one whose
+  value exceeds the mean of the {window} preceding values by more than two of their standard
+  deviations.
+- *MLE(20)*, *TwoNN()*: the same rule for `ds.MLE(20)` and `ds.TwoNN()`, on {settings.n_probe}
+  training images that are the same after every epoch.
+- *lasting rise*: the epoch with the lowest `ds.MLE(20)`, provided that the value of the last
+  epoch is higher by at least {rise:.0%}, and significantly so (`ds.difference`). This rule needs
+  the whole training run.
+
+"As stated" is "yes" if the run counts as reproduced by the rule *batches*.
 
 {table}
 
-✓: as stated. By the same criterion, {others}.
+✓: by this rule, the run counts as reproduced. By the same criterion, {others}.
 
 ![Accuracy and dimension against epochs]({folder}/ma2018.png)
 
-Dashed lines: the best test accuracy. Dotted lines: the turn of the paper. The numbers are in the
-records in the folder `{folder}` beside this page.
+Dashed lines mark the best test accuracy, dotted lines the turn by the rule *batches*. The folder
+`{folder}` beside this page contains the records with the numbers.
 """
 
 
