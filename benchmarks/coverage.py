@@ -59,10 +59,10 @@ def run() -> str:
     within = np.mean([0.925 <= share <= 0.975 for share in shares])
     close = np.mean([0.9 <= ratio <= 1.15 for ratio in ratios])
     summary = (
-        f"Of {len(shares)} cells, {within:.0%} have a coverage between 92.5 % and 97.5 % (at least "
-        f"90 % of them should); the least is {min(shares):.1%} (never under 90 %). The standard "
+        f"Of {len(shares)} cells, {within:.0%} have a coverage between 92.5 % and 97.5 %; the "
+        f"goal is 90 % of them. The lowest coverage is {min(shares):.1%}; the goal is 90 %. The standard "
         f"error is between 0.9 and 1.15 of the true spread in {close:.0%} (at least 90 %); the "
-        f"extremes are {min(ratios):.2f} and {max(ratios):.2f}. A share of {REPEATS} has itself a "
+        f"extremes are {min(ratios):.2f} and {max(ratios):.2f}. With {REPEATS} samples, a coverage has a "
         "standard deviation of 1.5 %, a ratio one of 5 %. The target is the mean of the estimates."
     )
     head = ["manifold", "looked at", "d", "N", "fit", "mean", "coverage", "std_error / spread"]

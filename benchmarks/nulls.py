@@ -110,10 +110,11 @@ def run(repeats: int = REPEATS) -> str:
         row[0] += " (not looked at before)" if row[0] in UNSEEN else ""
     within = np.mean((shares[:, 0] >= 3) & (shares[:, 0] <= 7))
     summary = (
-        f"{repeats} pairs a row, N = {N}. Of {len(rows)} rows, {within:.0%} find a difference at "
-        f"5 % in 3 to 7 % of pairs that do not differ; the extremes are {shares[:, 0].min():.1f} % "
-        f"and {shares[:, 0].max():.1f} %, at 1 % they are {shares[:, 1].min():.1f} % and "
-        f"{shares[:, 1].max():.1f} %. The standard error is the median one."
+        f"{repeats} pairs a row, N = {N}. In {within:.0%} of the {len(rows)} rows, a test at the "
+        "5 % level finds a difference in 3 to 7 % of the pairs, which do not differ. Over all "
+        f"rows, this rate is between {shares[:, 0].min():.1f} % and {shares[:, 0].max():.1f} %; at "
+        f"the 1 % level it is between {shares[:, 1].min():.1f} % and {shares[:, 1].max():.1f} %. "
+        "The standard error is the median one."
     )
     head = ["cloud", "change", "estimator", "at 5 %", "at 1 %", "no p-value", "std_error / spread"]
     power = (

@@ -108,8 +108,8 @@ def run() -> str:
     ]
     summary = (
         f"Of {len(rows)} cells, {np.mean(inside):.0%} have a coverage between 92 % and 98 % and a "
-        "standard error between 0.85 and 1.2 of the true spread. A share of 200 samples has itself "
-        "a standard deviation of 1.5 %, a ratio one of 5 %."
+        "standard error between 0.85 and 1.2 of the true spread. With 200 samples, a "
+        "coverage has a standard deviation of 1.5 %, and a ratio of errors one of 5 %."
     )
     head = ["cloud", "N", "estimator", "mean", "coverage", "std_error / spread"]
     return summary + "\n\n" + table(head, rows)

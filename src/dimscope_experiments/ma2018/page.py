@@ -68,7 +68,7 @@ def verdict(runs: Sequence[Run], rule: str) -> str:
     """Say whether a rule finds the turn as stated in every run, and in how many it does."""
     n = sum(run.agrees(rule) for run in runs)
     word = "reproduced" if n == len(runs) else "not reproduced"
-    return f"{word}: {n} of {len(runs)} runs"
+    return f"{word}: {n} of {len(runs)} runs agree with the claim"
 
 
 def write_page(runs: Sequence[Run], settings: Settings, n_images: int, out: Path) -> Path:
