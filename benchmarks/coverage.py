@@ -60,10 +60,12 @@ def run() -> str:
     close = np.mean([0.9 <= ratio <= 1.15 for ratio in ratios])
     summary = (
         f"Of {len(shares)} cells, {within:.0%} have a coverage between 92.5 % and 97.5 %; the "
-        f"goal is 90 % of them. The lowest coverage is {min(shares):.1%}; the goal is 90 %. The standard "
-        f"error is between 0.9 and 1.15 of the true spread in {close:.0%} (at least 90 %); the "
-        f"extremes are {min(ratios):.2f} and {max(ratios):.2f}. With {REPEATS} samples, a coverage has a "
-        "standard deviation of 1.5 %, a ratio one of 5 %. The target is the mean of the estimates."
+        f"goal is 90 % of them. The lowest coverage is {min(shares):.1%}; the goal is 90 %. "
+        f"The standard error is between 0.9 and 1.15 of the true spread in {close:.0%} (at least "
+        "90 %); the "
+        f"extremes are {min(ratios):.2f} and {max(ratios):.2f}. With {REPEATS} samples, a "
+        "coverage has a standard deviation of 1.5 %, a ratio one of 5 %. "
+        "The target is the mean of the estimates."
     )
     head = ["manifold", "looked at", "d", "N", "fit", "mean", "coverage", "std_error / spread"]
     return summary + "\n\n" + table(head, rows)

@@ -74,8 +74,9 @@ def run() -> str:
             table(["d", "N", "cube", "Gaussian", "exponential, on a paraboloid"],
                   _rows("high", HIGH)),
             "**Hubs**, points that are among the two nearest neighbours of many others; "
-            f"N = {N}, {HUB_REPEATS} samples a row. The column *named* states how many points have the "
-            "largest hub among their two nearest neighbours. The centre of a sphere is added as a hub of the worst kind.",
+            f"N = {N}, {HUB_REPEATS} samples a row. The column *named* states how many "
+            "points have the largest hub among their two nearest neighbours. The centre of a "
+            "sphere is added as a hub of the worst kind.",
             table(
                 ["points", "d", "named", "all", "without the first 1 % of hubs",
                  "without 1 % at random", "half of the points", "a quarter"],

@@ -78,8 +78,10 @@ def test_a_run_agrees_near_the_best_epoch_with_noise_and_without_a_turn_else(
 
 def test_verdict_is_reproduced_for_all_runs_only():
     good, bad = a_run(lasting=1), a_run(lasting=None)
-    assert verdict([good, good], "lasting rise") == "reproduced: 2 of 2 runs"
-    assert verdict([good, bad], "lasting rise") == "not reproduced: 1 of 2 runs"
+    assert verdict([good, good], "lasting rise") == "reproduced: 2 of 2 runs agree with the claim"
+    assert (
+        verdict([good, bad], "lasting rise") == "not reproduced: 1 of 2 runs agree with the claim"
+    )
 
 
 @pytest.mark.slow

@@ -55,7 +55,7 @@ The last columns of the table, except "as stated", give the epoch of the turn by
 
 {table}
 
-✓: by this rule, the run counts as reproduced. By the same criterion, {others}.
+✓: by this rule, the run counts as reproduced. By the same criterion, with other rules: {others}.
 
 ![Accuracy and dimension against epochs]({folder}/ma2018.png)
 
@@ -98,7 +98,7 @@ def write_page(runs: Sequence[Run], settings: Settings, n_images: int, out: Path
     lines.extend(f"| {' | '.join(_row(run))} |" for run in runs)
     text = _PAGE.format(
         verdict=verdict(runs, rules[0]).capitalize(),
-        others="; ".join(f"*{rule}* {verdict(runs, rule)}" for rule in rules[1:]),
+        others="; ".join(f"*{rule}*, {verdict(runs, rule)}" for rule in rules[1:]),
         clean=_turns_without_noise(runs, rules[0]),
         shares=", ".join(f"{share:.0%}" for share in settings.shares),
         n_training=n_images - settings.held_out,
