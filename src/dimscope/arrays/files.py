@@ -18,7 +18,8 @@ import numpy as np
 
 from dimscope.arrays.block_points import Blocks
 from dimscope.arrays.checks import check_shape
-from dimscope.arrays.formats.base import SavedArray
+from dimscope.arrays.formats.base import NOT_WHOLE, SavedArray
+from dimscope.arrays.formats.numpy_files import TOO_LONG
 from dimscope.arrays.formats.registry import FORMATS, list_arrays
 from dimscope.arrays.formats.text import read_within_budget, table_in
 from dimscope.arrays.memory import budget_from, check_budget
@@ -135,7 +136,7 @@ def read_stimuli(path: Path) -> NDArray[Any]:
     with naming(str(path)):
         array = checked_array(saved.read())
         if isinstance(array, Blocks):
-            check_budget(array.nbytes, budget_from(None), f"reading {path}")
+            check_budget(array.nbytes, budget_from(None), f"reading {path}", NOT_WHOLE)
             array = np.asarray(array).reshape(saved.shape)
     return np.asanyarray(array)
 
@@ -271,11 +272,14 @@ def _arrays_in_input() -> dict[str, SavedArray]:
                 "of the file"
             )
         return table_in(io.BytesIO(data), "standard input")
+    stream = io.BytesIO(data)
     try:
-        array = np.load(io.BytesIO(data), allow_pickle=False)
+        array = np.load(stream, allow_pickle=False)
     except Exception as error:  # a damaged header can raise almost anything
         if "bject" in str(error):
             raise BadSource("standard input holds Python objects, which are never read") from None
         raise BadSource("standard input is truncated: its size does not match its header") from None
+    if stream.read(1):
+        raise BadSource(f"standard input {TOO_LONG}")
     is_numeric = array.dtype.kind in "biuf"
     return {"": SavedArray(array.shape, str(array.dtype), lambda: array, is_numeric)}

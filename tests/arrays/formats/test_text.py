@@ -191,7 +191,7 @@ def test_missing_values_are_named_by_row(tmp_path):
 def test_read_points_refuses_what_does_not_fit(tmp_path, monkeypatch, name, write):
     write(tmp_path / name)
     monkeypatch.setattr("dimscope.arrays.formats.text.budget_from", lambda memory: 10**6)
-    with pytest.raises(ds.OverBudget, match=name):
+    with pytest.raises(ds.OverBudget, match=rf"{name}.*; save the array with numpy.save as .npy"):
         ds.read_points(tmp_path / name)
 
 

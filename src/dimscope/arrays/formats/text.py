@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from dimscope.arrays.formats.base import Arrays, damaged, saved_frame
+from dimscope.arrays.formats.base import NOT_WHOLE, Arrays, damaged, saved_frame
 from dimscope.arrays.frames import is_number
 from dimscope.arrays.memory import budget_from, check_budget
 from dimscope.errors import BadSource, GuessedReading, first_line, warn
@@ -74,7 +74,8 @@ def read_within_budget(stream: IO[bytes], path: str) -> bytes:
     while part := stream.read(min(_STEP, budget + 1)):
         parts.append(part)
         n_bytes += len(part)
-        check_budget(n_bytes, budget, f"reading the first {n_bytes / 1e9:.3g} GB of {path}")
+        what = f"reading the first {n_bytes / 1e9:.3g} GB of {path}"
+        check_budget(n_bytes, budget, what, NOT_WHOLE)
     return b"".join(parts)
 
 
