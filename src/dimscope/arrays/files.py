@@ -226,6 +226,9 @@ name one of them with key= (--key)
     ]
     if not candidates:
         advice = "save one of this shape" if images else "name the array with key= (--key)"
+        shapes = {array.shape for array in arrays.values()}
+        if len(arrays) > _FEW and len(shapes) == 1 and len(*shapes) == 1:
+            advice = "if each of them is a point, stack them with torch.stack or numpy.stack"
         raise BadSource(
             f"{path} holds no array of numbers of shape (n_points, n_features), but "
             f"{_listed(arrays)}; {advice}"
@@ -250,6 +253,7 @@ def are_weights(names: Iterable[str]) -> bool:
 
 
 _SHOWN = 12
+_FEW = 2  # arrays with one axis, such as labels and ids
 
 
 def _listed(arrays: Mapping[str, SavedArray]) -> str:

@@ -124,6 +124,11 @@ def text_in_numbers(path):
     frame.to_csv(path, index=False, header=False)
 
 
+def cells_of(value):
+    """Write a column of numbers, and one of a value in quotes."""
+    return lines("x,y\n" + f'"{value}",1.5\n' * 40)
+
+
 BAD = {
     "gz cut": ("a.csv.gz", cut(packed), "truncated"),
     "header only": ("a.csv", lines("x,y\n"), "no row of numbers"),
@@ -164,6 +169,12 @@ BAD = {
     ),
     "text in numbers": ("a.csv", text_in_numbers, r"column 1 holds text: row 7 holds '\?'"),
     "ragged csv": ("a.csv", lines("1.5,2\n3,4\n5,6\n7,8,9\n"), "2 fields in line 4, saw 3"),
+    "fortran": ("a.csv", cells_of("1.25D-01"), "column 'x' .* exponents with E instead of D"),
+    "thousands": ("a.csv", cells_of("12,573.02"), "remove what separates the thousands"),
+    "thousands of integers": ("a.csv", cells_of("1,234,573"), "remove what separates the thou"),
+    "thousands in Germany": ("a.csv", cells_of("12.573,02"), "remove what separates the thous"),
+    "commas in quotes": ("a.csv", cells_of("1,5"), "write decimal points instead of commas"),
+    "lists as text": ("a.csv", cells_of("[0.1, 0.2]"), "column 'x' .* list of numbers written"),
     "short header": ("a.csv", lines("a,b\nr1,1,2\nr2,3,4\n"), "first line has 2 columns"),
     "bytes as csv": ("a.csv", lambda p: p.write_bytes(b"\x00\x01\x02\x03" * 9), "not text"),
     "latin": ("a.csv", lambda p: p.write_bytes("größe,b\n1,2\n".encode("latin-1")), "UTF-8"),
