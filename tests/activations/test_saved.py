@@ -283,6 +283,16 @@ REFUSED = {
     "transposed": (transposed, {}, r"layer2 has 4 \(is layer2 transposed\?\)"),
     "transposed first": (transposed_first, {}, r"60 \(is layer1 transposed\?\)"),
     "weights": (weights, {}, "the weights of a network, not its activations: a.weight"),
+    "zarr 2": (
+        lambda p: zarr.open(p, mode="w", shape=A.shape, zarr_format=2),
+        {},
+        "folder of Zarr, .* open it with zarr.open",
+    ),
+    "zarr 3": (
+        lambda p: zarr.open(p, mode="w", shape=A.shape, zarr_format=3),
+        {},
+        "not a dimscope store; .* open it with zarr.open and give its arrays",
+    ),
     "nothing": (lambda p: p.mkdir(), {}, "holds no file of arrays"),
     "missing": (lambda p: None, {}, "there is no file"),
     "name": (folder_of(np.save, ".npy"), {"layers": ["layer3"]}, "no layer 'layer3'.*Did you"),

@@ -26,7 +26,7 @@ from dimscope.arrays.checks import check_container, check_dtype
 from dimscope.arrays.dask_points import DaskKind
 from dimscope.arrays.files import are_weights, checked_array, naming
 from dimscope.arrays.formats.base import SavedArray
-from dimscope.arrays.formats.registry import FORMATS, format_of, list_arrays
+from dimscope.arrays.formats.registry import FORMATS, format_of, list_arrays, refuse_zarr
 from dimscope.arrays.formats.tensors import leaves
 from dimscope.arrays.frames import as_frame, is_frame
 from dimscope.arrays.numpy_points import as_numpy
@@ -452,6 +452,7 @@ def _in_folder(folder: Path) -> _Listed:
         else:
             paths.append(path)
     if not paths:
+        refuse_zarr(folder)
         suffixes = ", ".join(each.suffixes[0] for each in FORMATS)
         raise BadSource(
             f"{folder} is not a store of dimscope, and holds no file of arrays ({suffixes})"

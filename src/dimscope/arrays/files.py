@@ -105,6 +105,8 @@ def open_points(path: str | os.PathLike[str], key: str | None = None) -> tuple[A
         raise BadSource(f"{path!r} is a {type(path).__name__}; give the path of a file")
     place = os.fspath(path)
     is_input = place == STANDARD_INPUT
+    if "://" in place:
+        raise BadSource(f"{place} is a URL; download the file, and give its path")
     arrays = _arrays_in_input() if is_input else list_arrays(Path(place))
     name = "standard input" if is_input else place
     chosen, said = choose(arrays, name, key)

@@ -204,6 +204,10 @@ _HEAD = 1 << 20  # characters, from which the delimiter and the header are found
 _COMMENT = re.compile(r"(?:\A|(?<=[\r\n]))[ \t]*#[^\r\n]*")  # a line, not the rest of one: n#1,n#2
 
 
+_TEXT = bytes(code for code in range(256) if code >= 32 or code in b"\t\r\n\v\f")
+_NO_TEXT = "is not text, but bytes; give it the suffix of its format"
+
+
 def _decoded(stream: IO[bytes], path: str) -> str:
     data = stream.read()
     marks = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
@@ -211,11 +215,13 @@ def _decoded(stream: IO[bytes], path: str) -> str:
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
+        if data[:_HEAD].translate(None, _TEXT):
+            raise BadSource(f"{path} {_NO_TEXT}") from None
         raise BadSource(
             f"{path} is not text in UTF-8 (byte {error.start}); write it again as UTF-8"
         ) from None
     if "\0" in text[:_HEAD]:
-        raise BadSource(f"{path} is not text, but bytes; give it the suffix of its format")
+        raise BadSource(f"{path} {_NO_TEXT}")
     return _COMMENT.sub("", text) if "#" in text else text
 
 
