@@ -134,6 +134,15 @@ def test_read_points_refuses_what_does_not_fit(tmp_path, monkeypatch, name, writ
         ds.read_points(tmp_path / name)
 
 
+def test_read_points_lets_no_warning_out_of_an_absurd_shape(tmp_path):
+    (tmp_path / "a.npy").write_bytes(header((2**62, 9)) + bytes(99))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with pytest.raises(BadSource, match="truncated"):
+            ds.read_points(tmp_path / "a.npy")
+    assert warned == []
+
+
 def test_open_array_maps_the_file(tmp_path):
     np.save(tmp_path / "a.npy", np.arange(12.0).reshape(4, 3))
     array = open_array(tmp_path / "a.npy")

@@ -127,6 +127,16 @@ def test_read_points_refuses_a_file_in_one_sentence(tmp_path, case):
     assert_refused(tmp_path, *BAD[case])
 
 
+@pytest.mark.parametrize("case", ["sparse in torch", "script", "pickle as torch"])
+def test_read_points_lets_no_warning_of_torch_out(tmp_path, case):
+    BAD[case][1](tmp_path / "a.pt")
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with pytest.raises(ds.errors.DimscopeError):
+            ds.read_points(tmp_path / "a.pt")
+    assert warned == []
+
+
 def test_read_points_refuses_quantized_tensors(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # quantized tensors are deprecated
