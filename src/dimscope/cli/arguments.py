@@ -441,6 +441,18 @@ def profile_from(path: Path, option: str) -> Profile:
         ) from None
 
 
+def parted(text: str) -> tuple[str, str | None]:
+    """Split FILE::KEY or STORE::LAYER, unless a file has the whole name; None if there is no key.
+
+    Examples
+    --------
+    >>> parted("a.h5::x"), parted("a.npy")
+    (('a.h5', 'x'), ('a.npy', None))
+    """
+    place, separator, key = text.rpartition("::")
+    return (place, key) if separator and not Path(text).exists() else (text, None)
+
+
 def points_from(text: str, key: str | None) -> Any:
     """Open the points of a file, or the layer at STORE::LAYER, read at once if it fits in memory.
 
@@ -452,15 +464,15 @@ def points_from(text: str, key: str | None) -> Any:
     from dimscope.arrays.files import STANDARD_INPUT, open_points
     from dimscope.arrays.memory import budget_from
 
-    place, separator, layer = text.rpartition("::")
-    if not separator:
+    place, layer = parted(text)
+    if layer is None:
         if Path(text).is_dir() and is_store(text):
             names = ", ".join(open_store(text))
             raise typer.BadParameter(
                 f"{text} is a store; name one of its layers, as {text}::LAYER: {names}",
                 param_hint="POINTS",
             )
-        if text != STANDARD_INPUT:
+        if text != STANDARD_INPUT and "://" not in text:
             existing(Path(text), "POINTS")
         array, said = open_points(text, key)
         if said:
@@ -496,7 +508,7 @@ def check_data(
                 param_hint=option,
             )
     if labels is not None:
-        existing(Path(str(labels).partition("::")[0]), "--labels")
+        existing(Path(parted(str(labels))[0]), "--labels")
 
 
 def texts_from(path: Path, tokens: int | None, field: str | None) -> Texts:
@@ -644,8 +656,8 @@ def ids_from(path: Path | None, option: str) -> Any:
 
     if path is None:
         return None
-    place, separator, key = str(path).rpartition("::")
-    if not separator:
+    place, key = parted(str(path))
+    if key is None:
         return open_array(existing(path, option))
     arrays = list_arrays(existing(Path(place), option))
     return np.asarray(arrays[choose(arrays, place, key)[0]].read())
@@ -663,8 +675,8 @@ def row_ids_from(path: Path | None, option: str, points: str | None = None) -> A
         return ids_from(path, option)
     if points is None:
         return "ids"
-    place, separator, _ = points.rpartition("::")
-    ids = open_store(place).ids if separator else None
+    place, layer = parted(points)
+    ids = None if layer is None else open_store(place).ids
     if ids is None:
         raise typer.BadParameter(
             f"{points} holds no ids of its rows; give a .npy file with an id for each row",
