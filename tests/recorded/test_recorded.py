@@ -22,6 +22,8 @@ CHANGED: tuple[str, ...] = (
     # --key names an array in a file that holds several
     "/estimate: has 11 values, not 10",
     "/scale: has 11 values, not 10",
+    # --methods prints a sentence beside the citations
+    "/cite: has 3 values, not 2",
 )
 
 
