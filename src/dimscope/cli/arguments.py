@@ -120,7 +120,9 @@ ResamplesOption = Annotated[
 KeyOption = Annotated[
     str | None,
     typer.Option(
-        "--key", rich_help_panel=DATA, help="name of the array, in a file that holds several"
+        "--key",
+        rich_help_panel=DATA,
+        help="name of the array, in a file that holds several; the same as FILE::KEY",
     ),
 ]
 
@@ -444,39 +446,55 @@ def profile_from(path: Path, option: str) -> Profile:
 def points_from(text: str, key: str | None) -> Any:
     """Open the points of a file, or the layer at STORE::LAYER, read at once if it fits in memory.
 
-    Print how a file was read, where it leaves a choice.
+    FILE::KEY names one of several arrays in a file, as ``key`` does. Print how a file was read,
+    where it leaves a choice.
     """
     import numpy as np
 
     from dimscope.activations.store import is_store, open_store
     from dimscope.arrays.files import STANDARD_INPUT, open_points
     from dimscope.arrays.memory import budget_from
+    from dimscope.errors import BadSource
 
-    place, separator, layer = text.rpartition("::")
-    if not separator:
-        if Path(text).is_dir() and is_store(text):
-            names = ", ".join(open_store(text))
+    place, name = _place_and_key(text)
+    if name is not None and key is not None:
+        raise typer.BadParameter(
+            f"{text} names the array already; omit this option", param_hint="--key"
+        )
+    if place != STANDARD_INPUT and "://" not in place:
+        existing(Path(place), "POINTS")
+    if Path(place).is_dir():
+        if not is_store(place):
+            raise BadSource(
+                f"{place} is a folder, but not a store (dimscope capture writes one); name a file "
+                f"in it, or measure every layer in it with dimscope profile {place}"
+            )
+        if name is None:
             raise typer.BadParameter(
-                f"{text} is a store; name one of its layers, as {text}::LAYER: {names}",
+                f"{text} is a store; name one of its layers, as {text}::LAYER: "
+                f"{', '.join(open_store(text))}",
                 param_hint="POINTS",
             )
-        if text != STANDARD_INPUT:
-            existing(Path(text), "POINTS")
-        array, said = open_points(text, key)
+    if name is None or Path(place).is_file():
+        array, said = open_points(place, key if name is None else name)
         if said:
-            typer.echo(f"{text}: {said}", err=True)
+            typer.echo(f"{place}: {said}", err=True)
         return array
-    if key is not None:
-        raise typer.BadParameter(
-            f"{text} names the layer of a store already; omit this option", param_hint="--key"
-        )
-    if "://" not in place:
-        existing(Path(place), "POINTS")
     try:
-        stored = open_store(place).stored(layer)
+        stored = open_store(place).stored(name)
         return np.asarray(stored) if stored.nbytes <= budget_from(None) else stored
     except KeyError as error:
         raise typer.BadParameter(error.args[0], param_hint="POINTS") from None
+
+
+def _place_and_key(text: str) -> tuple[str, str | None]:
+    """Split FILE::KEY or STORE::LAYER; the second part is None if it is not given.
+
+    >>> _place_and_key("run.h5::fc/1"), _place_and_key("run.npy")
+    (('run.h5', 'fc/1'), ('run.npy', None))
+    """
+    place, separator, name = text.rpartition("::")
+    return (place, name) if separator else (text, None)
 
 
 def check_data(
@@ -496,7 +514,7 @@ def check_data(
                 param_hint=option,
             )
     if labels is not None:
-        existing(Path(str(labels).partition("::")[0]), "--labels")
+        existing(Path(_place_and_key(str(labels))[0]), "--labels")
 
 
 def texts_from(path: Path, tokens: int | None, field: str | None) -> Texts:
@@ -644,8 +662,8 @@ def ids_from(path: Path | None, option: str) -> Any:
 
     if path is None:
         return None
-    place, separator, key = str(path).rpartition("::")
-    if not separator:
+    place, key = _place_and_key(str(path))
+    if key is None:
         return open_array(existing(path, option))
     arrays = list_arrays(existing(Path(place), option))
     return np.asarray(arrays[choose(arrays, place, key)[0]].read())
@@ -663,8 +681,8 @@ def row_ids_from(path: Path | None, option: str, points: str | None = None) -> A
         return ids_from(path, option)
     if points is None:
         return "ids"
-    place, separator, _ = points.rpartition("::")
-    ids = open_store(place).ids if separator else None
+    place, layer = _place_and_key(points)
+    ids = None if layer is None or Path(place).is_file() else open_store(place).ids
     if ids is None:
         raise typer.BadParameter(
             f"{points} holds no ids of its rows; give a .npy file with an id for each row",

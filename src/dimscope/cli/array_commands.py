@@ -44,7 +44,8 @@ PointsArgument = Annotated[
     str,
     typer.Argument(
         help="points of shape (n_points, n_features): a .npy, .npz, .h5, .csv, .tsv, .txt, "
-        ".parquet, .safetensors or .pt file; - for standard input; or STORE::LAYER"
+        ".parquet, .safetensors or .pt file; - for standard input; FILE::KEY for one of "
+        "several arrays; or STORE::LAYER"
     ),
 ]
 
@@ -72,6 +73,7 @@ def estimate(
     --------
     $ dimscope estimate points.npy
     $ dimscope estimate points.npy --estimator 'Gride(n1=2, n2=4)' --json
+    $ dimscope estimate run.h5::layer3
     $ dimscope estimate store.zarr::output --engine exact
     """
     import dimscope as ds
