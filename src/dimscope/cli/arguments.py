@@ -80,8 +80,8 @@ EstimatorOption = Annotated[
             "twonn", "gride", "mle", "i3d", "pca", "participationratio", "effectiverank"
         ),
         rich_help_panel=ESTIMATOR,
-        help="twonn, gride, mle, i3d, pca or participationratio; with parameters, 'Gride(n1=2, "
-        "n2=4)'; your own estimator, FILE.py:NAME",
+        help="twonn, gride, mle, i3d, pca, participationratio or effectiverank; with parameters, "
+        "'Gride(n1=2, n2=4)'; your own estimator, FILE.py:NAME",
     ),
 ]
 
