@@ -1,6 +1,8 @@
 """Activations that others have saved: the layers in order, or a sentence on how to say it."""
 
 import json
+import re
+from contextlib import nullcontext
 
 import dask.array
 import h5py
@@ -281,6 +283,16 @@ REFUSED = {
     "transposed": (transposed, {}, r"layer2 has 4 \(is layer2 transposed\?\)"),
     "transposed first": (transposed_first, {}, r"60 \(is layer1 transposed\?\)"),
     "weights": (weights, {}, "the weights of a network, not its activations: a.weight"),
+    "zarr 2": (
+        lambda p: zarr.open(p, mode="w", shape=A.shape, zarr_format=2),
+        {},
+        "folder of Zarr, .* open it with zarr.open",
+    ),
+    "zarr 3": (
+        lambda p: zarr.open(p, mode="w", shape=A.shape, zarr_format=3),
+        {},
+        "not a dimscope store; .* open it with zarr.open and give its arrays",
+    ),
     "nothing": (lambda p: p.mkdir(), {}, "holds no file of arrays"),
     "missing": (lambda p: None, {}, "there is no file"),
     "name": (folder_of(np.save, ".npy"), {"layers": ["layer3"]}, "no layer 'layer3'.*Did you"),
@@ -407,6 +419,32 @@ def test_open_activations_takes_numbers_joined_by_a_dash_as_names(tmp_path):
     for name in names:
         np.save(tmp_path / f"{name}.npy", A)
     assert list(ds.open_activations(tmp_path)) == names
+
+
+@pytest.mark.parametrize(
+    ("names", "is_guessed"),
+    [
+        (["ep_0.5", "ep_1.25", "ep_1.5", "ep_10.0"], True),
+        (["0.5", "1.25", "1.5", "10.0"], True),
+        (["loss_-1.5", "loss_-1.25", "loss_-0.75"], False),
+        (["blocks.1.5", "blocks.1.25"], True),
+        (["ep_0.5", "ep_1.5", "ep_10.0"], False),
+        ([f"blocks.{i}.{j}" for i in range(2) for j in range(12)], False),
+        ([f"{i}.{j}" for i in range(2) for j in range(12)], False),
+        (["v1.2.3", "v1.2.12"], False),
+        (["layer_-12", "layer_-3", "layer_-1"], False),
+        (["-3", "-2", "-1"], False),
+        (["conv-1", "conv-2", "conv-12"], False),
+        (["layer_-1", "layer_0", "layer_2"], True),
+    ],
+)
+def test_open_activations_orders_by_decimals_and_signs_or_warns(tmp_path, names, is_guessed):
+    for name in reversed(names):
+        np.save(tmp_path / f"{name}.npy", A)
+    guessed = rf"guessed from their names: {re.escape(', '.join(names[:4]))}"
+    with pytest.warns(CaptureWarning, match=guessed) if is_guessed else nullcontext():
+        activations = ds.open_activations(tmp_path)
+    assert list(activations) == names
 
 
 def test_open_activations_reads_no_stored_array_before_it_is_measured(tmp_path):

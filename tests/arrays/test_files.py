@@ -44,6 +44,19 @@ BAD = {
         "a.mat", lambda p: p.write_bytes(b"MATLAB 7.3 MAT-file".ljust(512) + b"\x89HDF"),
         "is an HDF5 file, in which MATLAB's arrays are transposed",
     ),
+    "gz as csv": ("a.csv", lambda p: p.write_bytes(gzip.compress(b"1,2")), "to a.csv.gz"),
+    "gz as xz": ("a.csv.xz", lambda p: p.write_bytes(gzip.compress(b"1,2")), "to a.csv.gz"),
+    "csv as gz": ("a.csv.gz", lines("1.5,2\n3,4\n5,6\n"), "is not compressed, .* to a.csv"),
+    "spreadsheet as csv": (
+        "a.csv", lambda p: p.write_bytes(b"PK\x03\x04" + bytes(99)), "export a spreadsheet as .csv",
+    ),
+    "bytes as csv": (
+        "a.csv", lambda p: p.write_bytes(np.random.default_rng(0).bytes(5000)), "not text, but",
+    ),
+    "zarr": (
+        "a.zarr", lambda p: (p.mkdir(), (p / "zarr.json").touch()),
+        "is a folder of Zarr, .* open it with zarr.open",
+    ),
     "git lfs": ("a.safetensors", lines(POINTER), "run git lfs pull"),
 }  # fmt: skip
 
@@ -84,6 +97,7 @@ def test_read_points_reads_standard_input(monkeypatch, content):
     [
         (b"", "is empty"),
         (npy(X)[:-5], "truncated"),
+        (npy(X) + npy(X), "more than the one array of its header"),
         (b"PK\x03\x04....", "NumPy archive"),
         (gzip.compress(b"1,2"), "compressed"),
         (npy(np.array([[None]])), "Python objects"),
@@ -93,6 +107,18 @@ def test_read_points_refuses_other_input(monkeypatch, content, message):
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
     with pytest.raises(BadSource, match=f"standard input.*{message}"):
         ds.read_points("-")
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("https://x.org/a.npy", "https://x.org/a.npy is a URL; download"),
+        ("a\0.npy", r"^'a\\x00.npy' is no path of a file"),
+    ],
+)
+def test_read_points_refuses_what_names_no_file(path, message):
+    with pytest.raises(BadSource, match=message):
+        ds.read_points(path)
 
 
 @pytest.mark.parametrize("path", [3, b"a.npy", None])

@@ -234,6 +234,14 @@ def test_estimate_reads_other_files_and_says_how(run, points, tmp_path):
         assert (refused.code, "no array 'c'" in refused.err) == (1, True)
 
 
+def test_estimate_reads_a_file_whose_name_holds_two_colons(run, points, tmp_path):
+    np.savetxt(tmp_path / "x::y.csv", np.load(points), fmt="%.17g", delimiter=",")
+    done = run("estimate", "x::y.csv", "--json")
+    assert json.loads(done.out)["dimension"] == pytest.approx(float(ds.estimate(np.load(points))))
+    refused = run("estimate", "https://x.org/a.npy")
+    assert (refused.code, "https://x.org/a.npy is a URL; download" in refused.err) == (1, True)
+
+
 def test_estimate_reads_standard_input(folder, monkeypatch):
     content = (folder / "x.npy").read_bytes()
     result = CliRunner().invoke(app, ["estimate", "-", "--json"], input=content)

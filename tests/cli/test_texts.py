@@ -42,6 +42,7 @@ def test_profile_of_texts_runs_from_end_to_end(run, texts):
     assert "data: 60 texts of lines.txt, 59 blank skipped\n" in done.err
     assert "texts: 60 texts of lines.txt, whole; inputs: input_ids, attention_mask\n" in done.err
     saved = ds.Profile.load("p.json")
+    assert saved.name == "hf/model"
     model = ds.load_model("hf/model")
     expected = measured(model, ds.texts("lines.txt"))
     assert {layer: float(value) for layer, value in saved.items()} == pytest.approx(expected)
@@ -142,6 +143,13 @@ def test_profile_of_texts_takes_a_real_model(run, tmp_path):
     assert ds.Profile.load("p.json")["layers.1"].dimension == pytest.approx(
         float(expected["model.layers.1"]), rel=1e-3
     )
+
+
+def test_profile_of_a_local_model_is_named_without_its_folder(run, texts):
+    path = Path("model").resolve()
+    done = run("profile", f"hf/{path}", "--text", "lines.txt", "--layers", "h.0", "--out", "p.json")
+    assert done.code == 0, done.err
+    assert ds.Profile.load("p.json").name == "hf/model"
 
 
 def test_texts_are_refused_for_a_store(refusal, folder):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from itertools import pairwise
@@ -26,7 +26,7 @@ from dimscope.arrays.checks import check_container, check_dtype
 from dimscope.arrays.dask_points import DaskKind
 from dimscope.arrays.files import are_weights, checked_array, naming
 from dimscope.arrays.formats.base import SavedArray
-from dimscope.arrays.formats.registry import FORMATS, format_of, list_arrays
+from dimscope.arrays.formats.registry import FORMATS, format_of, list_arrays, refuse_zarr
 from dimscope.arrays.formats.tensors import leaves
 from dimscope.arrays.frames import as_frame, is_frame
 from dimscope.arrays.numpy_points import as_numpy
@@ -185,21 +185,67 @@ def _is_no_layer(saved: SavedArray) -> bool:
 
 
 def _is_numbered(names: Sequence[str]) -> bool:
-    """Tell whether names differ in their numbers alone, apart from input and output."""
-    return len({re.sub(r"\d+", "0", name) for name in names if name not in _ROLES}) < 2
+    """Tell whether names differ in their numbers alone, and the numbers can be read in one way."""
+    # signs stay: next to layers 0 and 1, layer -1 may be the last
+    plain = {re.sub(r"\d+", "0", name) for name in names if name not in _ROLES}
+    whole, decimal = (
+        sorted(names, key=partial(natural_key, decimals=decimals)) for decimals in (False, True)
+    )
+    return len(plain) < 2 and (whole == decimal or not _can_be_decimals(names))
 
 
-def natural_key(name: str) -> tuple[Any, ...]:
+# a hyphen behind a letter or a digit separates, as in conv-1
+_SIGN = r"(?:(?<![^\W_])-)?"
+_NUMBER = re.compile(rf"({_SIGN}\d+)")
+_DECIMAL = re.compile(rf"(?<!\d)(?<!\d\.)({_SIGN}\d+\.\d+)(?!\.?\d)")  # but not in 1.2.3
+
+
+def natural_key(name: str, *, decimals: bool = False) -> tuple[Any, ...]:
     """Return a key that sorts names with numbers in order of size; input first, output last.
+
+    Parameters
+    ----------
+    name : str
+    decimals : bool
+        Whether 1.25 is one number; otherwise it is two.
 
     Examples
     --------
     >>> sorted(["layer10", "output", "layer2", "input"], key=natural_key)
     ['input', 'layer2', 'layer10', 'output']
+    >>> sorted(["h_-1", "h_-12", "h_-2"], key=natural_key)
+    ['h_-12', 'h_-2', 'h_-1']
     """
     rank = {"input": -1, "output": 1}.get(name, 0)
-    parts = re.split(r"(\d+)", name)
-    return rank, tuple((int(p), "") if p.isdigit() else (-1, p.lower()) for p in parts), name
+    parts: list[tuple[int, float, str]] = []
+    for place, piece in enumerate(_DECIMAL.split(name) if decimals else [name]):
+        if place % 2:
+            parts.append((1, float(piece), ""))
+            continue
+        for number, part in enumerate(_NUMBER.split(piece)):
+            parts.append((1, int(part), "") if number % 2 else (0, 0, part.lower()))
+    return rank, tuple(parts), name
+
+
+def _can_be_decimals(names: Iterable[str]) -> bool:
+    """Tell whether 1.25 in names may be one number; 1.1 and 1.10 count from 1 to 10.
+
+    >>> _can_be_decimals(["a_1.1", "a_1.25"]), _can_be_decimals(["a_1.1", "a_1.10"])
+    (True, False)
+    """
+    keys = [natural_key(name, decimals=True)[:2] for name in names]
+    return len(set(keys)) == len(keys)
+
+
+def _are_decimals(names: Iterable[str]) -> bool:
+    """Tell whether 1.25 in names is likely to be one number, not two as in blocks.1.25.
+
+    >>> _are_decimals(["epoch_0.5", "epoch_1.25"]), _are_decimals(["blocks.0.5", "blocks.1.25"])
+    (True, False)
+    """
+    found = [match for name in names for match in _DECIMAL.finditer(name)]
+    in_path = any(match.string[: match.start()].endswith(".") for match in found)
+    return bool(found) and not in_path and _can_be_decimals(names)
 
 
 _NATURAL = "names in natural order"
@@ -364,7 +410,8 @@ def _in_file(path: Path) -> _Listed:
 
 
 def _sorted(arrays: Mapping[str, SavedArray]) -> dict[str, SavedArray]:
-    return {name: arrays[name] for name in sorted(arrays, key=natural_key)}
+    key = partial(natural_key, decimals=_are_decimals(arrays))
+    return {name: arrays[name] for name in sorted(arrays, key=key)}
 
 
 def _stem(path: Path) -> str:
@@ -405,6 +452,7 @@ def _in_folder(folder: Path) -> _Listed:
         else:
             paths.append(path)
     if not paths:
+        refuse_zarr(folder)
         suffixes = ", ".join(each.suffixes[0] for each in FORMATS)
         raise BadSource(
             f"{folder} is not a store of dimscope, and holds no file of arrays ({suffixes})"

@@ -382,7 +382,11 @@ def _incomplete(folder: Folder) -> BadSource:
     if journal is None:
         if folder.is_empty:
             return BadSource(f"there is no store {folder}; dimscope capture writes one")
-        return BadSource(f"{folder} is not a dimscope store; give a store that capture wrote")
+        is_zarr = folder.read_json("zarr.json") is not None
+        return BadSource(
+            f"{folder} is not a dimscope store; give a store that capture wrote"
+            f"{', or open it with zarr.open and give its arrays' if is_zarr else ''}"
+        )
     total, rows = journal.get("n_points"), journal.get("rows", 0)
     shares = journal.get("shares", [])
     for rank in range(1, len(shares) - 1):

@@ -21,12 +21,12 @@ from dimscope.arrays.checks import (
     check_shape,
     largest_absolute,
 )
+from dimscope.arrays.hdf5_datasets import check_sources, read_dataset
 from dimscope.arrays.kinds import ArrayKind
 from dimscope.arrays.memory import is_mapped, release
 from dimscope.arrays.numpy_points import NumpyPoints, as_numpy, checked
 from dimscope.arrays.points import Points
 from dimscope.arrays.threads import spans, workers
-from dimscope.errors import BadSource
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,11 +94,13 @@ class Blocks(ABC):
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> Any:
-        rows, columns = key if isinstance(key, tuple) else (key, slice(None))
+        rows, columns = _rows_and_columns(key)
         if isinstance(columns, slice) and columns.step not in (None, 1):
             raise IndexError("columns can only be sliced with a step of 1")
         # a single column is rare (a message about one value); its rows are read whole
-        part = self.read(_listed(rows), columns if isinstance(columns, slice) else slice(None))
+        part = self.read(
+            _listed(rows, len(self)), columns if isinstance(columns, slice) else slice(None)
+        )
         if not isinstance(columns, slice):
             part = part[:, columns]
         return part[0] if isinstance(rows, int | np.integer) else part
@@ -148,11 +150,40 @@ def positions(rows: slice | NDArray[np.intp], n: int) -> NDArray[np.intp]:
     return np.where(rows < 0, rows + n, rows)
 
 
-def _listed(rows: Any) -> Any:
+def _rows_and_columns(key: Any) -> tuple[Any, Any]:
+    """Return what an index selects of the rows and of the columns.
+
+    >>> _rows_and_columns(...), _rows_and_columns((..., 2))
+    ((slice(None, None, None), slice(None, None, None)), (slice(None, None, None), 2))
+    """
+    parts = list(key) if isinstance(key, tuple) else [key]
+    dots = [number for number, part in enumerate(parts) if part is Ellipsis]
+    if len(dots) == 1:
+        parts[dots[0] : dots[0] + 1] = [slice(None)] * (3 - len(parts))
+    parts += [slice(None)] * (2 - len(parts))
+    if len(parts) > 2 or len(dots) > 1 or any(_is_no_selection(part) for part in parts):
+        raise IndexError(
+            f"the index {key!r} selects no rows and columns; read the whole array into memory for "
+            "it, with numpy.asarray"
+        )
+    return parts[0], parts[1]
+
+
+def _is_no_selection(part: Any) -> bool:
+    return part is None or isinstance(part, bool | np.bool_ | str) or np.ndim(part) > 1
+
+
+def _listed(rows: Any, n: int) -> Any:
     if isinstance(rows, slice):
         return rows
     array = np.atleast_1d(np.asarray(rows))
-    return np.flatnonzero(array) if array.dtype == bool else array
+    if array.dtype == bool:
+        if len(array) != n:
+            raise IndexError(f"the index has {len(array)} truth values, but there are {n} rows")
+        return np.flatnonzero(array)
+    if len(array) and array.dtype.kind not in "iu":
+        raise IndexError(f"{rows!r} is no row; give whole numbers, truth values or a slice")
+    return array.astype(np.intp)
 
 
 PANELS_BYTES = 1 << 27
@@ -408,8 +439,11 @@ class FlatBlocks(Blocks):
 
     def _part(self, first: int, last: int, low: int, high: int) -> NDArray[Any]:
         if self._array.ndim == 2:
-            return np.asarray(self._array[first:last, low:high])
-        return np.asarray(self._array[first:last]).reshape(last - first, -1)[:, low:high]
+            return self._read((slice(first, last), slice(low, high)))
+        return self._read(slice(first, last)).reshape(last - first, -1)[:, low:high]
+
+    def _read(self, selection: Any) -> NDArray[Any]:
+        return np.asarray(self._array[selection])
 
 
 class H5Blocks(FlatBlocks):
@@ -421,13 +455,12 @@ class H5Blocks(FlatBlocks):
         Kept open as long as this object.
     """
 
-    def _part(self, first: int, last: int, low: int, high: int) -> NDArray[Any]:
-        try:
-            return super()._part(first, last, low, high)
-        except (OSError, ValueError) as error:  # damaged bytes, a filter that is not installed
-            raise BadSource(
-                f"{self._array.name} of {self._array.file.filename} cannot be read: {error}"
-            ) from None
+    def __init__(self, array: Any) -> None:
+        check_sources(array)
+        super().__init__(array)
+
+    def _read(self, selection: Any) -> NDArray[Any]:
+        return read_dataset(self._array, selection)
 
 
 class H5Kind(BlocksKind):

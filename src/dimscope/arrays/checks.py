@@ -62,7 +62,7 @@ def check_container(points: Any) -> None:
 
 
 def check_tensor(tensor: Any, strided: object) -> None:
-    """Refuse torch tensors that are sparse.
+    """Refuse torch tensors that are sparse or quantized.
 
     Parameters
     ----------
@@ -72,6 +72,8 @@ def check_tensor(tensor: Any, strided: object) -> None:
     """
     if tensor.layout != strided:
         raise BadPoints(f"points are a {tensor.layout} tensor; give points.to_dense()")
+    if tensor.is_quantized:
+        raise BadPoints(f"points are a quantized tensor ({tensor.dtype}); give points.dequantize()")
 
 
 def check_dtype(array: NDArray[Any]) -> None:

@@ -18,7 +18,8 @@ import numpy as np
 
 from dimscope.arrays.block_points import Blocks
 from dimscope.arrays.checks import check_shape
-from dimscope.arrays.formats.base import SavedArray
+from dimscope.arrays.formats.base import NOT_WHOLE, SavedArray
+from dimscope.arrays.formats.numpy_files import TOO_LONG
 from dimscope.arrays.formats.registry import FORMATS, list_arrays
 from dimscope.arrays.formats.text import read_within_budget, table_in
 from dimscope.arrays.memory import budget_from, check_budget
@@ -104,6 +105,8 @@ def open_points(path: str | os.PathLike[str], key: str | None = None) -> tuple[A
         raise BadSource(f"{path!r} is a {type(path).__name__}; give the path of a file")
     place = os.fspath(path)
     is_input = place == STANDARD_INPUT
+    if "://" in place:
+        raise BadSource(f"{place} is a URL; download the file, and give its path")
     arrays = _arrays_in_input() if is_input else list_arrays(Path(place))
     name = "standard input" if is_input else place
     chosen, said = choose(arrays, name, key)
@@ -135,7 +138,7 @@ def read_stimuli(path: Path) -> NDArray[Any]:
     with naming(str(path)):
         array = checked_array(saved.read())
         if isinstance(array, Blocks):
-            check_budget(array.nbytes, budget_from(None), f"reading {path}")
+            check_budget(array.nbytes, budget_from(None), f"reading {path}", NOT_WHOLE)
             array = np.asarray(array).reshape(saved.shape)
     return np.asanyarray(array)
 
@@ -225,6 +228,9 @@ name one of them with key= (--key)
     ]
     if not candidates:
         advice = "save one of this shape" if images else "name the array with key= (--key)"
+        shapes = {array.shape for array in arrays.values()}
+        if len(arrays) > _FEW and len(shapes) == 1 and len(*shapes) == 1:
+            advice = "if each of them is a point, stack them with torch.stack or numpy.stack"
         raise BadSource(
             f"{path} holds no array of numbers of shape (n_points, n_features), but "
             f"{_listed(arrays)}; {advice}"
@@ -249,6 +255,7 @@ def are_weights(names: Iterable[str]) -> bool:
 
 
 _SHOWN = 12
+_FEW = 2  # arrays with one axis, such as labels and ids
 
 
 def _listed(arrays: Mapping[str, SavedArray]) -> str:
@@ -271,11 +278,14 @@ def _arrays_in_input() -> dict[str, SavedArray]:
                 "of the file"
             )
         return table_in(io.BytesIO(data), "standard input")
+    stream = io.BytesIO(data)
     try:
-        array = np.load(io.BytesIO(data), allow_pickle=False)
+        array = np.load(stream, allow_pickle=False)
     except Exception as error:  # a damaged header can raise almost anything
         if "bject" in str(error):
             raise BadSource("standard input holds Python objects, which are never read") from None
         raise BadSource("standard input is truncated: its size does not match its header") from None
+    if stream.read(1):
+        raise BadSource(f"standard input {TOO_LONG}")
     is_numeric = array.dtype.kind in "biuf"
     return {"": SavedArray(array.shape, str(array.dtype), lambda: array, is_numeric)}

@@ -6,6 +6,8 @@ a column of numbers with one wrong value.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -107,12 +109,13 @@ def _column_dtype(column: Any) -> np.dtype[Any]:
             if value is None or is_number(value):
                 continue
             what = "text" if isinstance(value, str) else f"a {type(value).__name__}"
+            advice = _advice_on(value)
             raise BadPoints(
                 f"column {name} holds {what}, not numbers: row {row} holds {_short(value)}; "
-                "drop the column"
+                f"{advice or 'drop the column'}"
                 if row == 0
                 else f"column {name} holds {what}: row {row} holds {_short(value)}; "
-                "correct the value, or drop the column"
+                f"{advice or 'correct the value, or drop the column'}"
             )
         raise BadPoints(
             f"column {name} holds Python objects, not numbers: row 0 holds a "
@@ -120,6 +123,33 @@ def _column_dtype(column: Any) -> np.dtype[Any]:
             "float64"
         )
     raise BadPoints(f"column {name} holds {dtype} values, not numbers; drop the column")
+
+
+def _advice_on(value: Any) -> str:
+    """Return how to write a value that is a number, or several, in another form; else nothing.
+
+    >>> _advice_on("1.25D-01"), _advice_on("12,573.02"), _advice_on("x")
+    ('write exponents with E instead of D', 'remove what separates the thousands', '')
+    """
+    if isinstance(value, Mapping):
+        return "write each of its fields as a column"
+    if not isinstance(value, str):
+        return ""
+    return next((advice for form, advice in _FORMS if form.fullmatch(value.strip())), "")
+
+
+_FORMS = (
+    (re.compile(r"[-+]?\d*\.?\d*[dD][-+]?\d+"), "write exponents with E instead of D"),
+    (
+        re.compile(r"[-+]?\d{1,3}(([,'\s]\d{3})+(\.\d*)?|(\.\d{3})+,\d*|(\.\d{3}){2,})"),
+        "remove what separates the thousands",
+    ),
+    (re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?"), "write decimal points instead of commas"),
+    (
+        re.compile(r"[\[(]\s*[-+.\d].*", re.DOTALL),
+        "it is a list of numbers written as text: save one column for each number",
+    ),
+)
 
 
 def is_number(value: Any) -> bool:

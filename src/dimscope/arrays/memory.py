@@ -172,7 +172,7 @@ def budget_from(memory: int | str | None) -> int:
     return free_memory() // _SHARE if memory is None else as_bytes(memory)
 
 
-def check_budget(n_bytes: int, budget: int, what: str) -> None:
+def check_budget(n_bytes: int, budget: int, what: str, advice: str = "") -> None:
     """Refuse to allocate more than the memory budget.
 
     Parameters
@@ -182,6 +182,8 @@ def check_budget(n_bytes: int, budget: int, what: str) -> None:
     budget : int
     what : str
         What needs them, for the message.
+    advice : str
+        What to do. By default, to give fewer points or a larger budget.
 
     Raises
     ------
@@ -195,10 +197,11 @@ def check_budget(n_bytes: int, budget: int, what: str) -> None:
 give fewer points, or a larger budget such as memory='4GB'
     """
     if n_bytes > budget:
+        larger = f"memory='{math.ceil(1.2 * n_bytes / 1e9)}GB'"
+        advice = advice or f"give fewer points, or a larger budget such as {larger}"
         raise OverBudget(
             f"{what} needs {n_bytes / 1e9:.3g} GB of memory, more than the budget of "
-            f"{budget / 1e9:.3g} GB; give fewer points, or a larger budget such as "
-            f"memory='{math.ceil(1.2 * n_bytes / 1e9)}GB'"
+            f"{budget / 1e9:.3g} GB; {advice}"
         )
 
 

@@ -443,6 +443,18 @@ def profile_from(path: Path, option: str) -> Profile:
         ) from None
 
 
+def parted(text: str) -> tuple[str, str | None]:
+    """Split FILE::KEY or STORE::LAYER, unless a file has the whole name; None if there is no key.
+
+    Examples
+    --------
+    >>> parted("a.h5::x"), parted("a.npy")
+    (('a.h5', 'x'), ('a.npy', None))
+    """
+    place, separator, key = text.rpartition("::")
+    return (place, key) if separator and not Path(text).exists() else (text, None)
+
+
 def points_from(text: str, key: str | None) -> Any:
     """Open the points of a file, or the layer at STORE::LAYER, read at once if it fits in memory.
 
@@ -456,7 +468,7 @@ def points_from(text: str, key: str | None) -> Any:
     from dimscope.arrays.memory import budget_from
     from dimscope.errors import BadSource
 
-    place, name = _place_and_key(text)
+    place, name = parted(text)
     if name is not None and key is not None:
         raise typer.BadParameter(
             f"{text} names the array already; omit this option", param_hint="--key"
@@ -487,16 +499,6 @@ def points_from(text: str, key: str | None) -> Any:
         raise typer.BadParameter(error.args[0], param_hint="POINTS") from None
 
 
-def _place_and_key(text: str) -> tuple[str, str | None]:
-    """Split FILE::KEY or STORE::LAYER; the second part is None if it is not given.
-
-    >>> _place_and_key("run.h5::fc/1"), _place_and_key("run.npy")
-    (('run.h5', 'fc/1'), ('run.npy', None))
-    """
-    place, separator, name = text.rpartition("::")
-    return (place, name) if separator else (text, None)
-
-
 def check_data(
     data: Path, labels: Path | None, image_size: int | None, preprocess: str | None
 ) -> None:
@@ -514,7 +516,7 @@ def check_data(
                 param_hint=option,
             )
     if labels is not None:
-        existing(Path(_place_and_key(str(labels))[0]), "--labels")
+        existing(Path(parted(str(labels))[0]), "--labels")
 
 
 def texts_from(path: Path, tokens: int | None, field: str | None) -> Texts:
@@ -662,7 +664,7 @@ def ids_from(path: Path | None, option: str) -> Any:
 
     if path is None:
         return None
-    place, key = _place_and_key(str(path))
+    place, key = parted(str(path))
     if key is None:
         return open_array(existing(path, option))
     arrays = list_arrays(existing(Path(place), option))
@@ -681,7 +683,7 @@ def row_ids_from(path: Path | None, option: str, points: str | None = None) -> A
         return ids_from(path, option)
     if points is None:
         return "ids"
-    place, layer = _place_and_key(points)
+    place, layer = parted(points)
     ids = None if layer is None or Path(place).is_file() else open_store(place).ids
     if ids is None:
         raise typer.BadParameter(

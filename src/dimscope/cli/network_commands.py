@@ -277,7 +277,7 @@ def profile(
                 classes=kind,
                 engine=search,
                 copies=treatment,
-                name=name or (model if options else None),
+                name=name or (_short(model) if options else None),
                 memory=budget,
                 progress=bar,
                 on_plan=tell_plan,
@@ -564,7 +564,7 @@ def capture(
                 "per_class": per_class,
                 "batch_size": batch_size,
                 "seed": seed,
-                "name": name or model,
+                "name": name or _short(model),
                 "memory": budget,
                 "out": out,
             }
@@ -669,6 +669,17 @@ def is_saved(model: str) -> bool:
         return False
     path = Path(model)
     return path.is_dir() or (path.is_file() and path.suffix != ".py")
+
+
+def _short(model: str) -> str:
+    """Return the name of a profile: the model, but of a path on this machine only the last part.
+
+    >>> _short("hf/gpt2"), _short("hf//no/such/folder")
+    ('hf/gpt2', 'hf//no/such/folder')
+    """
+    kind, slash, path = model.partition("/")
+    is_local = kind == "hf" and Path(path).exists()
+    return f"{kind}{slash}{Path(path).resolve().name}" if is_local else model
 
 
 def refuse_for_a_store(options: dict[str, Any], what: str) -> None:

@@ -74,6 +74,77 @@ def h5_of_links_and_x(path):
         file["x"] = X
 
 
+def virtual(source="b.h5", name="x", shape=(40, 3), rows=40, holds=X):
+    """Write a virtual dataset next to the file that holds its values, if there is one."""
+
+    def write(path):
+        if holds is not None:
+            with h5py.File(path.parent / "b.h5", "w") as file:
+                file["x"] = holds
+        with h5py.File(path, "w") as file:
+            layout = h5py.VirtualLayout((40, 3), "f8")
+            layout[:rows] = h5py.VirtualSource(source, name, shape)[:rows]
+            file.create_virtual_dataset("x", layout)
+
+    return write
+
+
+def virtual_in_itself(path):
+    with h5py.File(path, "w") as file:
+        file["parts/x"] = X
+        layout = h5py.VirtualLayout((40, 3), "f8")
+        layout[:] = h5py.VirtualSource(file["parts/x"])
+        file.create_virtual_dataset("x", layout)
+
+
+def virtual_of_virtual(path):
+    virtual(source="c.h5", holds=None)(path.parent / "b.h5")
+    virtual(holds=None)(path)
+
+
+def virtual_labels(path):
+    with h5py.File(path, "w") as file:
+        layout = h5py.VirtualLayout((40,), "i8")
+        layout[:] = h5py.VirtualSource("b.h5", "y", (40,))
+        file.create_virtual_dataset("y", layout)
+
+
+def h5_of_matlab(path):
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file["x"] = X.T
+        file["x"].attrs["MATLAB_class"] = np.bytes_("double")
+    with path.open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file")
+
+
+def h5_damaged(path):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", data=X, chunks=X.shape, compression="gzip")
+        chunk = file["x"].id.get_chunk_info(0)
+    with path.open("r+b") as file:
+        file.seek(chunk.byte_offset + 9)
+        file.write(bytes(99))
+
+
+def h5_with_filter(path):
+    """Write a chunk that names a filter which is not installed, 32001, as Blosc."""
+    with h5py.File(path, "w") as file:
+        settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        settings.set_chunk(X.shape)
+        settings.set_filter(32001, h5py.h5z.FLAG_OPTIONAL, ())
+        space = h5py.h5s.create_simple(X.shape)
+        made = h5py.h5d.create(file.id, b"x", h5py.h5t.NATIVE_DOUBLE, space, settings)
+        made.write_direct_chunk((0, 0), X.tobytes())
+
+
+def pandas_table(path):
+    """Write a table and its index where DataFrame.to_hdf(format="table") writes them."""
+    with h5py.File(path, "w") as file:
+        file["df/table"] = np.zeros(40, [("index", "i8"), ("values_block_0", "f8", (3,))])
+        file["df"].attrs["pandas_type"] = np.bytes_("frame_table")
+        file["df/_i_table/index/bounds"] = np.zeros((4, 127), int)
+
+
 GOOD = {
     "hdf5": ("a.h5", h5(x=X), X),
     "hdf5 chunked": ("a.hdf5", h5_chunked, X),
@@ -85,6 +156,8 @@ GOOD = {
     "hdf5 bool": ("a.h5", h5(x=X > 0), X > 0),
     "hdf5 with scales": ("a.h5", h5_with_scales, X),
     "hdf5 and text": ("a.h5", h5(x=X, names=["a", "b"]), X),
+    "hdf5 virtual": ("a.h5", virtual(), X),
+    "hdf5 virtual in itself": ("a.h5", virtual_in_itself, X, "x"),
     "h5ad by key": ("a.h5ad", sparse_and_dense, F, "obsm/X_pca"),
 }  # fmt: skip
 
@@ -99,8 +172,10 @@ BAD = {
     "not hdf5": ("a.h5", lines("1,2\n3,4\n"), "is not an HDF5 file"),
     "hdf5 as npy": ("a.npy", renamed(h5(x=X), ".h5"), "rename it to a.h5"),
     "hdf5 of text": ("a.h5", h5(names=["a", "b"]), "not numbers"),
-    "hdf5 of links": ("a.h5", h5_links, "holds no array"),
-    "hdf5 link": ("a.h5", h5_of_links_and_x, "soft of .* is a link, which is not followed", "soft"),
+    "hdf5 of links": (
+        "a.h5", h5_links, "no array, but links, .*: external to /x in b.h5, soft to /x; give the",
+    ),
+    "hdf5 link": ("a.h5", h5_of_links_and_x, "soft of .* is a link, .* to /x; name the", "soft"),
     "sparse beside dense": (
         "a.h5ad", sparse_and_dense, r"several arrays: X \(40, 40\) sparse matrix, .* key=",
     ),
@@ -113,6 +188,19 @@ BAD = {
     "no rows in hdf5": ("a.h5", h5(x=X[:0]), "points are empty"),
     "complex in hdf5": ("a.h5", h5(x=X + 1j), "complex"),
     "structured in hdf5": ("a.h5", h5(x=STRUCTURED), "structured_to_unstructured"),
+    "matlab as h5": ("a.h5", h5_of_matlab, "MATLAB, which transposes .* give the transposed"),
+    "virtual without a file": (
+        "a.h5", virtual(holds=None), "refers to the file b.h5, which is missing; copy all data",
+    ),
+    "virtual of a damaged file": (
+        "a.h5", lambda p: (virtual()(p), (p.parent / "b.h5").write_text("x")), "cannot be read",
+    ),
+    "virtual without a dataset": ("a.h5", virtual(name="z"), "z of the file .*, which is missing"),
+    "virtual of fewer rows": ("a.h5", virtual(holds=X[:30]), r"shape \(30, 3\) is too small"),
+    "virtual in part": ("a.h5", virtual(rows=30), "for 90 of its 120 values only"),
+    "virtual of virtual": ("a.h5", virtual_of_virtual, "the file c.h5, which is missing"),
+    "virtual labels": ("a.h5", virtual_labels, "the file b.h5, which is missing", "y"),
+    "table of pandas": ("a.h5", pandas_table, "/df/table of .* table of pandas, .*to_parquet"),
     "matlab by h5py": ("a.mat", renamed(h5(x=X), ".h5"), "is an HDF5 file"),
 }  # fmt: skip
 
@@ -171,3 +259,44 @@ def test_hdf5_rows_far_apart_are_read_without_those_between(tmp_path):
         tracemalloc.stop()
     assert part.shape == (2, 100)
     assert peak < 10**7
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (h5_damaged, "x of .* it is damaged .* copy it again"),
+        (h5_with_filter, r"\(filter 32001\), which h5py does not know; install hdf5plugin"),
+    ],
+)
+def test_unreadable_values_are_explained_when_they_are_read(tmp_path, write, message):
+    write(tmp_path / "a.h5")
+    points = ds.read_points(tmp_path / "a.h5")
+    with pytest.raises(ds.BadSource, match=message):
+        ds.estimate(points)
+
+
+def test_virtual_dataset_in_memory_is_refused_without_its_source(tmp_path):
+    virtual(holds=None)(tmp_path / "a.h5")
+    with (
+        h5py.File(tmp_path / "a.h5") as file,
+        pytest.raises(ds.BadSource, match=r"b\.h5, which is missing"),
+    ):
+        ds.estimate(file["x"])
+
+
+def test_read_points_indexes_hdf5_as_numpy_does(tmp_path):
+    h5(x=X)(tmp_path / "a.h5")
+    points = ds.read_points(tmp_path / "a.h5")
+    mask = X[:, 0] > 0
+    for index in (
+        ..., (), (...,), (..., 2), (3, ...), (slice(2, 9), ..., slice(1, 3)), [], [-1, 4], mask,
+        np.int8(-3), range(3), (slice(None), np.array([2, 0])), (5, -1),
+    ):  # fmt: skip
+        key = list(index) if isinstance(index, range) else index
+        np.testing.assert_array_equal(points[index], X[key], err_msg=repr(index))
+    for index in (
+        None, True, np.True_, (..., ...), (1, 1, 1), mask[:9], [[1, 2]], 1.5, "x", ["x"], 40,
+        (0, 9), (slice(None), None), [1.0],
+    ):  # fmt: skip
+        with pytest.raises(IndexError):
+            points[index]

@@ -1,6 +1,8 @@
 """Files and archives of NumPy: the exact array, or a sentence on what is wrong."""
 
+import io
 import pickle
+import warnings
 import zipfile
 
 import numpy as np
@@ -58,7 +60,34 @@ def empty_archive(path):
         archive.writestr("notes.txt", "nothing")
 
 
+def header(shape, dtype="<f8"):
+    stream = io.BytesIO()
+    about = {"descr": dtype, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, about)
+    return stream.getvalue()
+
+
+def archive_of(*members):
+    def write(path):
+        with zipfile.ZipFile(path, "w") as archive, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of equal names
+            for name, content in members:
+                archive.writestr(name, content)
+
+    return write
+
+
 BAD = {
+    "two arrays in npy": ("a.npy", lambda p: p.write_bytes(npy(X) + npy(F)), "more than the one"),
+    "absurd shape": ("a.npy", lambda p: p.write_bytes(header((2**62, 9)) + bytes(99)), "truncated"),
+    "equal names in npz": (
+        "a.npz", archive_of(("x.npy", npy(X)), ("x.npy", npy(F))), "two arrays with the name x;",
+    ),
+    "endless npz": (
+        "a.npz", archive_of(("x.npy", header((10**9, 100)) + bytes(1000))),
+        "damaged .the size of x does not match its header.; copy",
+    ),
+    "long npz": ("a.npz", archive_of(("x.npy", npy(X) + npy(X))), "does not match its header"),
     "pickle as npy": ("a.npy", lambda p: p.write_bytes(pickle.dumps([[1.0]])), "never read"),
     "objects": ("a.npy", objects, "never read"),
     "objects in npz": ("a.npz", objects_in_archive, "never read"),
@@ -101,8 +130,17 @@ def test_missing_values_are_named_by_row(tmp_path, name, write):
 def test_read_points_refuses_what_does_not_fit(tmp_path, monkeypatch, name, write):
     write(tmp_path / name)
     monkeypatch.setattr("dimscope.arrays.formats.base.budget_from", lambda memory: 10**6)
-    with pytest.raises(ds.OverBudget, match=name):
+    with pytest.raises(ds.OverBudget, match=rf"{name}.*; save the array with numpy.save as .npy"):
         ds.read_points(tmp_path / name)
+
+
+def test_read_points_lets_no_warning_out_of_an_absurd_shape(tmp_path):
+    (tmp_path / "a.npy").write_bytes(header((2**62, 9)) + bytes(99))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with pytest.raises(BadSource, match="truncated"):
+            ds.read_points(tmp_path / "a.npy")
+    assert warned == []
 
 
 def test_open_array_maps_the_file(tmp_path):

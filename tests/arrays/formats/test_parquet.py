@@ -28,6 +28,12 @@ def table_of_lists(path):
     pd.DataFrame({"text": ["a"] * 40, "embedding": list(F)}).to_parquet(path)
 
 
+def equal_names(path, **columns):
+    columns = [*[pyarrow.array(column) for column in F.T], *columns.values()]
+    names = ["a", "b", "a", *"ee"][: len(columns)]
+    pyarrow.parquet.write_table(pyarrow.table(columns, names), path)
+
+
 GOOD = {
     "parquet": ("a.parquet", lambda p: frame().to_parquet(p), X),
     "parquet of pyarrow": (
@@ -35,6 +41,7 @@ GOOD = {
         lambda p: pyarrow.parquet.write_table(pyarrow.table({"a": F[:, 0], "b": F[:, 1]}), p),
         F[:, :2],
     ),
+    "parquet with equal names": ("a.parquet", equal_names, F),
     "parquet of nullable integers": (
         "a.parquet", lambda p: pd.DataFrame(I8).astype("Int16").rename(columns=str).to_parquet(p),
         I8,
@@ -56,6 +63,22 @@ def test_read_points_returns_the_array(tmp_path, case):
 
 
 BAD = {
+    "equal names of lists": (
+        "a.parquet", lambda p: equal_names(p, e=pyarrow.array(list(F)), f=pyarrow.array(list(F))),
+        "two columns with the name 'a'; rename",
+    ),
+    "lists of text": (
+        "a.parquet", lambda p: pd.DataFrame({"e": [["a", "b"]] * 40}).to_parquet(p),
+        "column 'e' holds lists of text or of other objects, not of numbers; drop it",
+    ),
+    "lists of lists": (
+        "a.parquet", lambda p: pd.DataFrame({"e": [[[1.0], [2.0]]] * 40}).to_parquet(p),
+        "column 'e' holds lists of lists, not of numbers; join them",
+    ),
+    "structs": (
+        "a.parquet", lambda p: pd.DataFrame({"s": [{"x": 1.0, "y": 2.0}] * 40}).to_parquet(p),
+        "column 's' holds a dict.*; write each of its fields as a column",
+    ),
     "parquet cut": ("a.parquet", cut(lambda p: frame().to_parquet(p)), "truncated"),
     "embeddings and numbers": (
         "a.parquet", lambda p: frame(embedding=list(F)).to_parquet(p),

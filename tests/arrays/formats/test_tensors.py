@@ -1,5 +1,8 @@
 """Tensors in safetensors and files of torch: the exact array, or a sentence on what is wrong."""
 
+import pickle
+import warnings
+
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -72,6 +75,12 @@ def test_read_points_returns_the_array(tmp_path, case):
     assert_returned(tmp_path, *GOOD[case])
 
 
+def script(path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit is deprecated
+        torch.jit.save(torch.jit.script(torch.nn.Linear(3, 3)), path)
+
+
 BAD = {
     "module": ("a.pt", module, "never read; save the tensors"),
     "no tensor": ("a.pt", lambda p: torch.save({"epoch": 3}, p), "holds no tensor"),
@@ -85,6 +94,13 @@ BAD = {
     "checkpoint": (
         "a.pt", lambda p: torch.save({"model": torch.nn.Linear(4, 3).state_dict()}, p),
         "weights of a network, not points: model/weight",
+    ),
+    "sparse in torch": ("a.pt", lambda p: torch.save(BF.to_sparse(), p), "to_dense"),
+    "script": ("a.pt", script, "never read; save the tensors"),
+    "rows in torch": ("a.pt", lambda p: torch.save(list(BF), p), "stack them with torch.stack"),
+    "rows by name": ("a.pt", lambda p: torch.save(dict(enumerate(BF)), p), "if each of them is a"),
+    "pickle as torch": (
+        "a.pt", lambda p: p.write_bytes(pickle.dumps(np.sin, protocol=4)), "never read",
     ),
     "not torch": ("a.pt", lambda p: p.write_bytes(bytes(99)), "is not a file of torch.save"),
     "one axis in torch": ("a.pt", lambda p: torch.save(torch.tensor(Y), p), r"reshape\(-1, 1\)"),
@@ -109,6 +125,27 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_read_points_refuses_a_file_in_one_sentence(tmp_path, case):
     assert_refused(tmp_path, *BAD[case])
+
+
+@pytest.mark.parametrize("case", ["sparse in torch", "script", "pickle as torch"])
+def test_read_points_lets_no_warning_of_torch_out(tmp_path, case):
+    BAD[case][1](tmp_path / "a.pt")
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with pytest.raises(ds.errors.DimscopeError):
+            ds.read_points(tmp_path / "a.pt")
+    assert warned == []
+
+
+def test_read_points_refuses_quantized_tensors(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # quantized tensors are deprecated
+        tensor = torch.quantize_per_tensor(torch.tensor(F), 0.1, 0, torch.qint8)
+        torch.save(tensor, tmp_path / "a.pt")
+    with pytest.raises(ds.BadPoints, match=r"a\.pt: points are .*qint8.*; give points.dequantize"):
+        ds.read_points(tmp_path / "a.pt")
+    with pytest.raises(ds.BadPoints, match="dequantize"):
+        ds.estimate(tensor)
 
 
 SPOILED_BF = torch.tensor(SPOILED).bfloat16()

@@ -29,6 +29,20 @@ def thousandths(value):
     return f"{value:.3f}".replace(".", ",")
 
 
+def comma(value):
+    return repr(value).replace(".", ",")
+
+
+def table_of_r(delimiter, name=""):
+    """Write what write.table of R writes: no name for the column of the row names."""
+    names = delimiter.join(('"V1"', '"V2"', '"V3"'))
+    body = "".join(
+        f'"{name}{number}"{delimiter}{delimiter.join(map(repr, row))}\n'
+        for number, row in enumerate(X.tolist(), 1)
+    )
+    return lines(f"{names}\n{body}")
+
+
 def packed(path):
     with gzip.open(path, "wt") as file:
         frame().to_csv(file, index=False)
@@ -69,6 +83,14 @@ GOOD = {
     ),
     "csv with a byte order mark": ("a.csv", lambda p: frame().to_csv(p, encoding="utf-8-sig"), X),
     "csv in UTF-16": ("a.csv", lambda p: frame().to_csv(p, encoding="utf-16"), X),
+    "pipes": ("a.csv", rows("|", "abc"), X),
+    "pipes without a header": ("a.txt", rows("|"), X),
+    "tabs and decimal commas": ("a.tsv", rows("\t", "abc", comma), X),
+    "blanks and decimal commas": ("a.txt", rows(" ", "abc", comma), X),
+    "blanks and decimal commas alone": ("a.txt", rows(" ", (), comma), X),
+    "tabs and thousandths": ("a.tsv", rows("\t", (), thousandths, PRICES), np.round(PRICES, 3)),
+    "table of R": ("a.txt", table_of_r(" "), X),
+    "table of R with tabs": ("a.tsv", table_of_r("\t", "sample"), X),
     "csv gz": ("a.csv.gz", packed, X),
     "csv of Excel in thousandths": (
         "a.csv", rows(";", (), thousandths, PRICES), np.round(PRICES, 3),
@@ -97,6 +119,9 @@ GUESSED = {
     "csv with a byte order mark": INDEX,
     "csv in UTF-16": INDEX,
     "csv with numbered columns": "the first line, 1, 2, 3, is read as the names of the columns",
+    "blanks and decimal commas": "if they separate thousands or columns, replace them",
+    "blanks and decimal commas alone": "if they separate thousands or columns, replace them",
+    "tabs and thousandths": "so 1,126 is 1.126; if they separate thousands, remove them",
     "csv of Excel in thousandths": "so 1,126 is 1.126; if they separate thousands, remove them",
 }
 
@@ -122,6 +147,11 @@ def text_in_numbers(path):
     frame = pd.DataFrame(X).astype(object)
     frame.iloc[7, 1] = "?"
     frame.to_csv(path, index=False, header=False)
+
+
+def cells_of(value):
+    """Write a column of numbers, and one of a value in quotes."""
+    return lines("x,y\n" + f'"{value}",1.5\n' * 40)
 
 
 BAD = {
@@ -164,6 +194,17 @@ BAD = {
     ),
     "text in numbers": ("a.csv", text_in_numbers, r"column 1 holds text: row 7 holds '\?'"),
     "ragged csv": ("a.csv", lines("1.5,2\n3,4\n5,6\n7,8,9\n"), "2 fields in line 4, saw 3"),
+    "fortran": ("a.csv", cells_of("1.25D-01"), "column 'x' .* exponents with E instead of D"),
+    "thousands": ("a.csv", cells_of("12,573.02"), "remove what separates the thousands"),
+    "thousands of integers": ("a.csv", cells_of("1,234,573"), "remove what separates the thou"),
+    "thousands in Germany": ("a.csv", cells_of("12.573,02"), "remove what separates the thous"),
+    "commas in quotes": ("a.csv", cells_of("1,5"), "write decimal points instead of commas"),
+    "lists as text": ("a.csv", cells_of("[0.1, 0.2]"), "column 'x' .* list of numbers written"),
+    "commas at the ends": (
+        "a.csv", lines("a,b,\n" + "1.5,2,\n" * 9), "last column is empty; remove the commas at",
+    ),
+    "semicolons at the ends": ("a.csv", lines("1.5;2;\n" * 9), "remove the semicolons at the ends"),
+    "names with bars": ("a.csv", lines("a,b\n" + '"x|y",1.5\n' * 9), "column 'a' holds text"),
     "short header": ("a.csv", lines("a,b\nr1,1,2\nr2,3,4\n"), "first line has 2 columns"),
     "bytes as csv": ("a.csv", lambda p: p.write_bytes(b"\x00\x01\x02\x03" * 9), "not text"),
     "latin": ("a.csv", lambda p: p.write_bytes("größe,b\n1,2\n".encode("latin-1")), "UTF-8"),
@@ -191,7 +232,7 @@ def test_missing_values_are_named_by_row(tmp_path):
 def test_read_points_refuses_what_does_not_fit(tmp_path, monkeypatch, name, write):
     write(tmp_path / name)
     monkeypatch.setattr("dimscope.arrays.formats.text.budget_from", lambda memory: 10**6)
-    with pytest.raises(ds.OverBudget, match=name):
+    with pytest.raises(ds.OverBudget, match=rf"{name}.*; save the array with numpy.save as .npy"):
         ds.read_points(tmp_path / name)
 
 
@@ -199,6 +240,11 @@ def test_read_points_refuses_what_does_not_fit(tmp_path, monkeypatch, name, writ
     ("case", "said"),
     [
         ("csv without a header", "commas between columns; no header"),
+        (
+            "table of R",
+            "blanks between columns; a header: V1, V2, V3; the first column, the names of the "
+            "rows, is left out",
+        ),
         ("csv of numpy", "blanks between columns; no header"),
         (
             "csv with an index",

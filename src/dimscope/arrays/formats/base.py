@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = ["Arrays", "Format", "SavedArray", "check_room", "damaged", "saved_frame"]
+__all__ = ["NOT_WHOLE", "Arrays", "Format", "SavedArray", "check_room", "damaged", "saved_frame"]
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,13 @@ def damaged(path: Path, why: str = "") -> BadSource:
     return BadSource(f"{path} is truncated or damaged{why and f' ({why})'}; copy it again")
 
 
+NOT_WHOLE = "save the array with numpy.save as .npy, which is not read whole, or free memory"
+
+
 def check_room(path: Path, n_bytes: int) -> None:
     """Refuse to read more bytes than the memory budget."""
-    check_budget(n_bytes, budget_from(None), f"reading {path}, which cannot be mapped,")
+    what = f"reading {path}, which cannot be mapped,"
+    check_budget(n_bytes, budget_from(None), what, NOT_WHOLE)
 
 
 def saved_frame(frame: pd.DataFrame, said: str = "") -> SavedArray:

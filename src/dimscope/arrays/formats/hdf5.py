@@ -11,6 +11,7 @@ import numpy as np
 from dimscope.arrays.block_points import H5Blocks
 from dimscope.arrays.checks import check_dtype
 from dimscope.arrays.formats.base import Arrays, SavedArray, damaged
+from dimscope.arrays.hdf5_datasets import check_sources, read_dataset
 from dimscope.errors import BadPoints, BadSource, first_line
 from dimscope.extras import needed
 
@@ -38,12 +39,21 @@ def list_hdf5(path: Path) -> Arrays:
     _list_group(h5py, file, "", arrays, ())
     if not any(array.dtype not in (_SPARSE, _LINK) for array in arrays.values()):
         names = [name for name, array in arrays.items() if array.dtype == _SPARSE]
-        why = f"only the sparse matrix {names[0]}; give its .toarray()" if names else "no array"
-        raise BadSource(f"{path} holds {why}")
+        if names:
+            raise BadSource(f"{path} holds only the sparse matrix {names[0]}; give its .toarray()")
+        links = [f"{name} to {_target(h5py, file, name)}" for name in arrays]
+        if links:
+            raise BadSource(
+                f"{path} holds no array, but links, which are not followed: "
+                f"{', '.join(links[:_SHOWN])}{', ...' if len(links) > _SHOWN else ''}; give the "
+                "file that holds the array"
+            )
+        raise BadSource(f"{path} holds no array")
     return arrays
 
 
 _SPARSE, _LINK = "sparse matrix", "link, not followed"
+_SHOWN = 8  # links in a message
 
 
 def _list_group(h5py: Any, group: Any, place: str, arrays: Arrays, above: tuple[Any, ...]) -> None:
@@ -52,7 +62,8 @@ def _list_group(h5py: Any, group: Any, place: str, arrays: Arrays, above: tuple[
     for key in group:
         name = f"{place}{key}"
         if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-            arrays[name] = SavedArray((), _LINK, partial(_refuse_link, group, name), False)
+            read = partial(_refuse_link, h5py, group, key, name)
+            arrays[name] = SavedArray((), _LINK, read, False)
             continue
         item = group[key]
         if isinstance(item, h5py.Dataset):
@@ -60,14 +71,19 @@ def _list_group(h5py: Any, group: Any, place: str, arrays: Arrays, above: tuple[
             is_numeric = item.dtype.kind in "biuf"
             dtype = "text" if h5py.check_string_dtype(item.dtype) else str(item.dtype)
             arrays[name] = SavedArray(shape, dtype, partial(_opened, item), is_numeric)
-        elif not isinstance(item, h5py.Group) or item in (group, *above):
-            continue  # a named type, or a group inside itself
+        elif not isinstance(item, h5py.Group) or item in (group, *above) or _is_index(item):
+            continue  # a named type, a group inside itself, or an index of PyTables
         elif {"data", "indices", "indptr"} <= set(item):
             # counts as numbers, so that no other array is taken for the points without a word
             read = partial(_refuse_sparse, group, name)
             arrays[name] = SavedArray(_sparse_shape(item), _SPARSE, read)
         else:
             _list_group(h5py, item, f"{name}/", arrays, (group, *above))
+
+
+def _is_index(group: Any) -> bool:
+    """Tell whether a group holds how PyTables, also for pandas, finds rows of a table."""
+    return bool(group.name.rpartition("/")[2].startswith("_i_"))
 
 
 def _sparse_shape(group: Any) -> tuple[int, ...]:
@@ -77,9 +93,24 @@ def _sparse_shape(group: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in stated)
 
 
-def _refuse_link(group: Any, name: str) -> Any:
+def _target(h5py: Any, group: Any, key: str) -> str:
+    """Return what a link leads to.
+
+    >>> import h5py
+    >>> with h5py.File("x.h5", "w", driver="core", backing_store=False) as file:
+    ...     file["a"], file["b"] = h5py.SoftLink("/x"), h5py.ExternalLink("y.h5", "/x")
+    ...     _target(h5py, file, "a"), _target(h5py, file, "b")
+    ('/x', '/x in y.h5')
+    """
+    link = group.get(key, getlink=True)
+    is_external = isinstance(link, h5py.ExternalLink)
+    return f"{link.path} in {link.filename}" if is_external else str(link.path)
+
+
+def _refuse_link(h5py: Any, group: Any, key: str, name: str) -> Any:
     raise BadSource(
-        f"{name} of {group.file.filename} is a link, which is not followed; name the array itself"
+        f"{name} of {group.file.filename} is a link, which is not followed, to "
+        f"{_target(h5py, group, key)}; name the array itself"
     )
 
 
@@ -91,11 +122,25 @@ def _refuse_sparse(group: Any, name: str) -> Any:
 
 
 def _opened(dataset: Any) -> Any:
+    if "MATLAB_class" in dataset.attrs:
+        raise BadSource(
+            f"{dataset.name} of {dataset.file.filename} was written by MATLAB, which transposes "
+            "arrays in HDF5 files; read it with h5py.File, and give the transposed array"
+        )
+    if dataset.dtype.names and "pandas_type" in dataset.parent.attrs:
+        raise BadSource(
+            f"{dataset.name} of {dataset.file.filename} is a table of pandas, with the fields "
+            f"{', '.join(dataset.dtype.names)}, not an array; read it with pandas.read_hdf, and "
+            "save it with DataFrame.to_parquet"
+        )
     if dataset.dtype.metadata and "vlen" in dataset.dtype.metadata and dataset.dtype.kind == "O":
         _refuse_ragged(dataset)
     if dataset.shape is None or dataset.ndim < 2 or dataset.dtype.kind not in "biuf":
         check_dtype(np.empty(0, dataset.dtype))
-        return np.empty(0) if dataset.shape is None else np.asarray(dataset)
+        if dataset.shape is None:
+            return np.empty(0)
+        check_sources(dataset)
+        return read_dataset(dataset)
     return H5Blocks(dataset)
 
 

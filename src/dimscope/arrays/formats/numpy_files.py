@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from dimscope.errors import BadSource, first_line
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["list_npy", "list_npz", "map_npy"]
+__all__ = ["TOO_LONG", "list_npy", "list_npz", "map_npy"]
 
 
 _OBJECTS = (
@@ -23,12 +24,21 @@ _OBJECTS = (
 )
 
 
+TOO_LONG = (
+    "holds more than the one array of its header: several arrays were saved in one file, or it is "
+    "damaged; save each array in a file of its own"
+)
+
+
 def map_npy(path: Path) -> NDArray[Any]:
     """Map a ``.npy`` file into memory, read-only."""
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        with np.errstate(over="raise"):  # the size of an absurd shape
+            array: np.memmap[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # a damaged header can raise almost anything
         raise _npy_trouble(path, error) from None
+    if array.offset + array.nbytes < path.stat().st_size:
+        raise BadSource(f"{path} {TOO_LONG}")
     return array
 
 
@@ -61,6 +71,11 @@ def list_npz(path: Path) -> Arrays:
         raise BadSource(f"{path} is a file of torch.save; rename it to {path.stem}.pt")
     if not names:
         raise BadSource(f"{path} is a zip archive without arrays; write it with numpy.savez")
+    if len(headers) < len(names):
+        name = next(name for name in names if names.count(name) > 1).removesuffix(".npy")
+        raise BadSource(
+            f"{path} holds two arrays with the name {name}; write it again with numpy.savez"
+        )
     keys = [name.removesuffix(".npy") for name in names]
     if {"format", "shape", "data"} <= set(keys):
         raise BadSource(
@@ -69,13 +84,22 @@ def list_npz(path: Path) -> Arrays:
         )
     return {
         key: SavedArray(
-            shape, str(dtype), _npz_reader(path, key, shape, dtype), dtype.kind in "biuf"
+            header.shape,
+            str(header.dtype),
+            _npz_reader(path, key, header),
+            header.dtype.kind in "biuf",
         )
-        for key, (shape, dtype) in zip(keys, headers.values(), strict=True)
+        for key, header in zip(keys, headers.values(), strict=True)
     }
 
 
-def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+class _Header(NamedTuple):
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fits: bool  # whether as many bytes follow
+
+
+def _header(archive: zipfile.ZipFile, name: str) -> _Header:
     with archive.open(name) as member:
         version = np.lib.format.read_magic(member)
         read = {
@@ -85,16 +109,17 @@ def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dt
         if read is None:
             raise ValueError(f"{name} is of version {version} of the format .npy")
         shape, _, dtype = read(member)
-    return shape, dtype
+        n_left = archive.getinfo(name).file_size - member.tell()
+    return _Header(shape, dtype, dtype.hasobject or n_left == math.prod(shape) * dtype.itemsize)
 
 
-def _npz_reader(
-    path: Path, key: str, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> Callable[[], NDArray[Any]]:
+def _npz_reader(path: Path, key: str, header: _Header) -> Callable[[], NDArray[Any]]:
     def read() -> NDArray[Any]:
-        if dtype.hasobject:
+        if header.dtype.hasobject:
             raise BadSource(f"{key} of {path} {_OBJECTS}")
-        check_room(path, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
+        if not header.fits:
+            raise damaged(path, f"the size of {key} does not match its header")
+        check_room(path, math.prod(header.shape) * header.dtype.itemsize)
         try:
             with np.load(path, allow_pickle=False) as archive:
                 array: NDArray[Any] = archive[key]

@@ -13,7 +13,7 @@ from dimscope.arrays.checks import ragged
 from dimscope.arrays.formats.base import Arrays, SavedArray, check_room, damaged, saved_frame
 from dimscope.arrays.frames import columns_of_lists
 from dimscope.arrays.numpy_points import as_numpy
-from dimscope.errors import BadPoints, first_line
+from dimscope.errors import BadPoints, BadSource, first_line
 from dimscope.extras import needed
 
 if TYPE_CHECKING:
@@ -26,20 +26,22 @@ def list_parquet(path: Path) -> Arrays:
     """List the table of a Parquet file, or each of its columns of lists."""
     with needed(str(path)):
         import pyarrow.parquet
-    import pandas as pd
-
     try:
-        n_bytes = _parquet_bytes(pyarrow.parquet.ParquetFile(path).metadata)
+        file = pyarrow.parquet.ParquetFile(path)
+        n_bytes = _parquet_bytes(file.metadata)
     except Exception as error:  # damaged bytes can raise almost anything
         raise damaged(path, first_line(error)) from None
     check_room(path, n_bytes)
     try:
-        frame = pd.read_parquet(path)
+        frame = file.read().to_pandas()  # as pandas.read_parquet, but columns may share a name
     except Exception as error:
         raise damaged(path, first_line(error)) from None
     lists = columns_of_lists(frame)
     if not lists:
         return {"": saved_frame(frame)}
+    if frame.columns.has_duplicates:
+        name = frame.columns[frame.columns.duplicated()][0]
+        raise BadSource(f"{path} holds two columns with the name {name!r}; rename one of them")
     arrays = {name: _saved_lists(name, column) for name, column in lists.items()}
     others = frame.drop(columns=list(lists))
     numeric = others.select_dtypes(["number", "bool"])
@@ -86,6 +88,12 @@ def _list_reader(name: str, column: Any) -> Callable[[], NDArray[Any]]:
         rows = column.to_list()
         if len({len(row) for row in rows}) > 1:
             raise ragged(rows)
-        return np.stack(rows)
+        values = np.stack(rows)
+        if values.dtype.kind not in "biuf":
+            is_nested = isinstance(rows[0][0], np.ndarray | list)
+            what = "lists of lists" if is_nested else "lists of text or of other objects"
+            advice = "join them to one list of numbers in each row" if is_nested else "drop it"
+            raise BadPoints(f"column {name!r} holds {what}, not of numbers; {advice}")
+        return values
 
     return read

@@ -20,7 +20,7 @@ from dimscope.errors import BadSource
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FORMATS", "format_of", "list_arrays", "open_array"]
+__all__ = ["FORMATS", "format_of", "list_arrays", "open_array", "refuse_zarr"]
 
 
 def list_arrays(path: Path) -> Arrays:
@@ -87,9 +87,33 @@ def _advice(path: Path, start: bytes) -> str:
     return advice or f"give a file whose name ends in one of {suffixes}"
 
 
+def refuse_zarr(path: Path) -> None:
+    """Refuse a folder that is an array or a group of Zarr.
+
+    Parameters
+    ----------
+    path : Path
+
+    Examples
+    --------
+    >>> refuse_zarr(Path("points.npy"))
+    """
+    if path.is_dir() and any((path / name).is_file() for name in _OF_ZARR):
+        raise BadSource(
+            f"{path} is a folder of Zarr, in which no file can be read alone; open it with "
+            "zarr.open (a store of capture: open_store), and give the array"
+        )
+
+
+_OF_ZARR = ("zarr.json", ".zarray", ".zgroup")
+
+
 def _start(path: Path, file_format: Format | None) -> bytes:
     """Return the first bytes of a file."""
+    if "\0" in str(path):
+        raise BadSource(f"{str(path)!r} is no path of a file: it holds a null byte")
     try:
+        refuse_zarr(path)
         if path.is_dir():
             expected = "a file" if file_format is None else f"a {file_format.suffixes[0]} file"
             raise BadSource(f"{path} is a folder, not {expected}; name a file in it")
@@ -105,6 +129,18 @@ def _start(path: Path, file_format: Format | None) -> bytes:
         raise BadSource(f"{path} cannot be read: {error.strerror}") from None
 
 
+_PACKED = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\x00"}
+
+
+def _is_text(start: bytes) -> bool:
+    """Tell whether first bytes are text, and not those of a damaged file.
+
+    >>> _is_text(b"1,2"), _is_text(bytes(9))
+    (True, False)
+    """
+    return all(byte >= 32 or byte in b"\t\r\n" for byte in start) and start.isascii()
+
+
 def _check_start(path: Path, start: bytes, file_format: Format | None) -> None:
     """Refuse a file whose first bytes show that it is not of the format that its name states."""
     if not start:
@@ -118,11 +154,22 @@ def _check_start(path: Path, start: bytes, file_format: Format | None) -> None:
         return
     if text.startswith((b"{", b"[")) and not file_format.magic:
         raise BadSource(f"{path} is JSON, not {file_format.name}; save an array")
+    packing = next((end for end, magic in _PACKED.items() if start.startswith(magic)), None)
+    stated = path.suffix.lower() if path.suffix.lower() in _PACKED else None
+    if packing is not None and packing != stated and file_format.suffixes is TEXT_SUFFIXES:
+        ending = path.suffix if stated is not None else ""
+        name = f"{path.name.removesuffix(ending)}{packing}"
+        raise BadSource(f"{path} is compressed; rename it to {name}")
+    if stated is not None and packing is None and _is_text(start):
+        raise BadSource(
+            f"{path} is not compressed, although its name ends in {path.suffix}; rename it to "
+            f"{path.stem}"
+        )
     actual = next((each for each in FORMATS if each.magic and each.can_begin(start)), None)
     if actual is not None and actual.is_zip:
         raise BadSource(
-            f"{path} is a zip archive such as .npz, although its name ends in {path.suffix}; "
-            "rename it, or save one array with numpy.save"
+            f"{path} is a zip archive such as .npz or a spreadsheet, although its name ends in "
+            f"{path.suffix}; rename a .npz, export a spreadsheet as .csv, unpack any other archive"
         )
     if actual is not None:
         raise BadSource(

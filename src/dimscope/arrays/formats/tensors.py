@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -105,7 +106,9 @@ def list_torch(path: Path) -> Arrays:
     if not is_zip:
         check_room(path, path.stat().st_size)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip or None)
+        with warnings.catch_warnings():  # of how the file was written; its values are checked
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip or None)
     except Exception as error:  # damaged bytes can raise almost anything
         text = str(error)
         if "weights_only" in text.lower() or "Unsupported" in text or "TorchScript" in text:

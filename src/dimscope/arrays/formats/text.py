@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from dimscope.arrays.formats.base import Arrays, damaged, saved_frame
+from dimscope.arrays.formats.base import NOT_WHOLE, Arrays, damaged, saved_frame
 from dimscope.arrays.frames import is_number
 from dimscope.arrays.memory import budget_from, check_budget
 from dimscope.errors import BadSource, GuessedReading, first_line, warn
@@ -74,7 +74,8 @@ def read_within_budget(stream: IO[bytes], path: str) -> bytes:
     while part := stream.read(min(_STEP, budget + 1)):
         parts.append(part)
         n_bytes += len(part)
-        check_budget(n_bytes, budget, f"reading the first {n_bytes / 1e9:.3g} GB of {path}")
+        what = f"reading the first {n_bytes / 1e9:.3g} GB of {path}"
+        check_budget(n_bytes, budget, what, NOT_WHOLE)
     return b"".join(parts)
 
 
@@ -135,16 +136,17 @@ def read_table(stream: IO[bytes], path: str) -> tuple[pd.DataFrame, str]:
     delimiter, words = _delimiter(lines)
     cells = _cells(lines[0], delimiter)
     is_comma = (
-        delimiter == ";"
+        delimiter != ","
         and not any("." in line for line in lines[1:])
         and any("," in line for line in lines[1:])
     )
     has_header = _is_header(cells, [_cells(line, delimiter) for line in lines[1:21]], path)
     if is_comma:
-        _warn_of_thousands(lines[1:] if has_header else lines, path)
+        _warn_of_thousands(lines[1:] if has_header else lines, delimiter, path)
     second = lines[1] if len(lines) > 1 else lines[0]
     widths = len(cells), len(_cells(second, delimiter))
-    if widths[0] != widths[1]:
+    has_row_names = has_header and widths[1] == widths[0] + 1 and _names_rows(lines, delimiter)
+    if widths[0] != widths[1] and not has_row_names:
         raise BadSource(
             f"{path}: the first line has {widths[0]} columns, but the second has {widths[1]}; "
             "write a header with one name for each column, or none"
@@ -154,7 +156,7 @@ def read_table(stream: IO[bytes], path: str) -> tuple[pd.DataFrame, str]:
             io.StringIO(text[start:]),
             sep=r"\s+" if delimiter is None else delimiter,
             header=0 if has_header else None,
-            index_col=False,
+            index_col=0 if has_row_names else False,
             decimal="," if is_comma else ".",
             **_exact(pd.__version__),
             skipinitialspace=True,
@@ -165,6 +167,10 @@ def read_table(stream: IO[bytes], path: str) -> tuple[pd.DataFrame, str]:
         raise BadSource(f"{path} is not a table with equally long rows: {reason}") from None
     if frame.empty:
         raise BadSource(f"{path} holds no row of numbers; write one for each point")
+    if delimiter is not None and cells[-1] == "" and frame.iloc[:, -1].isna().all():
+        raise BadSource(
+            f"{path}: the last column is empty; remove the {words} at the ends of the lines"
+        )
     if frame.shape[1] != len(cells):
         raise BadSource(
             f"{path}: the first line has {len(cells)} columns, but {frame.shape[1]} were read; "
@@ -180,7 +186,9 @@ def read_table(stream: IO[bytes], path: str) -> tuple[pd.DataFrame, str]:
         said.append(f"a header: {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}")
     else:
         said.append("no header")
-    if has_header and not cells[0] and frame.shape[1] > 1 and frame.dtypes.iloc[0].kind in "iuf":
+    if has_row_names:
+        said.append("the first column, the names of the rows, is left out")
+    elif has_header and not cells[0] and frame.shape[1] > 1 and frame.dtypes.iloc[0].kind in "iuf":
         if not _numbers_rows(frame.iloc[:, 0]):
             raise BadSource(
                 f"{path}: the first column has no name, and does not number the rows; write a name "
@@ -203,6 +211,10 @@ _HEAD = 1 << 20  # characters, from which the delimiter and the header are found
 _COMMENT = re.compile(r"(?:\A|(?<=[\r\n]))[ \t]*#[^\r\n]*")  # a line, not the rest of one: n#1,n#2
 
 
+_TEXT = bytes(code for code in range(256) if code >= 32 or code in b"\t\r\n\v\f")
+_NO_TEXT = "is not text, but bytes; give it the suffix of its format"
+
+
 def _decoded(stream: IO[bytes], path: str) -> str:
     data = stream.read()
     marks = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
@@ -210,11 +222,13 @@ def _decoded(stream: IO[bytes], path: str) -> str:
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
+        if data[:_HEAD].translate(None, _TEXT):
+            raise BadSource(f"{path} {_NO_TEXT}") from None
         raise BadSource(
             f"{path} is not text in UTF-8 (byte {error.start}); write it again as UTF-8"
         ) from None
     if "\0" in text[:_HEAD]:
-        raise BadSource(f"{path} is not text, but bytes; give it the suffix of its format")
+        raise BadSource(f"{path} {_NO_TEXT}")
     return _COMMENT.sub("", text) if "#" in text else text
 
 
@@ -252,10 +266,25 @@ _ENOUGH = 3  # a first line, and rows that tell whether it is a header
 def _delimiter(lines: list[str]) -> tuple[str | None, str]:
     """Find what separates the columns; None stands for blanks."""
     line = lines[-1] if len(lines) < 3 else lines[1]
-    for delimiter, words in (("\t", "tabs"), (";", "semicolons"), (",", "commas")):
-        if delimiter in line:
+    # commas inside numbers, and blanks between them, leave no other reading
+    parts = line.split()
+    if len(parts) > 1 and "," in line and "\t" not in line and all(map(_COMMA_NUMBER.match, parts)):
+        return None, "blanks"
+    for delimiter, words in _DELIMITERS:
+        if delimiter in line and (delimiter != "|" or delimiter in lines[0]):
             return delimiter, words
     return (None, "blanks") if len(line.split()) > 1 else (",", "commas")
+
+
+_COMMA_NUMBER = re.compile(r"[-+]?\d+(,\d+)?([eE][-+]?\d+)?\Z")
+_DELIMITERS = (("\t", "tabs"), (";", "semicolons"), ("|", "vertical bars"), (",", "commas"))
+
+
+def _names_rows(lines: list[str], delimiter: str | None) -> bool:
+    """Tell whether every line below the header begins with a name in quotes, as R writes them."""
+    return all(line.startswith('"') for line in lines[1:]) and all(
+        len(_cells(line, delimiter)) == len(_cells(lines[1], delimiter)) for line in lines[1:21]
+    )
 
 
 def _cells(line: str, delimiter: str | None) -> list[str]:
@@ -347,13 +376,15 @@ def _is_scale(values: NDArray[Any]) -> bool:
     return is_monotonic and (len(values) >= _LONG or np.allclose(steps, steps[0], rtol=1e-6))
 
 
-def _warn_of_thousands(lines: list[str], path: str) -> None:
-    """Warn if every comma may separate thousands."""
-    cells = [cell.strip() for line in lines for cell in line.split(";") if "," in cell]
-    if all(_THOUSANDS.fullmatch(cell) for cell in cells):
+def _warn_of_thousands(lines: list[str], delimiter: str | None, path: str) -> None:
+    """Warn if every comma may separate thousands, or the two coordinates of a point: 1,2 3,4."""
+    cells = [cell.strip() for line in lines for cell in line.split(delimiter) if "," in cell]
+    is_blank = delimiter is None
+    if is_blank or all(_THOUSANDS.fullmatch(cell) for cell in cells):
+        others = "thousands or columns, replace them" if is_blank else "thousands, remove them"
         warn(
             f"{path}: commas are read as decimal commas, so {cells[0]} is "
-            f"{cells[0].replace(',', '.')}; if they separate thousands, remove them",
+            f"{cells[0].replace(',', '.')}; if they separate {others}",
             GuessedReading,
         )
 
