@@ -73,7 +73,6 @@ def estimate(
     --------
     $ dimscope estimate points.npy
     $ dimscope estimate points.npy --estimator 'Gride(n1=2, n2=4)' --json
-    $ dimscope estimate run.h5::layer3
     $ dimscope estimate store.zarr::output --engine exact
     """
     import dimscope as ds
