@@ -227,8 +227,11 @@ def test_estimate_reads_other_files_and_says_how(run, points, tmp_path):
     assert "a (500, 3) float64, b (500, 2) float64; name one of them" in refused.err
     done = run("estimate", "points.npz", "--key", "a", "--json")
     assert (json.loads(done.out)["dimension"], done.err) == (dimension, "")
-    refused = run("estimate", "points.npz", "--key", "c")
-    assert (refused.code, "no array 'c'" in refused.err) == (1, True)
+    done = run("estimate", "points.npz::a", "--json")
+    assert (json.loads(done.out)["dimension"], done.err) == (dimension, "")
+    for call in (("points.npz", "--key", "c"), ("points.npz::c",)):
+        refused = run("estimate", *call)
+        assert (refused.code, "no array 'c'" in refused.err) == (1, True)
 
 
 def test_estimate_reads_a_file_whose_name_holds_two_colons(run, points, tmp_path):

@@ -48,6 +48,7 @@ def files(tmp_path, monkeypatch):
         "weights.pt": "a,b\n1,2\n",
     }.items():  # fmt: skip
         (tmp_path / name).write_text(text)
+    np.savez("points.npz", a=points, b=points)
     (tmp_path / "folder").mkdir()
     for number, name in enumerate("abc"):
         estimates = {layer.name: ds.Estimate(2.0 + number, 0.1, n_points=60) for layer in LAYERS}
@@ -67,7 +68,10 @@ WRONG = {
     "estimate holed.npy": (1, "remove or replace"),
     "estimate words.npy": (1, "convert them first"),
     "estimate nowhere.zarr::fc": (2, "correct the path, or create it"),
+    "estimate folder": (1, "dimscope profile folder"),
     "estimate folder::fc": (1, "dimscope capture writes one"),
+    "estimate points.npy::a --key a": (2, "names the array already"),
+    "estimate points.npz::a --exclude ids": (2, "holds no ids of its rows"),
     "estimate points.npy --estimator nothing": (2, "use one of"),
     "estimate points.npy --estimator 'Gride(n1=0)'": (2, "give ranks"),
     "estimate points.npy --estimator net.py:number": (2, "name an instance or a subclass"),

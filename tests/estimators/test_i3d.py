@@ -1,4 +1,5 @@
 import math
+import re
 
 import numpy as np
 import pytest
@@ -97,6 +98,22 @@ def test_i3d_keeps_repeated_rows():
 def test_i3d_refuses_bad_points(points, estimator, says):
     with pytest.raises(ds.DimscopeError, match=says):
         estimator(points)
+
+
+@pytest.mark.parametrize("metric", ["cityblock", "hamming"])
+def test_i3d_suggests_radii_that_work(metric):
+    counts = np.random.default_rng(0).poisson(200, (300, 30))
+    with pytest.raises(ds.DegeneratePoints, match="or give no radii") as refused:
+        I3D(far=2, metric=metric)(counts)
+    radii = re.search(r"far=(\d+), near=(\d+)", str(refused.value)).groups()
+    estimate = I3D(*map(int, radii), metric=metric)(counts)
+    assert estimate.dimension == I3D(metric=metric)(counts).dimension
+    assert repr(metric) in str(refused.value) or metric == "cityblock"
+
+
+def test_i3d_suggests_no_radii_if_all_points_are_equally_far_apart():
+    with pytest.raises(ds.DegeneratePoints, match="differ too little or too much"):
+        I3D(far=4, near=1)(np.eye(20, dtype=int))
 
 
 def test_i3d_refuses_neighbors():

@@ -94,7 +94,7 @@ def test_methods_of_a_profile_state_how_it_was_measured():
         "Gride(n1=2, n2=4) [denti2022] from the distances between nearest neighbours (exact to "
         "1e-6); values above 20 are lower bounds; errors are one standard error, from the "
         "influence of each point, allowing for the dependence between neighbours (dimscope "
-        f"{ds.__version__} [ansuini2019])."
+        f"{ds.__version__} [dimscope], which implements the method of [ansuini2019])."
     )
 
 

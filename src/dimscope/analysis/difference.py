@@ -127,7 +127,8 @@ def difference(a: Estimate, b: Estimate) -> Difference:
     Returns
     -------
     Difference
-        a - b, with its paired standard error.
+        a - b, with its paired standard error. The rows of ``profile.differences()`` are later layer
+        minus earlier: the opposite sign, if ``a`` is the earlier layer.
 
     Raises
     ------

@@ -198,7 +198,8 @@ def refuse_row_numbers(frame: pd.DataFrame) -> None:
     >>> import pandas as pd
     >>> refuse_row_numbers(pd.DataFrame({"index": range(20), "x": np.ones(20)}))
     Traceback (most recent call last):
-    dimscope.errors.BadPoints: column 'index' numbers the rows (0, 1, 2, ...); drop the column
+    dimscope.errors.BadPoints: column 'index' numbers the rows (0, 1, 2, ...); drop the \
+column (from a .csv file: cut -d, -f2- FILE)
     """
     if frame.shape[1] < 2 or len(frame) < _FEW:
         return
@@ -211,7 +212,7 @@ def refuse_row_numbers(frame: pd.DataFrame) -> None:
         name = repr(column.name) if isinstance(column.name, str) else column.name
         raise BadPoints(
             f"column {name} numbers the rows ({first}, {first + 1}, {first + 2}, ...); drop the "
-            "column"
+            "column (from a .csv file: cut -d, -f2- FILE)"
         )
 
 

@@ -80,8 +80,8 @@ EstimatorOption = Annotated[
             "twonn", "gride", "mle", "i3d", "pca", "participationratio", "effectiverank"
         ),
         rich_help_panel=ESTIMATOR,
-        help="twonn, gride, mle, i3d, pca or participationratio; with parameters, 'Gride(n1=2, "
-        "n2=4)'; your own estimator, FILE.py:NAME",
+        help="twonn, gride, mle, i3d, pca, participationratio or effectiverank; with parameters, "
+        "'Gride(n1=2, n2=4)'; your own estimator, FILE.py:NAME",
     ),
 ]
 
@@ -120,7 +120,9 @@ ResamplesOption = Annotated[
 KeyOption = Annotated[
     str | None,
     typer.Option(
-        "--key", rich_help_panel=DATA, help="name of the array, in a file that holds several"
+        "--key",
+        rich_help_panel=DATA,
+        help="name of the array, in a file that holds several; the same as FILE::KEY",
     ),
 ]
 
@@ -456,36 +458,42 @@ def parted(text: str) -> tuple[str, str | None]:
 def points_from(text: str, key: str | None) -> Any:
     """Open the points of a file, or the layer at STORE::LAYER, read at once if it fits in memory.
 
-    Print how a file was read, where it leaves a choice.
+    FILE::KEY names one of several arrays in a file, as ``key`` does. Print how a file was read,
+    where it leaves a choice.
     """
     import numpy as np
 
     from dimscope.activations.store import is_store, open_store
     from dimscope.arrays.files import STANDARD_INPUT, open_points
     from dimscope.arrays.memory import budget_from
+    from dimscope.errors import BadSource
 
-    place, layer = parted(text)
-    if layer is None:
-        if Path(text).is_dir() and is_store(text):
-            names = ", ".join(open_store(text))
+    place, name = parted(text)
+    if name is not None and key is not None:
+        raise typer.BadParameter(
+            f"{text} names the array already; omit this option", param_hint="--key"
+        )
+    if place != STANDARD_INPUT and "://" not in place:
+        existing(Path(place), "POINTS")
+    if Path(place).is_dir():
+        if not is_store(place):
+            raise BadSource(
+                f"{place} is a folder, but not a store (dimscope capture writes one); name a file "
+                f"in it, or measure every layer in it with dimscope profile {place}"
+            )
+        if name is None:
             raise typer.BadParameter(
-                f"{text} is a store; name one of its layers, as {text}::LAYER: {names}",
+                f"{text} is a store; name one of its layers, as {text}::LAYER: "
+                f"{', '.join(open_store(text))}",
                 param_hint="POINTS",
             )
-        if text != STANDARD_INPUT and "://" not in text:
-            existing(Path(text), "POINTS")
-        array, said = open_points(text, key)
+    if name is None or Path(place).is_file():
+        array, said = open_points(place, key if name is None else name)
         if said:
-            typer.echo(f"{text}: {said}", err=True)
+            typer.echo(f"{place}: {said}", err=True)
         return array
-    if key is not None:
-        raise typer.BadParameter(
-            f"{text} names the layer of a store already; omit this option", param_hint="--key"
-        )
-    if "://" not in place:
-        existing(Path(place), "POINTS")
     try:
-        stored = open_store(place).stored(layer)
+        stored = open_store(place).stored(name)
         return np.asarray(stored) if stored.nbytes <= budget_from(None) else stored
     except KeyError as error:
         raise typer.BadParameter(error.args[0], param_hint="POINTS") from None
@@ -676,7 +684,7 @@ def row_ids_from(path: Path | None, option: str, points: str | None = None) -> A
     if points is None:
         return "ids"
     place, layer = parted(points)
-    ids = None if layer is None else open_store(place).ids
+    ids = None if layer is None or Path(place).is_file() else open_store(place).ids
     if ids is None:
         raise typer.BadParameter(
             f"{points} holds no ids of its rows; give a .npy file with an id for each row",

@@ -44,7 +44,8 @@ PointsArgument = Annotated[
     str,
     typer.Argument(
         help="points of shape (n_points, n_features): a .npy, .npz, .h5, .csv, .tsv, .txt, "
-        ".parquet, .safetensors or .pt file; - for standard input; or STORE::LAYER"
+        ".parquet, .safetensors or .pt file; - for standard input; FILE::KEY for one of "
+        "several arrays; or STORE::LAYER"
     ),
 ]
 

@@ -123,7 +123,10 @@ class I3D(Estimator):
         values = _Blocked(points, inputs.memory)
         near, far = self._radii(values)
         n, k = self._counts(values, (near, far))
-        dimension, std_error = fit_lattice(n, k, near, far)
+        try:
+            dimension, std_error = fit_lattice(n, k, near, far)
+        except DegeneratePoints as error:
+            raise DegeneratePoints(f"{error}; {self._advice(values)}") from None
         return Estimate(
             dimension,
             std_error,
@@ -181,6 +184,16 @@ class I3D(Estimator):
             return far - 1, far
         shares = np.array(within)[radii] / (_INNER_SHARE * total)
         return int(radii[np.abs(np.log(shares)).argmin()]), far
+
+    def _advice(self, values: _Blocked) -> str:
+        """Name radii that work, as counted between the points."""
+        default = I3D(metric=self.metric)
+        near, far = default._radii(values)
+        n, k = (int(counts.sum()) for counts in default._counts(values, (near, far)))
+        if not 0 < n < k:
+            return "their distances differ too little or too much for two radii; add points"
+        metric = "" if self.metric == "cityblock" else f", metric={self.metric!r}"
+        return f"use I3D(far={far}, near={near}{metric}), or give no radii, which chooses these"
 
     def _counts(
         self, values: _Blocked, radii: tuple[int, int]
@@ -262,14 +275,9 @@ def fit_lattice(
 
     inside, outside = int(n.sum()), int(k.sum())
     if not inside:
-        raise DegeneratePoints(
-            f"no two points are within {near} of each other; give larger radii, such as "
-            f"I3D(far={2 * far}, near={2 * near or 1})"
-        )
+        raise DegeneratePoints(f"no two points are within {near} of each other")
     if inside == outside:
-        raise DegeneratePoints(
-            f"all points within {far} of each other are also within {near}; give other radii"
-        )
+        raise DegeneratePoints(f"all points within {far} of each other are also within {near}")
     share = inside / outside
     high = 1.0
     while log_share(near, far, high)[0] > math.log(share):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["how_measured", "points_in", "sentence"]
 
-_SOFTWARE = "ansuini2019"
+_SOFTWARE, _METHOD = "dimscope", "ansuini2019"
 
 
 class Measured(Protocol):
@@ -106,6 +106,9 @@ def how_measured(estimates: Sequence[Measured]) -> str:
     text = f"estimated by {estimator}{_keys(keys)}"
     if "guarantee" in parameters:
         text += f" from the distances between nearest neighbours ({parameters['guarantee']})"
+    if "near" in parameters and "far" in parameters:
+        near, far = (_spread(estimates, name) for name in ("near", "far"))
+        text += f" from the numbers of other points within the radii {near} and {far} of each point"
     ids = _barred(first.provenance)
     if ids:
         text += f", without neighbours of the same id ({ids} ids)"
@@ -116,19 +119,24 @@ def how_measured(estimates: Sequence[Measured]) -> str:
     if any(estimate.is_lower_bound for estimate in estimates):
         text += "; values above 20 are lower bounds"
     version = _version(first.provenance)
-    return f"{text}; {_error(first)} (dimscope{version and ' ' + version}{_keys([_SOFTWARE])})"
+    software = f"dimscope{version and ' ' + version}{_keys([_SOFTWARE])}"
+    return f"{text}; {_error(first)} ({software}, which implements the method of{_keys([_METHOD])})"
 
 
 def _blocks(estimates: Sequence[Measured]) -> str:
     """Describe the blocks of estimates that were made at one relative distance."""
-    parameters = [estimate.provenance.parameters for estimate in estimates]
-    sizes = sorted({int(values["points in a block"]) for values in parameters})
-    count = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else str(sizes[0])
+    distance = estimates[0].provenance.parameters["relative distance"]
     return (
-        f"disjoint random blocks of {count} points, whose median distance to the nearest neighbour "
-        f"is {parameters[0]['relative distance']:.2g} of that between points, as the mean over the "
-        "blocks"
+        f"disjoint random blocks of {_spread(estimates, 'points in a block')} points, whose median "
+        f"distance to the nearest neighbour is {distance:.2g} of that between points, as the mean "
+        "over the blocks"
     )
+
+
+def _spread(estimates: Sequence[Measured], parameter: str) -> str:
+    """Name the value of a whole number in the provenance, or the lowest and the highest."""
+    values = sorted({int(estimate.provenance.parameters[parameter]) for estimate in estimates})
+    return f"{values[0]} to {values[-1]}" if len(values) > 1 else str(values[0])
 
 
 def _error(estimate: Measured) -> str:

@@ -493,7 +493,8 @@ def _too_few_dimensions(evidence: _Evidence) -> Finding:
     kind: FindingKind = "too few dimensions"
     output = next((layer for layer in evidence.layers if layer.role == "output"), None)
     if output is None:
-        return Finding(kind, "cannot tell", "the profile has no output", "measure the output too")
+        advice = "measure the output too; among saved features, its name must be output"
+        return Finding(kind, "cannot tell", "the profile has no output", advice)
     n_classes = evidence.n_classes or output.n_features
     estimate = evidence.estimates[output.name]
     if n_classes < 2:

@@ -152,7 +152,8 @@ class Differences(Sequence[LayerDifference]):
         -------
         pandas.DataFrame
             Columns ``layer``, ``other``, ``difference``, ``std_error``, ``p_value``,
-            ``p_adjusted``, ``lower``, ``upper`` and ``equal_to_rounding``.
+            ``p_adjusted``, ``lower``, ``upper`` and ``equal_to_rounding``. The difference is
+            ``other`` minus ``layer``, so it is positive where the dimension grows.
         """
         import pandas as pd
 

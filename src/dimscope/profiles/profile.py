@@ -321,7 +321,7 @@ class Profile(Mapping[str, Estimate]):
         Returns
         -------
         Differences
-            The later layer minus the earlier, for each pair.
+            The later layer minus the earlier, for each pair; ``ds.difference(a, b)`` is a - b.
 
         Raises
         ------
