@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dimscope.errors import BadSource, first_line
+from dimscope.extras import needed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +34,8 @@ def check_sources(dataset: Any) -> None:
 
 def _check_sources(dataset: Any, above: tuple[Any, ...]) -> None:
     """Check the sources of a dataset, itself a source of those above."""
-    import h5py
+    with needed("an HDF5 dataset"):
+        import h5py
 
     if not dataset.is_virtual or dataset in above:
         return
@@ -70,7 +72,8 @@ def _source_path(path: Path, file_name: str) -> Path | None:
 def _check_source(
     chain: tuple[Any, ...], file: Any, name: str, selected: Any, n_values: int
 ) -> None:
-    import h5py
+    with needed("an HDF5 dataset"):
+        import h5py
 
     source = file.get(name)
     where = f"{name} of the file {file.filename}"
@@ -124,7 +127,8 @@ def read_dataset(dataset: Any, selection: Any = ...) -> NDArray[Any]:
 
 
 def _missing_filters(dataset: Any) -> list[str]:
-    import h5py
+    with needed("an HDF5 dataset"):
+        import h5py
 
     settings = dataset.id.get_create_plist()
     filters = [settings.get_filter(number) for number in range(settings.get_nfilters())]
