@@ -81,11 +81,14 @@ def texts(folder):
 
 
 def arrays(folder):
-    """Write activations in several forms, with labels and a mask."""
+    """Write activations in several forms, with labels and a mask, and counts."""
     np.savez(folder / "arrays.npz", layer3=sphere(300, 2), layer4=sphere(300, 3))
     (folder / "activations").mkdir()
     for name in ("conv1", "conv2"):
         np.save(folder / "activations" / f"{name}.npy", sphere(300, 2))
+    rng = np.random.default_rng(0)
+    rates = np.exp(1 + rng.random((300, 2)) @ rng.standard_normal((2, 60)))
+    np.save(folder / "counts.npy", rng.poisson(rates))  # spikes: trials x neurons
     with h5py.File(folder / "run.h5", "w") as file:
         file["labels"] = np.arange(300) % 3
     tokens = sphere(1200, 2).reshape(300, 4, 3)
