@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 import sys
 from contextlib import nullcontext
 
@@ -122,3 +123,10 @@ def assert_extra_named(tmp_path, monkeypatch, package, extra, name, write):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(BadSource, match=rf"needs {package}; run pip install 'dimscope\[{extra}\]'"):
         ds.read_points(tmp_path / name)
+
+
+def assert_does_not_fit(path, monkeypatch, module="base", advice=""):
+    """Reading a file is refused where the budget, which a module of formats asks for, is small."""
+    monkeypatch.setattr(f"dimscope.arrays.formats.{module}.budget_from", lambda memory: 10**6)
+    with pytest.raises(ds.OverBudget, match=f"{re.escape(path.name)}.*{advice}"):
+        ds.read_points(path)

@@ -145,7 +145,7 @@ class Spectrum:
         eigenvalue is found from a ratio of about 10 on, after the second from 5, after the tenth
         from 3. With as many features as points, the noise itself spreads too much for a gap after
         the first three, and in a power law with exponent 1 a first eigenvalue that is 50 times too
-        large is not found. A large p does not say that there is no gap: look at the eigenvalues.
+        large is not found. A large p-value does not rule out a gap: look at the eigenvalues.
 
         References
         ----------

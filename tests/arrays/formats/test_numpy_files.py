@@ -18,6 +18,7 @@ from array_files import (
     F,
     X,
     Y,
+    assert_does_not_fit,
     assert_missing_value_named,
     assert_refused,
     assert_returned,
@@ -129,9 +130,8 @@ def test_missing_values_are_named_by_row(tmp_path, name, write):
 )  # fmt: skip
 def test_read_points_refuses_what_does_not_fit(tmp_path, monkeypatch, name, write):
     write(tmp_path / name)
-    monkeypatch.setattr("dimscope.arrays.formats.base.budget_from", lambda memory: 10**6)
-    with pytest.raises(ds.OverBudget, match=rf"{name}.*; save the array with numpy.save as .npy"):
-        ds.read_points(tmp_path / name)
+    advice = "; save the array with numpy.save as .npy"
+    assert_does_not_fit(tmp_path / name, monkeypatch, "base", advice)
 
 
 def test_read_points_lets_no_warning_out_of_an_absurd_shape(tmp_path):

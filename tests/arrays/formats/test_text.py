@@ -12,6 +12,7 @@ from array_files import (
     SPOILED,
     ZEROS,
     X,
+    assert_does_not_fit,
     assert_missing_value_named,
     assert_refused,
     assert_returned,
@@ -231,9 +232,8 @@ def test_missing_values_are_named_by_row(tmp_path):
 )  # fmt: skip
 def test_read_points_refuses_what_does_not_fit(tmp_path, monkeypatch, name, write):
     write(tmp_path / name)
-    monkeypatch.setattr("dimscope.arrays.formats.text.budget_from", lambda memory: 10**6)
-    with pytest.raises(ds.OverBudget, match=rf"{name}.*; save the array with numpy.save as .npy"):
-        ds.read_points(tmp_path / name)
+    advice = "; save the array with numpy.save as .npy"
+    assert_does_not_fit(tmp_path / name, monkeypatch, "text", advice)
 
 
 @pytest.mark.parametrize(
