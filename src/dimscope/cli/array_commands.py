@@ -10,6 +10,17 @@ import typer
 
 from dimscope.arrays.files import naming
 from dimscope.cli.arguments import (
+    bytes_from,
+    copies_from,
+    engine_from,
+    estimator_from,
+    existing,
+    points_from,
+    refuse_unused,
+    row_ids_from,
+)
+from dimscope.cli.help import ESTIMATOR, OUTPUT
+from dimscope.cli.options import (
     CopiesOption,
     DiscardOption,
     EngineOption,
@@ -24,16 +35,7 @@ from dimscope.cli.arguments import (
     ResamplesOption,
     RtolOption,
     SeedOption,
-    bytes_from,
-    copies_from,
-    engine_from,
-    estimator_from,
-    existing,
-    points_from,
-    refuse_unused,
-    row_ids_from,
 )
-from dimscope.cli.help import ESTIMATOR, OUTPUT
 from dimscope.cli.tables import estimate_table, say, scale_table
 from dimscope.progress import ProgressBar
 

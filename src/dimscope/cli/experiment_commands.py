@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 import dimscope as ds
-from dimscope.cli.arguments import SeedOption
 from dimscope.cli.help import DATA, OUTPUT, RUN
+from dimscope.cli.options import SeedOption
 from dimscope.cli.tables import profile_table, say
 from dimscope.extras import needed
 from dimscope.progress import ProgressBar

@@ -17,14 +17,8 @@ import typer
 from dimscope.cli.array_commands import estimate, scale
 from dimscope.cli.experiment_commands import demo, reproduce
 from dimscope.cli.help import Command
-from dimscope.cli.network_commands import (
-    capture,
-    cite,
-    compare,
-    diagnose,
-    profile,
-    report,
-)
+from dimscope.cli.network_commands import capture, profile
+from dimscope.cli.profile_commands import cite, compare, diagnose, report
 from dimscope.errors import DimscopeError
 from dimscope.extras import MissingExtra, needed
 

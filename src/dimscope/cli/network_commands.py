@@ -1,4 +1,4 @@
-"""The commands for networks and their profiles, from ``profile`` to ``cite``."""
+"""The commands that run a network: ``profile`` and ``capture``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,22 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
-from dimscope.citations import Style
 from dimscope.cli.arguments import (
+    bytes_from,
+    check_data,
+    copies_from,
+    data_from,
+    engine_from,
+    estimator_from,
+    existing,
+    ids_from,
+    keep_importable,
+    refuse_unused,
+    row_ids_from,
+    texts_from,
+)
+from dimscope.cli.help import DATA, ESTIMATOR, OUTPUT
+from dimscope.cli.options import (
     BatchSizeOption,
     ClassesOption,
     CopiesOption,
@@ -46,22 +60,7 @@ from dimscope.cli.arguments import (
     TextOption,
     TokensOption,
     WeightsOption,
-    bytes_from,
-    check_data,
-    copies_from,
-    data_from,
-    engine_from,
-    estimator_from,
-    existing,
-    ids_from,
-    keep_importable,
-    profile_from,
-    refuse_unused,
-    row_ids_from,
-    scores_from,
-    texts_from,
 )
-from dimscope.cli.help import DATA, ESTIMATOR, OUTPUT
 from dimscope.cli.tables import profile_table, say
 from dimscope.errors import DimscopeError
 from dimscope.estimators.estimates import ClassesAre
@@ -73,7 +72,7 @@ if TYPE_CHECKING:
     from dimscope import Plan, Profile
     from dimscope.networks.data.texts import Texts
 
-__all__ = ["capture", "cite", "compare", "diagnose", "profile", "report"]
+__all__ = ["capture", "profile"]
 
 
 def profile(
@@ -313,161 +312,6 @@ def print_tracebacks(profile: Profile) -> None:
             for layer, estimate in part.of(estimator).items():
                 if estimate.traceback:
                     typer.echo(f"{layer}, {estimator}:\n{estimate.traceback}", err=True)
-
-
-def compare(
-    profiles: Annotated[list[Path], typer.Argument(help="at least 3 saved profiles")],
-    accuracy: Annotated[
-        Path,
-        typer.Option(
-            rich_help_panel=DATA,
-            help="a .csv file with a header and two columns: network, accuracy",
-        ),
-    ],
-    plot: Annotated[
-        Path | None,
-        typer.Option(rich_help_panel=OUTPUT, help="save a plot to this .png, .svg or .pdf file"),
-    ] = None,
-    plot_profiles: Annotated[
-        Path | None,
-        typer.Option(
-            rich_help_panel=OUTPUT, help="save a plot of the profiles over relative depth"
-        ),
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Compare the dimension of each network's last hidden layer with the network's accuracy.
-
-    Examples
-    --------
-    $ dimscope compare a.json b.json c.json --accuracy accuracy.csv
-    $ dimscope compare a.json b.json c.json --accuracy accuracy.csv --plot comparison.png
-    """
-    import dimscope as ds
-    from dimscope.cli.tables import comparison_table
-    from dimscope.plotting.figures import check_figure_path, save_figure
-
-    for path, option in ((plot, "--plot"), (plot_profiles, "--plot-profiles")):
-        if path is not None:
-            existing(path.absolute().parent, option)
-            check_figure_path(path)
-    scores = scores_from(existing(accuracy, "--accuracy"))
-    loaded = [profile_from(path, "PROFILES") for path in profiles]
-    comparison = ds.compare(loaded, scores)
-    if plot is not None:
-        save_figure(comparison.plot(), plot)
-    if plot_profiles is not None:
-        save_figure(comparison.plot(of="profiles"), plot_profiles)
-    if as_json:
-        typer.echo(json.dumps(comparison.to_dict(), allow_nan=False))
-        return
-    say(comparison_table(comparison))
-    say(f"Pearson's r = {comparison.pearson}, Spearman's = {comparison.spearman}")
-    written = [str(path) for path in (plot, plot_profiles) if path is not None]
-    if written:
-        say(f"written: {', '.join(written)}")
-
-
-def cite(
-    profile: Annotated[Path, typer.Argument(help="a saved profile")],
-    style: Annotated[
-        str,
-        typer.Option(rich_help_panel=OUTPUT, help="bibtex, or text: one reference a line"),
-    ] = "bibtex",
-    methods: Annotated[
-        bool,
-        typer.Option(
-            "--methods",
-            rich_help_panel=OUTPUT,
-            help="print a sentence for a methods section before the references",
-        ),
-    ] = False,
-) -> None:
-    """Say what to cite for a saved profile: dimscope, the estimators, and data that it names.
-
-    Examples
-    --------
-    $ dimscope cite a.json
-    $ dimscope cite a.json --style text --methods
-    """
-    import dimscope as ds
-
-    loaded = profile_from(profile, "PROFILE")
-    if style not in get_args(Style):
-        raise typer.BadParameter(
-            f"there is no style {style!r}; use {' or '.join(get_args(Style))}", param_hint="--style"
-        )
-    if methods:
-        try:
-            sentences = [loaded.methods(estimator) for estimator in loaded.estimators]
-        except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint="--methods") from None
-        typer.echo("\n".join(sentences) + "\n")
-    typer.echo(ds.cite(loaded, cast(Style, style)))
-
-
-def diagnose(
-    profile: Annotated[Path, typer.Argument(help="a saved profile")],
-    classes: Annotated[
-        int | None,
-        typer.Option(
-            min=2, rich_help_panel=DATA, help="number of classes; by default the number of outputs"
-        ),
-    ] = None,
-    train_accuracy: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            rich_help_panel=DATA,
-            help="share of the training stimuli classified correctly",
-        ),
-    ] = None,
-    test_accuracy: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, rich_help_panel=DATA, help="share of other stimuli classified correctly"
-        ),
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Say what a saved profile shows: of its network, and of how far its numbers can be trusted.
-
-    Examples
-    --------
-    $ dimscope diagnose a.json
-    $ dimscope diagnose a.json --classes 10 --json
-    """
-    import dimscope as ds
-
-    diagnosis = ds.diagnose(
-        profile_from(profile, "PROFILE"),
-        n_classes=classes,
-        train_accuracy=train_accuracy,
-        test_accuracy=test_accuracy,
-    )
-    if as_json:
-        typer.echo(diagnosis.to_json())
-    else:
-        say(str(diagnosis))
-
-
-def report(
-    profiles: Annotated[list[Path], typer.Argument(help="saved profiles")],
-    out: Annotated[Path, typer.Option(rich_help_panel=OUTPUT, help="the .html file to write")],
-) -> None:
-    """Write saved profiles as one HTML page: figures, tables, diagnoses, numbers to download.
-
-    Examples
-    --------
-    $ dimscope report a.json --out page.html
-    $ dimscope report a.json b.json --out page.html
-    """
-    import dimscope as ds
-
-    existing(out.absolute().parent, "--out")
-    ds.report([profile_from(path, "PROFILES") for path in profiles], out)
-    say(f"written: {out}")
 
 
 _INTERRUPTED = 130  # the exit code that a shell gives a program stopped by Ctrl-C
