@@ -199,10 +199,11 @@ def cell(task: tuple[str, int, str]) -> list[list[Any]]:
     kind, number, folder = task
     name, sampler, excludes = (CHOSEN_ON if kind == "chosen on" else PUT_AWAY)[number]
     estimates: dict[tuple[str, bool], list[Estimate]] = {}
+    k = max(estimator.wished for estimator in ESTIMATORS)
     for seed in range(REPEATS):
         rng = np.random.default_rng([seed, number, kind == "chosen on"])
         points, ids = sampler(rng, folder)
-        neighbors = nearest_neighbors(points, 10, exclude=ids if excludes else None)
+        neighbors = nearest_neighbors(points, k, exclude=ids if excludes else None)
         over_groups = neighbors.in_groups(ids)
         for estimator in ESTIMATORS:
             for value in (neighbors, over_groups):

@@ -8,5 +8,6 @@ Begin reading at ``stream.py``, which defines ``open_batches``. ``sources`` read
 the data, at any rows or one after the other, and ``items`` puts single stimuli into batches.
 ``readings`` decides from the ``signature`` of the network and the first batch what is an input, a
 label or a mask; ``inputs`` splits every batch that way, with the checks of ``labels`` and
-``masks``. The result is the ``Batch`` of ``batches``. ``images`` reads folders of images.
+``masks``. The result is the ``Batch`` of ``batches``. ``images`` reads folders of images, and
+``text_files`` files of texts, which ``texts`` turns into tokens.
 """
