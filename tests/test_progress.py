@@ -47,6 +47,19 @@ def test_bar_prints_lines_with_the_time_left_without_a_terminal(clock, capsys):
     assert captured.err.split("\n") == ["searching: 40% done, 30 s left", ""]
 
 
+def test_bar_counts_the_time_left_from_where_a_step_began(clock, capsys):
+    with ProgressBar() as bar:
+        clock.now = 20.0
+        bar("capturing", 50, 100)
+        clock.now = 40.0
+        bar("capturing", 60, 100)
+    assert capsys.readouterr().err.split("\n") == [
+        "capturing: 50% done",
+        "capturing: 60% done, 80 s left",
+        "",
+    ]
+
+
 def test_bar_prints_the_amount_done_for_an_unknown_total(clock, capsys):
     with ProgressBar() as bar:
         bar("running", 0)

@@ -38,7 +38,7 @@ class ProgressBar:
 
     def __init__(self) -> None:
         self._start = self._line = time.monotonic()
-        self._step_start = self._start
+        self._step_start, self._step_done = self._start, 0.0
         self._phase = ""
         self._shown: Any = None
         self._task: Any = None
@@ -62,6 +62,7 @@ class ProgressBar:
         phase = step.split()[0]
         if phase != self._phase:
             self._phase, self._step_start, self._task = phase, now, None
+            self._step_done = done  # a call that resumes does not begin at 0
         if now - self._start < _PATIENCE:
             return
         if _in_notebook():
@@ -97,10 +98,13 @@ class ProgressBar:
         self._shown.start()
 
     def _sentence(self, step: str, done: float, total: float | None, now: float) -> str:
-        if not total or not done:
+        if not total:
             return f"{step}: {done:g} done"
-        left = (now - self._step_start) * (total - done) / done
-        return f"{step}: {done / total:.0%} done, {left:.0f} s left"
+        spent, gained = now - self._step_start, done - self._step_done
+        left = ""
+        if spent >= _PATIENCE and gained > 0:
+            left = f", {spent * (total - done) / gained:.0f} s left"
+        return f"{step}: {done / total:.0%} done{left}"
 
 
 def _in_notebook() -> bool:

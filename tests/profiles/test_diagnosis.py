@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 import dimscope as ds
 from dimscope import Estimate, Layer, Profile
@@ -213,6 +215,17 @@ def test_classes_need_two_to_the_dimension(last, errors, n_classes, expected):
     finding = ds.diagnose(profile, n_classes=n_classes).of("too few dimensions")
     assert finding.verdict == expected
     assert ("if each of its units is a class" in finding.says) == (n_classes is None)
+
+
+def test_units_of_a_language_model_are_no_classes_unless_their_number_is_given():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Embedding(5000, 8), nn.Linear(8, 2000))
+    profile = ds.profile(network, torch.randperm(5000)[:1800].reshape(300, 6), readout="last")
+    assert profile.layers[-1].role == "output"
+    finding = ds.diagnose(ds.Profile.from_dict(profile.to_dict())).of("too few dimensions")
+    assert finding.verdict == "cannot tell"
+    assert "readout 'last'" in finding.says
+    assert ds.diagnose(profile, n_classes=2).of("too few dimensions").verdict == "not found"
 
 
 def test_constant_output_tells_no_classes_apart():

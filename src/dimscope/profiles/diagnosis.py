@@ -60,6 +60,8 @@ class _Evidence:
         What the user has given.
     are_saved : bool
         Whether the layers are features that another program has saved, perhaps without a network.
+    readout : str
+        How rows were made of tokens or positions, in the capture; "flatten" if they were not.
     """
 
     layers: tuple[Layer, ...]
@@ -70,6 +72,7 @@ class _Evidence:
     train_accuracy: float | None
     test_accuracy: float | None
     are_saved: bool = False
+    readout: str = "flatten"
 
     @property
     def measured(self) -> dict[str, Estimate]:
@@ -134,10 +137,12 @@ def diagnose(
         if share is not None and not 0 <= share <= 1:
             raise ValueError(f"{name} is {share}; give a fraction between 0 and 1")
     estimates = profile.of(profile.estimators[0] if estimator is None else estimator)
+    sources = [source.parameters for source in profile.provenance.inputs]
     law, errors = _law(profile.layers, estimates)
     evidence = _Evidence(
         profile.layers, estimates, law, errors, n_classes, train_accuracy, test_accuracy,
-        any("opened" in source.parameters for source in profile.provenance.inputs),
+        any("opened" in source for source in sources),
+        next((str(source["readout"]) for source in sources if "readout" in source), "flatten"),
     )  # fmt: skip
     return Diagnosis(tuple(rule(evidence) for rule in _RULES), profile.name, errors)
 
@@ -495,6 +500,12 @@ def _too_few_dimensions(evidence: _Evidence) -> Finding:
     if output is None:
         advice = "measure the output too; among saved features, its name must be output"
         return Finding(kind, "cannot tell", "the profile has no output", advice)
+    if evidence.n_classes is None and evidence.readout != "flatten":
+        reason = (
+            f"the output was captured with readout {evidence.readout!r}, so its units may be words "
+            "or positions, not classes"
+        )
+        return Finding(kind, "cannot tell", reason, "give n_classes if they are classes")
     n_classes = evidence.n_classes or output.n_features
     estimate = evidence.estimates[output.name]
     if n_classes < 2:

@@ -286,6 +286,16 @@ def test_nothing_is_said_of_data_without_padding(inputs):
     assert padding_without_mask(Batch(inputs, None, len(next(tensors_in(inputs))))) is None
 
 
+@pytest.mark.parametrize("n", [8, 64])
+@pytest.mark.parametrize("n_positions", [4, 6, 12])
+@pytest.mark.parametrize("n_ids", [5, 30, 100])
+def test_random_ids_rarely_look_padded(n, n_positions, n_ids):
+    generator = torch.Generator().manual_seed(0)
+    batches = [torch.randint(0, n_ids, (n, n_positions), generator=generator) for _ in range(200)]
+    said = [padding_without_mask(Batch(ids, None, n)) for ids in batches]
+    assert said.count(None) >= 198
+
+
 def test_nothing_is_said_of_padding_with_a_mask():
     ids = padded()
     assert padding_without_mask(Batch(ids, None, 16, {"mask": ids > 0})) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -141,9 +142,9 @@ def padding_without_mask(batch: Batch) -> str | None:
 
     Examples
     --------
-    >>> ids = torch.tensor([[5, 6, 7, 8], [3, 4, 0, 0], [9, 0, 0, 0], [8, 5, 3, 0]])
-    >>> padding_without_mask(Batch(ids, None, 4))
-    'rows end in runs of id 0 of differing lengths (0 to 3)'
+    >>> ids = torch.tensor([[5, 6, 7, 8, 4, 9], [3, 4, 0, 0, 0, 0], [8, 0, 0, 0, 0, 0]])
+    >>> padding_without_mask(Batch(torch.cat([ids, ids]), None, 6))
+    'rows end in runs of id 0 of differing lengths (0 to 5)'
     """
     if batch.masks:
         return None
@@ -168,9 +169,9 @@ _IDS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 def _padding(rows: Tensor, end: int) -> str | None:
     if rows.ndim == 3 and rows.is_floating_point():
         is_pad, what = (rows == 0).all(dim=2), "steps of zeros"
-        share = 0.05
+        share, n_candidates = 0.05, 1
     elif rows.ndim == 2 and rows.dtype in _IDS:
-        pad = _repeated_at(rows, end)
+        pad, n_candidates = _repeated_at(rows, end)
         is_pad, what = rows == pad, f"id {pad}"
         share = 0.25
     else:
@@ -179,22 +180,43 @@ def _padding(rows: Tensor, end: int) -> str | None:
     if not len(is_pad):
         return None
     runs = (is_pad.flip(1) if end else is_pad).long().cumprod(dim=1).sum(dim=1)
-    inside = int(runs.sum())
-    outside = int(is_pad.sum()) - inside
-    others = is_pad.numel() - inside
-    if others == 0 or int(runs.max()) < 2 or runs.min() == runs.max():
+    n_all, n_inside = int(is_pad.sum()), int(runs.sum())
+    if n_all == is_pad.numel() or int(runs.max()) < 2 or runs.min() == runs.max():
         return None
-    rate = outside / others
-    by_chance = len(is_pad) * rate / (1 - rate) if rate < 1 else float("inf")
-    if inside <= 2 + 4 * by_chance or outside > share * inside:
+    if n_all - n_inside > share * n_inside:
+        return None
+    by_chance = n_candidates * _chance_of_runs(n_inside, n_all, *is_pad.shape)
+    if by_chance > _RARE:
         return None
     return f"runs of {what} of differing lengths ({int(runs.min())} to {int(runs.max())})"
 
 
-def _repeated_at(rows: Tensor, end: int) -> int:
-    """Return the id that most positions repeat at an end of their rows."""
+_RARE = 1e-3  # how often a batch of random ids may be said to be padded
+
+
+def _chance_of_runs(n_inside: int, n_all: int, n_rows: int, n_positions: int) -> float:
+    """Bound the probability of runs of this total length, if the ids were in random order.
+
+    The ways to share the runs among the rows, times the probability that all their positions hold
+    ``n_inside`` of the ``n_all`` occurrences.
+
+    Examples
+    --------
+    >>> f"{_chance_of_runs(2, 2, 1, 4):.3f}"  # two of two at the end of a row of four: 1 of 6 pairs
+    '0.167'
+    """
+    n = n_rows * n_positions
+    ways = math.lgamma(n_inside + n_rows) - math.lgamma(n_inside + 1) - math.lgamma(n_rows)
+    theirs = math.lgamma(n_all + 1) - math.lgamma(n_all - n_inside + 1)
+    of_all = math.lgamma(n + 1) - math.lgamma(n - n_inside + 1)
+    return math.exp(min(0.0, ways + theirs - of_all))
+
+
+def _repeated_at(rows: Tensor, end: int) -> tuple[int, int]:
+    """Return the id that most positions repeat at an end of their rows, of how many ids there."""
     last = rows[:, end]
     same = rows == last[:, None]
     runs = (same.flip(1) if end else same).long().cumprod(dim=1).sum(dim=1) - 1
     ids, which = torch.unique(last, return_inverse=True)
-    return int(ids[torch.zeros(len(ids), dtype=torch.long).index_add_(0, which, runs).argmax()])
+    repeats = torch.zeros(len(ids), dtype=torch.long).index_add_(0, which, runs)
+    return int(ids[repeats.argmax()]), len(ids)
