@@ -46,6 +46,15 @@ def test_compare_prints_json(files, capsys):
     assert [row["network"] for row in found["networks"]] == ["net0", "net1", "net2", "net3"]
 
 
+def test_compare_measures_the_layer_that_is_named(files, capsys):
+    profiles = sorted(files.glob("net*.json"))
+    given = ["--accuracy", files / "acc.csv", "--layer"]
+    assert run("compare", *profiles, *given, "fc", "--json") == 0
+    assert {row["layer"] for row in json.loads(capsys.readouterr().out)["networks"]} == {"fc"}
+    assert run("compare", *profiles, *given, "fc2") == 1
+    assert "has no layer 'fc2'; its layers are fc" in capsys.readouterr().err
+
+
 def test_compare_refuses_bad_accuracy_tables(files, capsys):
     profiles = sorted(files.glob("net*.json"))
     (files / "short.csv").write_text("network,accuracy\nnet0,0.9\n")

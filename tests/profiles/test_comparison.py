@@ -32,6 +32,26 @@ def test_both_correlations_and_their_intervals():
     assert lower < found.spearman.r < upper
     assert list(found.to_frame()["network"][:2]) == ["net0", "net1"]
     assert len(found.plot().texts) == 15
+    assert found.plot().get_xlabel() == "intrinsic dimension of the last hidden layer"
+
+
+def test_compare_takes_another_layer_by_name():
+    layers = (Layer("early"), Layer("fc"))
+    profiles = [
+        Profile(layers, {"twonn": {"early": Estimate(d, 0.1), "fc": Estimate(30 - d, 0.1)}}, name)
+        for name, d in (("a", 5.0), ("b", 7.0), ("c", 8.0))
+    ]
+    scores = {"a": 0.5, "b": 0.7, "c": 0.8}
+    for layer, r in (("early", 1.0), ("fc", -1.0)):
+        found = ds.compare(profiles, scores, layer)
+        assert found.pearson.r == pytest.approx(r)
+        assert found.layers == (layer,) * 3
+        assert found.plot().get_xlabel() == f"intrinsic dimension of layer {layer}"
+    assert list(found.to_frame()["layer"]) == ["fc"] * 3
+    with pytest.raises(ds.BadPoints, match=r"'a' has no layer 'earl'; .* Did you mean 'early'"):
+        ds.compare(profiles, scores, "earl")
+    with pytest.raises(ds.BadPoints, match="no last hidden layer; name the layer"):
+        ds.compare(profiles, scores)
 
 
 def test_the_interval_covers():
@@ -52,7 +72,7 @@ def test_the_interval_covers():
         (networks([1, 2]), {}, "at least 3 networks"),
         (networks([1, 2, 3]), {"net0": 1, "net1": 2}, "no score for 'net2'"),
         (networks([1, 2, 3])[:1] * 3, {"net0": 1}, "the same name"),
-        (networks([1, np.nan, 3]), {f"net{i}": i for i in range(3)}, "of 'net1' could not be"),
+        (networks([1, np.nan, 3]), {f"net{i}": i for i in range(3)}, "'net1' could not be"),
         ([Profile((Layer("a"),), {"t": {"a": Estimate(1.0)}}, str(i)) for i in range(3)],
          {str(i): i for i in range(3)}, "no last hidden layer"),
     ],

@@ -10,7 +10,7 @@ import typer
 
 from dimscope.citations import Style
 from dimscope.cli.arguments import existing, profile_from, scores_from
-from dimscope.cli.help import DATA, OUTPUT
+from dimscope.cli.help import DATA, LAYERS, OUTPUT
 from dimscope.cli.options import JsonOption
 from dimscope.cli.tables import say
 
@@ -26,6 +26,13 @@ def compare(
             help="a .csv file with a header and two columns: network, accuracy",
         ),
     ],
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=LAYERS,
+            help="compare this layer; by default, the last hidden layer of each network",
+        ),
+    ] = None,
     plot: Annotated[
         Path | None,
         typer.Option(rich_help_panel=OUTPUT, help="save a plot to this .png, .svg or .pdf file"),
@@ -38,12 +45,13 @@ def compare(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the dimension of each network's last hidden layer with the network's accuracy.
+    """Compare the dimension of one layer of each network with the network's accuracy.
 
     Examples
     --------
     $ dimscope compare a.json b.json c.json --accuracy accuracy.csv
     $ dimscope compare a.json b.json c.json --accuracy accuracy.csv --plot comparison.png
+    $ dimscope compare a.json b.json c.json --accuracy accuracy.csv --layer input
     """
     import dimscope as ds
     from dimscope.cli.tables import comparison_table
@@ -55,7 +63,7 @@ def compare(
             check_figure_path(path)
     scores = scores_from(existing(accuracy, "--accuracy"))
     loaded = [profile_from(path, "PROFILES") for path in profiles]
-    comparison = ds.compare(loaded, scores)
+    comparison = ds.compare(loaded, scores, layer)
     if plot is not None:
         save_figure(comparison.plot(), plot)
     if plot_profiles is not None:
@@ -63,6 +71,7 @@ def compare(
     if as_json:
         typer.echo(json.dumps(comparison.to_dict(), allow_nan=False))
         return
+    say(f"dimension of {comparison.what}:")
     say(comparison_table(comparison))
     say(f"Pearson's r = {comparison.pearson}, Spearman's = {comparison.spearman}")
     written = [str(path) for path in (plot, plot_profiles) if path is not None]

@@ -95,7 +95,7 @@ def scale_table(curve: ScaleCurve, title: str) -> Table:
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """Build a table of networks, sorted by the dimension of their last hidden layer."""
+    """Build a table of networks, sorted by the dimension of the layer that was compared."""
     table = Table()
     table.add_column("network", overflow="fold")
     for heading in ("dimension", "score"):

@@ -1,4 +1,4 @@
-"""Comparison plots: the score of each network against the dimension of its last hidden layer."""
+"""Comparison plots: the score of each network against the dimension of one of its layers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def plot_comparison(
     width: Width | None = None,
     **style: Any,
 ) -> Axes:
-    """Plot the score of each network against the dimension of its last hidden layer.
+    """Plot the score of each network against the dimension of the layer that was compared.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def plot_comparison(
     ax.errorbar(comparison.dimensions, comparison.scores, xerr=comparison.std_errors, **options)
     for name, x, y in zip(comparison.names, comparison.dimensions, comparison.scores, strict=True):
         ax.annotate(name, (x, y), xytext=(4, 3), textcoords="offset points", fontsize=NAME_SIZE)
-    ax.set_xlabel("intrinsic dimension of the last hidden layer")
+    ax.set_xlabel(f"intrinsic dimension of {comparison.what}")
     ax.set_title(f"Pearson {comparison.pearson}, Spearman {comparison.spearman}", fontsize=9)
     ax.spines[["top", "right"]].set_visible(False)
     if width is not None:

@@ -1,4 +1,4 @@
-"""Comparison: relate the dimension of each network's last hidden layer to its score."""
+"""Comparison: relate the dimension of a layer, the last hidden one, to the scores of networks."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from dimscope.errors import BadPoints, ChangedNumbers, check_word, warn
-from dimscope.estimators.estimates import Estimate
 from dimscope.estimators.uncertainty import quantile
+from dimscope.files import near
 from dimscope.profiles.profile import Profile
 from dimscope.provenance import CHANGES
 from dimscope.values import by_value, to_plain
@@ -79,20 +79,22 @@ class Correlation:
 @by_value
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """The dimension of each network's last hidden layer, and the network's score.
+    """The dimension of one layer of each network, the last hidden one, and the network's score.
 
     Parameters
     ----------
     names : tuple of str
         Names of the networks.
     dimensions, std_errors : tuple of float
-        Dimensions of the last hidden layers and their standard errors.
+        Dimensions of the layers and their standard errors.
     scores : tuple of float
         Accuracies or errors.
     pearson, spearman : Correlation
         Correlations between dimension and score.
     profiles : tuple of Profile
         The profiles that were compared, in the order of ``names``.
+    layers : tuple of str
+        The layer of each network.
     """
 
     names: tuple[str, ...]
@@ -102,6 +104,21 @@ class Comparison:
     pearson: Correlation
     spearman: Correlation
     profiles: tuple[Profile, ...] = field(default=(), repr=False)
+    layers: tuple[str, ...] = ()
+
+    @property
+    def what(self) -> str:
+        """Say which layer was compared: the last hidden layer, or a layer by its name."""
+        named = set(self.layers)
+        roles = {
+            layer.role
+            for profile in self.profiles
+            for layer in profile.layers
+            if layer.name in named
+        }
+        if len(named) == 1 and roles != {"last_hidden"}:
+            return f"layer {named.pop()}"
+        return "the last hidden layer"
 
     def over_depth(self) -> pd.DataFrame:
         """Put the profiles into one table over relative depth.
@@ -144,6 +161,7 @@ class Comparison:
         return pd.DataFrame(
             {
                 "network": self.names,
+                "layer": self.layers or ("",) * len(self.names),
                 "dimension": self.dimensions,
                 "std_error": self.std_errors,
                 "score": self.scores,
@@ -183,15 +201,21 @@ class Comparison:
         return plot_comparison(self, ax, **style)
 
 
-def compare(profiles: Iterable[Profile], scores: Mapping[str, float]) -> Comparison:
+def compare(
+    profiles: Iterable[Profile], scores: Mapping[str, float], layer: str | None = None
+) -> Comparison:
     """Correlate the dimension of each network's last hidden layer with the network's score.
 
     Parameters
     ----------
     profiles : iterable of Profile
-        Profiles with different names, each with a layer whose role is ``last_hidden``.
+        Profiles with different names, each with a layer whose role is ``last_hidden`` unless
+        ``layer`` is given.
     scores : Mapping of str to float
         Network name -> accuracy or error.
+    layer : str, optional
+        Name of another layer to compare, which every profile must have; or, for features that
+        another program has saved, of the layer that is the last hidden one.
 
     Returns
     -------
@@ -205,7 +229,7 @@ def compare(profiles: Iterable[Profile], scores: Mapping[str, float]) -> Compari
     Raises
     ------
     BadPoints
-        If a network has no score or no last hidden layer, two networks have the same name, or there
+        If a network has no score or no such layer, two networks have the same name, or there
         are fewer than three networks.
 
     References
@@ -237,12 +261,13 @@ def compare(profiles: Iterable[Profile], scores: Mapping[str, float]) -> Compari
     if missing:
         raise BadPoints(f"there is no score for {missing[0]!r}; give a score for every network")
     warn_of_changes(profiles)
-    estimates = [_last_hidden(profile) for profile in profiles]
+    layers = tuple(_compared(profile, layer) for profile in profiles)
+    estimates = [profile[name] for profile, name in zip(profiles, layers, strict=True)]
     dimensions = np.array([estimate.dimension for estimate in estimates])
-    for name, dimension in zip(names, dimensions, strict=True):
+    for name, compared, dimension in zip(names, layers, dimensions, strict=True):
         if not math.isfinite(dimension):
             raise BadPoints(
-                f"the last hidden layer of {name!r} could not be measured; leave this network out"
+                f"layer {compared} of {name!r} could not be measured; leave this network out"
             )
         score = scores[name]
         if not isinstance(score, float | int | np.number) or not math.isfinite(score):
@@ -264,6 +289,7 @@ def compare(profiles: Iterable[Profile], scores: Mapping[str, float]) -> Compari
         linear,
         ranked,
         tuple(profiles),
+        layers,
     )
 
 
@@ -299,11 +325,20 @@ def warn_of_changes(profiles: Sequence[Profile]) -> None:
     )
 
 
-def _last_hidden(profile: Profile) -> Estimate:
-    for layer in profile.layers:
-        if layer.role == "last_hidden":
-            return profile[layer.name]
+def _compared(profile: Profile, layer: str | None) -> str:
+    """Return the name of the layer to compare: the one given, or the last hidden one."""
+    names = [described.name for described in profile.layers]
+    if layer is not None:
+        if layer not in names:
+            raise BadPoints(
+                f"the profile of {profile.name!r} has no layer {layer!r}; its layers are "
+                f"{', '.join(names)}.{near(layer, names)}"
+            )
+        return layer
+    for described in profile.layers:
+        if described.role == "last_hidden":
+            return described.name
     raise BadPoints(
-        f"the profile of {profile.name!r} has no last hidden layer; capture it with a layer whose "
-        "role is 'last_hidden'"
+        f"the profile of {profile.name!r} has no last hidden layer; name the layer to compare: "
+        f"layer= (--layer), one of {', '.join(names)}"
     )
