@@ -67,8 +67,8 @@ def run(study: Study) -> dict[str, Any]:
     return {
         "data": data,
         "errors": errors,
-        "says": f"After fine-tuning {errors['training']:.1%} of the training views and "
-        f"{errors['held out']:.1%} of the views held out are wrong.",
+        "says": f"After fine-tuning, the network classifies {errors['training']:.1%} of the "
+        f"training views and {errors['held out']:.1%} of the held-out views wrongly.",
         "claims": _claims(profile, curves, known, errors),
     }
 

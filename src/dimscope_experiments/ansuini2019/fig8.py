@@ -30,5 +30,6 @@ def run(study: Study) -> dict[str, Any]:
     spread = float((each.std(axis=0, ddof=1) / each.mean(axis=0)).mean())
     return {
         "data": pictures.hash,
-        "says": f"The classes differ by {spread:.0%} from their mean, on average over layers.",
+        "says": "The dimensions of single classes differ from their mean over classes by "
+        f"{spread:.0%}, on average over layers.",
     }

@@ -11,17 +11,25 @@ from dimscope.files import write_beside
 __all__ = ["write_page"]
 
 PUBLISHED = {
-    "fig2": "VGG-16: input 29.5, pool1 to pool5 72, 62, 44, 19, 12, d1 8, d2 6.3, output 5.2.",
-    "fig3": "VGG-16: input 30, pool1 to pool5 82, 104, 117, 75, 35, d1 30, d2 22, output 16; peaks "
-    "between 100 and 120 at a relative depth of 0.2 to 0.4, AlexNet's near 66.",
-    "fig4": "Pearson r = 0.94 over 14 networks, 0.99 over the ResNets.",
-    "fig5": "VGG-16 trained: PC-ID 194 at the input, 285 to 411 in the poolings and d1; untrained "
-    "265 to 360. ID of the untrained network 30 to 38.",
-    "fig6": "input, conv1, pool1, conv2, pool2, d1, output: MNIST 13.2, 12.6, 11.9, 9.8, 9.4, 7.8, "
-    "6.2; MNIST* 3.0, 2.9, 3.1, 8.0, 8.3, 7.4, 6.2; MNIST-dagger 13.1, 13.4, 12.9, 12.8, 17.8, "
-    "21.3, 9.0.",
-    "fig9": "VGG-16 on CIFAR-10: untrained 22 to 25.5, after 300 epochs 60 early and 7.6 in the "
-    "last hidden layer; its ID falls from 14 to 4.4 in the first epoch, then grows to 7.5.",
+    "fig2": "Published dimensions of VGG-16: 29.5 at the input; 72, 62, 44, 19 and 12 at pool1 to "
+    "pool5; 8 at d1; 6.3 at d2; 5.2 at the output.",
+    "fig3": "Published dimensions of VGG-16: 30 at the input; 82, 104, 117, 75 and 35 at pool1 to "
+    "pool5; 30 at d1; 22 at d2; 16 at the output. The published peaks are between 100 and 120, at "
+    "a relative depth of 0.2 to 0.4; AlexNet's peak is near 66.",
+    "fig4": "Published: Pearson r = 0.94 over 14 networks, and 0.99 over the ResNets.",
+    "fig5": "Published for VGG-16: in the trained network, the PC-ID is 194 at the input and 285 "
+    "to 411 in the poolings and d1; in the untrained network, it is 265 to 360. The ID of the "
+    "untrained network is 30 to 38.",
+    "fig6": "Published dimensions:\n"
+    "\n"
+    "|data|input|conv1|pool1|conv2|pool2|d1|output|\n"
+    "|---|---|---|---|---|---|---|---|\n"
+    "|MNIST|13.2|12.6|11.9|9.8|9.4|7.8|6.2|\n"
+    "|MNIST*|3.0|2.9|3.1|8.0|8.3|7.4|6.2|\n"
+    "|MNIST-dagger|13.1|13.4|12.9|12.8|17.8|21.3|9.0|",
+    "fig9": "Published for VGG-16 on CIFAR-10: before training, the ID is 22 to 25.5. After 300 "
+    "epochs, it is 60 in the early layers and 7.6 in the last hidden layer. The ID of the last "
+    "hidden layer falls from 14 to 4.4 in the first epoch, then grows to 7.5.",
 }
 
 
@@ -75,11 +83,11 @@ def _section(out: Path, record: dict[str, Any]) -> list[str]:
     if record.get("says"):
         lines += [record["says"], ""]
     if name in PUBLISHED:
-        lines += [f"Published: {PUBLISHED[name]}", ""]
+        lines += [PUBLISHED[name], ""]
     tables = sorted((out / name).glob("*.csv"))
     if tables:
         links = ", ".join(f"[{one.stem}]({out.name}/{name}/{one.name})" for one in tables)
         lines += [f"Numbers: {links}; settings, versions and time: "
                   f"[record]({out.name}/{name}/record.json).", ""]  # fmt: skip
-    lines.append(f"Scale `{record['scale']}`, {record['seconds'] / 60:.1f} minutes.")
+    lines.append(f"Scale `{record['scale']}`; time: {record['seconds'] / 60:.1f} minutes.")
     return lines

@@ -55,7 +55,8 @@ The last columns of the table, except "as stated", give the epoch of the turn by
 
 {table}
 
-✓: by this rule, the run counts as reproduced. By the same criterion, with other rules: {others}.
+✓: by this rule, the run counts as reproduced. By the other rules, the numbers of runs that
+agree with the claim are {others}.
 
 ![Accuracy and dimension against epochs]({folder}/ma2018.png)
 
@@ -66,9 +67,8 @@ Dashed lines mark the best test accuracy, dotted lines the turn by the rule *bat
 
 def verdict(runs: Sequence[Run], rule: str) -> str:
     """Say whether a rule finds the turn as stated in every run, and in how many it does."""
-    n = sum(run.agrees(rule) for run in runs)
-    word = "reproduced" if n == len(runs) else "not reproduced"
-    return f"{word}: {n} of {len(runs)} runs agree with the claim"
+    word = "reproduced" if all(run.agrees(rule) for run in runs) else "not reproduced"
+    return f"{word}: {_agreeing(runs, rule)} runs agree with the claim"
 
 
 def write_page(runs: Sequence[Run], settings: Settings, n_images: int, out: Path) -> Path:
@@ -98,7 +98,7 @@ def write_page(runs: Sequence[Run], settings: Settings, n_images: int, out: Path
     lines.extend(f"| {' | '.join(_row(run))} |" for run in runs)
     text = _PAGE.format(
         verdict=verdict(runs, rules[0]).capitalize(),
-        others="; ".join(f"*{rule}*, {verdict(runs, rule)}" for rule in rules[1:]),
+        others=", ".join(f"{_agreeing(runs, rule)} for *{rule}*" for rule in rules[1:]),
         clean=_turns_without_noise(runs, rules[0]),
         shares=", ".join(f"{share:.0%}" for share in settings.shares),
         n_training=n_images - settings.held_out,
@@ -111,6 +111,10 @@ def write_page(runs: Sequence[Run], settings: Settings, n_images: int, out: Path
     path = out.with_suffix(".md")
     write_beside(path, lambda beside: beside.write_text(text, encoding="utf-8"))
     return path
+
+
+def _agreeing(runs: Sequence[Run], rule: str) -> str:
+    return f"{sum(run.agrees(rule) for run in runs)} of {len(runs)}"
 
 
 def _turns_without_noise(runs: Sequence[Run], rule: str) -> str:
