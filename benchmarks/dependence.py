@@ -18,7 +18,16 @@ import numpy as np
 
 from benchmarks.processes import on_processors
 from benchmarks.timing import fill, table
-from dimscope import MLE, Activations, Estimate, TightGroups, TwoNN, nearest_neighbors
+from dimscope import (
+    MLE,
+    Activations,
+    Difference,
+    Estimate,
+    TightGroups,
+    TwoNN,
+    difference,
+    nearest_neighbors,
+)
 from dimscope.profiles.layerwise import measure_layers
 
 REPEATS = 200
@@ -274,10 +283,56 @@ def classes(task: tuple[str, str, str]) -> list[list[Any]]:
     ]
 
 
+# -- differences --------------------------------------------------------------------------
+
+
+def differences(task: tuple[str, str]) -> list[list[Any]]:
+    """Rows of differences between digits of MNIST and the ReLU of a random map of them."""
+    over, folder = task
+    images, labels = digits(folder)
+    weights = np.random.default_rng(0).standard_normal((784, 300), dtype=np.float32)
+    changes: dict[str, list[Difference]] = {estimator.name: [] for estimator in ESTIMATORS}
+    for seed in range(REPEATS):
+        rng = np.random.default_rng(seed)
+        if over == "fixed classes":
+            rows = np.concatenate(
+                [rng.permutation(np.flatnonzero(labels == digit))[:60] for digit in range(10)]
+            )
+            points, ids, groups = images[rows].reshape(-1, 784), labels[rows], None
+        else:
+            points, groups = augmented(rng, repeated(rng, 60, 5, 15), folder)
+            ids = None
+        layers = {"pixels": points, "map": np.maximum(points @ weights, 0)}
+        profile = measure_layers(
+            Activations(layers, labels=ids),
+            ESTIMATORS,
+            by_class=ids is not None,
+            classes="random" if ids is None else "fixed",
+            groups=groups,
+        )
+        for estimator in ESTIMATORS:
+            of = profile.of(estimator.name)
+            changes[estimator.name].append(difference(of["pixels"], of["map"]))
+    rows_of_table = []
+    for name, measured in changes.items():
+        values = np.array([change.difference for change in measured])
+        errors = np.array([change.std_error for change in measured])
+        mean, spread = values.mean(), values.std(ddof=1)
+        covered = np.mean([c.interval[0] <= mean <= c.interval[1] for c in measured])
+        ratio = np.sqrt((errors**2).mean()) / spread
+        rows_of_table.append([over, name, f"{mean:.2f}", f"{ratio:.2f}", f"{covered:.0%}"])
+    return rows_of_table
+
+
 # -- the page -----------------------------------------------------------------------------
 
 
+OVER = ("fixed classes", "60 groups of augmentations")
+
+
 def _measure(task: tuple[Any, ...]) -> list[list[Any]]:
+    if task[0] in OVER:
+        return differences(task)
     return classes(task) if task[0] in ("same digits", "new digits") else cell(task)
 
 
@@ -295,20 +350,21 @@ def run(folder: str = "") -> dict[str, str]:
             for drawn in ("same digits", "new digits")
             for sizes in ("equal", "unequal")
         ]
-    rows: dict[str, list[list[Any]]] = {"chosen on": [], "put away": [], "classes": []}
+        tasks += [(over, folder) for over in OVER]
+    names = ("chosen on", "put away", "classes", "differences")
+    rows: dict[str, list[list[Any]]] = {name: [] for name in names}
     for task, measured in zip(tasks, on_processors(_measure, tasks), strict=True):
-        rows[task[0] if task[0] in rows else "classes"] += measured
+        rows[task[0] if task[0] in rows else names[2 + (task[0] in OVER)]] += measured
         for row in measured:
             print(*row, flush=True)
     head = ["rows", "exclude", "estimator", "mean"]
     head += ["by rows: SE / spread", "coverage", "by groups: SE / spread", "coverage"]
     class_head = ["classes", "sizes", "estimator", "mean"]
     class_head += ["fixed: SE / spread", "coverage", "random: SE / spread", "coverage"]
-    return {
-        name: table(class_head if name == "classes" else head, measured)
-        for name, measured in rows.items()
-        if measured
-    }
+    heads = dict.fromkeys(names, head)
+    heads["classes"] = class_head
+    heads["differences"] = ["over", "estimator", "mean difference", "SE / spread", "coverage"]
+    return {name: table(heads[name], measured) for name, measured in rows.items() if measured}
 
 
 def main() -> None:
