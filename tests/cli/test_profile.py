@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 from PIL import Image
+from torch import nn
 
 import dimscope as ds
 from dimscope.arrays import memory
@@ -435,8 +436,15 @@ def test_profile_warns_of_images_that_are_much_enlarged(invoke, tmp_path, monkey
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(path)
     call = ("profile", "net.py:make", "--data")
-    with pytest.warns(ds.errors.CaptureWarning, match="32 x 32 .* to 224 x 224, .*--image-size 32"):
+    with pytest.warns(ds.errors.CaptureWarning, match="32 x 32 .* to 224 x 224, .*--preprocess"):
         invoke(*call, "small")
     assert invoke(*call, "large").exit_code == 0
     assert invoke(*call, "small", "--image-size", "32").exit_code == 0
     assert invoke(*call, "small", "--preprocess", "imagenet").exit_code == 0
+    network = ds.load_model("net.py:make")
+    plain = nn.Sequential(*network)  # in Python, a network names no file
+    for module in (network, plain):
+        with pytest.warns(ds.errors.CaptureWarning, match="32 x 32 .* enlarged to 224"):
+            ds.profile(module, "small")
+    ds.profile(plain, "large")
+    ds.profile(plain, ds.image_folder("small", 32))

@@ -490,12 +490,70 @@ def test_csv_of_a_run_without_steps_has_the_first_measurement(tmp_path):
     assert pd.read_csv(tmp_path / "history.csv")["layer"].tolist() == list(monitor.profile)
 
 
-def test_csv_of_a_resumed_run_goes_on(tmp_path):
-    for number in range(2):
+def test_csv_of_a_resumed_run_goes_on_from_its_state(tmp_path):
+    path, model = tmp_path / "history.csv", small_cnn()
+    monitor = monitor_of(model, trackers=path)
+    train(model, 10, lambda loss: monitor.step(loss=loss))
+    state = monitor.state_dict()
+    train(model, 20, lambda loss: monitor.step(loss=loss))  # lost, as after a crash
+    assert pd.read_csv(path)["step"].unique().tolist() == [0, 10, 20, 30]
+    resumed = monitor_of(model, trackers=path, first=False)
+    resumed.load_state_dict(state)
+    train(model, 10, lambda loss: resumed.step(loss=loss))
+    resumed.finish()
+    written = pd.read_csv(path)
+    written["reason"] = written["reason"].astype(object).fillna("")
+    pd.testing.assert_frame_equal(written, resumed.history, check_dtype=False)
+    assert [file.name for file in tmp_path.iterdir()] == ["history.csv"]
+
+
+def test_csv_of_an_earlier_run_is_kept_under_another_name(tmp_path, caplog):
+    for number in range(3):
         monitor = monitor_of(small_cnn(), trackers=tmp_path / "history.csv")
-        monitor.steps = number
         monitor.finish()
-    assert len(pd.read_csv(tmp_path / "history.csv")) == 10
+        assert len(pd.read_csv(tmp_path / "history.csv")) == len(monitor.profile), number
+    names = sorted(file.name for file in tmp_path.iterdir())
+    assert names == ["history.1.csv", "history.2.csv", "history.csv"]
+    assert "held an earlier run, which is now in history.2.csv" in caplog.text
+
+
+def test_csv_gets_a_column_for_a_new_scalar(tmp_path):
+    monitor = monitor_of(small_cnn(), trackers=tmp_path / "history.csv")
+    monitor.record(loss=2.0)
+    monitor.measure()
+    monitor.record(loss=1.0, accuracy=0.5)
+    monitor.measure()
+    written = pd.read_csv(tmp_path / "history.csv")[["loss", "accuracy"]].drop_duplicates()
+    np.testing.assert_equal(written.to_numpy(), [[np.nan, np.nan], [2.0, np.nan], [1.0, 0.5]])
+
+
+def test_history_is_drawn_with_a_curve_for_each_layer(trained):
+    _, monitor = trained
+    ax = monitor.plot()
+    handles, labels = ax.get_legend_handles_labels()
+    assert labels == list(monitor.profile)
+    output = monitor.history.query("layer == 'output' and estimator == 'twonn'")
+    assert handles[-1].get_xdata().tolist() == [0, 20, 40, 60]
+    assert handles[-1].get_ydata().tolist() == output["dimension"].tolist()
+
+
+@pytest.mark.filterwarnings("ignore::dimscope.TiedPoints")
+def test_run_says_what_was_left_out(caplog):
+    model = small_cnn()
+    monitor = monitor_of(model, every=1, max_overhead=1e-9)
+    train(model, 3, lambda loss: monitor.step(loss=loss))
+    assert caplog.text.count("was not measured") == 1
+    assert "longer than the training" in monitor.finish()
+    monitor = monitor_of(model, every="epoch")
+    monitor.step()
+    assert "no epoch was counted, so call epoch()" in monitor.finish()
+    with pytest.raises(TypeError, match="loss is 'low'; give a number"):
+        monitor.step(loss="low")
+    caplog.clear()
+    ds.IDMonitor(model, probe(), every=1)
+    assert "stimuli" not in caplog.text
+    ds.IDMonitor(model, digits()[0][:1100], every=1)
+    assert "more than 1000 stimuli, of which 1000 are measured" in caplog.text
 
 
 def test_alarms_are_logged_as_warnings_unless_taken(caplog):

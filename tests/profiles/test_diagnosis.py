@@ -217,6 +217,18 @@ def test_classes_need_two_to_the_dimension(last, errors, n_classes, expected):
     assert ("if each of its units is a class" in finding.says) == (n_classes is None)
 
 
+def test_accuracies_that_are_given_are_not_asked_for():
+    def finding(**accuracies):
+        return ds.diagnose(made([10, 15, 18, 12, 6]), **accuracies).of("memorised labels")
+
+    assert finding().advice == "give train_accuracy and test_accuracy"
+    assert finding(train_accuracy=0.9).advice == "give test_accuracy too"
+    both = finding(train_accuracy=0.9, test_accuracy=0.6)
+    assert both.verdict == "cannot tell"
+    assert "the accuracies, 90.0% and 60.0%, do not decide" in both.says
+    assert both.advice == "check a sample of the training labels"
+
+
 def test_units_of_a_language_model_are_no_classes_unless_their_number_is_given():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Embedding(5000, 8), nn.Linear(8, 2000))

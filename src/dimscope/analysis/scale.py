@@ -177,8 +177,9 @@ class ScaleCurve:
         """A sentence that says whether the dimension is well defined, and at which scales.
 
         Where the dimension stays the same, it says "No single dimension" and gives the average if
-        no single dimension explains the data: because the fit is refused at these scales (p < 0.01), or because the local dimension
-        varies from point to point (``local_spread`` of at least 25 %).
+        no single dimension explains the data: because the fit is refused at these scales
+        (p < 0.01), or because the local dimension varies from point to point (``local_spread`` of
+        at least 25 %).
         """
         plateau = self.plateau()
         if plateau is None:

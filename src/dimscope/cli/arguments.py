@@ -197,34 +197,8 @@ def data_from(
         images = image_folder(data, image_size, preprocessing=chosen)
         typer.echo(f"data: {len(images)} images in {len(images.classes)} classes", err=True)
         typer.echo(f"preprocessing: {images.preprocessing}", err=True)
-        _warn_of_enlarged(images, network)
         return images
     return data if labels is None else (open_data(data), ids_from(labels, "--labels"))
-
-
-_ENLARGED = 2
-
-
-def _warn_of_enlarged(images: Any, network: Any) -> None:
-    """Warn if images are much enlarged for a network of the user's own that names no size."""
-    from PIL import Image
-
-    from dimscope.errors import CaptureWarning, warn
-    from dimscope.networks.preprocessing import source_of
-
-    source = source_of(network)
-    if images.preprocessing.source != "default" or source is None or ".py:" not in source.spec:
-        return
-    with Image.open(images.samples[0][0]) as image:
-        width, height = image.size
-    side = images[0][0].shape[-1]
-    if side > _ENLARGED * min(width, height):
-        warn(
-            f"images of {width} x {height} pixels are enlarged to {side} x {side}, the size of "
-            f"ImageNet, because {source.spec} names no other; give the size that the network was "
-            f"trained on, such as --image-size {min(width, height)}",
-            CaptureWarning,
-        )
 
 
 def _preprocessing_from(preprocess: str | None, network: Any) -> Any:

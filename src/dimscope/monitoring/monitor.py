@@ -31,6 +31,7 @@ from dimscope.values import from_plain, to_plain
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
     from dimscope.activations.activations import Activations
     from dimscope.estimators.estimates import Estimate
@@ -165,6 +166,7 @@ class IDMonitor:
         self._fixed: dict[str, dict[str, Estimate]] = {}
         self._identities: tuple[Any, bool] | None = None
         self._figures = 0.0  # seconds
+        self._drawn: int | None = None  # the step of the last figure
         self._finished = self.scheduled = False
         self._active = is_main_process()
         self._probe: Probe | None = None
@@ -177,6 +179,11 @@ class IDMonitor:
         free = chosen.n_points is None and chosen.per_class is None
         with undisturbed():
             self._probe = Probe(model, probe, chosen, _AT_MOST if free else None)
+        if free and self._probe.is_part:
+            _log.warning(
+                "the probe has more than %d stimuli, of which %d are measured; n_points= chooses "
+                "their number", _AT_MOST, _AT_MOST,
+            )  # fmt: skip
         self._prepared = time.perf_counter() - begin
         if first:
             self._measure()
@@ -216,6 +223,8 @@ class IDMonitor:
         """Record scalars, such as the loss, without counting a step."""
         self.overhead.start()
         for name, value in scalars.items():
+            if isinstance(value, str | bytes):
+                raise TypeError(f"{name} is {value!r}; give a number or a tensor with one")
             if value is not None and self._active:
                 self._scalars.setdefault(name, Running()).add(value)
 
@@ -243,7 +252,7 @@ class IDMonitor:
         """
         if not self._finished and self._active:
             self._finished = True
-            if self.snapshots:
+            if self.snapshots and self.snapshots[-1].step != self._drawn:
                 self._draw(self.snapshots[-1])
             for tracker in self.trackers:
                 tracker.close()
@@ -256,6 +265,12 @@ class IDMonitor:
         if self.snapshots and self.snapshots[-1].step == self.steps:
             return None  # at the end of an epoch, for example
         if self.snapshots and not self.overhead.allows():
+            if self.overhead.skipped == 1:
+                _log.warning(
+                    "step %d was not measured: that would exceed %.3g of the training time so far; "
+                    "further measurements are skipped as long as they would", self.steps,
+                    self.overhead.limit,
+                )  # fmt: skip
             return None
         try:
             return self._measure().profile
@@ -353,6 +368,7 @@ class IDMonitor:
         for tracker in trackers:
             tracker.figure("id_profile", figure, snapshot.step)
         self._figures += time.perf_counter() - begin
+        self._drawn = snapshot.step
 
     # -- results ------------------------------------------------------------------------------
 
@@ -367,6 +383,26 @@ class IDMonitor:
         the measurement before.
         """
         return history_frame(self.snapshots)
+
+    def plot(self, ax: Axes | None = None, **style: Any) -> Axes:
+        """Plot the dimension of every layer against the step.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Axes to draw on; those of a new figure by default.
+        **style
+            As in :func:`dimscope.plotting.plot_history`.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
+        from dimscope.plotting.history_plots import plot_history
+
+        if not self.snapshots:
+            raise BadSource("nothing was measured yet")
+        return plot_history(self.snapshots, ax, **style)
 
     @property
     def profile(self) -> Profile:
@@ -389,15 +425,18 @@ class IDMonitor:
     def summary(self) -> str:
         """One sentence: how much was measured and skipped, what it cost, and the alarms."""
         overhead = self.overhead
-        text = (
-            f"{_counted(len(self.snapshots), 'measurement')} took {overhead.spent:.2g} s, "
-            f"{overhead.share:.1%} of {overhead.trained:.2g} s of training"
-        )
+        text = f"{_counted(len(self.snapshots), 'measurement')} took {overhead.spent:.2g} s, "
+        if overhead.share <= 1:
+            text += f"{overhead.share:.1%} of {overhead.trained:.2g} s of training"
+        else:
+            text += f"longer than the training of {overhead.trained:.2g} s"
         if overhead.skipped:
             text += (
                 f"; {overhead.skipped} scheduled ones were skipped to keep to "
                 f"{overhead.limit:.3g} of the training time"
             )
+        if self.schedule.unit == "epochs" and self.steps and not self.epochs:
+            text += "; no epoch was counted, so call epoch() at the end of each"
         if self.failures:
             step, reason = self.failures[-1]
             text += f"; {len(self.failures)} failed, the last at step {step}: {reason}"
@@ -470,6 +509,9 @@ class IDMonitor:
             self._watch.load_state_dict(state["watch"], self.snapshots)
         if self.snapshots:
             self._identities = _identities_of(self.snapshots[0].profile.estimates)
+        rows = [row for snapshot in self.snapshots for row in snapshot.rows()]
+        for tracker in self.trackers:
+            tracker.resume(rows)
 
 
 def _counted(number: int, word: str) -> str:

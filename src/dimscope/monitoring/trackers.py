@@ -7,6 +7,8 @@ that the user made.
 from __future__ import annotations
 
 import csv
+import itertools
+import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from dimscope.errors import BadSource
 from dimscope.extras import needed
+from dimscope.files import write_beside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,6 +35,8 @@ __all__ = [
     "as_tracker",
     "profile_figure",
 ]
+
+_log = logging.getLogger("dimscope.monitoring")
 
 
 class Tracker:
@@ -55,6 +60,9 @@ class Tracker:
     def rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Log the rows that a measurement adds to the history."""
 
+    def resume(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Go on with a history that was loaded, of which these are the rows so far."""
+
     def figure(self, name: str, figure: Figure, step: int) -> None:
         """Log a figure, if ``takes_figures`` is true."""
 
@@ -66,53 +74,65 @@ class Tracker:
 
 
 class CSVTracker(Tracker):
-    """Append the history to a CSV file, measurement by measurement.
+    """Write the history of one run to a CSV file, measurement by measurement.
 
     Parameters
     ----------
     path : path
-        If the file has rows already, those of a resumed run follow them.
+        A file of an earlier run is kept: it gets a number, as ``history.1.csv``. A run whose state
+        is loaded writes its history so far, and goes on from there.
 
     Notes
     -----
-    Scalars that were not recorded before the first measurement have no column; a monitor measures
-    before the first step, so the header is written at the second one.
+    A scalar that is recorded for the first time adds a column; it is empty in earlier rows.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self._waiting: list[Mapping[str, Any]] = []
-        self._columns: list[str] | None = None
-        if self.path.exists() and self.path.stat().st_size:
-            with self.path.open(newline="", encoding="utf-8") as file:
-                self._columns = next(csv.reader(file))
+        self._columns: list[str] = []  # of what this run has written
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         """Leave the scalars to :meth:`rows`."""
 
     def rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Append rows; those of the first measurement wait for the columns of the second."""
-        self._waiting.extend(rows)
-        if len({row["step"] for row in self._waiting}) > 1 or self._columns is not None:
-            self._write()
+        """Append rows."""
+        if not self._columns:
+            self._keep_earlier_run()
+        if set().union(*rows) <= set(self._columns):
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self._columns).writerows(rows)
+        else:
+            self._write([*self._written(), *rows])
 
-    def _write(self) -> None:
-        if not self._waiting:
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        is_new = self._columns is None
-        if self._columns is None:
-            self._columns = list(self._waiting[-1])
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self._columns, extrasaction="ignore")
-            if is_new:
+    def resume(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Replace what the file holds by these rows: it may be ahead of the loaded state."""
+        if rows:
+            self._write(rows)
+
+    def _keep_earlier_run(self) -> None:
+        if self.path.exists() and self.path.stat().st_size:
+            numbers = (self.path.with_suffix(f".{i}{self.path.suffix}") for i in itertools.count(1))
+            kept = next(path for path in numbers if not path.exists())
+            self.path.rename(kept)
+            _log.warning("%s held an earlier run, which is now in %s", self.path, kept.name)
+
+    def _written(self) -> list[dict[str, Any]]:
+        if not self._columns:
+            return []
+        with self.path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def _write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._columns = list(dict.fromkeys(name for row in rows for name in row))
+
+        def write(beside: Path) -> None:
+            with beside.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, self._columns)
                 writer.writeheader()
-            writer.writerows(self._waiting)
-        self._waiting = []
+                writer.writerows(rows)
 
-    def close(self) -> None:
-        """Write the rows that wait for a second measurement."""
-        self._write()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_beside(self.path, write)
 
 
 class TensorBoardTracker(Tracker):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dimscope.arrays.files import read_stimuli
 from dimscope.arrays.formats.registry import format_of, open_array
-from dimscope.errors import BadSource, DimscopeError, first_line
+from dimscope.errors import BadSource, CaptureWarning, DimscopeError, first_line, warn
 from dimscope.extras import needed
 from dimscope.files import load_module, near
 from dimscope.networks.structure import unwrap
@@ -561,6 +561,11 @@ def for_network(data: Any, model: nn.Module) -> tuple[Any, str | None]:
     ------
     BadSource
         If the data were opened with the default preprocessing, but the network needs another.
+
+    Warns
+    -----
+    CaptureWarning
+        If images are much enlarged for a network that states no preprocessing.
     """
     if isinstance(data, str | os.PathLike) and Path(data).is_dir():
         data = image_folder(data, preprocessing=preprocessing_of(model))
@@ -575,7 +580,35 @@ def for_network(data: Any, model: nn.Module) -> tuple[Any, str | None]:
                 "give the folder itself, or image_folder(path, "
                 "preprocessing=preprocessing_of(model))"
             )
+        _warn_of_enlarged(data, model)
     return data, str(preprocessing)
+
+
+_ENLARGED = 2
+
+
+def _warn_of_enlarged(data: Any, model: nn.Module) -> None:
+    """Warn if images are much enlarged for a network of the user's own that states no size."""
+    from PIL import Image
+
+    source = source_of(model)
+    if source is not None and ".py:" not in source.spec:
+        return
+    while not hasattr(data, "samples"):
+        data = getattr(data, "dataset", None)
+        if data is None:
+            return
+    with Image.open(data.samples[0][0]) as image:
+        width, height = image.size
+    side = data[0][0].shape[-1]
+    if side > _ENLARGED * min(width, height):
+        warn(
+            f"images of {width} x {height} pixels are enlarged to {side} x {side}, as for "
+            f"ImageNet, because {'the network' if source is None else source.spec} states no "
+            "preprocessing; give that of its test set: image_folder(path, preprocessing=...), or "
+            "--preprocess FILE.py:NAME",
+            CaptureWarning,
+        )
 
 
 def _carried_by(data: Any) -> Preprocessing | str | None:

@@ -350,7 +350,7 @@ def _memorised_labels(evidence: _Evidence) -> Finding:
         reason = _no_errors(evidence) if law is None else "the last hidden layer is missing"
         if law is not None and last in evidence.measured and last not in law.layers:
             reason = f"{last} has too few units to be compared with the layers before it"
-        return Finding(kind, "cannot tell", reason, _GIVE_ACCURACY)
+        return Finding(kind, "cannot tell", reason, _accuracy_advice(evidence))
     places = [law.layers.index(name) for name in before]
     top = places[int(np.argmax(law.logs[places]))]
     ratio = _ratio(law, law.layers.index(last), top)
@@ -363,15 +363,26 @@ def _memorised_labels(evidence: _Evidence) -> Finding:
             kind, "found", f"the network is trained, but its dimension does not fall: {text}",
             "compare the accuracy on stimuli that it was not trained on", (last,), numbers,
         )  # fmt: skip
-    return Finding(
-        kind, "cannot tell",
-        f"{text}, and networks with memorised labels can have such a profile too",
-        _GIVE_ACCURACY, (), numbers,
-    )  # fmt: skip
+    text += ", and networks with memorised labels can have such a profile too"
+    train, test = evidence.train_accuracy, evidence.test_accuracy
+    if train is not None and test is not None:
+        text += (
+            f"; the accuracies, {train:.1%} and {test:.1%}, do not decide either: they differ, but "
+            "other labels are predicted better than by chance"
+        )
+    return Finding(kind, "cannot tell", text, _accuracy_advice(evidence), (), numbers)
 
 
 _REPAIR = "repair or measure these layers first"
-_GIVE_ACCURACY = "give train_accuracy and test_accuracy"
+
+
+def _accuracy_advice(evidence: _Evidence) -> str:
+    """Say which accuracies are still to be given, or what decides in their place."""
+    accuracies = ("train_accuracy", "test_accuracy")
+    missing = [name for name in accuracies if getattr(evidence, name) is None]
+    if not missing:
+        return "check a sample of the training labels"
+    return f"give {' and '.join(missing)}" + (" too" if len(missing) == 1 else "")
 
 
 def _memorised_by_accuracy(evidence: _Evidence) -> Finding | None:

@@ -408,12 +408,12 @@ class Profile(Mapping[str, Estimate]):
         -------
         pandas.DataFrame
             Columns ``layer``, ``role``, ``depth``, ``relative_depth``, ``n_features``,
-            ``estimator``, ``dimension``, ``std_error``, ``lower``, ``upper``, ``reason`` (why a
-            layer, or a class of a mean, could not be measured; otherwise empty), ``distance`` and
-            ``hubness``. A profile by class has three more columns: ``label`` holds the class, or
-            ``mean`` for the mean over the classes, ``class_std`` holds the standard deviation over
-            the classes, and ``classes_are`` says whether the error of the mean is for random or
-            fixed classes.
+            ``estimator``, ``dimension``, ``std_error``, ``lower``, ``upper``, ``is_lower_bound``,
+            ``reason`` (why a layer, or a class of a mean, could not be measured; otherwise empty),
+            ``distance`` and ``hubness``. A profile by class has three more columns: ``label`` holds
+            the class, or ``mean`` for the mean over the classes, ``class_std`` holds the standard
+            deviation over the classes, and ``classes_are`` says whether the error of the mean is
+            for random or fixed classes.
         """
         import pandas as pd
 
@@ -442,6 +442,7 @@ class Profile(Mapping[str, Estimate]):
                         "std_error": estimate.std_error,
                         "lower": estimate.interval[0],
                         "upper": estimate.interval[1],
+                        "is_lower_bound": estimate.is_lower_bound,
                         "reason": estimate.reason,
                         "distance": estimate.distance,
                         "hubness": estimate.hubness,
@@ -630,7 +631,7 @@ class Profile(Mapping[str, Estimate]):
 
 _COLUMNS = [
     "layer", "role", "depth", "relative_depth", "n_features",
-    "estimator", "dimension", "std_error", "lower", "upper", "reason",
+    "estimator", "dimension", "std_error", "lower", "upper", "is_lower_bound", "reason",
     "distance", "hubness",
 ]  # fmt: skip
 

@@ -62,6 +62,7 @@ class Probe:
         if options.out is not None:
             raise BadSource("a probe is captured many times, so it has no store; leave out 'out'")
         self._session = Session(model, batches, options)
+        self._before = self._session.stream.drawn
         self._session.stream.hold(at_most, options.seed)
         if not self._session.stream.n_points:
             raise BadPoints("the probe holds no rows; give at least three")
@@ -73,6 +74,11 @@ class Probe:
     def n_points(self) -> int:
         """Number of stimuli."""
         return self._session.stream.n_points or 0
+
+    @property
+    def is_part(self) -> bool:
+        """Whether the data hold more stimuli than the probe."""
+        return self._session.stream.drawn != self._before
 
     def sha256(self) -> str:
         """Return the SHA-256 of all stimuli, in their order."""
