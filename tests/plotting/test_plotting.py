@@ -62,6 +62,14 @@ def test_plot_profiles_has_a_legend():
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["first", "second"]
 
 
+def test_plot_profiles_says_what_the_bars_are_if_it_holds_for_all():
+    first, second = profile("first"), profile("second")
+    alone = first.plot().get_title().removeprefix("first, ")
+    assert plot_profiles([first, second]).get_title() == alone
+    more = ds.profile(ds.Activations({"a": cube(700, 2)}))
+    assert plot_profiles([first, more]).get_title() == ""
+
+
 @pytest.mark.parametrize(
     ("ending", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")]
 )

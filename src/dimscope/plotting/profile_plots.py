@@ -99,7 +99,8 @@ def plot_profile(
     if needs_legend or len(ax.get_legend_handles_labels()[1]) > bool(profile.name):
         ax.legend(frameon=False)
     if is_new_figure:
-        ax.set_title(_title(profile, simultaneous), fontsize=9)
+        text = _points_and_bars(profile, simultaneous)
+        ax.set_title(f"{profile.name}, {text}" if profile.name else text, fontsize=9)
     if panels:
         draw_companions(profile, panels)
         ax.set_xlabel("")
@@ -134,6 +135,7 @@ def plot_profiles(
     >>> [text.get_text() for text in plot_profiles(profiles).get_legend().get_texts()]
     ['one', 'two']
     """
+    is_new_figure = ax is None
     ax = axes_or_new(ax, width)
     profiles = list(profiles)
     for profile in profiles:
@@ -142,12 +144,16 @@ def plot_profiles(
         _name_layers(profiles[0], ax)
     _finish(ax, profiles)
     ax.legend(frameon=False)
+    texts = {_points_and_bars(profile, simultaneous=False) for profile in profiles}
+    if is_new_figure and len(texts) == 1:
+        ax.set_title(texts.pop(), fontsize=9)
     if width is not None:
         fit_for_print(ax)
     return ax
 
 
-def _title(profile: ds.Profile, simultaneous: bool) -> str:
+def _points_and_bars(profile: ds.Profile, simultaneous: bool) -> str:
+    """Say how many points were measured, and what the error bars are."""
     if simultaneous:
         bars = "95 % for all layers at once"
     elif profile.classes:
@@ -157,7 +163,7 @@ def _title(profile: ds.Profile, simultaneous: bool) -> str:
         bars = "95 % intervals"
     estimates = profile.of(profile.estimators[0]).values()
     n_points = max((estimate.n_points for estimate in estimates), default=0)
-    return ", ".join(filter(None, (profile.name, f"{n_points} points", f"bars: {bars}")))
+    return f"{n_points} points, bars: {bars}"
 
 
 def _draw(
