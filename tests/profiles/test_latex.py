@@ -90,7 +90,7 @@ def test_methods_of_a_profile_state_how_it_was_measured():
     activations = ds.Activations({"a": cube(200, 3), "b": gaussian(200, 60)}, name="net")
     text = ds.profile(activations, estimators=ds.Gride(2, 4)).methods()
     assert text == (
-        "The intrinsic dimension of 2 layers of net (200 points) was estimated by "
+        "The intrinsic dimension of 2 layers of the network net (200 points) was estimated by "
         "Gride(n1=2, n2=4) [denti2022] from the distances between nearest neighbours (exact to "
         "1e-6); values above 20 are lower bounds; errors are one standard error, from the "
         "influence of each point, allowing for the dependence between neighbours (dimscope "

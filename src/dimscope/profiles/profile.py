@@ -501,8 +501,8 @@ class Profile(Mapping[str, Estimate]):
         >>> import dimscope as ds
         >>> from dimscope.manifolds import cube
         >>> profile = ds.profile(ds.Activations({"a": cube(500, 2)}, name="net"))
-        >>> profile.methods().startswith("The intrinsic dimension of 1 layer of net (500 points)")
-        True
+        >>> print(profile.methods()[:68])
+        The intrinsic dimension of 1 layer of the network net (500 points) w
         """
         from dimscope.estimators.methods import how_measured, points_in
 
@@ -512,7 +512,7 @@ class Profile(Mapping[str, Estimate]):
             raise ValueError("no layer of the profile was measured")
         layers = f"{len(measured)} layer{'s' * (len(measured) > 1)}"
         return (
-            f"The intrinsic dimension of {layers}{self.name and f' of {self.name}'} "
+            f"The intrinsic dimension of {layers}{self.name and f' of the network {self.name}'} "
             f"({points_in(measured)}) was {how_measured(measured)}."
         )
 
