@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -274,12 +275,15 @@ def a_folder_of_images_as_data() -> Any:
         folder = ds.image_folder("images", 16)
         found = ds.capture(network, folder, "all")
         pixels = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        by_path = ds.capture(pixels, "images", "output", n_points=4)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            by_path = ds.capture(pixels, "images", "output", n_points=4)
         return {
             "length": len(folder),
             "found": activations(found, False),
             "values": plain(found["output"]),
             "pixels": plain(by_path["output"]),
+            "says": [str(warning.message) for warning in said],
             "labels": [plain(by_path.labels), plain(by_path.class_names)],
             "refused": refusal(lambda: ds.capture(network, "nowhere")),
         }
