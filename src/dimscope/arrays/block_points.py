@@ -290,7 +290,7 @@ class MappedBlocks(Blocks):
         return values
 
 
-_GATHERED = 32  # rows of a memory map that are gathered at a time; each may map 2 MB of the file
+_GATHERED = 8  # rows of a memory map that are gathered at a time; each may map 2 MB of it
 
 
 class MappedPoints(NumpyPoints):
