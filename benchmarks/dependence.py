@@ -10,7 +10,7 @@ import argparse
 import functools
 import gzip
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -232,13 +232,18 @@ def cell(task: tuple[str, int, str]) -> list[list[Any]]:
     ]
 
 
-def judged(estimates: list[Estimate]) -> list[str]:
+def judged(measured: Sequence[Estimate | Difference]) -> list[str]:
     """Standard error (root of the mean square) over spread, and coverage of the mean."""
-    dimensions = np.array([float(estimate) for estimate in estimates])
-    errors = np.array([estimate.std_error for estimate in estimates])
-    mean, spread = dimensions.mean(), dimensions.std(ddof=1)
-    covered = np.mean([e.interval[0] <= mean <= e.interval[1] for e in estimates])
+    values = np.array([value_of(one) for one in measured])
+    errors = np.array([one.std_error for one in measured])
+    mean, spread = values.mean(), values.std(ddof=1)
+    covered = np.mean([one.interval[0] <= mean <= one.interval[1] for one in measured])
     return [f"{np.sqrt((errors**2).mean()) / spread:.2f}", f"{covered:.0%}"]
+
+
+def value_of(measured: Estimate | Difference) -> float:
+    """Return the number that the error and the interval are of."""
+    return measured.dimension if isinstance(measured, Estimate) else measured.difference
 
 
 # -- classes ------------------------------------------------------------------------------
@@ -313,15 +318,10 @@ def differences(task: tuple[str, str]) -> list[list[Any]]:
         for estimator in ESTIMATORS:
             of = profile.of(estimator.name)
             changes[estimator.name].append(difference(of["pixels"], of["map"]))
-    rows_of_table = []
-    for name, measured in changes.items():
-        values = np.array([change.difference for change in measured])
-        errors = np.array([change.std_error for change in measured])
-        mean, spread = values.mean(), values.std(ddof=1)
-        covered = np.mean([c.interval[0] <= mean <= c.interval[1] for c in measured])
-        ratio = np.sqrt((errors**2).mean()) / spread
-        rows_of_table.append([over, name, f"{mean:.2f}", f"{ratio:.2f}", f"{covered:.0%}"])
-    return rows_of_table
+    return [
+        [over, name, f"{np.mean([value_of(one) for one in measured]):.2f}", *judged(measured)]
+        for name, measured in changes.items()
+    ]
 
 
 # -- the page -----------------------------------------------------------------------------

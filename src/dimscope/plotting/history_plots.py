@@ -44,6 +44,16 @@ def plot_history(
     Returns
     -------
     matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> from dimscope import Estimate, Layer, Profile
+    >>> from dimscope.monitoring.history import Snapshot
+    >>> profiles = [Profile((Layer("fc"),), {"twonn": {"fc": Estimate(d, 0.1)}})
+    ...             for d in (5.0, 4.0)]
+    >>> ax = plot_history([Snapshot(100 * i, 0, 0.0, p) for i, p in enumerate(profiles)])
+    >>> ax.get_legend_handles_labels()[1], ax.lines[0].get_xydata().tolist()
+    (['fc'], [[0.0, 5.0], [100.0, 4.0]])
     """
     from matplotlib import colormaps
 
