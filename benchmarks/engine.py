@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import dimscope as ds
-from benchmarks.timing import interleaved, relu_map, table
+from benchmarks.timing import interleaved, load_faiss, relu_map, table
 
 SHAPES = [(2000, 20000), (10000, 4096), (500, 400000), (20000, 512)]
 _WORKER = Path(__file__).with_name("dadapy_worker.py")
@@ -47,11 +47,10 @@ class DadapyWorker:
 
 def run(peers: str) -> str:
     """Measure all shapes and return the table."""
-    import faiss
     import skdim
     from sklearn.neighbors import NearestNeighbors
 
-    rows = []
+    faiss, rows = load_faiss(), []
     for n, d in SHAPES:
         points = relu_map(n, d)
         tasks = {

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import dimscope as ds
-from benchmarks.timing import embeddings, interleaved, relu_map, table
+from benchmarks.timing import embeddings, interleaved, load_faiss, relu_map, table
 
 CHECKED = 200  # rows that are compared with direct differences in float64
 REPEATS = 9
@@ -50,8 +50,7 @@ def clouds() -> dict[str, np.ndarray]:
 
 def measured(name: str, points: np.ndarray, repeats: int = REPEATS) -> list[Any]:
     """One row: seconds and ratios, how the default search worked, and its error."""
-    import faiss
-
+    faiss = load_faiss()
     points = np.ascontiguousarray(points, np.float32)
     tasks = {
         "default": lambda: ds.nearest_neighbors(points),

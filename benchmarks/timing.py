@@ -18,7 +18,7 @@ import threadpoolctl
 
 _STABLE = 0.05  # difference between medians that counts as none
 
-__all__ = ["embeddings", "fill", "interleaved", "machine", "relu_map", "table"]
+__all__ = ["embeddings", "fill", "interleaved", "load_faiss", "machine", "relu_map", "table"]
 
 
 def interleaved(
@@ -49,6 +49,24 @@ def _is_stable(times: list[float]) -> bool:
         return False
     even, odd = statistics.median(times[::2]), statistics.median(times[1::2])
     return abs(even - odd) < _STABLE * min(even, odd)
+
+
+def load_faiss() -> Any:
+    """faiss, its products by the kernels that NumPy has chosen.
+
+    The OpenBLAS in the wheels of faiss is older than some processors, and takes kernels without
+    vectors there: 13 to 23 times slower, which says nothing about the two ways to search.
+    """
+    kernels = {
+        one.get("architecture")
+        for one in threadpoolctl.threadpool_info()
+        if one["internal_api"] == "openblas" and "numpy" in one["filepath"]
+    }
+    if len(kernels) == 1:  # read when the library is loaded, so by the first import only
+        os.environ.setdefault("OPENBLAS_CORETYPE", str(kernels.pop()))
+    import faiss
+
+    return faiss
 
 
 def relu_map(n: int, d: int, rank: int = 10, seed: int = 0) -> np.ndarray:
