@@ -27,6 +27,7 @@ __all__ = [
     "GuessedReading",
     "HubDominates",
     "Interrupted",
+    "NarrowRange",
     "NearCopies",
     "NearTies",
     "OverBudget",
@@ -36,6 +37,7 @@ __all__ = [
     "ShortNeighbors",
     "TiedPoints",
     "TightGroups",
+    "about",
     "check_word",
     "first_line",
     "reason_of",
@@ -126,6 +128,10 @@ class Interrupted(KeyboardInterrupt):
 
 class TiedPoints(UserWarning):
     """Many points have two neighbours at the same distance, as in discrete data."""
+
+
+class NarrowRange(UserWarning):
+    """Counts vary by less than the distance between neighbours, so that I3D is mostly too low."""
 
 
 class ShortNeighbors(UserWarning):
@@ -224,6 +230,7 @@ _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _BETWEEN = (functools.__file__, contextlib.__file__)  # a cached property, a context manager
 
 
+_about: ContextVar[str] = ContextVar("about", default="")
 _silent: ContextVar[tuple[type[Warning], ...]] = ContextVar("silent", default=())
 
 
@@ -237,6 +244,7 @@ def warn(message: str, category: type[Warning]) -> None:
     """
     if category in _silent.get():
         return
+    message = f"{_about.get()}: {message}" if _about.get() else message
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and _is_ours(frame.f_code.co_filename):
         frame, level = frame.f_back, level + 1
@@ -245,6 +253,25 @@ def warn(message: str, category: type[Warning]) -> None:
 
 def _is_ours(file: str) -> bool:
     return file.startswith(_PACKAGE) or file in _BETWEEN
+
+
+@contextlib.contextmanager
+def about(what: str) -> Iterator[None]:
+    """Put what is measured before the warnings of this package in the current thread.
+
+    Examples
+    --------
+    >>> with warnings.catch_warnings(record=True) as caught, about("layer conv1"):
+    ...     warnings.simplefilter("always")
+    ...     warn("many points are tied", TiedPoints)
+    >>> str(caught[0].message)
+    'layer conv1: many points are tied'
+    """
+    token = _about.set(what)
+    try:
+        yield
+    finally:
+        _about.reset(token)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 import dask.array
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import safetensors.numpy
 import safetensors.torch
@@ -227,6 +228,12 @@ def chunks(path):
         np.save(path / f"rank0_chunk{number}_features.npy", A[:30])
 
 
+def parts_of_dask(path):
+    path.mkdir()
+    for number in range(2):
+        pd.DataFrame(A).to_parquet(path / f"part.{number}.parquet")
+
+
 def twice(path):
     shards(path)
     safetensors.numpy.save_file({"layer1": A}, path / "g.safetensors")
@@ -275,6 +282,7 @@ REFUSED = {
     "parts": (parts, {}, "rows 0 to 60 of one layer in parts"),
     "stimuli": (one_a_stimulus, {}, "each of 5 layers has 1 rows; if each array is a stimulus"),
     "chunks": (chunks, {}, "seem to hold the rows of one layer in parts"),
+    "parts of dask": (parts_of_dask, {}, "the files part.0 and part.1 in .* rows of one layer in"),
     "twice": (twice, {}, "layer layer1 is in .* and in"),
     "index": (damaged_index, {}, "not a file in the same folder"),
     "two formats": (two_formats, {}, "two files for layer layer1"),
@@ -495,3 +503,24 @@ def test_open_activations_opens_a_store(tmp_path):
         ds.profile({"a": A}, torch.randn(20, 3))
     with pytest.raises(TypeError, match="give the ids of their rows as exclude= or groups="):
         ds.profile({"a": A}, ids=range(len(A)))
+
+
+def test_lists_of_arrays_may_be_batches(tmp_path):
+    batches = [torch.from_numpy(part) for part in np.split(A, 3)]
+    torch.save({"fc": batches}, tmp_path / "a.pt")
+    with pytest.warns(CaptureWarning, match=r"fc/1, \.\.\.; if these are batches .* torch.cat"):
+        assert list(ds.open_activations(tmp_path / "a.pt")) == ["fc/0", "fc/1", "fc/2"]
+    ds.open_activations({"hidden_states": batches})  # a warning would be an error
+
+
+def test_mean_that_one_token_decides_is_said(tmp_path):
+    rng = np.random.default_rng(0)
+    states = rng.standard_normal((60, 9, 4))
+    sink = states.copy()
+    sink[:, 0] *= 100
+    layers = {"layer1": states, "layer2": sink}
+    with pytest.warns(CaptureWarning, match=r"1 of 2 layers \(layer2\), the first token is long"):
+        ds.open_activations(layers, readout="mean")
+    ds.open_activations(layers, readout="last")  # a warning would be an error
+    mask = np.arange(9) > 0  # what the warning advises
+    ds.open_activations(layers, readout="mean", mask=np.tile(mask, (60, 1)))

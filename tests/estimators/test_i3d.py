@@ -7,7 +7,8 @@ from scipy.special import comb
 
 import dimscope as ds
 from dimscope import I3D
-from dimscope.estimators.i3d import log_share
+from dimscope.arrays import as_points
+from dimscope.estimators.i3d import _Blocked, fit_lattice, log_share
 
 
 def lattice(n, d, side=40, seed=0):
@@ -43,6 +44,7 @@ def test_i3d_measures_a_sheet_in_many_features():
     assert float(ds.estimate(wide, I3D())) < 4
 
 
+@pytest.mark.filterwarnings("ignore::dimscope.errors.NarrowRange")
 def test_i3d_hamming_on_tokens_equals_cityblock_on_switches():
     # each of ten independent switches flips estimate token
     switches = np.random.default_rng(0).integers(0, 2, (1000, 10))
@@ -61,6 +63,7 @@ def test_i3d_chooses_radii_by_the_mean_number_of_neighbours():
     assert np.argmin(np.abs(np.log(np.array(shares) / 2))) == near
 
 
+@pytest.mark.filterwarnings("ignore::dimscope.errors.NarrowRange")
 def test_i3d_chooses_radii_in_many_dimensions():
     estimate = I3D()(lattice(500, 12, side=4))
     assert estimate.provenance.parameters["near"] > estimate.provenance.parameters["far"] / 2
@@ -100,6 +103,7 @@ def test_i3d_refuses_bad_points(points, estimator, says):
         estimator(points)
 
 
+@pytest.mark.filterwarnings("ignore::dimscope.errors.NarrowRange")
 @pytest.mark.parametrize("metric", ["cityblock", "hamming"])
 def test_i3d_suggests_radii_that_work(metric):
     counts = np.random.default_rng(0).poisson(200, (300, 30))
@@ -131,10 +135,78 @@ def test_i3d_refuses_bad_parameters(wrong):
 
 
 def test_tied_points_warning_suggests_i3d():
-    with pytest.warns(ds.TiedPoints, match="for counts use I3D"):
+    with pytest.warns(ds.TiedPoints, match="use I3D for counts whose range is large"):
         ds.TwoNN()(lattice(500, 20, side=3).astype(float))
 
 
 def test_i3d_needs_whole_radii():
     with pytest.raises(TypeError, match="integer"):
         I3D(far=2.5, near=1)
+
+
+def trials(seed, n_stimuli=60, n_trials=4, n_neurons=30):
+    """Poisson counts of stimuli in two dimensions, and the stimulus of each trial."""
+    rng = np.random.default_rng(seed)
+    preferred = np.random.default_rng(99).random((n_neurons, 2))
+    apart = ((rng.random((n_stimuli, 1, 2)) - preferred) ** 2).sum(axis=2)
+    counts = rng.poisson(15 * np.exp(-apart / 0.1) + 0.5, (n_trials, n_stimuli, n_neurons))
+    return counts.reshape(-1, n_neurons), np.tile(np.arange(n_stimuli), n_trials)
+
+
+@pytest.mark.filterwarnings("ignore::dimscope.errors.NarrowRange")
+@pytest.mark.parametrize("options", [["groups"], ["exclude", "groups"]])
+def test_i3d_std_error_over_groups_equals_the_spread(options):
+    estimates = []
+    for seed in range(200):
+        counts, stimulus = trials(seed)
+        given = dict.fromkeys(options, stimulus)
+        estimates.append(ds.estimate(counts, I3D(far=90, near=70), **given))
+    dimensions = np.array([float(estimate) for estimate in estimates])
+    errors = np.mean([estimate.std_error for estimate in estimates])
+    assert errors == pytest.approx(dimensions.std(ddof=1), rel=0.15)
+    bounds = np.array([estimate.interval for estimate in estimates]).T
+    inside = (bounds[0] < dimensions.mean()) & (dimensions.mean() < bounds[1])
+    assert 0.91 <= inside.mean() <= 0.99
+    assert {estimate.n_groups for estimate in estimates} == {60}
+
+
+def test_i3d_of_groups_of_one_equals_that_of_points():
+    counts = lattice(300, 2)
+    n, k = I3D()._counts(_Blocked(as_points(counts), 1 << 30, "cityblock", None), (3, 6))
+    tables = I3D()._counts_of_groups(
+        _Blocked(as_points(counts), 1 << 30, "cityblock", None), (3, 6), np.arange(300)
+    )
+    assert [table.sum(axis=1).tolist() for table in tables] == [n.tolist(), k.tolist()]
+    assert fit_lattice(*tables, 3, 6) == pytest.approx(fit_lattice(n, k, 3, 6), rel=1e-9)
+    alone = ds.estimate(counts, I3D(far=6, near=3), groups=np.arange(300))
+    assert (alone.std_error, alone.n_groups) == (I3D(far=6, near=3)(counts).std_error, None)
+
+
+@pytest.mark.parametrize("memory", [6000, "4GB"])  # block by block, and at once
+def test_i3d_counts_no_point_of_the_same_id(memory):
+    counts, ids = lattice(400, 2), np.arange(400) % 150
+    estimate = ds.estimate(counts, I3D(far=6, near=3), exclude=ids, memory=memory)
+    distances = np.abs(counts[:, None] - counts).sum(axis=2).astype(float)
+    distances[ids[:, None] == ids] = np.inf
+    n, k = ((distances <= radius).sum(axis=1) for radius in (3, 6))
+    assert float(estimate) == fit_lattice(n, k, 3, 6)[0]
+    assert estimate.n_used == int((k > 0).sum())
+    assert "without neighbours of the same id (150 ids)" in estimate.methods()
+
+
+def test_i3d_over_few_groups_has_no_error():
+    estimate = ds.estimate(lattice(300, 2), I3D(far=6, near=3), groups=np.arange(300) % 9)
+    assert math.isnan(estimate.std_error)
+    assert "9 groups are too few" in estimate.reason
+
+
+def test_i3d_refuses_ids_that_bar_all():
+    with pytest.raises(ds.DegeneratePoints, match="the same id in exclude"):
+        ds.estimate(lattice(300, 2), I3D(), exclude=np.zeros(300))
+
+
+def test_i3d_warns_of_a_range_below_the_radius():
+    counts = np.random.default_rng(0).poisson(9, (300, 60))
+    with pytest.warns(ds.NarrowRange, match=r"vary by \d+ or less, which is below .* of \d+: I3D"):
+        I3D()(counts)
+    I3D()(lattice(500, 2))  # a warning would be an error

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from dimscope.activations.dominance import Dominance
 from dimscope.arrays.block_points import Blocks, FlatBlocks, H5Kind, ZarrKind
 from dimscope.arrays.dask_points import DaskKind
 from dimscope.arrays.files import checked_array
@@ -29,8 +30,11 @@ _READ_BYTES = 1 << 26
 
 def points_of(
     saved: SavedArray, readout: VectorReadout | None, mask: NDArray[np.bool_] | None
-) -> Any:
-    """Return the points of a layer: a view where possible, otherwise a new and smaller array."""
+) -> tuple[Any, Dominance | None]:
+    """Return the points of a layer: a view where possible, otherwise a new and smaller array.
+
+    With them, for a mean over tokens, whether single tokens decide it, in the first rows.
+    """
     shape = saved.shape
     if readout is None and len(shape) == 3:
         raise BadPoints(
@@ -48,23 +52,25 @@ def points_of(
                 "'max', 'first' or 'last'"
             )
         if len(shape) == 2 or isinstance(array, Blocks):
-            return array
+            return array, None
         if is_mapped(array) and not array.flags.c_contiguous:
-            return FlatBlocks(array)  # reshape would copy the file
-        return array.reshape(shape[0], -1)
+            return FlatBlocks(array), None  # reshape would copy the file
+        return array.reshape(shape[0], -1), None
     if mask is not None and shape[1] != mask.shape[1]:
         raise BadPoints(
             f"its shape is {shape}, but the mask has {mask.shape[1]} tokens; name the layers with "
             "an axis of tokens: layers=[...]"
         )
     width = int(np.prod(shape[1:], dtype=np.int64)) * 8
-    parts = []
+    parts, dominance = [], None
     for rows in spans(shape[0], max(1, _READ_BYTES // width)):
         part = tensor_values(array[rows]) if is_tensor(array) else np.asarray(array[rows])
         part = part.reshape(-1, *shape[1:])
         tokens = None if mask is None else mask[rows]
+        if readout == "mean" and part.ndim == 3 and dominance is None:
+            dominance = Dominance.of(np.linalg.norm(part.astype(np.float32), axis=2), tokens)
         parts.append(_READOUTS[readout](part, tokens).reshape(len(part), -1))
-    return np.concatenate(parts)
+    return np.concatenate(parts), dominance
 
 
 def _wide(part: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dimscope.activations.activations import Activations, Layer, Role
+from dimscope.activations.dominance import warn_of_dominance
 from dimscope.activations.readouts import VectorReadout, is_stored, points_of
 from dimscope.activations.store import is_store, open_store
 from dimscope.arrays.block_points import FlatBlocks, H5Blocks, H5Kind, ZarrBlocks
@@ -144,10 +145,15 @@ readout='flatten'
     tokens = None if mask is None else _checked_mask(mask, n_points)
     if tokens is not None:
         _refuse_convolutions({key: arrays[key].shape for key in chosen})
-    points = {}
+    points, dominance = {}, {}
     for key in chosen:
         with naming(f"layer {key}"):
-            points[key] = points_of(arrays[key], readout, tokens)
+            points[key], found = points_of(arrays[key], readout, tokens)
+        if found is not None:
+            dominance[key] = found
+    warn_of_dominance(dominance, len(chosen))
+    if layers is None:
+        _warn_of_batches(chosen)
     if listed.order == _NATURAL and not all(map(_is_numbered, groups)):
         warn(
             f"the order of the layers is guessed from their names: {_shortened(chosen)}; name them "
@@ -246,6 +252,22 @@ def _are_decimals(names: Iterable[str]) -> bool:
     found = [match for name in names for match in _DECIMAL.finditer(name)]
     in_path = any(match.string[: match.start()].endswith(".") for match in found)
     return bool(found) and not in_path and _can_be_decimals(names)
+
+
+def _warn_of_batches(names: Sequence[str]) -> None:
+    """Warn of lists of arrays, which may hold batches: conv1/0, conv1/1, as hooks collect them."""
+    inside: dict[str, list[str]] = {}
+    for name in names:
+        place, _, last = name.rpartition("/")
+        if place and last.isdigit() and "hidden" not in place:
+            inside.setdefault(place, []).append(last)
+    lists = [place for place, numbers in inside.items() if len(numbers) > 1 and "0" in numbers]
+    if lists:
+        warn(
+            f"each array in {lists[0]} is read as a layer, {lists[0]}/0, {lists[0]}/1, ...; if "
+            "these are batches of one layer, join them: torch.cat(batches)",
+            CaptureWarning,
+        )
 
 
 _NATURAL = "names in natural order"
@@ -422,7 +444,9 @@ def _stem(path: Path) -> str:
 
 
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
-_PORTION = re.compile(r"(chunk|part|rank|batch|split)[-_]?\d+", re.IGNORECASE)
+_PORTION = re.compile(
+    r"(chunk|part|rank|batch|split|shard|worker|process|gpu)[-_.]?\d+", re.IGNORECASE
+)
 _PART = re.compile(r"(\d+)-(\d+)$")
 
 

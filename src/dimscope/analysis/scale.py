@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from dimscope.neighbors.engines import Engine
     from dimscope.neighbors.neighbors import Neighbors
 
-__all__ = ["Plateau", "ScaleCurve", "ScalePoint", "rank_curve", "scale_curve"]
+__all__ = ["Plateau", "ScaleCurve", "ScalePoint", "depth_of_ranks", "rank_curve", "scale_curve"]
 
 _MIN_FACTOR = 4  # Least factor in points or ranks that a plateau spans.
 _RANKS = 64  # Neighbours to search for; the few points that need more are searched again.
@@ -423,11 +423,14 @@ def rank_curve(
     >>> [point.ranks for point in rank_curve(torus(500, 2), 8).points]
     [(1, 2), (2, 4), (4, 8)]
     """
-    if most < 2:
-        raise ValueError(f"most is {most}; the highest rank must be at least 2")
-    depth = depth_for(2 ** int(math.log2(most)))  # more than the ranks, for the errors
     neighbors = neighbors_of(
-        points, depth, engine, at_most=True, exclude=exclude, memory=memory, progress=progress
+        points,
+        depth_of_ranks(most),
+        engine,
+        at_most=True,
+        exclude=exclude,
+        memory=memory,
+        progress=progress,
     )
     n_doublings = int(math.log2(min(most, neighbors.k)))
     first, *others = [Gride(2**i, 2 ** (i + 1)) for i in range(n_doublings)]
@@ -439,6 +442,19 @@ def rank_curve(
         _local_spread(neighbors),
         Provenance("rank curve", {"most": most}, versions(), (neighbors.provenance,)),
     )
+
+
+def depth_of_ranks(most: int) -> int:
+    """Return how many neighbours :func:`rank_curve` searches for: its errors need more than ranks.
+
+    Examples
+    --------
+    >>> depth_of_ranks(64)
+    97
+    """
+    if most < 2:
+        raise ValueError(f"most is {most}; the highest rank must be at least 2")
+    return depth_for(2 ** int(math.log2(most)))
 
 
 def _scale_point(samples: list[Neighbors], estimator: NeighborEstimator) -> ScalePoint:

@@ -250,8 +250,17 @@ def are_weights(names: Iterable[str]) -> bool:
     --------
     >>> are_weights(["conv1.weight", "conv1.bias"]), are_weights(["conv1", "weighted"])
     (True, False)
+    >>> are_weights(["lstm.weight_ih_l0"]), are_weights(["dense/kernel:0"])
+    (True, True)
     """
-    return not {re.split(r"[./]", name)[-1] for name in names}.isdisjoint({"weight", "bias"})
+    return any(_WEIGHTS.search(name) for name in names)
+
+
+# of torch, of its recurrent layers and optimizers, and of Keras
+_WEIGHTS = re.compile(
+    r"(^|[./])(((weight|bias)(_[ih]h_l\d+(_reverse)?)?|exp_avg(_sq)?|momentum_buffer"
+    r"|(kernel|recurrent_kernel|gamma|beta|embeddings|bias):\d+)|vars/\d+)$"
+)
 
 
 _SHOWN = 12

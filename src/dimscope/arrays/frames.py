@@ -164,7 +164,7 @@ def is_number(value: Any) -> bool:
         float(value)
     except (TypeError, ValueError):
         return False
-    return True
+    return not (isinstance(value, str) and "_" in value)  # Python's 1_000, elsewhere a name
 
 
 def _short(value: Any) -> str:
@@ -191,7 +191,7 @@ def columns_of_lists(frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def refuse_row_numbers(frame: pd.DataFrame) -> None:
-    """Refuse a table whose first column numbers the rows.
+    """Refuse a table with a column that numbers the rows, in order or shuffled.
 
     Examples
     --------
@@ -203,17 +203,27 @@ column (from a .csv file: cut -d, -f2- FILE)
     """
     if frame.shape[1] < 2 or len(frame) < _FEW:
         return
-    column = frame.iloc[:, 0]
-    if column.dtype.kind not in "iu":
-        return
-    values = column.to_numpy()
-    first = int(values[0])
-    if first in (0, 1) and (values == np.arange(len(values)) + first).all():
+    numbering = [place for place in range(frame.shape[1]) if _numbers_rows(frame.iloc[:, place])]
+    if 0 < len(numbering) < frame.shape[1]:  # ranks number the rows in every column
+        column = frame.iloc[:, numbering[0]]
         name = repr(column.name) if isinstance(column.name, str) else column.name
+        start, *more = (f"{value:.0f}" for value in column.iloc[:3])
+        advice = " (from a .csv file: cut -d, -f2- FILE)" if numbering[0] == 0 else ""
         raise BadPoints(
-            f"column {name} numbers the rows ({first}, {first + 1}, {first + 2}, ...); drop the "
-            "column (from a .csv file: cut -d, -f2- FILE)"
+            f"column {name} numbers the rows ({', '.join([start, *more])}, ...); drop the "
+            f"column{advice}"
         )
+
+
+def _numbers_rows(column: Any) -> bool:
+    """Tell whether a column holds consecutive whole numbers, each once."""
+    if not isinstance(column.dtype, np.dtype) or column.dtype.kind not in "iuf":
+        return False
+    values = column.to_numpy()
+    low = values.min()
+    if low % 1 != 0 or values.max() - low != len(values) - 1:  # NaN as well
+        return False
+    return bool((np.sort(values) - low == np.arange(len(values))).all())
 
 
 _FEW = 10  # rows that may count from 0 or 1 by chance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ __all__ = ["check_sources", "read_dataset"]
 
 
 def check_sources(dataset: Any) -> None:
-    """Refuse a virtual dataset without all of its sources, for which HDF5 would read zeros.
+    """Refuse a dataset whose values are not all there, for which HDF5 would read zeros.
 
     Parameters
     ----------
@@ -26,10 +27,40 @@ def check_sources(dataset: Any) -> None:
     Raises
     ------
     BadSource
-        If a file or a dataset that it refers to is missing or too small, or if the dataset refers
-        to nothing for a part of its values.
+        If a part was never written and no value was stated for it, or if a file or a dataset that
+        it refers to is missing or too small, or if it refers to nothing for a part of its values.
     """
     _check_sources(dataset, ())
+
+
+def _check_written(dataset: Any) -> None:
+    """Refuse a dataset that was not written to its end."""
+    settings, place = dataset.id.get_create_plist(), f"{dataset.name} of {dataset.file.filename}"
+    for number in range(settings.get_external_count()):
+        name, offset, size = settings.get_external(number)
+        path = _source_path(Path(dataset.file.filename), name.decode(errors="replace"))
+        if path is not None and path.stat().st_size < offset + min(size, dataset.nbytes):
+            raise BadSource(f"{place} lies in the file {path}, which is too short; copy it again")
+    if settings.get_external_count() or _has_stated_fill(settings) or not dataset.size:
+        return
+    if dataset.chunks is None:
+        written, total = int(dataset.id.get_storage_size() > 0), 1
+    else:
+        lengths = zip(dataset.shape, dataset.chunks, strict=True)
+        total = math.prod(-(-length // chunk) for length, chunk in lengths)
+        written = dataset.id.get_num_chunks()
+    if written < total:
+        raise BadSource(
+            f"{place}: {total - written} of its {total} parts were never written, and would be "
+            "read as zeros; write them, or give the rows that were written as an array"
+        )
+
+
+def _has_stated_fill(settings: Any) -> bool:
+    """Tell whether the writer stated what values that were not written are."""
+    with needed("an HDF5 dataset"):
+        import h5py
+    return bool(settings.fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED)
 
 
 def _check_sources(dataset: Any, above: tuple[Any, ...]) -> None:
@@ -37,7 +68,10 @@ def _check_sources(dataset: Any, above: tuple[Any, ...]) -> None:
     with needed("an HDF5 dataset"):
         import h5py
 
-    if not dataset.is_virtual or dataset in above:
+    if not dataset.is_virtual:
+        _check_written(dataset)
+        return
+    if dataset in above:
         return
     chain = (*above, dataset)
     n_covered = 0
@@ -109,10 +143,10 @@ def read_dataset(dataset: Any, selection: Any = ...) -> NDArray[Any]:
     Raises
     ------
     BadSource
-        If the values are compressed with a filter that is not installed, or damaged.
+        If the values are compressed with a filter that is not installed, or damaged, or missing.
     """
     try:
-        return np.asarray(dataset[selection])
+        values = np.asarray(dataset[selection])
     except (OSError, ValueError) as error:
         place = f"{dataset.name} of {dataset.file.filename}"
         filters = _missing_filters(dataset)
@@ -124,6 +158,13 @@ def read_dataset(dataset: Any, selection: Any = ...) -> NDArray[Any]:
         raise BadSource(
             f"{place} cannot be read: it is damaged ({first_line(error)}); copy it again"
         ) from None
+    for name in ("_FillValue", "missing_value"):  # as netCDF marks what is missing
+        if name in dataset.attrs and np.isin(values, dataset.attrs[name]).any():
+            raise BadSource(
+                f"{dataset.name} of {dataset.file.filename} holds its {name}, "
+                f"{np.ravel(dataset.attrs[name])[0]}, which marks missing values; remove these rows"
+            )
+    return values
 
 
 def _missing_filters(dataset: Any) -> list[str]:

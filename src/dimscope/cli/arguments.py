@@ -319,7 +319,9 @@ def refuse_unused(estimator: Estimator, **options: Any) -> None:
     from dimscope import NeighborEstimator
 
     for option, value in options.items():
-        if value is not None and not isinstance(estimator, NeighborEstimator):
+        by_search = option == "engine"
+        used = isinstance(estimator, NeighborEstimator) if by_search else estimator.uses_ids
+        if value is not None and not used:
             raise typer.BadParameter(
                 f"{estimator!r} does not search for neighbours; omit this option, or use a "
                 "neighbour-based estimator such as twonn",

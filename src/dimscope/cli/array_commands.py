@@ -145,6 +145,7 @@ def scale(
     $ dimscope scale points.npy --blocks 8 --plot scales.png
     """
     import dimscope as ds
+    from dimscope.analysis.scale import depth_of_ranks
     from dimscope.plotting.figures import check_figure_path, save_figure
     from dimscope.plotting.scale_plots import plot_scales
 
@@ -163,7 +164,7 @@ def scale(
     with ProgressBar() as bar, naming(points):
         neighbors = ds.nearest_neighbors(
             array,
-            max(ranks, chosen.ranks),
+            max(depth_of_ranks(ranks), chosen.wished),
             search,
             at_most=True,
             exclude=row_ids_from(exclude, "--exclude", points),

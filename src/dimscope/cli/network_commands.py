@@ -65,6 +65,7 @@ from dimscope.cli.tables import profile_table, say
 from dimscope.errors import DimscopeError
 from dimscope.estimators.estimates import ClassesAre
 from dimscope.extras import MissingExtra
+from dimscope.files import write_beside
 from dimscope.networks.options import CaptureOptions
 from dimscope.progress import ProgressBar
 
@@ -142,7 +143,10 @@ def profile(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(rich_help_panel=OUTPUT, help="write the profile to this .json file"),
+        typer.Option(
+            rich_help_panel=OUTPUT,
+            help="write the profile to this .json file, or its table alone to this .csv file",
+        ),
     ] = None,
     influences: Annotated[
         bool,
@@ -196,10 +200,16 @@ def profile(
         check_figure_path(plot)
     apart: dict[str, Any] = {}
     given_readout = readout if is_given(context, "readout") else None
-    if influences and out is None:
+    is_table = out is not None and out.suffix.lower() == ".csv"
+    if influences and (out is None or is_table):
         raise typer.BadParameter(
-            "influences are kept in the file of --out; give it, or omit this option",
+            "influences are kept in the .json file of --out; give it, or omit this option",
             param_hint="--influences",
+        )
+    if out is not None and out.suffix.lower() not in ("", ".csv", ".json"):
+        raise typer.BadParameter(
+            f"{out} would hold a profile, which is a .json file, or its table, a .csv file",
+            param_hint="--out",
         )
     options: Any = {"layers": layers, "n_points": n_points, "per_class": per_class}
     network_options = {
@@ -287,7 +297,10 @@ def profile(
         result, interrupted = interrupt.partial, True
     if os.environ.get("DIMSCOPE_TRACEBACK"):
         print_tracebacks(result)
-    if out is not None:
+    if out is not None and is_table:
+        table = result.to_frame()
+        write_beside(out, lambda beside: table.to_csv(beside, index=False))
+    elif out is not None:
         result.save(out, influences=influences)
     if plot is not None:
         save_figure(result.plot(companions=bool(beside)), plot)

@@ -315,7 +315,7 @@ LabelsOption = Annotated[
         "--labels",
         rich_help_panel=DATA,
         help="a .npy file with the class of each row, or FILE::KEY for an array in an .npz or HDF5 "
-        "file; only if --data is a file too",
+        "file; for activations, or if --data is a file too",
     ),
 ]
 

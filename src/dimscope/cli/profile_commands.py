@@ -140,6 +140,13 @@ def diagnose(
             min=0, max=1, rich_help_panel=DATA, help="share of other stimuli classified correctly"
         ),
     ] = None,
+    last_hidden: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=LAYERS,
+            help="name of the last hidden layer, if another program has saved the activations",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what a saved profile shows: of its network, and of how far its numbers can be trusted.
@@ -148,14 +155,22 @@ def diagnose(
     --------
     $ dimscope diagnose a.json
     $ dimscope diagnose a.json --classes 10 --json
+    $ dimscope diagnose features.json --last-hidden fc_2
     """
     import dimscope as ds
 
+    loaded = profile_from(profile, "PROFILE")
+    if last_hidden is not None and last_hidden not in loaded:
+        raise typer.BadParameter(
+            f"there is no layer {last_hidden!r}; the profile has {', '.join(loaded)}",
+            param_hint="--last-hidden",
+        )
     diagnosis = ds.diagnose(
-        profile_from(profile, "PROFILE"),
+        loaded,
         n_classes=classes,
         train_accuracy=train_accuracy,
         test_accuracy=test_accuracy,
+        last_hidden=last_hidden,
     )
     if as_json:
         typer.echo(diagnosis.to_json())

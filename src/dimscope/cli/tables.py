@@ -73,14 +73,17 @@ def estimate_table(estimate: Estimate, title: str, shape: tuple[int, ...]) -> Ta
                 f"{estimate.corrected.dimension:.3g} ({low:.3g} to {high:.3g}), if the data "
                 "locally resemble a cube, a ball, a sphere or a cloud of independent coordinates",
             )
-    table.add_row("estimator", str(estimate.provenance.parameters.get("estimator", "")))
+    parameters = estimate.provenance.parameters
+    table.add_row("estimator", str(parameters.get("estimator", "")))
+    if "near" in parameters and "far" in parameters:
+        table.add_row("radii", f"near = {parameters['near']}, far = {parameters['far']}")
     return table
 
 
 def scale_table(curve: ScaleCurve, title: str) -> Table:
     """Build a table of a scale curve, with one scale per line and a bar for each."""
     table = Table(title=title, title_justify="left", title_style="bold")
-    for heading in ("points", "blocks", "neighbours", "distance", "dimension", "std"):
+    for heading in ("points", "blocks", "neighbours", "mean distance", "dimension", "std"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", min_width=_BAR_WIDTH)
     highest = max(point.dimension for point in curve.points)

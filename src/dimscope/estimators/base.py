@@ -88,6 +88,11 @@ class Estimator(ABC):
         """Number of neighbours to search for if there are enough points; at least :attr:`ranks`."""
         return self.ranks
 
+    @property
+    def uses_ids(self) -> bool:
+        """Whether ``exclude`` and ``groups`` change the result: the estimator compares points."""
+        return self.ranks > 0
+
     def relative_error(self, neighbors: Neighbors) -> float:
         """Return the standard error divided by the dimension; 0 if no neighbours are used."""
         return 0.0
@@ -282,10 +287,7 @@ class NeighborEstimator(Estimator):
             n_groups = len(np.unique(neighbors.groups))
         if n_groups is not None and n_groups < FEWEST_GROUPS:
             influence = None
-            reason = (
-                f"there is no standard error: {n_groups} groups are too few to tell how much "
-                f"groups differ; give at least {FEWEST_GROUPS}"
-            )
+            reason = too_few_groups(n_groups)
         else:
             influence = self._influence(neighbors, fit, test_fit=test_fit)
         std_error = influence.std_error if influence else math.nan
@@ -422,6 +424,14 @@ class PointsEstimator(Estimator):
             is_lower_bound=dimension > LOWER_BOUND_ABOVE,
             provenance=Provenance("estimate", {"estimator": repr(self)}, versions()),
         )
+
+
+def too_few_groups(n_groups: int) -> str:
+    """Say why an estimate over few groups has no standard error."""
+    return (
+        f"there is no standard error: {n_groups} groups are too few to tell how much groups "
+        f"differ; give at least {FEWEST_GROUPS}"
+    )
 
 
 def _warn_of_a_hub(neighbors: Neighbors) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass
 from operator import index
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from dimscope.arrays.memory import check_budget
 from dimscope.arrays.threads import parallel, spans, workers
-from dimscope.errors import BadPoints, DegeneratePoints, check_word
-from dimscope.estimators.base import Estimator
+from dimscope.errors import BadPoints, DegeneratePoints, NarrowRange, check_word, warn
+from dimscope.estimators.base import FEWEST_GROUPS, Estimator, too_few_groups
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, Estimate
+from dimscope.estimators.uncertainty import group_freedom, small_sample_factor
+from dimscope.neighbors.exclusion import Exclusion
 from dimscope.provenance import Provenance, versions
 
 if TYPE_CHECKING:
@@ -32,11 +36,15 @@ _INNER_SHARE = 0.2  # Share of them within the default inner radius, where the l
 _FARTHEST = 10_000  # Largest default outer radius, in steps of the lattice.
 _SAMPLE = 256  # Points from which the default radii are chosen.
 _VALUES = 1 << 22  # Distances that each thread holds at a time.
+_ALONE = "all points have the same id in exclude, so that none has a neighbour"
 
 
 @dataclass(frozen=True)
 class I3D(Estimator):
     """Estimate the dimension of discrete data from counts within two radii (Macocco et al. 2023).
+
+    ``exclude`` and ``groups`` of :func:`dimscope.estimate` apply, although no neighbours are
+    searched for: points of equal id do not count each other, or are one unit of the standard error.
 
     Parameters
     ----------
@@ -65,12 +73,17 @@ class I3D(Estimator):
 
     The standard error accounts for the dependence between pairs of points that share a point. With
     r_i = n_i - p k_i and S = sum n_i (1-p)^2 + (k_i - n_i) p^2, the variance of sum r_i is
-    4 sum r_i^2 - 2 S, or 2 S if that is larger. The result depends on the radii, as other estimates
-    depend on the scale, so compare several radii. Above a dimension of about 20 the result is a
-    lower bound.
+    4 sum r_i^2 - 2 S, or 2 S if that is larger. With ``groups`` the units are groups: R_gh is the
+    sum of n - p k over the pairs of a point of g and one of h. With e_g = 2 sum_{h != g} R_gh +
+    R_gg, less their mean, and S = sum_{g != h} R_gh^2, the variance is sum e_g^2 - 2 S, or
+    2 S + sum R_gg^2 if that is larger, times G / (G - 1). The result depends on the radii, as other
+    estimates depend on the scale, so compare several radii. Above a dimension of about 20 the
+    result is a lower bound.
 
     The formula assumes unbounded integers, so the range of the counts must be large compared with
-    ``far``; for example, the result for 16 independent bits is 7.3. With ``hamming`` the result is
+    ``far``: for independent counts that are evenly spread, the result is 5 to 10 % too low where
+    the range is 2.6 times ``far``, 16 % where it is 0.8 times, and 30 % where it is 0.3 times; for
+    16 independent bits it is 7.3. With ``hamming`` the result is
     about right only if each feature takes about three values: for 8 independent features with 2, 3
     or 4 values it is 4.0, 7.2 or 9.2. Therefore compare results only between data with the same
     alphabet, and do not interpret them as a number of features.
@@ -94,6 +107,11 @@ class I3D(Estimator):
     near: int | None = None
     metric: Metric = "cityblock"
 
+    @property
+    def uses_ids(self) -> bool:
+        """True: points are compared with each other."""
+        return True
+
     def __post_init__(self) -> None:
         for radius in (self.far, self.near):
             if radius is not None:
@@ -113,6 +131,11 @@ class I3D(Estimator):
         ------
         BadPoints
             If values are not integers, or Neighbors are given instead of points.
+
+        Warns
+        -----
+        NarrowRange
+            If half of the features that vary have a range below ``far``.
         DegeneratePoints
             If no two points are within ``near`` of each other, or all pairs within ``far`` are also
             within ``near``.
@@ -120,52 +143,66 @@ class I3D(Estimator):
         points = inputs.all_points
         if self.metric == "cityblock":
             _check_whole(points)
-        values = _Blocked(points, inputs.memory)
+        barred, groups = inputs.ids("exclude"), inputs.ids("groups")
+        values = _Blocked(points, inputs.memory, self.metric, barred)
         near, far = self._radii(values)
         n, k = self._counts(values, (near, far))
+        counts, n_groups, reason = (n, k), None, ""
+        if groups is not None:
+            n_groups = int(groups.max()) + 1
+            check_budget(
+                16 * n_groups**2, inputs.memory, f"the error of I3D over {n_groups} groups"
+            )
+            counts = self._counts_of_groups(values, (near, far), groups)
         try:
-            dimension, std_error = fit_lattice(n, k, near, far)
+            dimension, std_error = fit_lattice(*counts, near, far)
         except DegeneratePoints as error:
             raise DegeneratePoints(f"{error}; {self._advice(values)}") from None
+        if n_groups is not None and n_groups < FEWEST_GROUPS:
+            std_error, reason = math.nan, too_few_groups(n_groups)
+        elif groups is not None:
+            std_error *= math.sqrt(small_sample_factor(groups))
+        if self.metric == "cityblock" and (width := values.range()) < far:
+            warn(
+                f"half of the features vary by {width:g} or less, which is below the outer radius "
+                f"of {far}: I3D assumes a range that is large compared with it, and is mostly too "
+                "low otherwise. Take the root of the counts, add uniform numbers between 0 and 1 "
+                "to the counts first, and use TwoNN; or average over trials",
+                NarrowRange,
+            )
+        excluded = {} if barred is None else {"exclude": Exclusion(barred).description()}
         return Estimate(
             dimension,
             std_error,
             n_points=points.n_points,
             n_used=int((k > 0).sum()),
             is_lower_bound=dimension > LOWER_BOUND_ABOVE,
+            reason=reason,
+            n_groups=n_groups,
+            degrees_of_freedom=math.inf if groups is None else group_freedom(groups),
             provenance=Provenance(
                 "estimate",
-                {"estimator": repr(self), "near": near, "far": far},
+                {"estimator": repr(self), "near": near, "far": far, **excluded},
                 versions("scipy"),
             ),
         )
-
-    def _distances(
-        self, queries: NDArray[np.float64], values: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        from scipy.spatial.distance import cdist
-
-        distances: NDArray[np.float64] = cdist(queries, values, self.metric)
-        # SciPy returns the fraction of features that differ.
-        return np.rint(distances * values.shape[1]) if self.metric == "hamming" else distances
 
     def _radii(self, values: _Blocked) -> tuple[int, int]:
         """Return the radii that the user gave, or choose radii from a sample of the points."""
         if self.far is not None and self.near is not None:
             return self.near, self.far
         n = values.n_points
-        sample = values.rows(np.unique(np.linspace(0, n - 1, _SAMPLE).astype(int)))
-        n_within = min((_MEAN_NEIGHBORS + 1) * len(sample), len(sample) * n)
+        sample = np.unique(np.linspace(0, n - 1, _SAMPLE).astype(int))
+        n_within = _MEAN_NEIGHBORS * len(sample)
         far = self.far
         if far is None:
             nearest = np.empty(0)
-            for block in values.blocks():
-                distances = np.append(nearest, self._distances(sample, block))
-                nearest = (
-                    np.partition(distances, n_within - 1)[:n_within]
-                    if len(distances) > n_within
-                    else distances
-                )
+            for _, distances in values.distances(sample):
+                nearest = np.append(nearest, distances[np.isfinite(distances)])
+                if len(nearest) > n_within:
+                    nearest = np.partition(nearest, n_within - 1)[:n_within]
+            if not len(nearest):
+                raise DegeneratePoints(_ALONE)
             far = int(nearest.max())
         far = max(1, far)
         if far > _FARTHEST:
@@ -174,11 +211,9 @@ class I3D(Estimator):
                 "continuous; use TwoNN, or divide the counts by a common factor"
             )
         at_distance = np.zeros(far + 1, dtype=np.int64)
-        for block in values.blocks():
-            distances = self._distances(sample, block)
+        for _, distances in values.distances(sample):
             at_distance += np.bincount(distances[distances <= far].astype(int), minlength=far + 1)
-        # Every point of the sample is at distance 0 from itself and does not count.
-        *within, total = (np.cumsum(at_distance) - len(sample)).tolist()
+        *within, total = np.cumsum(at_distance).tolist()
         radii = np.flatnonzero(within)
         if not len(radii):
             return far - 1, far
@@ -201,49 +236,105 @@ class I3D(Estimator):
         """Count the other points within each radius of every point."""
 
         def work(rows: slice) -> NDArray[np.int64]:
-            counts = np.full((len(radii), rows.stop - rows.start), -1)  # not the point itself
-            queries = values.rows(rows)
-            for block in values.blocks():
-                distances = self._distances(queries, block)
+            counts = np.zeros((len(radii), rows.stop - rows.start), np.int64)
+            for _, distances in values.distances(np.arange(rows.start, rows.stop)):
                 counts += [np.count_nonzero(distances <= radius, axis=1) for radius in radii]
             return counts
 
-        height = max(1, min(values.height, _VALUES // values.height))
-        near, far = np.concatenate(parallel(work, spans(values.n_points, height)), axis=1)
+        near, far = np.concatenate(parallel(work, values.spans()), axis=1)
         return near, far
+
+    def _counts_of_groups(
+        self, values: _Blocked, radii: tuple[int, int], groups: NDArray[np.intp]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Count the pairs of points within each radius, for each pair of groups."""
+        from scipy.sparse import csr_array
+
+        n, n_groups = len(groups), int(groups.max()) + 1
+        of_group = csr_array((np.ones(n, np.int64), groups, np.arange(n + 1)), (n, n_groups))
+        table = np.zeros((len(radii), n_groups, n_groups), np.int64)
+        order, lock = np.argsort(groups, kind="stable"), threading.Lock()
+
+        def work(span: slice) -> None:
+            rows = order[span]
+            touched = slice(groups[rows[0]], groups[rows[-1]] + 1)
+            mine = of_group[rows][:, touched].T
+            for columns, distances in values.distances(rows):
+                theirs = of_group[columns].T
+                for place, radius in enumerate(radii):
+                    within = (distances <= radius).astype(np.int64)
+                    pairs = mine @ (theirs @ within.T).T
+                    with lock:
+                        table[place, touched] += pairs
+
+        parallel(work, values.spans())
+        return table[0], table[1]
 
 
 class _Blocked:
-    """Points in float64: kept in memory if they fit in the budget, else read block by block.
+    """Distances between points, which are read block by block unless they fit in the budget.
 
     Parameters
     ----------
     points : Points
     memory : int
         Budget in bytes.
+    metric : {"cityblock", "hamming"}
+    barred : array of int, shape (n_points,), optional
+        Ids of points: no distance between points of equal id is returned.
     """
 
-    def __init__(self, points: Points, memory: int) -> None:
+    def __init__(
+        self, points: Points, memory: int, metric: Metric, barred: NDArray[np.intp] | None
+    ) -> None:
         self.n_points = points.n_points
         self._points, self._whole = points, None
+        self._metric, self._barred = metric, barred
         row_bytes = 8 * points.n_features
-        self.height = points.n_points
+        self._height = points.n_points
         if row_bytes * points.n_points <= memory:
             self._whole = points.block(slice(None), dtype=np.dtype(np.float64))
         else:
-            self.height = max(1, min(points.n_points, memory // 4 // row_bytes // workers()))
+            self._height = max(1, min(points.n_points, memory // 4 // row_bytes // workers()))
 
-    def rows(self, rows: slice | NDArray[np.intp]) -> NDArray[np.float64]:
-        """Return some of the points."""
+    def spans(self) -> list[slice]:
+        """Return as many points at a time as a thread may ask the distances of."""
+        return spans(self.n_points, max(1, min(self._height, _VALUES // self._height)))
+
+    def distances(self, places: NDArray[np.intp]) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+        """Return distances from some points to all others, block by block.
+
+        Those from a point to itself, and to points of its id, are infinite.
+        """
+        from scipy.spatial.distance import cdist
+
+        queries = self._rows(places)
+        for columns in spans(self.n_points, self._height):
+            found: NDArray[np.float64] = cdist(queries, self._rows(columns), self._metric)
+            if self._metric == "hamming":  # SciPy returns the fraction of features that differ
+                found = np.rint(found * queries.shape[1])
+            if self._barred is None:
+                own = np.flatnonzero((places >= columns.start) & (places < columns.stop))
+                found[own, places[own] - columns.start] = np.inf
+            else:
+                found[self._barred[places][:, None] == self._barred[columns]] = np.inf
+            yield columns, found
+
+    def range(self) -> float:
+        """Return the median range of the features that vary; infinite if none does."""
+        low, high = np.inf, -np.inf
+        for columns in spans(self.n_points, self._height):
+            block = self._rows(columns)
+            low, high = np.minimum(low, block.min(axis=0)), np.maximum(high, block.max(axis=0))
+        ranges = np.atleast_1d(high - low)
+        return float(np.median(ranges[ranges > 0])) if (ranges > 0).any() else math.inf
+
+    def _rows(self, rows: slice | NDArray[np.intp]) -> NDArray[np.float64]:
         if self._whole is not None:
             return self._whole[rows]
         block: NDArray[np.float64] = self._points.block(rows, dtype=np.dtype(np.float64))
         self._points.release()
         return block
-
-    def blocks(self) -> Iterator[NDArray[np.float64]]:
-        """Return all points, block by block."""
-        return (self.rows(rows) for rows in spans(self.n_points, self.height))
 
 
 def fit_lattice(
@@ -253,8 +344,9 @@ def fit_lattice(
 
     Parameters
     ----------
-    n, k : arrays of int, shape (n_points,)
-        Number of other points within ``near`` and within ``far`` of each point.
+    n, k : arrays of int, shape (n_points,) or (n_groups, n_groups)
+        Number of other points within ``near`` and within ``far`` of each point; or of such pairs,
+        for each pair of groups, which are then the units of the error.
     near, far : int
 
     Returns
@@ -286,8 +378,17 @@ def fit_lattice(
         brentq(lambda d: log_share(near, far, d)[0] - math.log(share), 0, high, rtol=1e-13)
     )
     residual = n - share * k
-    pairs = float((n * (1 - share) ** 2 + (k - n) * share**2).sum())
-    variance = max(4 * float(residual @ residual) - 2 * pairs, 2 * pairs)
+    if n.ndim == 1:
+        own = np.zeros(1)
+        effects = 2 * residual
+        pairs = float((n * (1 - share) ** 2 + (k - n) * share**2).sum())
+    else:
+        own = residual.diagonal().copy()
+        np.fill_diagonal(residual, 0)
+        effects = 2 * residual.sum(axis=1) + own
+        effects -= effects.mean()
+        pairs = float(np.vdot(residual, residual))
+    variance = max(float(effects @ effects) - 2 * pairs, 2 * pairs + float(own @ own))
     slope = share * log_share(near, far, dimension)[1]
     return dimension, math.sqrt(variance) / outside / abs(slope)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from dimscope.estimators.spectra import Spectrum, spectrum
 from dimscope.estimators.ties import TIE_WARNINGS
 from dimscope.neighbors import Engine, Neighbors, Sampled, Search, distinct_rows
 from dimscope.neighbors.copies import Copies
+from dimscope.neighbors.exclusion import group_numbers
 from dimscope.neighbors.search import refuse_for_neighbors
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ class Needs(Protocol):
     def wished(self) -> int:
         """Number of neighbours to search for if there are enough points; at least :attr:`ranks`."""
 
+    @property
+    def uses_ids(self) -> bool:
+        """Whether ``exclude`` and ``groups`` change the result."""
+
     def relative_error(self, neighbors: Neighbors) -> float:
         """Return the standard error divided by the dimension; NaN if there is no standard error."""
 
@@ -65,7 +70,7 @@ def check_engine(
     TypeError
         If it is not an Engine.
     ValueError
-        If no estimator uses neighbours.
+        If no estimator uses neighbours, or none compares points, for the ids.
 
     Examples
     --------
@@ -79,14 +84,16 @@ neighbours; leave out the engine
     if engine is not None and not isinstance(engine, Engine):
         raise TypeError(f"engine must be an Engine such as Exact(), not {engine!r}")
     estimators = list(estimators)
-    given = {
-        f"{engine=}": ("the engine", engine is not None),
-        "exclude": ("exclude", exclude is not None),
-        "groups": ("groups", groups is not None),
-    }
-    options = [(option, name) for option, (name, is_given) in given.items() if is_given]
-    if options and estimators and not any(estimator.ranks for estimator in estimators):
-        (option, name), verb = options[0], "reads" if len(estimators) == 1 else "read"
+    searching = any(estimator.ranks for estimator in estimators)
+    comparing = any(estimator.uses_ids for estimator in estimators)
+    given = [
+        (f"{engine=}", "the engine", engine is not None, searching),
+        ("exclude", "exclude", exclude is not None, comparing),
+        ("groups", "groups", groups is not None, comparing),
+    ]
+    useless = [(option, name) for option, name, is_given, is_used in given if is_given > is_used]
+    if useless and estimators:
+        (option, name), verb = useless[0], "reads" if len(estimators) == 1 else "read"
         raise ValueError(
             f"{option} has no effect: {', '.join(map(repr, estimators))} {verb} no "
             f"neighbours; leave out {name}"
@@ -273,6 +280,20 @@ class Inputs:
         """
         self._refuse_neighbors("this estimator")
         return self._once("points", lambda: within_budget(self.checked, self.memory))
+
+    def ids(self, name: Literal["exclude", "groups"]) -> NDArray[np.intp] | None:
+        """Return the number of the id of every point; None if no two points share one.
+
+        Raises
+        ------
+        BadPoints
+            If there is not one id for each point, or an id is missing.
+        """
+        given = self._exclude if name == "exclude" else self._groups
+        if given is None:
+            return None
+        numbers = group_numbers(given, self.all_points.n_points, name)
+        return numbers if numbers.max() + 1 < len(numbers) else None
 
     @property
     def distinct(self) -> tuple[NDArray[np.float64], int]:

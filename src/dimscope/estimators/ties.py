@@ -26,10 +26,21 @@ if TYPE_CHECKING:
 
     from dimscope.neighbors.neighbors import Neighbors
 
-__all__ = ["TIE", "TIE_WARNINGS", "checked_ties", "concentration", "growth", "is_near_grid"]
+__all__ = [
+    "FOR_COUNTS",
+    "TIE",
+    "TIE_WARNINGS",
+    "checked_ties",
+    "concentration",
+    "growth",
+    "is_near_grid",
+]
 
 TIE = 1e-6  # Distances that differ by less count as equal: the accuracy of the exact engine.
 TIE_WARNINGS = (TiedPoints, NearTies, NearCopies, RepeatedPoints, TightGroups)
+
+FOR_COUNTS = "I3D for counts whose range is large compared with the distances between neighbours"
+"""What to use for discrete data."""
 
 _WARN_ABOVE = 1e-3  # Fraction of tied points, or of points with a near copy.
 _TIES_BY_CHANCE = 2  # In continuous data, one or two ties within a relative 1e-6 are chance.
@@ -90,7 +101,7 @@ def checked_ties(neighbors: Neighbors, near: int, far: int) -> float:
         raise DegeneratePoints(
             f"all {len(inner)} distinct points have neighbours {near} and {far} at the same "
             "distance, as on a grid: all ratios of distances are 1, so the dimension cannot be "
-            "measured; use values before they were rounded, or I3D for counts"
+            f"measured; use values before they were rounded, or {FOR_COUNTS}"
         )
     _warn_of_repeats(neighbors)
     has_copies = _warn_of_copies(neighbors, far)
@@ -99,7 +110,7 @@ def checked_ties(neighbors: Neighbors, near: int, far: int) -> float:
         warn(
             f"{uncopied:.1%} of the points have r{near} = r{far}, as in discrete or quantised "
             f"data, which {_bias_of_ties(neighbors)}. Use values before they were rounded, or "
-            "measure at larger scales (rank_curve); for counts use I3D",
+            f"measure at larger scales (rank_curve); or use {FOR_COUNTS}",
             TiedPoints,
         )
     elif near <= 2 and not has_copies:

@@ -19,6 +19,7 @@ from dimscope.errors import DegeneratePoints, check_word
 from dimscope.estimators.base import Fit, NeighborEstimator
 from dimscope.estimators.corrections import Corrected, correct
 from dimscope.estimators.effects import effects_of_halves
+from dimscope.estimators.ties import FOR_COUNTS
 from dimscope.estimators.uncertainty import AROUND_LIMIT
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class TwoNN(NeighborEstimator):
         if not math.isfinite(dimension):
             raise DegeneratePoints(
                 f"at least {kept} of {n} ratios r2 / r1 are exactly 1, so they determine no "
-                "dimension; the data are discrete: for counts use I3D"
+                f"dimension; the data are discrete: use {FOR_COUNTS}"
             )
         scores = score(ratio)
         if chosen is None:

@@ -282,7 +282,10 @@ def takes_capture_options(
 
 def _hint(keyword: str, parameters: Iterable[str]) -> str:
     if keyword in ("labels", "targets", "y"):
-        return f"{keyword!r}; labels go with the data: batches=(inputs, labels)"
+        return (
+            f"{keyword!r}; labels go with the data: batches=(inputs, labels), or "
+            "open_activations(source, labels=...)"
+        )
     near = difflib.get_close_matches(keyword, [*parameters], cutoff=0.4)
     return f"{keyword!r}" + (f"; did you mean {' or '.join(near)}" if near else "")
 

@@ -129,7 +129,7 @@ def profile(
 
     If ``source`` holds activations, only the options ``name`` and ``memory`` apply and, for those
     that another program has made, ``layers``, ``readout`` and ``mask``; the others are for a
-    network.
+    network. Labels of saved activations are given to :func:`dimscope.open_activations`.
 
     Examples
     --------

@@ -212,7 +212,7 @@ def compare(
         Profiles with different names, each with a layer whose role is ``last_hidden`` unless
         ``layer`` is given.
     scores : Mapping of str to float
-        Network name -> accuracy or error.
+        Name of each profile -> accuracy or error.
     layer : str, optional
         Name of another layer to compare, which every profile must have; or, for features that
         another program has saved, of the layer that is the last hidden one.
@@ -231,6 +231,8 @@ def compare(
     BadPoints
         If a network has no score or no such layer, two networks have the same name, or there
         are fewer than three networks.
+    TypeError
+        If the scores are not given by name.
 
     References
     ----------
@@ -250,6 +252,11 @@ def compare(
 
     profiles = list(profiles)
     n = len(profiles)
+    if not isinstance(scores, Mapping):
+        raise TypeError(
+            f"scores is a {type(scores).__name__}; give the score of each profile by its name, "
+            f"such as {{{profiles[0].name if profiles else 'net'!r}: 0.9, ...}}"
+        )
     if n < 3:
         raise BadPoints(
             f"a comparison needs at least 3 networks, but there are only {n}; give more profiles"

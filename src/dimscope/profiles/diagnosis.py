@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -91,6 +91,7 @@ def diagnose(
     n_classes: int | None = None,
     train_accuracy: float | None = None,
     test_accuracy: float | None = None,
+    last_hidden: str | None = None,
 ) -> Diagnosis:
     """Say what a profile shows: of the network, and of how far its numbers can be trusted.
 
@@ -108,6 +109,9 @@ def diagnose(
         Fractions of the stimuli that the network classifies correctly: of those it was trained on,
         with the labels it was trained on, and of others. They help to tell whether labels were
         memorised.
+    last_hidden : str, optional
+        Name of the last hidden layer; by default the layer with this role, which activations that
+        another program has saved do not state.
 
     Returns
     -------
@@ -118,6 +122,8 @@ def diagnose(
     ------
     ValueError
         If an accuracy is not between 0 and 1.
+    KeyError
+        If there is no layer or no estimator of this name.
     TypeError
         If ``profile`` is not a profile.
 
@@ -138,13 +144,26 @@ def diagnose(
             raise ValueError(f"{name} is {share}; give a fraction between 0 and 1")
     estimates = profile.of(profile.estimators[0] if estimator is None else estimator)
     sources = [source.parameters for source in profile.provenance.inputs]
-    law, errors = _law(profile.layers, estimates)
+    layers = profile.layers if last_hidden is None else _with_last_hidden(profile, last_hidden)
+    law, errors = _law(layers, estimates)
     evidence = _Evidence(
-        profile.layers, estimates, law, errors, n_classes, train_accuracy, test_accuracy,
-        any("opened" in source for source in sources),
+        layers, estimates, law, errors, n_classes, train_accuracy, test_accuracy,
+        profile.is_of_saved_activations,
         next((str(source["readout"]) for source in sources if "readout" in source), "flatten"),
     )  # fmt: skip
     return Diagnosis(tuple(rule(evidence) for rule in _RULES), profile.name, errors)
+
+
+def _with_last_hidden(profile: Profile, name: str) -> tuple[Layer, ...]:
+    profile[name]  # which says what layers there are
+    return tuple(
+        replace(layer, role="last_hidden")
+        if layer.name == name
+        else replace(layer, role="hidden")
+        if layer.role == "last_hidden"
+        else layer
+        for layer in profile.layers
+    )
 
 
 def _law(
@@ -350,7 +369,9 @@ def _memorised_labels(evidence: _Evidence) -> Finding:
         reason = _no_errors(evidence) if law is None else "the last hidden layer is missing"
         if law is not None and last in evidence.measured and last not in law.layers:
             reason = f"{last} has too few units to be compared with the layers before it"
-        return Finding(kind, "cannot tell", reason, _accuracy_advice(evidence))
+        is_nameless = law is not None and not last
+        advice = "give its name as last_hidden" if is_nameless else _accuracy_advice(evidence)
+        return Finding(kind, "cannot tell", reason, advice)
     places = [law.layers.index(name) for name in before]
     top = places[int(np.argmax(law.logs[places]))]
     ratio = _ratio(law, law.layers.index(last), top)

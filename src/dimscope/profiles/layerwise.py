@@ -12,7 +12,7 @@ import numpy as np
 
 from dimscope.arrays import as_points
 from dimscope.arrays.memory import budget_from
-from dimscope.errors import BadPoints, Interrupted, check_word, reason_of
+from dimscope.errors import BadPoints, Interrupted, about, check_word, reason_of
 from dimscope.estimators.covariances import joined
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE, ClassesAre, Estimate, fingerprint
 from dimscope.estimators.inputs import Inputs, ProgressFailed, check_copies, check_engine
@@ -169,10 +169,13 @@ def measure_layers(
         for part, rows in parts.items():
             for layer in activations.layers:
                 steps.begin(layer.name)
-                _measure(
-                    activations, layer.name, named, rows, engine, copies, budget, steps,
-                    estimates[part], exclude, groups,
-                )  # fmt: skip
+                with about(
+                    f"class {part}, layer {layer.name}" if by_class else f"layer {layer.name}"
+                ):
+                    _measure(
+                        activations, layer.name, named, rows, engine, copies, budget, steps,
+                        estimates[part], exclude, groups,
+                    )  # fmt: skip
                 steps.end()
             identify(activations, rows, estimates[part])
     except ProgressFailed as failed:
@@ -227,7 +230,8 @@ def _rows_of_classes(activations: Activations) -> dict[str, NDArray[np.intp] | N
         reason = activations.provenance.parameters.get("no_labels", "the data have none")
         raise BadPoints(
             f"by_class needs labels, but {reason}; give (inputs, labels), a folder with "
-            "one folder of images for each class, or --labels on the command line"
+            "one folder of images for each class, open_activations(..., labels=) for saved "
+            "activations, or --labels on the command line"
         )
     return {
         _class_title(activations.class_names, label): np.flatnonzero(activations.labels == label)

@@ -13,10 +13,12 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dimscope.activations.activations import Activations
+from dimscope.activations.saved import open_activations
 from dimscope.arrays import as_points
 from dimscope.arrays.memory import budget_from, check_budget
 from dimscope.errors import BadPoints, DegeneratePoints, TiedPoints, reason_of, silent
@@ -33,7 +35,6 @@ from dimscope.provenance import NUMBERS, Provenance, versions
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dimscope.activations.activations import Activations
     from dimscope.arrays.points import Points
     from dimscope.arrays.threads import Progress
     from dimscope.neighbors.engines import Engine
@@ -50,7 +51,7 @@ _VALUES = 1 << 22  # Values in a block of pairs.
 
 
 def profile_at_scale(
-    activations: Activations,
+    activations: Any,
     estimator: NeighborEstimator | None = None,
     *,
     distance: float | None = None,
@@ -64,7 +65,9 @@ def profile_at_scale(
 
     Parameters
     ----------
-    activations : Activations
+    activations : Activations, or what open_activations takes
+        Activations, or the path of a store, a folder or a file of layers, or arrays by layer
+        (:func:`dimscope.open_activations`).
     estimator : NeighborEstimator, optional
         :class:`~dimscope.TwoNN` by default.
     distance : float, optional
@@ -141,6 +144,8 @@ def profile_at_scale(
         )
     if distance is not None and not distance > 0:
         raise ValueError(f"distance is {distance}; a relative distance is positive")
+    if not isinstance(activations, Activations):
+        activations = open_activations(activations)
     budget = budget_from(memory)
     held: dict[str, _Searched] = {}
     estimates: dict[str, Estimate] = {}

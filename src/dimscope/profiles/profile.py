@@ -161,6 +161,11 @@ class Profile(Mapping[str, Estimate]):
             return {layer: value.dimension for layer, value in self.of(companion).items()}
         return {layer: getattr(value, companion) for layer, value in self.items()}
 
+    @property
+    def is_of_saved_activations(self) -> bool:
+        """Whether another program has made the activations, perhaps without a network."""
+        return any("opened" in source.parameters for source in self.provenance.inputs)
+
     def __getitem__(self, layer: str) -> Estimate:
         estimates = self.of(self.estimators[0])
         if layer not in estimates:
@@ -410,10 +415,10 @@ class Profile(Mapping[str, Estimate]):
             Columns ``layer``, ``role``, ``depth``, ``relative_depth``, ``n_features``,
             ``estimator``, ``dimension``, ``std_error``, ``lower``, ``upper``, ``is_lower_bound``,
             ``reason`` (why a layer, or a class of a mean, could not be measured; otherwise empty),
-            ``distance`` and ``hubness``. A profile by class has three more columns: ``label`` holds
-            the class, or ``mean`` for the mean over the classes, ``class_std`` holds the standard
-            deviation over the classes, and ``classes_are`` says whether the error of the mean is
-            for random or fixed classes.
+            ``distance``, ``hubness`` and ``n_points``. A profile by class has three more columns:
+            ``label`` holds the class, or ``mean`` for the mean over the classes, ``class_std``
+            holds the standard deviation over the classes, and ``classes_are`` says whether the
+            error of the mean is for random or fixed classes.
         """
         import pandas as pd
 
@@ -446,6 +451,7 @@ class Profile(Mapping[str, Estimate]):
                         "reason": estimate.reason,
                         "distance": estimate.distance,
                         "hubness": estimate.hubness,
+                        "n_points": estimate.n_points,
                     }
                 )
         return rows
@@ -511,8 +517,10 @@ class Profile(Mapping[str, Estimate]):
         if not measured:
             raise ValueError("no layer of the profile was measured")
         layers = f"{len(measured)} layer{'s' * (len(measured) > 1)}"
+        # activations that another program has saved need not be those of a network
+        of = "of" if self.is_of_saved_activations else "of the network"
         return (
-            f"The intrinsic dimension of {layers}{self.name and f' of the network {self.name}'} "
+            f"The intrinsic dimension of {layers}{self.name and f' {of} {self.name}'} "
             f"({points_in(measured)}) was {how_measured(measured)}."
         )
 
@@ -632,7 +640,7 @@ class Profile(Mapping[str, Estimate]):
 _COLUMNS = [
     "layer", "role", "depth", "relative_depth", "n_features",
     "estimator", "dimension", "std_error", "lower", "upper", "is_lower_bound", "reason",
-    "distance", "hubness",
+    "distance", "hubness", "n_points",
 ]  # fmt: skip
 
 

@@ -150,7 +150,7 @@ def _rows(profile: Profile) -> list[dict[str, Any]]:
     ]
     for row in rows:
         estimate = profile.of(row["estimator"])[row["layer"]]
-        row |= {"n_points": estimate.n_points, "text": str(estimate)}
+        row["text"] = str(estimate)
     return rows
 
 

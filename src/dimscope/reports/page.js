@@ -389,7 +389,7 @@
     if (networks.length > 1)
       node.insertBefore(el("ul", { class: "key" }, networks.map((network, number) => el("li", null, swatch(number), network.name))), node.querySelector(".figure"));
     const all = () => networks.flatMap((network) => network.rows.map((row) => ({ network: network.name, ...row })));
-    const columns = () => ["network", ...unique(networks.flatMap((network) => Object.keys(network.rows[0] || {}))).filter((name) => !["text", "n_points"].includes(name)), "n_points"];
+    const columns = () => ["network", ...unique(networks.flatMap((network) => Object.keys(network.rows[0] || {}))).filter((name) => name !== "text")];
     const number = (name) => (row) => row[name];
     fill = below(node, drawn, "profile", () => [columns(), all()], () => table("Profile: the dimension of every layer", [
       ["layer", number("layer")], ...(networks.length > 1 ? [["network", number("network")]] : []),

@@ -145,6 +145,51 @@ def pandas_table(path):
         file["df/_i_table/index/bounds"] = np.zeros((4, 127), int)
 
 
+def h5_in_part(**options):
+    """Write all rows but the last."""
+
+    def write(path):
+        with h5py.File(path, "w") as file:
+            file.create_dataset("x", X.shape, X.dtype, chunks=(1, 3), **options)[:-1] = X[:-1]
+
+    return write
+
+
+PART = np.vstack([X[:-1], np.zeros((1, 3))])
+
+
+def h5_never_written(path):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", X.shape, X.dtype)
+
+
+def h5_of_short_file(path):
+    X[:30].tofile(path.parent / "x.bin")
+    with h5py.File(path, "w") as file:
+        outside = [(str(path.parent / "x.bin"), 0, X.nbytes)]
+        file.create_dataset("x", X.shape, X.dtype, external=outside)
+
+
+def h5_of_octave(path):
+    with h5py.File(path, "w") as file:
+        group = file.create_group("x")
+        group.attrs["OCTAVE_NEW_FORMAT"] = np.uint8(1)
+        group["value"] = X.T
+
+
+def h5_with_damaged_links(path):
+    h5(g__x=X)(path)
+    data = bytearray(path.read_bytes())
+    data[512:1024] = bytes(512)
+    path.write_bytes(data)
+
+
+def netcdf(path):
+    h5(x=np.where(np.arange(40)[:, None] == 7, 9.5, X))(path)
+    with h5py.File(path, "a") as file:
+        file["x"].attrs["_FillValue"] = 9.5
+
+
 GOOD = {
     "hdf5": ("a.h5", h5(x=X), X),
     "hdf5 chunked": ("a.hdf5", h5_chunked, X),
@@ -156,6 +201,7 @@ GOOD = {
     "hdf5 bool": ("a.h5", h5(x=X > 0), X > 0),
     "hdf5 with scales": ("a.h5", h5_with_scales, X),
     "hdf5 and text": ("a.h5", h5(x=X, names=["a", "b"]), X),
+    "hdf5 with a stated fill": ("a.h5", h5_in_part(fillvalue=0.0), PART, "x"),
     "hdf5 virtual": ("a.h5", virtual(), X),
     "hdf5 virtual in itself": ("a.h5", virtual_in_itself, X, "x"),
     "h5ad by key": ("a.h5ad", sparse_and_dense, F, "obsm/X_pca"),
@@ -168,6 +214,11 @@ def test_read_points_returns_the_array(tmp_path, case):
 
 
 BAD = {
+    "hdf5 in part": ("a.h5", h5_in_part(), "1 of its 40 parts were never written"),
+    "hdf5 never written": ("a.h5", h5_never_written, "1 of its 1 parts were never written"),
+    "hdf5 of a short file": ("a.h5", h5_of_short_file, "x.bin, which is too short; copy it again"),
+    "octave as h5": ("a.h5", h5_of_octave, "Octave, which transposes .* give the transposed"),
+    "hdf5 with damaged links": ("a.h5", h5_with_damaged_links, "truncated or damaged"),
     "h5 cut": ("a.h5", cut(h5(x=np.zeros((4000, 30)))), "truncated"),
     "not hdf5": ("a.h5", lines("1,2\n3,4\n"), "is not an HDF5 file"),
     "hdf5 as npy": ("a.npy", renamed(h5(x=X), ".h5"), "rename it to a.h5"),
@@ -249,7 +300,7 @@ def test_read_points_reads_hdf5_in_blocks(tmp_path):
 
 def test_hdf5_rows_far_apart_are_read_without_those_between(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        file.create_dataset("x", (60_000, 100), "f8")  # 48 MB, none of them written
+        file.create_dataset("x", (60_000, 100), "f8", fillvalue=0.0)  # 48 MB, none written
     array = ds.read_points(tmp_path / "a.h5")
     tracemalloc.start()
     try:
@@ -265,6 +316,7 @@ def test_hdf5_rows_far_apart_are_read_without_those_between(tmp_path):
     ("write", "message"),
     [
         (h5_damaged, "x of .* it is damaged .* copy it again"),
+        (netcdf, "x of .* holds its _FillValue, 9.5, which marks missing values; remove"),
         (h5_with_filter, r"\(filter 32001\), which h5py does not know; install hdf5plugin"),
     ],
 )

@@ -40,6 +40,9 @@ GOOD = {
     "npz compressed": ("a.npz", lambda p: np.savez_compressed(p, x=F), F),
     "npz with labels": ("a.npz", lambda p: np.savez(p, y=Y, x=X), X),
     "npz by key": ("a.npz", lambda p: np.savez(p, z=X, x=F), F, "x"),
+    "npz by a key that ends in npy": (
+        "a.npz", lambda p: np.savez(p, **{"x": X, "x.npy": F}), F, "x.npy",
+    ),
 }  # fmt: skip
 
 

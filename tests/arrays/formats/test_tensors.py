@@ -82,6 +82,12 @@ def script(path):
         torch.jit.save(torch.jit.script(torch.nn.Linear(3, 3)), path)
 
 
+def nested_tensor(path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.nested is a prototype
+        torch.save(torch.nested.nested_tensor([BF[:3], BF[:2]]), path)
+
+
 BAD = {
     "module": ("a.pt", module, "never read; save the tensors"),
     "no tensor": ("a.pt", lambda p: torch.save({"epoch": 3}, p), "holds no tensor"),
@@ -102,6 +108,14 @@ BAD = {
     "rows by name": ("a.pt", lambda p: torch.save(dict(enumerate(BF)), p), "if each of them is a"),
     "pickle as torch": (
         "a.pt", lambda p: p.write_bytes(pickle.dumps(np.sin, protocol=4)), "never read",
+    ),
+    "nested tensor": (
+        "a.pt", nested_tensor,
+        "nested tensor, whose rows differ in length; save one row",
+    ),
+    "state of a recurrent layer": (
+        "a.pt", lambda p: torch.save(torch.nn.GRU(4, 3, bias=False).state_dict(), p),
+        "weights of a network, not points: weight_ih_l0",
     ),
     "not torch": ("a.pt", lambda p: p.write_bytes(bytes(99)), "is not a file of torch.save"),
     "one axis in torch": ("a.pt", lambda p: torch.save(torch.tensor(Y), p), r"reshape\(-1, 1\)"),

@@ -53,6 +53,8 @@ PRICES = np.abs(X) + np.arange(1, 4)
 GRID = np.sort(np.abs(X[:, :1]), axis=0) + np.arange(3)
 EVEN = np.vstack([[0.125, 0.25, 0.375], X[1:]])
 COUNTS = np.vstack([[201, 205], I8[1:, :2]])
+RANKS = np.column_stack([np.argsort(np.argsort(column)) for column in X.T])
+SHUFFLED = np.random.default_rng(0).permutation(np.arange(40.0))
 CURVE = np.column_stack([np.arange(40) + 0.5, np.arange(40) ** 2 + 1.0])
 
 
@@ -105,6 +107,17 @@ GOOD = {
     "csv of counts": ("a.csv", lambda p: p.write_text("201,205\n" + csv_of(I8[1:, :2])), COUNTS),
     "csv with an even first row": ("a.csv", lambda p: p.write_text(csv_of(EVEN)), EVEN),
     "csv of a rising curve": ("a.csv", lambda p: p.write_text(csv_of(CURVE)), CURVE),
+    "csv of ranks": ("a.csv", lambda p: p.write_text(csv_of(RANKS)), RANKS),
+    "csv with a number as a name": (
+        "a.csv", lambda p: p.write_text("0,1,label\n" + csv_of(X)), X,
+    ),
+    "csv with names of digits": ("a.csv", lambda p: p.write_text("0_0,0_1,1_0\n" + csv_of(X)), X),
+    "csv of logical values": (
+        "a.csv", lambda p: p.write_text(csv_of(X > 0).upper()), X > 0,
+    ),
+    "csv of an old Mac with sep": (
+        "a.csv", lambda p: p.write_text("sep=,\r" + csv_of(X).replace("\n", "\r")), X,
+    ),
     "tsv": ("a.tsv", rows("\t", ("x", "y", "z")), X),
     "txt with comments": (
         "a.txt", lambda p: np.savetxt(p, X, fmt="%.17g", header="points\nthree columns"), X,
@@ -156,6 +169,29 @@ def cells_of(value):
 
 
 BAD = {
+    "errors of Excel": (
+        "a.csv", lambda p: p.write_text(csv_of(X) + "#DIV/0!,1.5,2.5\n"), "row 40 holds '#DIV/0!'",
+    ),
+    "stars in the first row": (
+        "a.csv", lambda p: p.write_text("*****,*****,*****\n" + csv_of(X)), "row 0 holds '\\*+'",
+    ),
+    "columns of a part of a frame": (
+        "a.csv", lambda p: pd.DataFrame(X, columns=[7, 2, 5]).to_csv(p, index=False),
+        "may be the names",
+    ),
+    "a header with the shape": (
+        "a.txt", lambda p: p.write_text("40 2\n" + csv_of(X[:, :2]).replace(",", " ")),
+        "may be the names",
+    ),
+    "row numbers at the end": (
+        "a.csv", lambda p: frame(id=range(1000, 1040)).to_csv(p, index=False),
+        r"column 'id' numbers the rows \(1000, 1001, 1002, ...\); drop the column$",
+    ),
+    "shuffled row numbers": (
+        "a.csv",
+        lambda p: frame(id=SHUFFLED).to_csv(p, index=False),
+        "column 'id' numbers the rows",
+    ),
     "gz cut": ("a.csv.gz", cut(packed), "truncated"),
     "header only": ("a.csv", lines("x,y\n"), "no row of numbers"),
     "numbers or names": ("a.csv", lines("1,2\n3,4\n5,6\n"), "may be the names of the columns"),
@@ -220,6 +256,15 @@ def test_read_points_refuses_a_file_in_one_sentence(tmp_path, case):
 def test_missing_values_are_named_by_row(tmp_path):
     spoiled = pd.DataFrame(SPOILED, columns=list("abc"))
     assert_missing_value_named(tmp_path, "a.csv", lambda p: spoiled.to_csv(p, index=False))
+
+
+@pytest.mark.parametrize(
+    ("text", "row"), [(csv_of(X) + "#N/A,#N/A,#N/A\n", 40), ("NA,NA,NA\n" + csv_of(X), 0)]
+)
+def test_rows_without_a_number_are_missing_values(tmp_path, text, row):
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(ds.BadPoints, match=f"row {row}, column 0 is nan"):
+        ds.estimate(ds.read_points(tmp_path / "a.csv"))
 
 
 @pytest.mark.parametrize(

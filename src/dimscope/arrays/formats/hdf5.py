@@ -36,7 +36,11 @@ def list_hdf5(path: Path) -> Arrays:
             ) from None
         raise damaged(path, first_line(error)) from None
     arrays: Arrays = {}
-    _list_group(h5py, file, "", arrays, ())
+    try:
+        _list_group(h5py, file, "", arrays, ())
+    except (AttributeError, KeyError, OSError, RuntimeError, ValueError) as error:
+        file.close()
+        raise damaged(path, first_line(error)) from None
     if not any(array.dtype not in (_SPARSE, _LINK) for array in arrays.values()):
         names = [name for name, array in arrays.items() if array.dtype == _SPARSE]
         if names:
@@ -48,7 +52,7 @@ def list_hdf5(path: Path) -> Arrays:
                 f"{', '.join(links[:_SHOWN])}{', ...' if len(links) > _SHOWN else ''}; give the "
                 "file that holds the array"
             )
-        raise BadSource(f"{path} holds no array")
+        raise BadSource(f"{path} holds no array; save one of shape (n_points, n_features)")
     return arrays
 
 
@@ -122,9 +126,13 @@ def _refuse_sparse(group: Any, name: str) -> Any:
 
 
 def _opened(dataset: Any) -> Any:
-    if "MATLAB_class" in dataset.attrs:
+    transposing = {"MATLAB": "MATLAB_class" in dataset.attrs}
+    transposing["Octave"] = "OCTAVE_NEW_FORMAT" in dataset.parent.attrs
+    for program, has_written in transposing.items():
+        if not has_written:
+            continue
         raise BadSource(
-            f"{dataset.name} of {dataset.file.filename} was written by MATLAB, which transposes "
+            f"{dataset.name} of {dataset.file.filename} was written by {program}, which transposes "
             "arrays in HDF5 files; read it with h5py.File, and give the transposed array"
         )
     if dataset.dtype.names and "pandas_type" in dataset.parent.attrs:

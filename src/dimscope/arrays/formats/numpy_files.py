@@ -65,7 +65,7 @@ def list_npz(path: Path) -> Arrays:
             names = [name for name in archive.namelist() if name.endswith(".npy")]
             members = archive.namelist()
             headers = {name: _header(archive, name) for name in names}
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError) as error:
+    except Exception as error:  # damaged bytes can raise almost anything
         raise damaged(path, first_line(error)) from None
     if any(name.endswith("/data.pkl") for name in members):
         raise BadSource(f"{path} is a file of torch.save; rename it to {path.stem}.pt")
@@ -86,10 +86,10 @@ def list_npz(path: Path) -> Arrays:
         key: SavedArray(
             header.shape,
             str(header.dtype),
-            _npz_reader(path, key, header),
+            _npz_reader(path, name, header),
             header.dtype.kind in "biuf",
         )
-        for key, header in zip(keys, headers.values(), strict=True)
+        for key, (name, header) in zip(keys, headers.items(), strict=True)
     }
 
 
@@ -113,7 +113,9 @@ def _header(archive: zipfile.ZipFile, name: str) -> _Header:
     return _Header(shape, dtype, dtype.hasobject or n_left == math.prod(shape) * dtype.itemsize)
 
 
-def _npz_reader(path: Path, key: str, header: _Header) -> Callable[[], NDArray[Any]]:
+def _npz_reader(path: Path, name: str, header: _Header) -> Callable[[], NDArray[Any]]:
+    key = name.removesuffix(".npy")
+
     def read() -> NDArray[Any]:
         if header.dtype.hasobject:
             raise BadSource(f"{key} of {path} {_OBJECTS}")
@@ -121,8 +123,9 @@ def _npz_reader(path: Path, key: str, header: _Header) -> Callable[[], NDArray[A
             raise damaged(path, f"the size of {key} does not match its header")
         check_room(path, math.prod(header.shape) * header.dtype.itemsize)
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                array: NDArray[Any] = archive[key]
+            # not numpy.load, for which a key may name the member of another key: a.npy, a.npy.npy
+            with zipfile.ZipFile(path) as archive, archive.open(name) as member:
+                array: NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
         except Exception as error:  # damaged bytes can raise almost anything
             raise damaged(path, first_line(error)) from None
         return array

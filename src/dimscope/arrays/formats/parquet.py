@@ -27,7 +27,7 @@ def list_parquet(path: Path) -> Arrays:
     with needed(str(path)):
         import pyarrow.parquet
     try:
-        file = pyarrow.parquet.ParquetFile(path)
+        file = pyarrow.parquet.ParquetFile(path, page_checksum_verification=True)
         n_bytes = _parquet_bytes(file.metadata)
     except Exception as error:  # damaged bytes can raise almost anything
         raise damaged(path, first_line(error)) from None

@@ -102,7 +102,10 @@ def list_torch(path: Path) -> Arrays:
     """List the tensors of a file of ``torch.save``; whatever else it holds is never read."""
     with needed(str(path)):
         import torch
-    is_zip = zipfile.is_zipfile(path)
+    try:
+        is_zip = zipfile.is_zipfile(path)
+    except zipfile.BadZipFile as error:
+        raise damaged(path, first_line(error)) from None
     if not is_zip:
         check_room(path, path.stat().st_size)
     try:
@@ -117,6 +120,17 @@ def list_torch(path: Path) -> Arrays:
                 "tensors, as with torch.save({'layer1': tensor}, path)"
             ) from None
         raise damaged(path, first_line(error)) from None
+    tensors = {
+        name: tensor
+        for name, tensor in leaves(content, str(path)).items()
+        if isinstance(tensor, torch.Tensor)
+    }
+    nested = [name or "the tensor" for name, tensor in tensors.items() if tensor.is_nested]
+    if nested:
+        raise BadSource(
+            f"{path}: {nested[0]} is a nested tensor, whose rows differ in length; save one row of "
+            "numbers for each point"
+        )
     arrays = {
         name: SavedArray(
             tuple(tensor.shape),
@@ -124,11 +138,13 @@ def list_torch(path: Path) -> Arrays:
             partial(tensor_values, tensor),
             not tensor.is_complex(),
         )
-        for name, tensor in leaves(content, str(path)).items()
-        if isinstance(tensor, torch.Tensor)
+        for name, tensor in tensors.items()
     }
     if not arrays:
-        raise BadSource(f"{path} holds no tensor, but a {type(content).__name__}")
+        raise BadSource(
+            f"{path} holds no tensor, but a {type(content).__name__}; save a tensor, or a dict of "
+            "tensors"
+        )
     return arrays
 
 
@@ -168,7 +184,10 @@ def leaves(content: Any, place: str) -> dict[str, Any]:
 
 
 def _walk(content: Any, name: str) -> Iterator[tuple[str, Any]]:
-    is_array = hasattr(content, "shape")
+    try:
+        is_array = hasattr(content, "shape")
+    except RuntimeError:  # a nested tensor
+        is_array = True
     if not is_array and hasattr(content, "keys") and hasattr(content, "__getitem__"):
         items: Any = [(key, content[key]) for key in content.keys()]  # noqa: SIM118
     elif not is_array and isinstance(content, list | tuple):

@@ -208,7 +208,10 @@ def read_table(stream: IO[bytes], path: str) -> tuple[pd.DataFrame, str]:
 _HEAD = 1 << 20  # characters, from which the delimiter and the header are found
 
 
-_COMMENT = re.compile(r"(?:\A|(?<=[\r\n]))[ \t]*#[^\r\n]*")  # a line, not the rest of one: n#1,n#2
+# a line, not the rest of one (n#1,n#2), and not a value that Excel could not compute
+_COMMENT = re.compile(
+    r"(?:\A|(?<=[\r\n]))[ \t]*#(?!(?:N/A|[A-Z]+(?:/0)?[!?])(?:[\s,;|]|\Z))[^\r\n]*"
+)
 
 
 _TEXT = bytes(code for code in range(256) if code >= 32 or code in b"\t\r\n\v\f")
@@ -236,8 +239,9 @@ def _start(text: str) -> int:
     """Return where the first line with cells begins."""
     start = 0
     while start < len(text):
-        end = text.find("\n", start)
-        end = len(text) if end < 0 else end
+        end = min(
+            place % (len(text) + 1) for place in (text.find("\n", start), text.find("\r", start))
+        )
         line = text[start:end].strip()
         # Excel states the delimiter in a first line such as sep=;
         if line and not line.startswith("sep="):
@@ -321,7 +325,18 @@ def _is_header(cells: list[str], rows: list[list[str]], path: str) -> bool:
             return True
         if len(rows) > 1:
             raise _may_be_names(cells, path)
-    return not any(is_number(cell) for cell in numbers if cell) and any(numbers)
+    names = [place for place, cell in enumerate(numbers) if cell and not is_number(cell)]
+    if not names or all(_NO_NAME.fullmatch(numbers[place]) for place in names):
+        return False
+    if len(names) == sum(map(bool, numbers)):
+        return True
+    # a name or two among numbers: what is below them tells
+    below = [row[place] for row in rows for place in names if place < len(row)]
+    return bool(below) and all(is_number(cell.replace(",", ".")) for cell in below)
+
+
+# a missing value, a logical one, or a number that was too long to be printed
+_NO_NAME = re.compile(r"na|n/a|#n/a|null|none|nil|true|false|-+|\*+|\?+|\.+", re.IGNORECASE)
 
 
 _LONG = 6  # so many columns that no row of data counts from 0 or 1 by chance
@@ -340,16 +355,21 @@ def _exact(version: str) -> dict[str, Any]:
 def _refuse_scale(frame: pd.DataFrame, cells: list[str], path: str) -> None:
     """Refuse a first row that looks like a header of wavelengths, years or other numbers.
 
-    It rises or falls in equal steps, or has many columns and rises or falls, unlike the second row;
-    and each of its values lies outside the range of the column below.
+    It holds different whole numbers, and each column below mostly fractions. Or it rises or falls
+    in equal steps, or has many columns and rises or falls, unlike the second row; and each of its
+    values lies outside the range of the column below.
     """
     n = frame.shape[1]
     if n < 2 or len(frame) <= _ENOUGH or any(dtype.kind not in "iuf" for dtype in frame.dtypes):
         return
     first, second = frame.iloc[:2].to_numpy(dtype=float)
+    rest = frame.iloc[1:]
+    # programs number columns; a row of data has fractions where the rows below have them
+    is_whole = (first % 1 == 0).all() and len(set(first)) == n
+    if is_whole and ((rest % 1 != 0).mean() > 0.5).all():
+        raise _may_be_names(cells, path)
     if not _is_scale(first):
         return
-    rest = frame.iloc[1:]
     if not ((first < rest.min()) | (first > rest.max())).all():
         return
     # two numbers always lie in equal steps: only whole numbers above fractions look like names

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dimscope.activations.dominance import Dominance
 from dimscope.networks.capturing.growing import Growing, GrowingArray, GrowingTensor, are_same
 from dimscope.networks.capturing.rows import Layout
 from dimscope.networks.data.batches import Batch
@@ -157,6 +158,11 @@ class Column:
         Expected number of rows; if given, the array is allocated once, at its full size.
     device : torch.device, optional
         Where to collect the points; in memory by default.
+
+    Attributes
+    ----------
+    dominance : Dominance or None
+        Whether single tokens decide the means over tokens, in the first batch.
     """
 
     def __init__(
@@ -173,6 +179,7 @@ class Column:
         self.device = device
         self.used = 0
         self.reason: str | None = None
+        self.dominance: Dominance | None = None
         self.dtype = np.dtype(np.float32)
         self._width = 0
         self._readout = readout
@@ -252,6 +259,8 @@ class Column:
             )
         if mask is None:
             rows, mask = self._masked(rows, batch)
+        if self._readout is _mean and not self.used:  # the first batch tells
+            self.dominance = _dominance(rows, mask)
         try:
             points = self._readout(rows, mask)
         except UncapturableError:
@@ -335,6 +344,14 @@ class Column:
         """Return the array or tensor, trimmed to the rows that were written."""
         assert self._rows is not None
         return self._rows.finish(self.used)
+
+
+def _dominance(rows: Tensor, mask: Tensor | None) -> Dominance | None:
+    """Tell how often one token outweighs the others; None without an axis of tokens."""
+    if rows.ndim < 3 or (mask is None and rows.ndim > 3):
+        return None
+    lengths = torch.linalg.vector_norm(rows.detach().float().flatten(2), dim=2)
+    return Dominance.of(lengths.cpu().numpy(), None if mask is None else mask.cpu().numpy() > 0)
 
 
 def _positions_together(rows: Tensor) -> Tensor:

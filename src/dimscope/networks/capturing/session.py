@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from dimscope.activations.dominance import warn_of_dominance
 from dimscope.activations.store import has_zarr
 from dimscope.errors import BadSource, CaptureWarning, warn
 from dimscope.files import free_disk
@@ -101,7 +102,7 @@ class Session:
         self.evidence = Evidence(
             self.run, lambda finer: Candidates(structure, selection, finer), signature
         )
-        self._examined = self._warned_of_padding = False
+        self._examined = self._warned_of_padding = self._warned_of_dominance = False
         self._described = {
             "layers": selection.text,
             "readout": options.readout
@@ -206,6 +207,11 @@ class Session:
                 CaptureWarning,
             )
             self.evidence.padding.gaps.clear()
+        if not self._warned_of_dominance and not self.recorder.selecting:
+            self._warned_of_dominance = True
+            chosen = {choice.layer.name: choice.column.dominance for choice in self.recorder.chosen}
+            found = {name: value for name, value in chosen.items() if value is not None}
+            warn_of_dominance(found, len(chosen))
 
     def _chosen_among(self, gaps: Mapping[str, float]) -> dict[str, float]:
         return {
