@@ -128,3 +128,26 @@ def test_difference_of_class_means_is_a_paired_t_test():
     paired = ttest_rel(*by_layer)
     assert change.p_value == pytest.approx(paired.pvalue, rel=1e-9)
     assert change.interval == pytest.approx(tuple(paired.confidence_interval()), rel=1e-9)
+
+
+def test_difference_of_independent_samples_needs_no_rows_in_common():
+    a, b = ds.estimate(cube(1000, 3)), ds.estimate(cube(800, 4, seed=1))
+    with pytest.raises(ds.BadPoints, match=r"1000 and 800 points.*paired=False"):
+        ds.difference(a, b)
+    plain = [replace(estimate, influence=None) for estimate in (a, b)]
+    change = ds.difference(*plain, paired=False)
+    assert (float(change), change.correlation) == (a.dimension - b.dimension, 0)
+    assert change.std_error == pytest.approx(math.hypot(a.std_error, b.std_error))
+    of_equal = replace(a, std_error=0.1, degrees_of_freedom=10.0)
+    assert ds.difference(of_equal, of_equal, paired=False).degrees_of_freedom == pytest.approx(20)
+    with pytest.raises(ds.BadPoints, match="the second estimate has no standard error"):
+        ds.difference(a, replace(b, std_error=math.nan), paired=False)
+
+
+def test_difference_of_independent_samples_covers():
+    inside = 0
+    for seed in range(200):
+        a, b = (ds.estimate(cube(300, 4, seed=2 * seed + i)) for i in range(2))
+        low, high = ds.difference(a, b, paired=False).interval
+        inside += low < 0 < high
+    assert 0.90 <= inside / 200 <= 0.985

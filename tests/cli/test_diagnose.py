@@ -47,3 +47,19 @@ def test_diagnose_refuses_a_file_that_is_no_profile(tmp_path, capsys):
     assert run("diagnose", tmp_path / "p.json") == 1
     assert "not a profile" in capsys.readouterr().err
     assert run("diagnose", tmp_path / "no.json") == 2
+
+
+def test_diagnose_takes_the_name_of_the_last_hidden_layer(tmp_path, capsys):
+    layers = tuple(Layer(name) for name in "abc")
+    estimates = {n: Estimate(d, 0.1) for n, d in zip("abc", (8.0, 16.0, 15.0), strict=True)}
+    Profile(layers, {"twonn": estimates}, "net").save(tmp_path / "p.json")
+    assert run("diagnose", tmp_path / "p.json") == 0
+    assert (
+        "the last hidden layer is missing. Give its name as last_hidden" in capsys.readouterr().out
+    )
+    assert run("diagnose", tmp_path / "p.json", "--last-hidden", "c") == 0
+    assert "the last hidden layer, c, has 0.938" in capsys.readouterr().out
+    assert run("diagnose", tmp_path / "p.json", "--last-hidden", "d") == 2
+    assert "there is no layer 'd'; the profile has a, b, c" in " ".join(
+        capsys.readouterr().err.split()
+    )

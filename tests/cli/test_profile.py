@@ -7,6 +7,7 @@ import sys
 import xml.etree.ElementTree as ET
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from torch import nn
@@ -420,7 +421,24 @@ def test_profile_keeps_influences_when_asked(invoke, refusal, folder):
     plain = ds.Profile.load("plain.json")
     with pytest.raises(ds.BadPoints, match="influences"):
         ds.difference(plain["input"], plain["0"])
-    assert "influences are kept in the file of --out" in refusal(*call, "--influences")
+    assert "influences are kept in the .json file of --out" in refusal(*call, "--influences")
+    assert "influences are kept" in refusal(*call, "--out", "p.csv", "--influences")
+
+
+def test_profile_writes_its_table_as_csv(invoke, refusal, folder):
+    call = ("profile", "net.py:make", "--data", "x.npy")
+    assert invoke(*call, "--out", "p.csv").exit_code == 0
+    assert invoke(*call, "--out", "p.json").exit_code == 0
+    expected = ds.Profile.load("p.json").to_frame()
+    pd.testing.assert_frame_equal(
+        pd.read_csv("p.csv").fillna({"reason": ""}), expected, check_dtype=False
+    )
+    assert "p.txt would hold a profile, which is a .json file" in refusal(*call, "--out", "p.txt")
+
+
+def test_random_weights_are_in_the_name_of_the_profile(invoke, folder):
+    done = invoke("profile", "net.py:make", "--data", "x.npy", "--weights", "none", "--json")
+    assert json.loads(done.stdout)["name"] == "net.py:make, random weights"
 
 
 def test_profile_warns_of_images_that_are_much_enlarged(invoke, tmp_path, monkeypatch):

@@ -26,6 +26,10 @@ def test_scale_json_equals_the_public_calls(run, points):
         [one.dimension for one in blocks.points]
     )
     assert [one["rank_far"] for one in found["ranks"]["scales"]] == [2, 4, 8]
+    ranks = ds.rank_curve(array, 8)
+    assert [one["std_error"] for one in found["ranks"]["scales"]] == [
+        one.std_error for one in ranks.points
+    ]
 
 
 def test_scale_prints_tables_and_verdict_and_draws_a_figure(run, points, tmp_path):

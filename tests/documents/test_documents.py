@@ -89,6 +89,7 @@ def arrays(folder):
     rng = np.random.default_rng(0)
     rates = np.exp(1 + rng.random((300, 2)) @ rng.standard_normal((2, 60)))
     np.save(folder / "counts.npy", rng.poisson(rates))  # spikes: trials x neurons
+    np.save(folder / "stimulus.npy", np.arange(300) % 100)
     with h5py.File(folder / "run.h5", "w") as file:
         file["labels"] = np.arange(300) % 3
     tokens = sphere(1200, 2).reshape(300, 4, 3)

@@ -145,3 +145,12 @@ def test_comparison_holds_the_profiles_over_relative_depth():
     assert [text.get_text() for text in legend.get_texts()] == ["net0", "net1", "net2"]
     with pytest.raises(ValueError, match="of is 'depth'"):
         comparison.plot(of="depth")
+
+
+def test_compare_asks_for_scores_by_name():
+    layer = ds.Layer("fc", "last_hidden")
+    profiles = [
+        ds.Profile((layer,), {"twonn": {"fc": ds.Estimate(3.0, 0.1)}}, name) for name in "abc"
+    ]
+    with pytest.raises(TypeError, match=r"scores is a list; .* by its name, such as \{'a': 0.9"):
+        ds.compare(profiles, [0.1, 0.2, 0.3])

@@ -274,7 +274,7 @@ def test_hubness_of_a_mean_over_classes_is_that_of_one_class():
 def test_few_points_are_found_by_their_errors_with_the_number_that_would_do():
     finding = ds.diagnose(made(FLAT, errors=0.15)).of("few points")
     assert finding.verdict == "found"
-    assert finding.advice == "measure 1.8e+04 points instead of 2000 for an error of 5%"
+    assert finding.advice == "measure 18000 points instead of 2000 for an error of 5%"
     assert verdict(made(FLAT, errors=0.05), "few points") == "not found"
     assert verdict(made(FLAT, errors=np.nan), "few points") == "cannot tell"
 

@@ -14,6 +14,7 @@ from dimscope.arrays.block_points import Blocks
 from dimscope.cli.tables import profile_table
 from dimscope.manifolds import cube
 from dimscope.profiles.layerwise import measure_layers
+from dimscope.provenance import Provenance
 
 SIZES = {"cat": 40, "dog": 50, "fox": 60}
 LABELS = np.repeat([0, 1, 2], list(SIZES.values()))
@@ -146,3 +147,24 @@ def test_an_error_of_the_progress_callback_stops_the_profile(activations):
 
     with pytest.raises(RuntimeError, match="enough"):
         measure_layers(activations, progress=stop)
+
+
+def test_warnings_name_the_layer_and_the_class():
+    grid = np.random.default_rng(0).integers(0, 3, (300, 20)).astype(float)
+    activations = ds.Activations({"a": grid}, labels=np.arange(300) % 2)
+    with pytest.warns(ds.TiedPoints, match="^layer a: "):
+        ds.profile(activations)
+    with pytest.warns(ds.TiedPoints) as caught:
+        ds.profile(activations, by_class=True)
+    assert [str(warning.message).split(":")[0] for warning in caught] == [
+        "class 0, layer a", "class 1, layer a",
+    ]  # fmt: skip
+
+
+def test_methods_say_what_a_point_is():
+    points = cube(300, 2)
+    captured = Provenance("capture", {"readout": "last"})
+    profile = ds.profile(ds.Activations({"a": points}, name="net", provenance=captured))
+    assert "of the network net (300 points, each the last token of a stimulus)" in profile.methods()
+    saved = ds.profile(ds.open_activations({"a": points}, name="counts"))
+    assert "1 layer of counts (300 points) was" in saved.methods()

@@ -7,6 +7,7 @@ import pytest
 
 import dimscope as ds
 from dimscope import Activations, profile_at_scale
+from dimscope.errors import CaptureWarning
 from dimscope.manifolds import cube, embed, torus
 from dimscope.plotting import plot_profiles
 
@@ -135,3 +136,13 @@ def test_wrong_calls_are_refused():
         profile_at_scale(ACTIVATIONS, distance=0)
     with pytest.raises(ds.OverBudget, match="neighbours of all layers"):
         profile_at_scale(ACTIVATIONS, memory=1_000_000)
+
+
+def test_profile_at_scale_opens_a_folder(tmp_path):
+    for name, points in LAYERS.items():
+        np.save(tmp_path / f"{name}.npy", points)
+    with pytest.warns(CaptureWarning, match="the order of the layers is guessed"):
+        profile = profile_at_scale(str(tmp_path))
+    assert {name: float(profile[name]) for name in profile} == {
+        name: float(PROFILE[name]) for name in profile
+    }

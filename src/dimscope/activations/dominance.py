@@ -91,9 +91,9 @@ def warn_of_dominance(found: Mapping[str, Dominance], n_layers: int) -> None:
     which = "the first token" if min(v.first for v in layers.values()) > 0.5 else "one token"
     warn(
         f"in {len(layers)} of {n_layers} layers ({names}), {which} is longer than all other tokens "
-        f"of its text together, in {min(v.share for v in layers.values()):.0%} or more of the "
+        f"of its text together, in at least {min(v.share for v in layers.values()):.0%} of the "
         "texts: the mean over the tokens is little more than this token divided by their number, "
-        "so that its dimension follows the lengths of the texts. Use readout 'last', or give a "
-        "mask= that leaves this token out of the mean",
+        "so that its dimension follows the lengths of the texts. Use readout 'last', or leave this "
+        "token out of the mean (docs/guides/language-model.md)",
         CaptureWarning,
     )

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from dimscope.analysis.pairing import check_paired
 from dimscope.digits import with_error
 from dimscope.errors import BadPoints
@@ -114,8 +116,8 @@ class Difference:
         return f"{with_error(self.difference, self.std_error, sign='+')} (p = {self.p_value:.2g})"
 
 
-def difference(a: Estimate, b: Estimate) -> Difference:
-    """Compare two estimates made from the same stimuli, row by row.
+def difference(a: Estimate, b: Estimate, *, paired: bool = True) -> Difference:
+    """Compare two estimates made from the same stimuli, row by row, or from independent ones.
 
     Parameters
     ----------
@@ -123,20 +125,25 @@ def difference(a: Estimate, b: Estimate) -> Difference:
         Estimates for two layers of a network, or for one layer of two networks that processed the
         same data. Any estimators with a standard error can be used. Means over classes are compared
         class by class, with a paired t test.
+    paired : bool
+        Whether row i is the same stimulus in both. ``False`` is for estimates from independent
+        samples, such as two sets of texts; they may differ in their number of points, and need no
+        influences.
 
     Returns
     -------
     Difference
-        a - b, with its paired standard error. The rows of ``profile.differences()`` are later layer
+        a - b, with its standard error. The rows of ``profile.differences()`` are later layer
         minus earlier: the opposite sign, if ``a`` is the earlier layer.
 
     Raises
     ------
     BadPoints
-        If an estimate has no dimension, or was loaded from a file without the influences that a
-        paired error needs (``profile.save(path, influences=True)`` keeps them). If the estimates
-        are not paired: other rows, another order, a mean over classes against an estimate from all
-        points, or means over different classes (:mod:`dimscope.analysis.pairing`).
+        If an estimate has no dimension or no standard error, or was loaded from a file without the
+        influences that a paired error needs (``profile.save(path, influences=True)`` keeps them).
+        If the estimates are not paired, but should be: other rows, another order, a mean over
+        classes against an estimate from all points, or means over different classes
+        (:mod:`dimscope.analysis.pairing`).
 
     Notes
     -----
@@ -144,6 +151,10 @@ def difference(a: Estimate, b: Estimate) -> Difference:
     a minus its effect on b, in the same subsamples
     (:func:`dimscope.estimators.covariances.spread_of_difference`). Differences below 1e-6 of the
     dimension, the accuracy of the distances, are equal to rounding.
+
+    Without pairing, the standard error is sqrt(se_a^2 + se_b^2), with the degrees of freedom of
+    Welch and Satterthwaite, (se_a^2 + se_b^2)^2 / (se_a^4 / df_a + se_b^4 / df_b). The dimension
+    depends on the number of points, so compare samples of equal size.
 
     Examples
     --------
@@ -153,18 +164,32 @@ def difference(a: Estimate, b: Estimate) -> Difference:
     >>> change = ds.difference(ds.estimate(points), ds.estimate(points[:, :2]))
     >>> change.p_value < 1e-6 and change.interval[0] < 2 < change.interval[1]
     True
+    >>> others = cube(1000, 4, seed=1)
+    >>> ds.difference(ds.estimate(points), ds.estimate(others), paired=False).p_value > 0.05
+    True
     """
     for which, estimate in (("first", a), ("second", b)):
         if math.isnan(estimate.dimension):
             raise BadPoints(
                 f"the {which} estimate has no dimension: {estimate.reason or 'it is NaN'}"
             )
-        if estimate.influence is None:
+        if not paired and not estimate.std_error > 0:
+            raise BadPoints(
+                f"the {which} estimate has no standard error: {estimate.reason or 'it is NaN'}"
+            )
+        if paired and estimate.influence is None:
             raise BadPoints(
                 f"the {which} estimate holds no influences of points: it was loaded from a file "
                 "without them (save with influences=True), its estimator has no standard error, or "
                 f"it is from fewer than {FEWEST_POINTS} points"
             )
+    if not paired:
+        variances = np.array([a.std_error, b.std_error]) ** 2
+        freedom = np.array([a.degrees_of_freedom, b.degrees_of_freedom])
+        total, lost = float(variances.sum()), float((variances**2 / freedom).sum())
+        return Difference(
+            a.dimension - b.dimension, math.sqrt(total), 0.0, total**2 / lost if lost else math.inf
+        )
     check_paired(a, b)
     assert a.influence is not None
     assert b.influence is not None

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_paired"]
 
+_INDEPENDENT = "for independent samples of stimuli, use difference(a, b, paired=False)"
 _P_VALUE = 1e-4  # of the number of common pairs of neighbours, if the rows had nothing in common
 _MARGIN = 1.5  # by how much they must exceed those at any other alignment of the rows
 _SHIFTS = 1000  # alignments tried in each direction
@@ -82,7 +83,7 @@ def _check_kind(a: Estimate, b: Estimate) -> None:
     if a.n_points != b.n_points:
         raise BadPoints(
             f"the estimates come from {a.n_points} and {b.n_points} points; a paired comparison "
-            "needs the same stimuli in both"
+            f"needs the same stimuli in both; {_INDEPENDENT}"
         )
     if bool(a.classes) != bool(b.classes):
         which = "first" if a.classes else "second"
@@ -131,7 +132,7 @@ def _different_rows(
     if stated:
         raise BadPoints(
             f"the estimates are not paired: their ids differ in {len(unequal)} rows, first in row "
-            f"{unequal[0]}"
+            f"{unequal[0]}; {_INDEPENDENT}"
         )
     once = _occurs_once(first) & _occurs_once(second)
     moved = unequal[once[unequal] & np.isin(first[unequal], second[once])]

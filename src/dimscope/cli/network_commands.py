@@ -286,7 +286,7 @@ def profile(
                 classes=kind,
                 engine=search,
                 copies=treatment,
-                name=name or (_short(model) if options else None),
+                name=name or (_short(model, weights) if options else None),
                 memory=budget,
                 progress=bar,
                 on_plan=tell_plan,
@@ -421,7 +421,7 @@ def capture(
                 "per_class": per_class,
                 "batch_size": batch_size,
                 "seed": seed,
-                "name": name or _short(model),
+                "name": name or _short(model, weights),
                 "memory": budget,
                 "out": out,
             }
@@ -528,15 +528,16 @@ def is_saved(model: str) -> bool:
     return path.is_dir() or (path.is_file() and path.suffix != ".py")
 
 
-def _short(model: str) -> str:
+def _short(model: str, weights: str | None) -> str:
     """Return the name of a profile: the model, but of a path on this machine only the last part.
 
-    >>> _short("hf/gpt2"), _short("hf//no/such/folder")
-    ('hf/gpt2', 'hf//no/such/folder')
+    >>> _short("hf/gpt2", None), _short("hf//no/such/folder", "random")
+    ('hf/gpt2', 'hf//no/such/folder, random weights')
     """
     kind, slash, path = model.partition("/")
     is_local = kind == "hf" and Path(path).exists()
-    return f"{kind}{slash}{Path(path).resolve().name}" if is_local else model
+    name = f"{kind}{slash}{Path(path).resolve().name}" if is_local else model
+    return f"{name}, random weights" if weights in ("random", "none") else name
 
 
 def refuse_for_a_store(options: dict[str, Any], what: str) -> None:

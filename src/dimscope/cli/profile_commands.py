@@ -155,7 +155,7 @@ def diagnose(
     --------
     $ dimscope diagnose a.json
     $ dimscope diagnose a.json --classes 10 --json
-    $ dimscope diagnose features.json --last-hidden fc_2
+    $ dimscope diagnose a.json --last-hidden fc
     """
     import dimscope as ds
 

@@ -430,6 +430,13 @@ def _fetch(request: _Request, make: Callable[[], Any]) -> Any:
     try:
         return make()
     except (OSError, RuntimeError, ValueError, ImportError) as error:
+        folder = Path(request.name)
+        gguf = sorted(folder.glob("*.gguf")) if folder.is_dir() else []
+        if gguf and not (folder / "config.json").exists():
+            raise BadSource(
+                f"{request.spec} is a folder with GGUF files; name one of them: "
+                f"{request.spec.rstrip('/')}/{gguf[0].name}"
+            ) from error
         raise BadSource(
             f"{request.spec} cannot be loaded ({first_line(error)}); without a network "
             "connection, give a state dict with weights=FILE, or weights='random' for an untrained "

@@ -650,10 +650,19 @@ def _few_points(evidence: _Evidence) -> Finding:
     elif estimate.classes_are == "random":
         unit, n = "classes", len(estimate.classes)
     wanted = n * (relative[worst] / _WISHED) ** 2
-    advice = f"measure {wanted:.2g} {unit} instead of {n} for an error of {_WISHED:.0%}"
+    advice = f"measure {_rounded(wanted)} {unit} instead of {n} for an error of {_WISHED:.0%}"
     if not n:
         advice = "measure more points"
     return Finding("few points", "found", text, advice, few, numbers)
+
+
+def _rounded(number: float) -> str:
+    """Round to two digits.
+
+    >>> _rounded(11_234.5)
+    '11000'
+    """
+    return f"{float(f'{number:.2g}'):.0f}"
 
 
 def _repeated_rows(evidence: _Evidence) -> Finding:

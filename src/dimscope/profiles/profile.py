@@ -40,6 +40,13 @@ SCHEMA_VERSION = 1
 _T = TypeVar("_T")
 
 
+_READOUTS = {
+    "mean": "the mean over the tokens or positions of a stimulus",
+    "max": "the maximum over the tokens or positions of a stimulus",
+    "first": "the first token of a stimulus",
+    "last": "the last token of a stimulus",
+    "tokens": "a token of a stimulus",
+}
 _ENDS = {"input": -1, "output": 1}
 
 
@@ -521,7 +528,20 @@ class Profile(Mapping[str, Estimate]):
         of = "of" if self.is_of_saved_activations else "of the network"
         return (
             f"The intrinsic dimension of {layers}{self.name and f' {of} {self.name}'} "
-            f"({points_in(measured)}) was {how_measured(measured)}."
+            f"({points_in(measured)}{self._read}) was {how_measured(measured)}."
+        )
+
+    @property
+    def _read(self) -> str:
+        """What a point is, if a network gave several vectors for each stimulus."""
+        captured = [source.parameters for source in self.provenance.inputs]
+        return next(
+            (
+                f", each {_READOUTS[parameters['readout']]}"
+                for parameters in captured
+                if parameters.get("readout") in _READOUTS
+            ),
+            "",
         )
 
     # -- files ------------------------------------------------------------------------
