@@ -21,8 +21,9 @@ import numpy as np
 import dimscope as ds
 from benchmarks.conditions import ARCHITECTURES, CONDITIONS, SEEDS
 from benchmarks.timing import fill, table
-from dimscope.profiles.diagnosis import FALL, RISE, comparable_layers
-from dimscope.profiles.findings import FindingKind
+from dimscope.profiles.diagnosis.evidence import comparable_layers
+from dimscope.profiles.diagnosis.findings import FindingKind
+from dimscope.profiles.diagnosis.shape import FALL, RISE
 
 KEPT = Path(__file__).with_suffix(".json")
 PAGE = Path(__file__).parent.parent / "docs" / "diagnosis.md"

@@ -17,7 +17,7 @@ from dimscope.digits import decimals, with_error
 from dimscope.monitoring.alarms import _plus_minus
 from dimscope.monitoring.history import Average
 from dimscope.neighbors.guarantee import Guarantee
-from dimscope.profiles.findings import Number
+from dimscope.profiles.diagnosis.findings import Number
 from dimscope.reports.contents import contents_of
 
 PAIR = re.compile(r"(-?\d+(?:\.\d+)?) (?:±|\\pm) (\d+(?:\.\d+)?)")

@@ -17,8 +17,8 @@ from dimscope import Estimate, Layer, Profile, Provenance
 from dimscope.analysis.scale import Plateau, ScalePoint
 from dimscope.estimators.uncertainty import Influence
 from dimscope.profiles.comparison import Comparison, Correlation
+from dimscope.profiles.diagnosis.findings import Number
 from dimscope.profiles.differences import LayerDifference
-from dimscope.profiles.findings import Number
 from dimscope.values import by_value, from_plain, null_is, to_plain
 
 NAN = math.nan

@@ -62,9 +62,9 @@ from .networks.preprocessing import Preprocessing, image_folder, preprocessing_o
 from .networks.profile_network import profile
 from .profiles.averages import average_profiles
 from .profiles.comparison import Comparison, compare
-from .profiles.diagnosis import diagnose
+from .profiles.diagnosis.diagnose import diagnose
+from .profiles.diagnosis.findings import Diagnosis, Finding
 from .profiles.differences import Differences
-from .profiles.findings import Diagnosis, Finding
 from .profiles.matched import profile_at_scale
 from .profiles.peak import Peak
 from .profiles.profile import Profile

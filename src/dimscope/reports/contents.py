@@ -15,8 +15,8 @@ from dimscope.errors import BadPoints
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE
 from dimscope.estimators.spectra import Spectrum
 from dimscope.plotting.figures import COLOURS
-from dimscope.profiles.diagnosis import diagnose
-from dimscope.profiles.findings import Finding
+from dimscope.profiles.diagnosis.diagnose import diagnose
+from dimscope.profiles.diagnosis.findings import Finding
 from dimscope.profiles.profile import Profile, over_classes
 from dimscope.provenance import versions
 from dimscope.values import to_plain

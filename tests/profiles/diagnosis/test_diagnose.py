@@ -9,7 +9,7 @@ from torch import nn
 
 import dimscope as ds
 from dimscope import Estimate, Layer, Profile
-from dimscope.profiles.findings import Diagnosis, Finding, Number
+from dimscope.profiles.diagnosis.findings import Diagnosis, Finding, Number
 
 
 def made(dimensions, *, errors=0.03, units=1000, **fields):
