@@ -1,13 +1,20 @@
-"""Cost and memory of a whole profile against a bare forward pass over the same batches."""
+"""Cost and memory of a whole profile against a bare forward pass over the same batches.
+
+With ``DIMSCOPE_PIXELS``, a ``.npy`` file of images of 32 x 32 x 3 pixels, the images are real ones.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
+import os
 import subprocess
 import sys
 import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
 import torchvision
 
@@ -22,6 +29,7 @@ _TEXTS, _TOKENS, _MOST = 1000, 20, 1.1  # of SmolLM2-135M
 _BATCH = 32
 _BUDGET = 40.0  # seconds for the rounds of each column of a row
 _LONG = {"VGG-16"}  # a forward pass takes minutes: no peak memory, which benchmarks.memory measures
+_ROUNDS = 3  # of a network whose first round takes more than the budget
 
 
 def network(name: str) -> torch.nn.Module:
@@ -43,6 +51,13 @@ def batches(n: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     coarse = torch.randn(n, 3, 16, 16, generator=generator)
     return torch.nn.functional.interpolate(coarse, size=224, mode="bilinear")
+
+
+def real_batches(n: int) -> torch.Tensor:
+    """Real images, enlarged and scaled as networks of ImageNet take them."""
+    pixels = np.load(os.environ["DIMSCOPE_PIXELS"], mmap_mode="r")[:n].reshape(n, 32, 32, 3)
+    small = torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2).float() / 255
+    return (torch.nn.functional.interpolate(small, size=224, mode="bilinear") - 0.45) / 0.22
 
 
 def forward(net: torch.nn.Module, images: torch.Tensor) -> None:
@@ -90,20 +105,29 @@ def run() -> str:
     """Measure all networks and return the table."""
     warnings.simplefilter("ignore", ds.TiedPoints)
     rows = []
-    for name, (n, bound) in CASES.items():
-        net, images = network(name), batches(n)
+    sources = {"noise": batches}
+    if "DIMSCOPE_PIXELS" in os.environ:
+        sources["real"] = real_batches
+    for name, kind in itertools.product(CASES, sources):
+        if name in _LONG and kind != list(sources)[-1]:
+            continue
+        n, bound = CASES[name]
+        net, images = network(name), sources[kind](n)
         profile(net, images[: 4 * _BATCH])  # warms the memory
         median = interleaved(
             {
                 "forward": lambda net=net, images=images: forward(net, images),
                 "profile": lambda net=net, images=images: profile(net, images),
             },
-            budget=_BUDGET,
+            _ROUNDS if name in _LONG else 9,
+            budget=math.inf if name in _LONG else _BUDGET,
         )
-        memory = ["–"] * 3 if name in _LONG else _memory(name)
+        has_memory = name not in _LONG and kind == "noise"  # the same for all images
+        memory = _memory(name) if has_memory else ["–"] * 3
         rows.append(
             [
                 name,
+                kind,
                 n,
                 f"{median['forward']:.1f}",
                 f"{median['profile'] / median['forward']:.2f}",
@@ -113,7 +137,7 @@ def run() -> str:
         )
         print(rows[-1], flush=True)
     heads = [
-        "network", "N", "forward (s)", "profile / forward", "at most",
+        "network", "images", "N", "forward (s)", "profile / forward", "at most",
         "captured (GB)", "peak above forward (GB)", "at most (GB)",
     ]  # fmt: skip
     of_text = ["model", "texts", "tokens", "own (s)", "capture / own", "at most"]
