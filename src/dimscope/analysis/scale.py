@@ -18,13 +18,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dimscope.arrays.threads import parallel
-from dimscope.errors import DegeneratePoints, NearCopies, RepeatedPoints, silent
+from dimscope.errors import (
+    DegeneratePoints,
+    HubDominates,
+    NearCopies,
+    RepeatedPoints,
+    ShortNeighbors,
+    silent,
+)
 from dimscope.estimators.base import NeighborEstimator
 from dimscope.estimators.effects import depth_for
 from dimscope.estimators.estimates import LOWER_BOUND_ABOVE
 from dimscope.estimators.gride import Gride
 from dimscope.estimators.mle import spread_of_inverse
-from dimscope.estimators.ties import checked_ties
+from dimscope.estimators.ties import TIE_WARNINGS, checked_ties
 from dimscope.estimators.two_nn import TwoNN
 from dimscope.neighbors.search import neighbors_of
 from dimscope.provenance import Provenance, versions
@@ -43,6 +50,7 @@ __all__ = ["Plateau", "ScaleCurve", "ScalePoint", "depth_of_ranks", "rank_curve"
 _MIN_FACTOR = 4  # Least factor in points or ranks that a plateau spans.
 _RANKS = 64  # Neighbours to search for; the few points that need more are searched again.
 _SMALLEST = 20  # Least number of points in a block.
+_FEW_BLOCKS = 10  # The spread of so few says too little of the error of their mean.
 _LOCAL = 20  # Neighbours for the local dimension.
 _MIXED_ABOVE = 0.25  # Spread of the local dimension above which points are a mixture.
 _REFUSED_BELOW = 0.01  # p-value below which no single dimension explains the ratios.
@@ -68,7 +76,8 @@ class ScalePoint:
     std : float
         Standard deviation of the dimension over the blocks; NaN for a single block.
     std_error : float
-        Standard error of the dimension.
+        Standard error of the dimension. Over ten blocks or more, it comes from their spread; over
+        fewer, from the errors of the blocks themselves.
     goodness_of_fit : float
         p-value of the hypothesis that the ratios in each block follow the distribution of a single
         dimension, combined over the blocks by Fisher's method; NaN if the estimator has no test.
@@ -469,6 +478,9 @@ def _scale_point(samples: list[Neighbors], estimator: NeighborEstimator) -> Scal
         dimensions = np.array([fit.dimension for fit in fits])
         dimension, std = float(dimensions.mean()), float(dimensions.std(ddof=1))
         std_error = std / math.sqrt(len(dimensions))
+        if len(samples) < _FEW_BLOCKS:
+            within = _mean_variance(samples, estimator)
+            std_error = math.sqrt(within / len(samples)) if math.isfinite(within) else std_error
         p_value = _fisher(list(map(estimator.tested, samples, fits)))
     return ScalePoint(
         samples[0].n_distinct,
@@ -480,6 +492,13 @@ def _scale_point(samples: list[Neighbors], estimator: NeighborEstimator) -> Scal
         std_error,
         p_value,
     )
+
+
+def _mean_variance(samples: list[Neighbors], estimator: NeighborEstimator) -> float:
+    """Return the mean of the squared standard errors of blocks; NaN if there are none."""
+    with silent(*TIE_WARNINGS, HubDominates, ShortNeighbors):  # all points are warned of
+        errors = [estimator.from_neighbors(sample, test_fit=False).std_error for sample in samples]
+    return float(np.mean(np.square(errors)))
 
 
 def _capital(text: str) -> str:

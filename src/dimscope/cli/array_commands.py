@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -146,6 +147,8 @@ def scale(
     """
     import dimscope as ds
     from dimscope.analysis.scale import depth_of_ranks
+    from dimscope.errors import silent
+    from dimscope.estimators.ties import TIE_WARNINGS
     from dimscope.plotting.figures import check_figure_path, save_figure
     from dimscope.plotting.scale_plots import plot_scales
 
@@ -179,7 +182,9 @@ def scale(
             seed=seed,
             progress=bar,
         )
-    by_rank = ds.rank_curve(neighbors, ranks)
+    # the first scale of the ranks compares the same two neighbours as most estimators do
+    with silent(*TIE_WARNINGS) if chosen.compared == (1, 2) else nullcontext():
+        by_rank = ds.rank_curve(neighbors, ranks)
     if plot is not None:
         save_figure(plot_scales(by_points, by_rank), plot)
     if as_json:
