@@ -67,8 +67,9 @@ class Profile(Mapping[str, Estimate]):
     name : str
         Name of the network.
     classes : Mapping of str to Profile
-        The profile of each class, if measured by class; ``estimates`` then holds the means over the
-        classes, and ``spread`` the standard deviations.
+        The profile of each class by its name, or by its label as text (``"3"``), if measured by
+        class; ``estimates`` then holds the means over the classes, and ``spread`` the standard
+        deviations.
     spread : Mapping of str to Mapping of str to float
         Estimator name -> layer name -> standard deviation over the classes.
     companions : tuple of str
