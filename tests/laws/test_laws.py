@@ -159,6 +159,7 @@ def test_nearest_neighbors_are_distinct_others_at_true_distances(seed, width, dt
 
 
 @few
+@pytest.mark.filterwarnings("ignore::dimscope.errors.NarrowRange")
 @given(seeds, st.sampled_from(["cityblock", "hamming"]))
 def test_i3d_does_not_change_with_symmetries_of_the_lattice(seed, metric):
     rng = np.random.default_rng(seed)

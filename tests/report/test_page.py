@@ -193,7 +193,6 @@ def test_lower_bounds_have_open_markers(visit, single):
 def test_csv_of_the_profile_equals_to_frame(visit, single, network):
     table = downloaded(visit(single), "profile")
     assert set(table.pop("network")) == {"net"}
-    table.pop("n_points")
     table["reason"] = table["reason"].fillna("")
     assert_frame_equal(table, network.to_frame(), check_exact=True, check_dtype=False)
 

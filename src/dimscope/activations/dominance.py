@@ -27,22 +27,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Dominance", "warn_of_dominance"]
 
+_FEWEST_TOKENS, _FEWEST_TEXTS = 4, 8
 _NAMED = 5  # layers
 
 
 class Dominance(NamedTuple):
-    """How often one token outweighs all others of its text.
+    """In how many texts one token outweighs all others.
 
     Parameters
     ----------
-    share : float
-        Share of the texts with several tokens in which one is longer than the sum of the others.
-    first : float
-        Share of these texts in which it is the first.
+    n_texts : int
+        Number of texts with four tokens or more; among fewer, one may be the longest by far.
+    n_dominated : int
+        Number of these in which one token is longer than the sum of the others.
+    n_by_first : int
+        Number of these in which it is the first token.
     """
 
-    share: float
-    first: float
+    n_texts: int = 0
+    n_dominated: int = 0
+    n_by_first: int = 0
 
     @classmethod
     def of(cls, lengths: NDArray[np.floating], mask: NDArray[np.bool_] | None = None) -> Dominance:
@@ -56,18 +60,31 @@ class Dominance(NamedTuple):
 
         Examples
         --------
-        >>> Dominance.of(np.array([[9.0, 1.0, 1.0], [1.0, 1.0, 1.0]]))
-        Dominance(share=0.5, first=1.0)
+        >>> Dominance.of(np.array([[9.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]]))
+        Dominance(n_texts=2, n_dominated=1, n_by_first=1)
         """
         real = np.ones(lengths.shape, bool) if mask is None else mask
-        several = real.sum(axis=1) > 1
-        lengths = np.where(real, lengths, 0).astype(np.float64)[several]
-        longest = lengths.max(axis=1, initial=0)
-        dominated = longest > lengths.sum(axis=1) - longest
-        if not dominated.any():
-            return cls(0.0, 0.0)
-        first = real[several].argmax(axis=1) == lengths.argmax(axis=1)
-        return cls(float(dominated.mean()), float(first[dominated].mean()))
+        real, lengths = (array[real.sum(axis=1) >= _FEWEST_TOKENS] for array in (real, lengths))
+        if not len(real):
+            return cls()
+        lengths = np.where(real, lengths, 0).astype(np.float64)
+        dominated = lengths.max(axis=1) > lengths.sum(axis=1) / 2
+        by_first = dominated & (real.argmax(axis=1) == lengths.argmax(axis=1))
+        return cls(len(real), int(dominated.sum()), int(by_first.sum()))
+
+    def with_more(self, other: Dominance) -> Dominance:
+        """Add the counts of other texts."""
+        return Dominance(*(mine + its for mine, its in zip(self, other, strict=True)))
+
+    @property
+    def is_known(self) -> bool:
+        """Whether enough texts were counted."""
+        return self.n_texts >= _FEWEST_TEXTS
+
+    @property
+    def share(self) -> float:
+        """Share of the texts in which one token outweighs all others."""
+        return self.n_dominated / max(1, self.n_texts)
 
 
 def warn_of_dominance(found: Mapping[str, Dominance], n_layers: int) -> None:
@@ -84,11 +101,12 @@ def warn_of_dominance(found: Mapping[str, Dominance], n_layers: int) -> None:
     -----
     CaptureWarning
     """
-    layers = {name: value for name, value in found.items() if value.share >= 0.5}
+    layers = {name: v for name, v in found.items() if v.is_known and v.share >= 0.5}
     if not layers:
         return
     names = ", ".join(list(layers)[:_NAMED]) + (", ..." if len(layers) > _NAMED else "")
-    which = "the first token" if min(v.first for v in layers.values()) > 0.5 else "one token"
+    by_first = all(2 * v.n_by_first > v.n_dominated for v in layers.values())
+    which = "the first token" if by_first else "one token"
     warn(
         f"in {len(layers)} of {n_layers} layers ({names}), {which} is longer than all other tokens "
         f"of its text together, in at least {min(v.share for v in layers.values()):.0%} of the "

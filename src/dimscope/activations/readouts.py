@@ -30,7 +30,7 @@ _READ_BYTES = 1 << 26
 
 def points_of(
     saved: SavedArray, readout: VectorReadout | None, mask: NDArray[np.bool_] | None
-) -> tuple[Any, Dominance | None]:
+) -> tuple[Any, Dominance]:
     """Return the points of a layer: a view where possible, otherwise a new and smaller array.
 
     With them, for a mean over tokens, whether single tokens decide it, in the first rows.
@@ -52,23 +52,24 @@ def points_of(
                 "'max', 'first' or 'last'"
             )
         if len(shape) == 2 or isinstance(array, Blocks):
-            return array, None
+            return array, Dominance()
         if is_mapped(array) and not array.flags.c_contiguous:
-            return FlatBlocks(array), None  # reshape would copy the file
-        return array.reshape(shape[0], -1), None
+            return FlatBlocks(array), Dominance()  # reshape would copy the file
+        return array.reshape(shape[0], -1), Dominance()
     if mask is not None and shape[1] != mask.shape[1]:
         raise BadPoints(
             f"its shape is {shape}, but the mask has {mask.shape[1]} tokens; name the layers with "
             "an axis of tokens: layers=[...]"
         )
     width = int(np.prod(shape[1:], dtype=np.int64)) * 8
-    parts, dominance = [], None
+    parts, dominance = [], Dominance()
     for rows in spans(shape[0], max(1, _READ_BYTES // width)):
         part = tensor_values(array[rows]) if is_tensor(array) else np.asarray(array[rows])
         part = part.reshape(-1, *shape[1:])
         tokens = None if mask is None else mask[rows]
-        if readout == "mean" and part.ndim == 3 and dominance is None:
-            dominance = Dominance.of(np.linalg.norm(part.astype(np.float32), axis=2), tokens)
+        if readout == "mean" and part.ndim == 3 and not dominance.is_known:
+            lengths = np.linalg.norm(part.astype(np.float32), axis=2)
+            dominance = dominance.with_more(Dominance.of(lengths, tokens))
         parts.append(_READOUTS[readout](part, tokens).reshape(len(part), -1))
     return np.concatenate(parts), dominance
 

@@ -148,9 +148,7 @@ readout='flatten'
     points, dominance = {}, {}
     for key in chosen:
         with naming(f"layer {key}"):
-            points[key], found = points_of(arrays[key], readout, tokens)
-        if found is not None:
-            dominance[key] = found
+            points[key], dominance[key] = points_of(arrays[key], readout, tokens)
     warn_of_dominance(dominance, len(chosen))
     if layers is None:
         _warn_of_batches(chosen)

@@ -161,8 +161,8 @@ class Column:
 
     Attributes
     ----------
-    dominance : Dominance or None
-        Whether single tokens decide the means over tokens, in the first batch.
+    dominance : Dominance
+        Whether single tokens decide the means over tokens, in the first batches.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ class Column:
         self.device = device
         self.used = 0
         self.reason: str | None = None
-        self.dominance: Dominance | None = None
+        self.dominance = Dominance()
         self.dtype = np.dtype(np.float32)
         self._width = 0
         self._readout = readout
@@ -259,8 +259,8 @@ class Column:
             )
         if mask is None:
             rows, mask = self._masked(rows, batch)
-        if self._readout is _mean and not self.used:  # the first batch tells
-            self.dominance = _dominance(rows, mask)
+        if self._readout is _mean and not self.dominance.is_known:
+            self.dominance = self.dominance.with_more(_dominance(rows, mask))
         try:
             points = self._readout(rows, mask)
         except UncapturableError:
@@ -346,10 +346,10 @@ class Column:
         return self._rows.finish(self.used)
 
 
-def _dominance(rows: Tensor, mask: Tensor | None) -> Dominance | None:
-    """Tell how often one token outweighs the others; None without an axis of tokens."""
+def _dominance(rows: Tensor, mask: Tensor | None) -> Dominance:
+    """Count how often one token outweighs the others; nothing without an axis of tokens."""
     if rows.ndim < 3 or (mask is None and rows.ndim > 3):
-        return None
+        return Dominance()
     lengths = torch.linalg.vector_norm(rows.detach().float().flatten(2), dim=2)
     return Dominance.of(lengths.cpu().numpy(), None if mask is None else mask.cpu().numpy() > 0)
 

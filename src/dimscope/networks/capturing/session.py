@@ -207,11 +207,10 @@ class Session:
                 CaptureWarning,
             )
             self.evidence.padding.gaps.clear()
-        if not self._warned_of_dominance and not self.recorder.selecting:
+        found = {choice.layer.name: choice.column.dominance for choice in self.recorder.chosen}
+        if not self._warned_of_dominance and any(value.is_known for value in found.values()):
             self._warned_of_dominance = True
-            chosen = {choice.layer.name: choice.column.dominance for choice in self.recorder.chosen}
-            found = {name: value for name, value in chosen.items() if value is not None}
-            warn_of_dominance(found, len(chosen))
+            warn_of_dominance(found, len(found))
 
     def _chosen_among(self, gaps: Mapping[str, float]) -> dict[str, float]:
         return {
