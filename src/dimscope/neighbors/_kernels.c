@@ -78,7 +78,7 @@ static int levels_of_processor(void)
     if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1 << 4)) levels |= 1 << AVX_VNNI;
 #endif
     if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq"))
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
         levels |= 1 << AVX512_VNNI;
     return levels;
 }
@@ -181,7 +181,7 @@ INLINE void encode_panel(const Encoding *e)
     }
 }
 
-__attribute__((target("avx512f,avx512bw,fma"))) static void encode_avx512(const Encoding *e)
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,fma"))) static void encode_avx512(const Encoding *e)
 {
     encode_panel(e);
 }
