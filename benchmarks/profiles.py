@@ -106,9 +106,8 @@ def run() -> str:
     rows = []
     cases = [(name, "noise") for name in CASES]
     if "DIMSCOPE_PIXELS" in os.environ:
-        cases = [(name, "real") for name in CASES] + [
-            ("ViT-tiny", "noise")
-        ]  # noise costs most there
+        # noise as well where it costs most
+        cases = [*((name, "real") for name in CASES), ("ViT-tiny", "noise")]
     for name, kind in cases:
         n, bound = CASES[name]
         net, images = network(name), (real_batches if kind == "real" else batches)(n)

@@ -54,8 +54,8 @@ def _is_stable(times: list[float]) -> bool:
 def load_faiss() -> Any:
     """faiss, its products by the kernels that NumPy has chosen.
 
-    The OpenBLAS in the wheels of faiss is older than some processors, and takes kernels without
-    vectors there: 13 to 23 times slower, which says nothing about the two ways to search.
+    The OpenBLAS in the wheels of faiss is older than some processors, and takes slow kernels
+    there, which says nothing about the two ways to search.
     """
     kernels = {
         one.get("architecture")

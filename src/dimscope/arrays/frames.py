@@ -25,6 +25,7 @@ __all__ = [
     "frame_values",
     "is_frame",
     "is_number",
+    "numbers_rows",
     "refuse_row_numbers",
 ]
 
@@ -203,7 +204,7 @@ column (from a .csv file: cut -d, -f2- FILE)
     """
     if frame.shape[1] < 2 or len(frame) < _FEW:
         return
-    numbering = [place for place in range(frame.shape[1]) if _numbers_rows(frame.iloc[:, place])]
+    numbering = [place for place in range(frame.shape[1]) if numbers_rows(frame.iloc[:, place])]
     if 0 < len(numbering) < frame.shape[1]:  # ranks number the rows in every column
         column = frame.iloc[:, numbering[0]]
         name = repr(column.name) if isinstance(column.name, str) else column.name
@@ -215,8 +216,15 @@ column (from a .csv file: cut -d, -f2- FILE)
         )
 
 
-def _numbers_rows(column: Any) -> bool:
-    """Tell whether a column holds consecutive whole numbers, each once."""
+def numbers_rows(column: Any) -> bool:
+    """Tell whether a column holds consecutive whole numbers, each once, in any order.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> numbers_rows(pd.Series([7, 5, 6])), numbers_rows(pd.Series([0.5, 1.5]))
+    (True, False)
+    """
     if not isinstance(column.dtype, np.dtype) or column.dtype.kind not in "iuf":
         return False
     values = column.to_numpy()

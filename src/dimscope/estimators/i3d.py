@@ -81,9 +81,7 @@ class I3D(Estimator):
     result is a lower bound.
 
     The formula assumes unbounded integers, so the range of the counts must be large compared with
-    ``far``: for independent counts that are evenly spread, the result is 5 to 10 % too low where
-    the range is 2.6 times ``far``, 16 % where it is 0.8 times, and 30 % where it is 0.3 times; for
-    16 independent bits it is 7.3. With ``hamming`` the result is
+    ``far``; for example, the result for 16 independent bits is 7.3. With ``hamming`` the result is
     about right only if each feature takes about three values: for 8 independent features with 2, 3
     or 4 values it is 4.0, 7.2 or 9.2. Therefore compare results only between data with the same
     alphabet, and do not interpret them as a number of features.
@@ -131,14 +129,14 @@ class I3D(Estimator):
         ------
         BadPoints
             If values are not integers, or Neighbors are given instead of points.
+        DegeneratePoints
+            If no two points are within ``near`` of each other, or all pairs within ``far`` are also
+            within ``near``.
 
         Warns
         -----
         NarrowRange
             If half of the features that vary have a range below ``far``.
-        DegeneratePoints
-            If no two points are within ``near`` of each other, or all pairs within ``far`` are also
-            within ``near``.
         """
         points = inputs.all_points
         if self.metric == "cityblock":
@@ -166,8 +164,8 @@ class I3D(Estimator):
             warn(
                 f"half of the features vary by {width:g} or less, which is below the outer radius "
                 f"of {far}: I3D assumes a range that is large compared with it, and is mostly too "
-                "low otherwise. Take the root of the counts, add uniform numbers between 0 and 1 "
-                "to the counts first, and use TwoNN; or average over trials",
+                "low otherwise. Add a uniform number between 0 and 1 to each count, take the roots "
+                "and use TwoNN; or average over trials",
                 NarrowRange,
             )
         excluded = {} if barred is None else {"exclude": Exclusion(barred).description()}

@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from dimscope.arrays.formats.base import NOT_WHOLE, Arrays, damaged, saved_frame
-from dimscope.arrays.frames import is_number
+from dimscope.arrays.frames import is_number, numbers_rows
 from dimscope.arrays.memory import budget_from, check_budget
 from dimscope.errors import BadSource, GuessedReading, first_line, warn
 
@@ -189,7 +189,7 @@ def read_table(stream: IO[bytes], path: str) -> tuple[pd.DataFrame, str]:
     if has_row_names:
         said.append("the first column, the names of the rows, is left out")
     elif has_header and not cells[0] and frame.shape[1] > 1 and frame.dtypes.iloc[0].kind in "iuf":
-        if not _numbers_rows(frame.iloc[:, 0]):
+        if frame.dtypes.iloc[0].kind == "f" or not numbers_rows(frame.iloc[:, 0]):
             raise BadSource(
                 f"{path}: the first column has no name, and does not number the rows; write a name "
                 "for it if it belongs to the points, or drop it"
@@ -414,11 +414,3 @@ _THOUSANDS = re.compile(r'"?[-+]?[1-9]\d{0,2},\d{3}"?')
 
 def _some(cells: list[str]) -> str:
     return ", ".join(cells[:4]) + (", ..." if len(cells) > 4 else "")
-
-
-def _numbers_rows(column: Any) -> bool:
-    """Tell whether a column holds consecutive whole numbers, in any order."""
-    if column.dtype.kind not in "iu":
-        return False
-    values = np.sort(column.to_numpy())
-    return bool((values == np.arange(len(values)) + values[0]).all())

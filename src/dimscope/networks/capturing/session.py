@@ -207,8 +207,10 @@ class Session:
                 CaptureWarning,
             )
             self.evidence.padding.gaps.clear()
+        if self._warned_of_dominance:
+            return
         found = {choice.layer.name: choice.column.dominance for choice in self.recorder.chosen}
-        if not self._warned_of_dominance and any(value.is_known for value in found.values()):
+        if any(value.is_known for value in found.values()):
             self._warned_of_dominance = True
             warn_of_dominance(found, len(found))
 
