@@ -64,6 +64,9 @@ from dimscope.networks.tracing import Node
 
 COUNTS = Path(__file__).with_name("counts.json")
 SLACK = 1.15
+# the system decides how much it maps around a row, and BLAS how large its buffers are: 20 % apart
+# on two machines, where a copy of the map or pages that stay add as much again
+MORE_SLACK = {"resident": 1.5}
 Counts = dict[str, int]
 ROWS: dict[str, Callable[[Meter], object]] = {}
 
@@ -114,10 +117,10 @@ class Meter:
         matmul = after(np.matmul, lambda result, left, *_: result.size * left.shape[-1])
         multiply = kernels._multiply
 
-        def coded(a: Coded, b: Coded, *more: Any) -> int:
+        def coded(a: Coded, b: Coded, *more: Any, **keywords: Any) -> int:
             size = len(a.scale) * len(b.scale) * a.codes.shape[1] * 4
             self.counts["multiply-adds of bytes"] += size // (2 if a is b else 1)
-            return multiply(a, b, *more)
+            return multiply(a, b, *more, **keywords)
 
         stack.enter_context(mock.patch.object(kernels, "_multiply", coded))
         stack.enter_context(_replaced(add_product, product))
@@ -365,6 +368,15 @@ def _(meter: Meter) -> None:
     meter.counts.update(_effort(estimate))
 
 
+@row("estimate, codes of many points")
+def _(meter: Meter) -> None:
+    points = relu_map(3000, 500)
+    meter.level = 1
+    with meter, _codes_in_any_case():
+        estimate = ds.estimate(points, engine=ds.Exact())
+    meter.counts.update(_effort(estimate))
+
+
 @row("estimate, codes, memory map, Sampled")
 def _(meter: Meter) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -445,9 +457,10 @@ def lost(measured: dict[str, Counts], recorded: dict[str, Counts], slack: float)
             continue
         for what, n in counts.items():
             claim = recorded[name].get(what, 0)
-            if n > slack * claim:
+            most = MORE_SLACK.get(what, slack)
+            if n > most * claim:
                 sentences.append(
-                    f"{name}: {what} is {n:,}, more than {slack} times the recorded {claim:,}"
+                    f"{name}: {what} is {n:,}, more than {most} times the recorded {claim:,}"
                 )
     return sentences
 

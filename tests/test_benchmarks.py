@@ -16,7 +16,6 @@ from benchmarks.__main__ import PAGES, SECTIONS, page_of
 from dimscope.arrays import block_points, memory, numpy_points, threads
 from dimscope.arrays.block_points import BlocksKind
 from dimscope.neighbors import codes, products, searchers, tiles
-from dimscope.neighbors.codes import CodeBounds
 from dimscope.neighbors.sketches import Widths
 from dimscope.networks.capturing.recording import Recorder
 
@@ -105,10 +104,8 @@ def test_sketches_that_do_not_fit_lose_a_claim(capsys, monkeypatch, name, widths
 @pytest.mark.slow
 def test_loose_bounds_of_codes_lose_a_claim(capsys, monkeypatch):
     assert failed(capsys, CODES) == []
-    ceiling = CodeBounds.ceiling
-    monkeypatch.setattr(
-        CodeBounds, "ceiling", lambda self, squares, which: 1.05 * ceiling(self, squares, which)
-    )
+    ceiling = codes._ceiling
+    monkeypatch.setattr(codes, "_ceiling", lambda *arguments: 1.05 * ceiling(*arguments))
     sentences = failed(capsys, CODES)
     assert any(sentence.startswith(f"lost: {CODES}: pairs is") for sentence in sentences)
 

@@ -156,11 +156,61 @@ def test_squared_distances_are_those_of_differences(dtype, width):
     i, j = RNG.integers(0, 30, (2, 200))
     differences = points.block(i) - points.block(j)
     expected = (differences.astype(np.float64) ** 2).sum(axis=1)
-    np.testing.assert_allclose(pair_squares(points, i, j), expected, rtol=1e-13)
+    # long rows are summed in short runs of float32
+    rtol = 1e-13 if width < 8192 or dtype is np.float64 else 1e-8
+    np.testing.assert_allclose(pair_squares(points, i, j), expected, rtol=rtol)
     np.testing.assert_allclose(pair_squares(points, i, j, 0.25), expected / 16, rtol=1e-13)
     some = points.select(np.arange(29, 0, -2))
     rows = some.rows_at(i % 15), some.rows_at(j % 15)
     np.testing.assert_array_equal(pair_squares(some, i % 15, j % 15), pair_squares(points, *rows))
+
+
+@pytest.mark.usefixtures("_level")
+@pytest.mark.parametrize("width", [255, 256, 9999])
+def test_squared_distances_in_runs(width):
+    values = floats(40, width)
+    values[0] = values[1]
+    i, j = np.triu_indices(40, 1)
+
+    def in_runs(values):
+        return kernels.pair_squares(values, i, j, 1.0, in_runs=True)
+
+    expected = kernels.pair_squares(values, i, j, 1.0)
+    assert expected[0] == 0
+    np.testing.assert_allclose(in_runs(values), expected, rtol=2e-7)
+    # the worst case: every addition rounds the same way
+    same = np.zeros((40, width), np.float32)
+    same[1] = np.float32(1 + 2.0**-12)
+    exact = width * float(same[1, 0]) ** 2
+    np.testing.assert_allclose(in_runs(same)[0], exact, rtol=5e-7)
+    # whole numbers lose nothing, so that equal distances stay equal
+    whole = RNG.integers(0, 256, (40, width)).astype(np.float32)
+    np.testing.assert_array_equal(in_runs(whole), kernels.pair_squares(whole, i, j, 1.0))
+    # squares that underflow in float32 are summed in float64
+    small = values * np.float32(1e-22)
+    np.testing.assert_array_equal(in_runs(small), kernels.pair_squares(small, i, j, 1.0))
+
+
+@pytest.mark.usefixtures("_level")
+def test_a_centre_is_subtracted_before_points_are_encoded():
+    points, centre = floats(21, 1043), floats(1043)
+    coded, expected = kernels.empty(21, 1043), encoded(points - centre)
+    kernels.encode(points, coded, centre=centre)
+    for name in ("codes", "scale", "square", "error", "total"):
+        np.testing.assert_array_equal(getattr(coded, name)[:21], getattr(expected, name)[:21])
+    with pytest.raises(ValueError, match=r"centre of \(1042,\) does not fit"):
+        kernels.encode(points, coded, centre=centre[1:])
+
+
+@pytest.mark.usefixtures("_level")
+@pytest.mark.parametrize("n", [1, 16, 33])
+def test_products_of_codes_are_added(n):
+    coded = encoded(floats(n, 77))
+    total = np.full((n, n), 3, np.float32)
+    kernels.add_products(coded, total)
+    expected = 3 + coded.decoded() @ coded.decoded().T
+    below = np.tril_indices(n)
+    np.testing.assert_allclose(total[below], expected[below], rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.usefixtures("_level")
@@ -216,8 +266,15 @@ CLOUDS = dict(clouds())
 
 @pytest.mark.usefixtures("_level")
 @pytest.mark.parametrize("name", CLOUDS)
-@pytest.mark.parametrize("rows", [None, np.arange(0, 300, 7)], ids=["all", "some"])
-def test_bounds_of_codes_hold(name, rows):
+@pytest.mark.parametrize(
+    "rows", [None, "tiles", np.arange(0, 300, 7)], ids=["all", "tiles", "some"]
+)
+def test_bounds_of_codes_hold(name, rows, monkeypatch):
+    monkeypatch.setattr("dimscope.neighbors.codes._SHORTEST", 64)
+    monkeypatch.setattr("dimscope.neighbors.codes.LONGEST_RUN", 64)
+    if isinstance(rows, str):  # codes that are kept
+        monkeypatch.setattr("dimscope.neighbors.codes.TILE", 100)
+        rows = None
     points = as_points(CLOUDS[name])
     unit = points.scale
     bounds = Codes(points, unit).among(rows)
@@ -237,6 +294,14 @@ def test_bounds_of_codes_hold(name, rows):
     is_found[found_i, found_j] = True
     assert is_found[squares <= limits[:, None]].all()
     assert (found < ceilings[found_i]).all()
+    if rows is None:
+        # the turned pairs of a tile are those of the tile on the other side
+        half, rest = slice(0, 140), slice(140, 300)
+        bounds = Codes(points, unit).among(None)
+        turned = bounds.below(half, rest, ceilings[half], ceilings[rest])[1]
+        other = bounds.below(rest, half, ceilings[rest])[0]
+        assert set(zip(*turned[:2], strict=True)) == set(zip(*other[1::-1], strict=True))
+        assert len(other[0])
 
 
 @pytest.mark.parametrize("level", [0, *kernels.levels])

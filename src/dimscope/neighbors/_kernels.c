@@ -44,6 +44,7 @@
 #define BLOCK_B 16
 #define RUN 1024           /* groups of features multiplied at a time */
 #define CHUNK 1024         /* values of a point encoded at a time: the stack of a thread may be small */
+#define UNDERFLOW 0x1p-100 /* of a feature: in smaller sums, squares may have lost digits */
 #define INLINE static inline __attribute__((always_inline))
 
 enum { NONE, AVX2, AVX_VNNI, AVX512_VNNI };
@@ -55,8 +56,6 @@ typedef double d8 __attribute__((vector_size(64)));
 typedef double d8u __attribute__((vector_size(64), aligned(8)));
 typedef int32_t i16 __attribute__((vector_size(64)));
 typedef uint32_t u16 __attribute__((vector_size(64)));
-typedef int32_t i8 __attribute__((vector_size(32)));
-typedef int8_t b8u __attribute__((vector_size(8), aligned(1)));
 typedef int32_t word __attribute__((may_alias)); /* 4 codes */
 
 INLINE f16 larger(f16 a, f16 b)
@@ -87,6 +86,7 @@ static int levels_of_processor(void)
 
 typedef struct {
     const float *values;  /* points of one panel, at most 16 */
+    const float *centre;  /* subtracted from each point, or NULL */
     int64_t stride;       /* between points, in values */
     int64_t n_features, n_groups;
     int n_points, largest;  /* largest absolute value of a code */
@@ -102,59 +102,133 @@ typedef struct {
     int32_t sum;
 } Row;
 
-INLINE float largest_absolute(const float *x, int64_t n)
+/* Steps of the encoding, one set for each kind of vector.
+
+   largest: the largest absolute value.
+   round: round some values of a point to integers. The first n of them exist, the others are 0; the
+   room for codes is a multiple of 16. Integers are summed as floats, which is exact: the squares of
+   CHUNK / 8 codes are less than 2^24. */
+typedef struct {
+    float (*largest)(const float *, const float *, int64_t);
+    void (*round)(const float *, const float *, int64_t, int64_t, int8_t *, Row *);
+} Steps;
+
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,fma"))) INLINE __m512
+shifted_avx512(const float *x, const float *centre, int64_t k, __mmask16 exist)
 {
-    f8 most = {0};
-    float maximum = 0;
+    const __m512 v = _mm512_maskz_loadu_ps(exist, x);
+    return centre ? _mm512_sub_ps(v, _mm512_maskz_loadu_ps(exist, centre + k)) : v;
+}
+
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,fma"))) INLINE float
+largest_avx512(const float *x, const float *centre, int64_t n)
+{
+    __m512 most = _mm512_setzero_ps(), more = most;
     int64_t k = 0;
-    for (; k + 8 <= n; k += 8) {
-        const f8 v = (f8)((i8)(*(const f8u *)(x + k)) & 0x7fffffff);
-        const i8 is_larger = v > most;
-        most = (f8)(((i8)v & is_larger) | ((i8)most & ~is_larger));
+    for (; k + 32 <= n; k += 32) {
+        most = _mm512_max_ps(most, _mm512_abs_ps(shifted_avx512(x + k, centre, k, 0xffff)));
+        more = _mm512_max_ps(more, _mm512_abs_ps(shifted_avx512(x + k + 16, centre, k + 16, 0xffff)));
     }
-    for (int l = 0; l < 8; l++) maximum = most[l] > maximum ? most[l] : maximum;
+    for (; k < n; k += 16) {
+        const __mmask16 exist = (__mmask16)(n - k < 16 ? (1 << (n - k)) - 1 : 0xffff);
+        most = _mm512_max_ps(most, _mm512_abs_ps(shifted_avx512(x + k, centre, k, exist)));
+    }
+    return _mm512_reduce_max_ps(_mm512_max_ps(most, more));
+}
+
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,fma"))) INLINE void
+round_avx512(const float *x, const float *centre, int64_t n, int64_t padded, int8_t *codes, Row *row)
+{
+    const __m512 unit = _mm512_set1_ps(row->unit), inverse = _mm512_set1_ps(row->inverse);
+    __m512 lost = _mm512_setzero_ps(), total = lost, squares = lost;
+    for (int64_t k = 0; k < padded; k += 16) {
+        const int64_t left = n - k;
+        const __mmask16 exist = (__mmask16)(left >= 16 ? 0xffff : left > 0 ? (1 << left) - 1 : 0);
+        const __m512 v = shifted_avx512(x + k, centre, k, exist);
+        const __m512i code = _mm512_cvtps_epi32(_mm512_mul_ps(v, inverse));
+        const __m512 q = _mm512_cvtepi32_ps(code);
+        const __m512 rest = _mm512_fnmadd_ps(q, unit, v);
+        lost = _mm512_fmadd_ps(rest, rest, lost);
+        total = _mm512_add_ps(total, q);
+        squares = _mm512_fmadd_ps(q, q, squares);
+        _mm_storeu_si128((__m128i *)(codes + k), _mm512_cvtepi32_epi8(code));
+    }
+    row->lost += (double)_mm512_reduce_add_ps(lost);
+    row->length += (double)_mm512_reduce_add_ps(squares);
+    row->sum += (int32_t)_mm512_reduce_add_ps(total);
+}
+
+__attribute__((target("avx2,fma"))) INLINE __m256
+shifted_avx2(const float *x, const float *centre, int64_t k)
+{
+    const __m256 v = _mm256_loadu_ps(x);
+    return centre ? _mm256_sub_ps(v, _mm256_loadu_ps(centre + k)) : v;
+}
+
+__attribute__((target("avx2,fma"))) INLINE float
+largest_avx2(const float *x, const float *centre, int64_t n)
+{
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    __m256 most = _mm256_setzero_ps(), more = most;
+    int64_t k = 0;
+    for (; k + 16 <= n; k += 16) {
+        most = _mm256_max_ps(most, _mm256_andnot_ps(sign, shifted_avx2(x + k, centre, k)));
+        more = _mm256_max_ps(more, _mm256_andnot_ps(sign, shifted_avx2(x + k + 8, centre, k + 8)));
+    }
+    float parts[8], maximum = 0;
+    _mm256_storeu_ps(parts, _mm256_max_ps(most, more));
+    for (int l = 0; l < 8; l++) maximum = parts[l] > maximum ? parts[l] : maximum;
     for (; k < n; k++) {
-        const float v = x[k] < 0 ? -x[k] : x[k];
-        maximum = v > maximum ? v : maximum;
+        const float v = centre ? x[k] - centre[k] : x[k], size = v < 0 ? -v : v;
+        maximum = size > maximum ? size : maximum;
     }
     return maximum;
 }
 
-/* Round some values of a point to integers. The first n of them exist, the others are 0. */
-INLINE void encode_values(const float *x, int64_t n, int64_t padded, int8_t *codes, Row *row)
+__attribute__((target("avx2,fma"))) INLINE void
+round_avx2(const float *x, const float *centre, int64_t n, int64_t padded, int8_t *codes, Row *row)
 {
-    const float round = 12582912.0f; /* 1.5 2^23: adding it rounds to an integer */
-    f8 lost = {0};
-    i8 total = {0}, squares = {0};
-    for (int64_t k = 0; k < padded; k += 8) {
-        f8 v = {0};
-        if (k + 8 <= n)
-            v = *(const f8u *)(x + k);
-        else if (k < n)
-            memcpy(&v, x + k, 4 * (size_t)(n - k));
-        f8 q = v * row->inverse;
-        q = (q + round) - round;
-        const f8 rest = v - q * row->unit;
-        lost += rest * rest;
-        const i8 code = __builtin_convertvector(q, i8);
-        total += code;
-        squares += code * code;
-        *(b8u *)(codes + k) = __builtin_convertvector(code, b8u);
+    const __m256 unit = _mm256_set1_ps(row->unit), inverse = _mm256_set1_ps(row->inverse);
+    __m256 lost = _mm256_setzero_ps(), total = lost, squares = lost;
+    for (int64_t k = 0; k < padded; k += 16) {
+        const int64_t left = n - k;
+        float last[16] = {0};
+        const int is_whole = left >= 16;
+        for (int64_t l = k; !is_whole && l < n; l++) last[l - k] = centre ? x[l] - centre[l] : x[l];
+        __m256i code[2];
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; h++) {
+            const __m256 v = is_whole ? shifted_avx2(x + k + 8 * h, centre, k + 8 * h)
+                                      : _mm256_loadu_ps(last + 8 * h);
+            code[h] = _mm256_cvtps_epi32(_mm256_mul_ps(v, inverse));
+            const __m256 q = _mm256_cvtepi32_ps(code[h]);
+            const __m256 rest = _mm256_fnmadd_ps(q, unit, v);
+            lost = _mm256_fmadd_ps(rest, rest, lost);
+            total = _mm256_add_ps(total, q);
+            squares = _mm256_fmadd_ps(q, q, squares);
+        }
+        const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(code[0], code[1]), 0xd8);
+        _mm_storeu_si128((__m128i *)(codes + k), _mm_packs_epi16(_mm256_castsi256_si128(words),
+                                                                 _mm256_extracti128_si256(words, 1)));
     }
+    float parts[3][8];
+    _mm256_storeu_ps(parts[0], lost);
+    _mm256_storeu_ps(parts[1], squares);
+    _mm256_storeu_ps(parts[2], total);
     for (int l = 0; l < 8; l++) {
-        row->lost += lost[l];
-        row->length += squares[l];
-        row->sum += total[l];
+        row->lost += parts[0][l];
+        row->length += parts[1][l];
+        row->sum += (int32_t)parts[2][l];
     }
 }
 
-INLINE void encode_panel(const Encoding *e)
+INLINE void encode_panel(const Encoding *e, Steps steps)
 {
     int8_t codes[PANEL][CHUNK] __attribute__((aligned(64)));
     Row rows[PANEL];
     memset(rows, 0, sizeof rows);
     for (int r = 0; r < e->n_points; r++) {
-        const float maximum = largest_absolute(e->values + r * e->stride, e->n_features);
+        const float maximum = steps.largest(e->values + r * e->stride, e->centre, e->n_features);
         rows[r].unit = maximum / (float)e->largest;
         if (rows[r].unit > 1e-30f)
             rows[r].inverse = 1 / rows[r].unit;
@@ -166,8 +240,8 @@ INLINE void encode_panel(const Encoding *e)
     for (int64_t start = 0; start < 4 * e->n_groups; start += CHUNK) {
         const int64_t rest = 4 * e->n_groups - start, padded = rest < CHUNK ? rest : CHUNK;
         for (int r = 0; r < e->n_points; r++)
-            encode_values(e->values + r * e->stride + start, e->n_features - start, padded,
-                          codes[r], rows + r);
+            steps.round(e->values + r * e->stride + start, e->centre ? e->centre + start : NULL,
+                        e->n_features - start, padded, codes[r], rows + r);
         for (int64_t k = 0; k < padded; k += 4, out += PANEL)
             for (int r = 0; r < PANEL; r++) memcpy(out + r, codes[r] + k, 4);
     }
@@ -183,12 +257,12 @@ INLINE void encode_panel(const Encoding *e)
 
 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,fma"))) static void encode_avx512(const Encoding *e)
 {
-    encode_panel(e);
+    encode_panel(e, (Steps){largest_avx512, round_avx512});
 }
 
 __attribute__((target("avx2,fma"))) static void encode_avx2(const Encoding *e)
 {
-    encode_panel(e);
+    encode_panel(e, (Steps){largest_avx2, round_avx2});
 }
 
 /* -- products of codes ------------------------------------------------------------------- */
@@ -205,6 +279,7 @@ typedef struct {
     int64_t n_groups;
     int symmetric;  /* whether the ceilings of b count as well */
     int is_square;  /* whether a is b: what is above the diagonal is then left out */
+    int adds;       /* whether products are added to what is in dense, in place of squares */
     float *dense;   /* all squares, row by row, or NULL: then hits below the ceilings */
     int32_t *hit_a, *hit_b;
     float *hit_square;
@@ -330,6 +405,14 @@ INLINE void settle(Product *p, int64_t a, int64_t b, const int32_t *products, ui
         memcpy(&whole, products + PANEL * r, sizeof whole);
         whole -= offset * (uint32_t)mine->sum[a + r]; /* modulo 2^32, as are the sums */
         const f16 inner = __builtin_convertvector((i16)whole, f16);
+        if (p->adds) {
+            float *out = p->dense + (a + r) * theirs->n + b;
+            f16 sums = {0};
+            memcpy(&sums, out, 4 * (size_t)n_columns);
+            sums += (scale * mine->scale[a + r]) * inner;
+            memcpy(out, &sums, 4 * (size_t)n_columns);
+            continue;
+        }
         const f16 squares =
             (square + mine->square[a + r]) - (scale * (2 * mine->scale[a + r])) * inner;
         if (p->dense) {
@@ -409,32 +492,90 @@ typedef struct {
     int64_t stride; /* between points, in bytes */
     int64_t n_features;
     int itemsize; /* 4 or 8 */
+    int in_runs;  /* whether squares may be summed in single precision: the unit is 1 then */
     double unit;
     const int64_t *i, *j;
     int64_t n;
     double *squares;
 } Pairs;
 
-/* Differences of single precision are right to one roundoff; their squares are summed in double. */
-INLINE double square_of_floats(const float *x, const float *y, int64_t n, double unit)
+typedef double (*Floats)(const float *, const float *, int64_t, double);
+
+INLINE double rest_of_floats(const float *x, const float *y, int64_t k, int64_t n, double unit)
 {
-    d8 sums[2] = {{0}, {0}};
     double total = 0;
-    int64_t k = 0;
-    for (; k + 16 <= n; k += 16)
-#pragma GCC unroll 2
-        for (int h = 0; h < 2; h++) {
-            const f8 difference = *(const f8u *)(x + k + 8 * h) - *(const f8u *)(y + k + 8 * h);
-            const d8 wide = __builtin_convertvector(difference, d8) * unit;
-            sums[h] += wide * wide;
-        }
-    sums[0] += sums[1];
-    for (int l = 0; l < 8; l++) total += sums[0][l];
     for (; k < n; k++) {
         const float difference = x[k] - y[k];
         total += (difference * unit) * (difference * unit);
     }
     return total;
+}
+
+/* Differences of single precision are right to one roundoff; their squares are summed in double. */
+__attribute__((target("avx512f"))) INLINE double
+floats_avx512(const float *x, const float *y, int64_t n, double unit)
+{
+    const __m512d factor = _mm512_set1_pd(unit);
+    __m512d sums[2] = {_mm512_setzero_pd(), _mm512_setzero_pd()};
+    int64_t k = 0;
+    for (; k + 16 <= n; k += 16)
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; h++) {
+            const __m256 difference =
+                _mm256_sub_ps(_mm256_loadu_ps(x + k + 8 * h), _mm256_loadu_ps(y + k + 8 * h));
+            const __m512d wide = _mm512_mul_pd(_mm512_cvtps_pd(difference), factor);
+            sums[h] = _mm512_fmadd_pd(wide, wide, sums[h]);
+        }
+    return _mm512_reduce_add_pd(_mm512_add_pd(sums[0], sums[1])) + rest_of_floats(x, y, k, n, unit);
+}
+
+__attribute__((target("avx2,fma"))) INLINE double
+floats_avx2(const float *x, const float *y, int64_t n, double unit)
+{
+    const __m256d factor = _mm256_set1_pd(unit);
+    __m256d sums[4] = {_mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd(),
+                       _mm256_setzero_pd()};
+    double parts[4];
+    int64_t k = 0;
+    for (; k + 16 <= n; k += 16)
+#pragma GCC unroll 4
+        for (int h = 0; h < 4; h++) {
+            const __m128 difference =
+                _mm_sub_ps(_mm_loadu_ps(x + k + 4 * h), _mm_loadu_ps(y + k + 4 * h));
+            const __m256d wide = _mm256_mul_pd(_mm256_cvtps_pd(difference), factor);
+            sums[h] = _mm256_fmadd_pd(wide, wide, sums[h]);
+        }
+    _mm256_storeu_pd(parts, _mm256_add_pd(_mm256_add_pd(sums[0], sums[2]), _mm256_add_pd(sums[1], sums[3])));
+    return parts[0] + parts[1] + parts[2] + parts[3] + rest_of_floats(x, y, k, n, unit);
+}
+
+/* The same, with short runs of squares summed in single precision: 4 in each of 64 sums, and these
+   pairwise, has an error of at most 8 roundoffs. */
+INLINE double square_in_runs(const float *x, const float *y, int64_t n, Floats floats)
+{
+    d8 sums[2] = {{0}, {0}};
+    double total = 0;
+    int64_t k = 0;
+    for (; k + 256 <= n; k += 256) {
+        f8 parts[8];
+#pragma GCC unroll 8
+        for (int h = 0; h < 8; h++) {
+            const f8 difference = *(const f8u *)(x + k + 8 * h) - *(const f8u *)(y + k + 8 * h);
+            parts[h] = difference * difference;
+        }
+        for (int64_t l = k + 64; l < k + 256; l += 64)
+#pragma GCC unroll 8
+            for (int h = 0; h < 8; h++) {
+                const f8 difference = *(const f8u *)(x + l + 8 * h) - *(const f8u *)(y + l + 8 * h);
+                parts[h] += difference * difference;
+            }
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; h++)
+            sums[h] += __builtin_convertvector((parts[h] + parts[h + 2]) + (parts[h + 4] + parts[h + 6]), d8);
+    }
+    sums[0] += sums[1];
+    for (int l = 0; l < 8; l++) total += sums[0][l];
+    return total + (k < n ? floats(x + k, y + k, n - k, 1) : 0);
 }
 
 INLINE double square_of_doubles(const double *x, const double *y, int64_t n, double unit)
@@ -457,26 +598,30 @@ INLINE double square_of_doubles(const double *x, const double *y, int64_t n, dou
     return total;
 }
 
-INLINE void squares_of_pairs(const Pairs *p)
+INLINE void squares_of_pairs(const Pairs *p, Floats floats)
 {
     for (int64_t pair = 0; pair < p->n; pair++) {
         const char *x = p->values + p->stride * p->i[pair];
         const char *y = p->values + p->stride * p->j[pair];
-        p->squares[pair] =
-            p->itemsize == 4
-                ? square_of_floats((const float *)x, (const float *)y, p->n_features, p->unit)
-                : square_of_doubles((const double *)x, (const double *)y, p->n_features, p->unit);
+        double square;
+        if (p->itemsize == 8)
+            square = square_of_doubles((const double *)x, (const double *)y, p->n_features, p->unit);
+        else if (!p->in_runs ||
+                 (square = square_in_runs((const float *)x, (const float *)y, p->n_features, floats)) <
+                     (double)p->n_features * UNDERFLOW)
+            square = floats((const float *)x, (const float *)y, p->n_features, p->unit);
+        p->squares[pair] = square;
     }
 }
 
 __attribute__((target("avx512f,avx512dq,fma"))) static void squares_avx512(const Pairs *p)
 {
-    squares_of_pairs(p);
+    squares_of_pairs(p, floats_avx512);
 }
 
 __attribute__((target("avx2,fma"))) static void squares_avx2(const Pairs *p)
 {
-    squares_of_pairs(p);
+    squares_of_pairs(p, floats_avx2);
 }
 
 #endif /* HAS_KERNELS */
@@ -498,16 +643,16 @@ static PyObject *levels(PyObject *self, PyObject *args)
 
 static PyObject *encode(PyObject *self, PyObject *args)
 {
-    unsigned long long values, codes, scale, square, error, sum;
+    unsigned long long values, centre, codes, scale, square, error, sum;
     long long stride, n_features, n_groups, n_points;
     int largest, processor;
-    if (!PyArg_ParseTuple(args, "iKLLLLiKKKKK", &processor, &values, &stride, &n_points,
+    if (!PyArg_ParseTuple(args, "iKKLLLLiKKKKK", &processor, &values, &centre, &stride, &n_points,
                           &n_features, &n_groups, &largest, &codes, &scale, &square, &error, &sum))
         return NULL;
     Py_BEGIN_ALLOW_THREADS
     for (int64_t start = 0; start < n_points; start += PANEL) {
         const Encoding e = {
-            (const float *)ADDRESS(values) + start * stride, stride, n_features, n_groups,
+            (const float *)ADDRESS(values) + start * stride, ADDRESS(centre), stride, n_features, n_groups,
             n_points - start < PANEL ? (int)(n_points - start) : PANEL, largest,
             (int8_t *)ADDRESS(codes) + start / PANEL * GROUP * n_groups,
             (float *)ADDRESS(scale) + start, (float *)ADDRESS(square) + start,
@@ -525,10 +670,10 @@ static PyObject *product(PyObject *self, PyObject *args)
 {
     unsigned long long a[6], b[6], dense, hit_a, hit_b, hit_square;
     long long n_a, n_b, n_groups, capacity;
-    int processor, symmetric, is_square;
-    if (!PyArg_ParseTuple(args, "i(KKKKKKL)(KKKKKKL)LiiKKKKL", &processor, &a[0], &a[1], &a[2],
+    int processor, symmetric, is_square, adds;
+    if (!PyArg_ParseTuple(args, "i(KKKKKKL)(KKKKKKL)LiiiKKKKL", &processor, &a[0], &a[1], &a[2],
                           &a[3], &a[4], &a[5], &n_a, &b[0], &b[1], &b[2], &b[3], &b[4], &b[5],
-                          &n_b, &n_groups, &symmetric, &is_square, &dense, &hit_a, &hit_b, &hit_square,
+                          &n_b, &n_groups, &symmetric, &is_square, &adds, &dense, &hit_a, &hit_b, &hit_square,
                           &capacity))
         return NULL;
     Product p = {
@@ -536,7 +681,7 @@ static PyObject *product(PyObject *self, PyObject *args)
          n_a},
         {ADDRESS(b[0]), ADDRESS(b[1]), ADDRESS(b[2]), ADDRESS(b[3]), ADDRESS(b[4]), ADDRESS(b[5]),
          n_b},
-        n_groups, symmetric, is_square, ADDRESS(dense), ADDRESS(hit_a), ADDRESS(hit_b), ADDRESS(hit_square),
+        n_groups, symmetric, is_square, adds, ADDRESS(dense), ADDRESS(hit_a), ADDRESS(hit_b), ADDRESS(hit_square),
         capacity, 0};
     Py_BEGIN_ALLOW_THREADS
     if (processor == AVX512_VNNI)
@@ -556,11 +701,11 @@ static PyObject *squares(PyObject *self, PyObject *args)
     unsigned long long values, i, j, out;
     long long stride, n_features, n;
     double unit;
-    int processor, itemsize;
-    if (!PyArg_ParseTuple(args, "iKLLidKKLK", &processor, &values, &stride, &n_features, &itemsize,
-                          &unit, &i, &j, &n, &out))
+    int processor, itemsize, in_runs;
+    if (!PyArg_ParseTuple(args, "iKLLiidKKLK", &processor, &values, &stride, &n_features, &itemsize,
+                          &in_runs, &unit, &i, &j, &n, &out))
         return NULL;
-    const Pairs p = {ADDRESS(values), stride, n_features, itemsize, unit,
+    const Pairs p = {ADDRESS(values), stride, n_features, itemsize, in_runs, unit,
                      ADDRESS(i), ADDRESS(j), n, ADDRESS(out)};
     Py_BEGIN_ALLOW_THREADS
     if (processor == AVX512_VNNI)

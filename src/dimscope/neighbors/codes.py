@@ -10,6 +10,10 @@ Products of integers have no rounding error, and take a fraction of the time of 
 for layers of networks it is 1 to 2 % of the distances of neighbours. So few pairs survive, which
 :mod:`dimscope.neighbors.survivors` measures. The bounds hold for any points: the search is exact.
 
+Many points are encoded tile by tile, and their codes are kept, since each tile meets all others. A
+single tile is encoded and multiplied by short runs of features, each with scales of its own: the
+codes of a run stay in the cache, the points are read once, and only the products are kept.
+
 References
 ----------
 J. Gao and C. Long, "RaBitQ: quantizing high-dimensional vectors with a theoretical error bound for
@@ -27,9 +31,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dimscope.arrays.memory import is_mapped
-from dimscope.arrays.threads import parallel, spans
+from dimscope.arrays.threads import parallel, spans, workers
 from dimscope.neighbors import kernels
-from dimscope.neighbors.products import Centred
+from dimscope.neighbors.products import Centred, mirror
+from dimscope.neighbors.sketches import at
 from dimscope.neighbors.tiles import TILE
 
 if TYPE_CHECKING:
@@ -38,11 +43,15 @@ if TYPE_CHECKING:
     from dimscope.arrays import Points
     from dimscope.neighbors.kernels import Coded
 
-__all__ = ["CodeBounds", "Codes"]
+    _Hits = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]
+
+__all__ = ["LONGEST_RUN", "CodeBounds", "Codes", "DenseBounds"]
 
 _KEPT = 1 << 29  # bytes of codes up to which all are kept; otherwise a few tiles of them
 _RECENT = 4  # tiles that are kept then
 _VALUES = 1 << 20  # values encoded at a time
+_CACHED = 1 << 19  # codes of a run of features that are multiplied while they are in the cache
+_SHORTEST, LONGEST_RUN = 256, 2048  # features of such a run
 _LENGTH = 2.0**-22  # error of shifting and of float32 values, relative to the length of a point
 _ROUNDED = 1 + 1e-3  # sums of squares in float32, in short runs
 _ROUNDOFF = 2.0**-20  # more than the few operations of a bound lose
@@ -109,13 +118,102 @@ class Codes:
             block = self._centred.block(chosen, slice(0, width), buffer)
             kernels.encode(block, coded, start)
             self._points.release()
-        lengths = np.sqrt(coded.square) + coded.error
-        coded.error[:] = _ROUNDED * coded.error + _LENGTH * lengths + _ABSOLUTE * math.sqrt(width)
+        coded.error[:] = _error(coded.error, np.sqrt(coded.square) + coded.error, width)
         return coded
 
-    def among(self, rows: NDArray[np.intp] | None) -> CodeBounds:
+    def among(self, rows: NDArray[np.intp] | None) -> CodeBounds | DenseBounds:
         """Prepare a search of all points (the default), or of some of them, among all."""
+        if rows is None and self._points.n_points <= TILE:
+            return self.dense(slice(0, self._points.n_points))
         return CodeBounds(self, rows)
+
+    def dense(self, rows: slice | NDArray[np.intp]) -> DenseBounds:
+        """Compute bounds of the distances between all pairs of some points, by runs of features."""
+        n = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
+        width = self.n_features
+        run = min(width, max(_SHORTEST, min(LONGEST_RUN, _CACHED // n // 64 * 64)))
+
+        def work(
+            columns: slice,
+        ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
+            total = np.zeros((n, n), np.float32)
+            squares, errors = np.zeros(n), np.zeros(n)
+            coded = kernels.empty(n, run)
+            for start in range(columns.start, columns.stop, run):
+                where = slice(start, min(start + run, columns.stop))
+                if where.stop - start < run:
+                    coded = kernels.empty(n, where.stop - start)
+                block, centre = self._centred.unshifted(rows, where)
+                kernels.encode(block, coded, centre=centre)
+                kernels.add_products(coded, total)
+                squares += coded.square
+                errors += np.square(coded.error, dtype=np.float64)
+            self._points.release()
+            return total, squares, errors
+
+        parts = parallel(work, spans(width, max(run, -(-width // workers()))))
+        total, squares, errors = parts[0]
+        for more in parts[1:]:
+            total += more[0]
+            squares += more[1]
+            errors += more[2]
+        # each addition of a run has a roundoff of the sum of the two squared lengths, at most
+        n_added = -(-width // run) + 2 * len(parts) + 8
+        lengths = (squares * (1 - n_added * 2.0**-24)).astype(np.float32)
+        mirror(total)
+        total *= np.float32(-2)
+        total += lengths
+        total += lengths[:, None]
+        errors = np.sqrt(errors)
+        errors = _error(errors, np.sqrt(squares) + errors, width)
+        return DenseBounds(total, lengths, errors.astype(np.float32))
+
+
+class DenseBounds:
+    """Lower bounds of the distances between n points, all computed beforehand.
+
+    Parameters
+    ----------
+    squares : array of shape (n, n), float32
+        Lower bounds of the squared distances of codes.
+    lengths : array of shape (n,), float32
+        Squared lengths of the codes.
+    errors : array of shape (n,), float32
+        Bounds of the distance between each point and its code.
+    """
+
+    is_whole = True
+
+    def __init__(
+        self,
+        squares: NDArray[np.float32],
+        lengths: NDArray[np.float32],
+        errors: NDArray[np.float32],
+    ) -> None:
+        self.squares, self.lengths, self.errors = squares, lengths, errors
+
+    def bounds(self, a: slice, b: slice) -> NDArray[np.float32]:
+        """Compute bounds from the points a to the points b; see :meth:`ceiling`."""
+        return _bounds(self.squares[a, b], self.errors[b])
+
+    def below(
+        self,
+        a: slice,
+        b: slice,
+        ceilings: NDArray[np.float32],
+        turned: NDArray[np.float32] | None = None,
+    ) -> list[_Hits]:
+        """Find the pairs whose bound is below a ceiling; see :meth:`CodeBounds.below`."""
+        bounds = self.bounds(a, b)
+        found = [at(bounds, bounds < ceilings[:, None])]
+        if turned is not None:
+            j, i, theirs = self.below(b, a, turned)[0]
+            found.append((i, j, theirs))
+        return found
+
+    def ceiling(self, squares: NDArray[np.float64], which: slice) -> NDArray[np.float64]:
+        """Turn squared distances into what no bound of a nearer point exceeds."""
+        return _ceiling(squares, self.errors[which])
 
 
 class CodeBounds:
@@ -127,6 +225,8 @@ class CodeBounds:
     rows : array of int, optional
         The points to search; all by default.
     """
+
+    is_whole = False
 
     def __init__(self, codes: Codes, rows: NDArray[np.intp] | None) -> None:
         self._codes, self._rows = codes, rows
@@ -150,11 +250,7 @@ class CodeBounds:
             See :meth:`ceiling`.
         """
         theirs = self._codes.of_tile(b)
-        apart = kernels.squares(self._of_rows(a), theirs)
-        np.sqrt(np.maximum(apart, 0, out=apart), out=apart)
-        apart *= np.float32(1 - _ROUNDOFF)
-        apart -= np.float32(1 + _ROUNDOFF) * theirs.error
-        return apart
+        return _bounds(kernels.squares(self._of_rows(a), theirs), theirs.error)
 
     def below(
         self,
@@ -162,7 +258,7 @@ class CodeBounds:
         b: slice,
         ceilings: NDArray[np.float32],
         turned: NDArray[np.float32] | None = None,
-    ) -> list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]]:
+    ) -> list[_Hits]:
         """Find the pairs whose bound is below the ceiling of their first point.
 
         Parameters
@@ -201,8 +297,27 @@ class CodeBounds:
         which : slice
             Positions among the searched points.
         """
-        reached = np.sqrt(squares) + self._errors[which]
-        return np.asarray(reached * (1 + _ROUNDOFF), np.float64)
+        return _ceiling(squares, self._errors[which])
+
+
+def _error(
+    lost: NDArray[np.floating], lengths: NDArray[np.floating], width: int
+) -> NDArray[np.floating]:
+    """Bound the distance between points and codes, from what rounding lost and their lengths."""
+    return _ROUNDED * lost + _LENGTH * lengths + _ABSOLUTE * math.sqrt(width)
+
+
+def _bounds(squares: NDArray[np.float32], errors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Turn squared distances of codes into bounds, less the errors of the second points."""
+    apart = np.sqrt(np.maximum(squares, 0))
+    apart *= np.float32(1 - _ROUNDOFF)
+    apart -= np.float32(1 + _ROUNDOFF) * errors
+    return apart
+
+
+def _ceiling(squares: NDArray[np.float64], errors: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Turn squared distances into what no bound of a nearer point exceeds."""
+    return np.asarray((np.sqrt(squares) + errors) * (1 + _ROUNDOFF), np.float64)
 
 
 def _rounded_down(values: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -100,7 +100,12 @@ def empty(n_points: int, n_features: int) -> Coded:
     return Coded(codes, scale, square, error, np.empty(n_points, np.int32))
 
 
-def encode(points: NDArray[np.float32], out: Coded, start: int = 0) -> None:
+def encode(
+    points: NDArray[np.float32],
+    out: Coded,
+    start: int = 0,
+    centre: NDArray[np.float32] | None = None,
+) -> None:
     """Write the codes of points.
 
     Parameters
@@ -110,6 +115,8 @@ def encode(points: NDArray[np.float32], out: Coded, start: int = 0) -> None:
     out : Coded
     start : int
         Where the codes of these points begin: a multiple of 16.
+    centre : array of shape (n_features,), float32, optional
+        Subtracted from every point first.
     """
     n, n_features = points.shape
     if points.dtype != np.float32 or points.strides[1] != 4 or points.strides[0] % 4:
@@ -118,8 +125,12 @@ def encode(points: NDArray[np.float32], out: Coded, start: int = 0) -> None:
     if start % PANEL or start + n > len(out.scale) or _padded(n_features) != 4 * n_groups:
         raise ValueError(f"{n} points of {n_features} features do not fit at {start}")
     numbers = (out.scale, out.square, out.error, out.total)
+    shift = None if centre is None else np.ascontiguousarray(centre, np.float32)
+    if shift is not None and shift.shape != (n_features,):
+        raise ValueError(f"a centre of {shift.shape} does not fit points of {n_features} features")
+    where = 0 if shift is None else shift.ctypes.data
     _kernels.encode(
-        level, points.ctypes.data, points.strides[0] // 4, n, n_features, n_groups,
+        level, points.ctypes.data, where, points.strides[0] // 4, n, n_features, n_groups,
         largest_code(n_features), out.codes[start // PANEL :].ctypes.data,
         *(array[start:].ctypes.data for array in numbers),
     )  # fmt: skip
@@ -139,6 +150,19 @@ def squares(a: Coded, b: Coded) -> NDArray[np.float32]:
     if a is b:
         mirror(out)
     return out
+
+
+def add_products(coded: Coded, total: NDArray[np.float32]) -> None:
+    """Add the products of all pairs of points that codes stand for, on and below the diagonal.
+
+    Parameters
+    ----------
+    coded : Coded
+    total : array of shape (n_points, n_points), float32
+        What is above the diagonal is undefined afterwards.
+    """
+    none = np.empty(0, np.float32)
+    _multiply(coded, coded, none, none, total, 0, 0, 0, 0, adds=True)
 
 
 def hits(
@@ -182,6 +206,7 @@ def _multiply(
     turned: NDArray[np.float32],
     dense: NDArray[np.float32] | None,
     *places: Any,
+    adds: bool = False,
 ) -> int:
     n_groups = a.codes.shape[1]
     if b.codes.shape[1] != n_groups:
@@ -191,12 +216,17 @@ def _multiply(
         for s, c in ((a, ceilings), (b, turned))
     ]
     where = 0 if dense is None else dense.ctypes.data
-    flags = int(len(turned) > 0), int(dense is not None and a is b)
+    flags = int(len(turned) > 0), int(dense is not None and a is b), int(adds)
     return int(_kernels.product(level, *sides, n_groups, *flags, where, *places))
 
 
 def pair_squares(
-    values: NDArray[Any], i: NDArray[np.intp], j: NDArray[np.intp], unit: float
+    values: NDArray[Any],
+    i: NDArray[np.intp],
+    j: NDArray[np.intp],
+    unit: float,
+    *,
+    in_runs: bool = False,
 ) -> NDArray[np.float64]:
     """Compute the squared distances of pairs of rows by differences, summed in float64.
 
@@ -207,6 +237,9 @@ def pair_squares(
     i, j : arrays of int, shape (n_pairs,)
     unit : float
         Factor of every difference.
+    in_runs : bool
+        Whether runs of 256 squares of float32 may be summed in float32, with a relative error of at
+        most 5e-7. Only if the unit is 1 and the values are less than 2^20.
     """
     i, j = (np.ascontiguousarray(rows, np.int64) for rows in (i, j))
     first, last = min(i.min(initial=0), j.min(initial=0)), max(i.max(initial=0), j.max(initial=0))
@@ -214,7 +247,8 @@ def pair_squares(
         raise IndexError(f"pairs must be of rows 0 to {len(values) - 1}")
     out = np.empty(len(i))
     _kernels.squares(
-        level, values.ctypes.data, values.strides[0], values.shape[1], values.itemsize, unit,
+        level, values.ctypes.data, values.strides[0], values.shape[1], values.itemsize,
+        int(in_runs and unit == 1.0), unit,
         i.ctypes.data, j.ctypes.data, len(i), out.ctypes.data,
     )  # fmt: skip
     return out

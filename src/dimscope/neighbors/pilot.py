@@ -23,10 +23,10 @@ import numpy as np
 
 from dimscope.arrays.threads import parallel, spans
 from dimscope.neighbors import kernels
-from dimscope.neighbors.codes import Codes
+from dimscope.neighbors.codes import LONGEST_RUN, Codes
 from dimscope.neighbors.products import Centred, one_thread_each
 from dimscope.neighbors.sketches import Widths, principal_directions, slack
-from dimscope.neighbors.tiles import rounding_bound, tiles_of
+from dimscope.neighbors.tiles import TILE, rounding_bound, tiles_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,8 +43,9 @@ _COMPILED = 24  # the same in a compiled kernel
 _CODED = (1.0, 0.46, 0.28, 0.24)  # one product of bytes, by the level of the processor
 _COMPARED = 6  # one bound of codes compared with its limits
 _ENCODED = 350  # one value encoded, most of it new memory and waiting for the first tiles
+_IN_RUNS = 40  # the same where the codes of a few features are multiplied at once
 _FIRST = 150  # one bound of the tiles that give the first limits
-_BEGUN = 5e7  # starting a search with codes
+_BEGUN = 2e8  # starting a search with codes
 _SHARED = 0.6  # measured pairs, over those of single rows: many are of two
 _MULTIPLIED = 25  # one feature of a pair of long points that a product may rule out
 _SORTED = 25_000  # one survivor sorted
@@ -57,6 +58,7 @@ _SAMPLES = (1024, 512, 256, 128, 64)  # rows that directions are taken from
 _OTHERS = 512  # most points that are projected together with the probes
 _FEWEST = 64  # points searched for the neighbours of probes
 _PROBED = 2048  # points encoded together with the probes
+_FEW_PROBED = 16  # of few points, one in so many is encoded with them
 _PROBES = 32
 _SHARE = 0.012  # of an exact search, for each of two parts of the pilot
 _READ = 100  # reading one point for the probes costs as much as this many products
@@ -82,6 +84,11 @@ class _Problem(NamedTuple):
     def n_pairs(self) -> float:
         """Number of pairs of which a product is computed."""
         return self.n_rows * self.n_points / (2 if self.symmetric else 1)
+
+    @property
+    def in_runs(self) -> bool:
+        """Whether codes are made and multiplied by runs of features, and never kept."""
+        return self.symmetric and self.n_points <= TILE
 
     @property
     def exact(self) -> float:
@@ -131,14 +138,14 @@ def chosen_screen(
         measured = _MULTIPLIED
     problem = _Problem(n_points, n_features, n_rows, rows is None, measured)
     codes, lowest = None, problem.exact
-    if kernels.largest_code(n_features):
+    if kernels.largest_code(min(n_features, LONGEST_RUN) if problem.in_runs else n_features):
         # the nearest of each row are measured in any case, but many pairs are of two rows
         shared = _SHARED if rows is None else 1.0
         nearest = shared * problem.measuring(k)
         most = _GAIN * (lowest + nearest) - _coding_cost(problem)
         if nearest < most:
             possible = Codes(exact.points, exact.unit)
-            survivors, open_share = _coded_survivors(possible, k, n_points, seed)
+            survivors, open_share = _coded_survivors(possible, problem, k, seed)
             lowest += open_share * n_rows * n_points * n_features * _DOUBLE
             most = _GAIN * (lowest + nearest) - _coding_cost(problem)
             cost = shared * _measuring_cost(problem, survivors)
@@ -157,26 +164,35 @@ def _coding_cost(problem: _Problem) -> float:
     n, d = problem.n_points, problem.n_features
     first = float(problem.n_rows * tiles_of(n, d)[0].stop * _FIRST)
     product = problem.n_pairs * (_CODED[kernels.level] * d + _COMPARED)
-    return _BEGUN + n * d * _ENCODED + first + product
+    encoded = _IN_RUNS if problem.in_runs else _ENCODED
+    return _BEGUN + n * d * encoded + first + product
 
 
 def _coded_survivors(
-    codes: Codes, k: int, n_points: int, seed: int
+    codes: Codes, problem: _Problem, k: int, seed: int
 ) -> tuple[NDArray[np.float64], float]:
     """Predict the survivors of a few probes, and the share of rows that tiles leave open.
 
     Tiles leave a row open where the error of float32 products exceeds the squared distance of its
     neighbours; it is then searched by a product in float64.
     """
+    n_points = problem.n_points
     order = np.random.default_rng([seed, 4]).permutation(n_points)
     n_probes = min(_PROBES, max(1, n_points // _PROBES))
-    probes = order[:n_probes]
-    others = np.sort(order[n_probes:][: min(_PROBED, n_points // 4)])
-    mine, theirs = codes.encoded(probes), codes.encoded(others)
-    squares = np.maximum(kernels.squares(mine, theirs), 0)
-    limits = _limits(squares, mine.square, k, n_points)
-    below = np.sqrt(squares) - theirs.error < (np.sqrt(limits) + mine.error)[:, None]
-    error = 4 * rounding_bound(codes.n_features, 2.0**-24) * mine.square
+    n_others = min(_PROBED, n_points // (_FEW_PROBED if problem.in_runs else 4))
+    probes, others = order[:n_probes], np.sort(order[n_probes:][:n_others])
+    if problem.in_runs:
+        bounds = codes.dense(np.concatenate([probes, others]))
+        squares, lengths = bounds.squares[:n_probes, n_probes:], bounds.lengths[:n_probes]
+        lost, theirs = bounds.errors[:n_probes], bounds.errors[n_probes:]
+    else:
+        first, second = codes.encoded(probes), codes.encoded(others)
+        squares, lengths = kernels.squares(first, second), first.square
+        lost, theirs = first.error, second.error
+    squares = np.maximum(squares, 0)
+    limits = _limits(squares, lengths, k, n_points)
+    below = np.sqrt(squares) - theirs < (np.sqrt(limits) + lost)[:, None]
+    error = 4 * rounding_bound(codes.n_features, 2.0**-24) * lengths
     return np.asarray(below.mean(axis=1) * n_points + k), float(np.mean(error > limits))
 
 

@@ -25,7 +25,7 @@ import numpy as np
 import threadpoolctl
 
 from dimscope.arrays import Points
-from dimscope.arrays.threads import spans
+from dimscope.arrays.threads import parallel, spans
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -243,10 +243,15 @@ def mirror(matrix: NDArray[np.float32]) -> None:
 _SAMPLE = 16  # rows from which the centre is taken
 
 
-_RUN = 1024  # features of the sample, read at a time
+_PART, _RUN = 1 << 15, 1024  # features of the sample: of a thread, and read at a time
 
 
 _NEARLY = 4  # mean square distance from the origin over that from the centre
+
+
+def _runs(part: slice) -> list[slice]:
+    starts = range(part.start, part.stop, _RUN)
+    return [slice(start, min(start + _RUN, part.stop)) for start in starts]
 
 
 class Centred:
@@ -272,13 +277,19 @@ class Centred:
         """
         n_points = self._points.n_points
         sample = np.unique(np.linspace(0, n_points - 1, _SAMPLE).astype(int))
-        gram, norms = np.zeros((len(sample), len(sample))), np.zeros(len(sample))
-        runs = spans(self._points.n_features, _RUN)
-        for columns in runs:
-            rows = self._points.block(sample, columns) * self._unit
-            norms += np.vecdot(rows, rows)
-            rows = rows - rows[0]
-            gram += rows @ rows.T
+        parts = spans(self._points.n_features, _PART)
+
+        def products(part: slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+            gram, norms = np.zeros((len(sample), len(sample))), np.zeros(len(sample))
+            for columns in _runs(part):
+                rows = self._points.block(sample, columns) * self._unit
+                norms += np.vecdot(rows, rows)
+                rows = rows - rows[0]
+                gram += rows @ rows.T
+            return gram, norms
+
+        # parts that do not depend on the number of threads, so that the centre does not either
+        gram, norms = (sum(sums) for sums in zip(*parallel(products, parts), strict=True))
         squares = np.diag(gram)
         spread = np.median(squares[:, None] + squares - 2 * gram, axis=1)
         inner = np.argsort(spread, kind="stable")[: max(1, len(sample) // 2)]
@@ -286,8 +297,13 @@ class Centred:
         if self._as_is and norms[inner].mean() <= _NEARLY * around:
             return None
         amid = sample[inner]
-        # divided before summing: the sum of values near the end of the range overflows
-        return np.concatenate([(self._points.block(amid, c) / len(amid)).sum(0) for c in runs])
+
+        def middle(part: slice) -> NDArray[Any]:
+            # divided before summing: the sum of values near the end of the range overflows
+            rows = [self._points.block(amid, c) / len(amid) for c in _runs(part)]
+            return np.concatenate([block.sum(0) for block in rows])
+
+        return np.concatenate(parallel(middle, parts))
 
     def of(self, points: Points) -> Centred:
         """Shift other points by the same centre."""
@@ -304,6 +320,17 @@ class Centred:
     def _as_is(self) -> bool:
         """Whether BLAS can read the points in place: float32, in row-major order."""
         return self._unit == 1.0 and self._points.is_plain
+
+    def unshifted(
+        self, rows: Any, columns: slice
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return rows and columns in float32, and what is still to be subtracted from them."""
+        if self._as_is:
+            centre = None if self.centre is None else self.centre[columns]
+            return self._points.block(rows, columns), centre
+        n = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
+        buffer = np.empty((n, columns.stop - columns.start), np.float32)
+        return self.block(rows, columns, buffer), None
 
     def block(self, rows: Any, columns: slice, out: NDArray[Any]) -> NDArray[Any]:
         """Return the given rows and columns, in the dtype of ``out``.

@@ -109,6 +109,8 @@ class SketchBounds:
         The points to search; all by default.
     """
 
+    is_whole = False
+
     def __init__(self, sketch: Sketch, rows: NDArray[np.intp] | None) -> None:
         self._sketch, self._rows, self._numbers = sketch, rows, sketch.numbers
         width = self._numbers.shape[1]

@@ -47,6 +47,9 @@ _HALF, _LOW = np.uint64(32), np.uint64(2**32 - 1)
 class Bounds(Protocol):
     """Lower bounds of distances, from the searched points to all points."""
 
+    is_whole: bool
+    """Whether all bounds are at hand: the first limits of a point then come from all others."""
+
     def bounds(self, a: slice, b: slice) -> NDArray[np.float32]:
         """Compute bounds from the searched points a to the points b."""
 
@@ -166,7 +169,7 @@ class Survivors:
     ) -> None:
         self._exact, self._k = exact, k
         self._screen = screen.among(rows)
-        self._all = rows is None
+        self._all = rows is None and not self._screen.is_whole
         self.rows = np.arange(exact.n_points) if rows is None else rows
         self._progress = progress
         n = len(self.rows)
@@ -176,7 +179,9 @@ class Survivors:
         self.is_open = np.zeros(n, bool)
         self._squares = _Squares(exact)
         self._tiles = tiles_of(exact.n_points, exact.points.n_features)
-        self._row_tiles = self._tiles if self._all else spans(n, TILE)
+        self._row_tiles = self._tiles if rows is None else spans(n, TILE)
+        if self._screen.is_whole:
+            self._tiles = [slice(0, exact.n_points)]
         self._pairs = dict.fromkeys((tile.start for tile in self._row_tiles), _NONE)
 
     def search(self) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
@@ -277,7 +282,9 @@ class Survivors:
 
     def _first_limits(self, a: slice, b: slice, bounds: NDArray[np.float32]) -> None:
         """Measure the points of a tile of the smallest bounds, one in each part."""
-        n_parts = min(max(_PARTS, 2 * self._k), bounds.shape[1])
+        # with all bounds at hand, it is worth while that the nearest are seldom in one part
+        n_parts = (_PARTS if self._screen.is_whole else 2) * self._k
+        n_parts = min(max(_PARTS, n_parts), bounds.shape[1])
         size = bounds.shape[1] // n_parts
         parts = bounds[:, : n_parts * size].reshape(len(bounds), n_parts, size)
         nearest = parts.argmin(axis=2)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -143,6 +143,8 @@ def _bounds(keys: NDArray[np.uint64]) -> NDArray[np.float32]:
 # not wait for the interpreter.
 _RUN, _VALUES = 8192, 1 << 18
 _GATHERED = 1 << 19  # values of one of the points of each pair of a batch
+_BROAD, _NARROW = 1 << 15, 256  # features that a thread takes at a time, and fewest in the cache
+_CACHED = 1 << 19  # values of all points that fit the cache
 
 
 def pair_squares(
@@ -206,20 +208,41 @@ def _compiled_squares(
     points: Points, i: NDArray[np.intp], j: NDArray[np.intp], unit: float
 ) -> NDArray[np.float64]:
     squares, values = np.empty(len(i)), points.in_place
+    in_runs = points.n_features >= _LONG
+    if values is not None and points.n_points <= TILE and in_runs:
+        return _squares_by_columns(values, points.rows_at(i), points.rows_at(j), unit)
 
     def work(pairs: slice) -> None:
         if values is not None:
             rows = points.rows_at(i[pairs]), points.rows_at(j[pairs])
-            squares[pairs] = kernels.pair_squares(values, *rows, unit)
+            squares[pairs] = kernels.pair_squares(values, *rows, unit, in_runs=in_runs)
             return
         chosen, places = np.unique(np.concatenate([i[pairs], j[pairs]]), return_inverse=True)
         gathered = np.ascontiguousarray(points.block(chosen))
         first, second = np.split(places, 2)
-        squares[pairs] = kernels.pair_squares(gathered, first, second, unit)
+        squares[pairs] = kernels.pair_squares(gathered, first, second, unit, in_runs=in_runs)
 
     most = len(i) if values is not None else max(1, _GATHERED // points.n_features)
     parallel(work, spans(len(i), min(most, -(-len(i) // workers()))))
     return squares
+
+
+def _squares_by_columns(
+    values: NDArray[Any], i: NDArray[np.intp], j: NDArray[np.intp], unit: float
+) -> NDArray[np.float64]:
+    """Measure pairs of a few long rows by columns that fit the cache: each row is in many pairs."""
+    width = values.shape[1]
+    step = max(_NARROW, _CACHED // len(values))
+
+    def work(part: slice) -> NDArray[np.float64]:
+        total = np.zeros(len(i))
+        for start in range(part.start, part.stop, step):
+            columns = slice(start, min(start + step, part.stop))
+            total += kernels.pair_squares(values[:, columns], i, j, unit, in_runs=True)
+        return total
+
+    # parts that do not depend on the number of threads, so that sums repeat to the last digit
+    return np.asarray(sum(parallel(work, spans(width, _BROAD))))
 
 
 TILE = 2048  # rows and columns of a tile
@@ -242,7 +265,7 @@ def tiles_of(n_points: int, n_features: int) -> list[slice]:
 
 
 RUN = 1024  # features in one product
-_LONG = 8192  # features from which on the product of a single pair is quick
+_LONG = 8192  # features from which on rows are long: a product of a single pair is quick, say
 _TERMS = 16384  # features of a single pair in one product
 
 
