@@ -202,6 +202,35 @@ def test_a_centre_is_subtracted_before_points_are_encoded():
         kernels.encode(points, coded, centre=centre[1:])
 
 
+@pytest.mark.parametrize("level", [0, *kernels.levels])
+@pytest.mark.parametrize("has_errors", [False, True])
+@pytest.mark.parametrize("is_turned", [False, True])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (40, 8), (50, 333)])
+def test_values_below_ceilings(shape, is_turned, has_errors, level, monkeypatch):
+    monkeypatch.setattr(kernels, "level", level)
+    monkeypatch.setattr(kernels, "_ROOM", 10)
+    values = floats(*shape) ** 2
+    values[0, 0] = np.inf
+    ceilings, turned = floats(shape[0]), floats(shape[1])
+    errors = tuple(np.abs(floats(size)) / 10 for size in shape) if has_errors else None
+    reach = np.broadcast_to(ceilings[:, None], shape)
+    theirs = np.broadcast_to(turned, shape)
+    if has_errors:
+        reach, theirs = reach + errors[1], theirs + errors[0][:, None]
+    if is_turned:
+        reach = np.maximum(reach, theirs)
+    if has_errors:
+        reach = np.maximum(reach, 0) ** 2
+    i, j, found = kernels.below(values, ceilings, turned if is_turned else None, errors)
+    np.testing.assert_array_equal(np.stack([i, j]), np.nonzero(values < reach))
+    np.testing.assert_array_equal(found, values[i, j])
+
+
+def test_ceilings_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"ceilings or errors of \[3\] do not fit"):
+        kernels.below(floats(4, 5), floats(3))
+
+
 @pytest.mark.usefixtures("_level")
 @pytest.mark.parametrize("n", [1, 16, 33])
 def test_products_of_codes_are_added(n):
@@ -280,7 +309,12 @@ def test_bounds_of_codes_hold(name, rows, monkeypatch):
     bounds = Codes(points, unit).among(rows)
     queries = np.arange(300) if rows is None else rows
     a, b = slice(0, len(queries)), slice(0, 300)
-    values = bounds.bounds(a, b)
+    scores = bounds.scores(a, b)
+    endless = np.full(len(queries), np.inf, np.float32)
+    (all_i, all_j, all_bounds), *_ = bounds.below(a, b, endless, scores=scores)
+    values = np.empty(scores.shape, np.float32)
+    values[all_i, all_j] = all_bounds
+    assert len(all_i) == values.size
     i, j = np.divmod(np.arange(len(queries) * 300), 300)
     squares = pair_squares(points, queries[i], j, unit).reshape(-1, 300)
     for place, row in enumerate(squares):
@@ -293,6 +327,8 @@ def test_bounds_of_codes_hold(name, rows, monkeypatch):
     is_found = np.zeros(squares.shape, bool)
     is_found[found_i, found_j] = True
     assert is_found[squares <= limits[:, None]].all()
+    again = bounds.below(a, b, ceilings.astype(np.float32), scores=scores)[0]
+    assert set(zip(found_i, found_j, strict=True)) == set(zip(*again[:2], strict=True))
     assert (found < ceilings[found_i]).all()
     if rows is None:
         # the turned pairs of a tile are those of the tile on the other side

@@ -1,4 +1,5 @@
-/* Compiled kernels: codes of points, products of codes, and squared distances of pairs.
+/* Compiled kernels: codes of points, products of codes, numbers below ceilings, and squared
+   distances of pairs.
 
    A code is a point rounded to small integers, one byte a feature. neighbors/codes.py says what
    bounds follow from codes; neighbors/kernels.py checks the arguments, of which nothing is checked
@@ -485,6 +486,60 @@ __attribute__((target("avx2,fma"))) static void multiply_avx2(Product *p)
     multiply(p, micro_avx2, 64);
 }
 
+/* -- numbers below ceilings ---------------------------------------------------------------- */
+
+typedef struct {
+    const float *values; /* row by row */
+    int64_t n_rows, n_columns;
+    const float *ceiling, *turned;   /* of rows, and of columns or NULL */
+    const float *error, *their_error; /* added to the ceilings of the other side; or both NULL */
+    int32_t *row, *column;
+    float *found;
+    int64_t capacity, n_hits; /* more hits than the capacity are counted, not written */
+} Below;
+
+/* With errors, values are squares: they are compared with the squares of the ceilings. */
+__attribute__((target("avx2"))) static void below_avx2(Below *p)
+{
+    const __m256 zero = _mm256_setzero_ps();
+    float last[3][8];
+    for (int64_t i = 0; i < p->n_rows; i++) {
+        const float *values = p->values + i * p->n_columns;
+        const __m256 ceiling = _mm256_set1_ps(p->ceiling[i]);
+        const __m256 error = _mm256_set1_ps(p->error ? p->error[i] : 0);
+        for (int64_t j = 0; j < p->n_columns; j += 8) {
+            const float *v = values + j, *turned = p->turned ? p->turned + j : NULL;
+            const float *lost = p->error ? p->their_error + j : NULL;
+            const int64_t left = p->n_columns - j;
+            if (left < 8) {
+                memset(last, 0, sizeof last);
+                memcpy(last[0], v, 4 * (size_t)left);
+                if (turned) turned = memcpy(last[1], turned, 4 * (size_t)left);
+                if (lost) lost = memcpy(last[2], lost, 4 * (size_t)left);
+                v = last[0];
+            }
+            __m256 reach = lost ? _mm256_add_ps(ceiling, _mm256_loadu_ps(lost)) : ceiling;
+            if (turned) reach = _mm256_max_ps(reach, _mm256_add_ps(error, _mm256_loadu_ps(turned)));
+            if (lost) {
+                reach = _mm256_max_ps(reach, zero);
+                reach = _mm256_mul_ps(reach, reach);
+            }
+            const __m256 is_below = _mm256_cmp_ps(_mm256_loadu_ps(v), reach, _CMP_LT_OQ);
+            unsigned hits = (unsigned)_mm256_movemask_ps(is_below);
+            if (left < 8) hits &= (1u << left) - 1;
+            for (; hits; hits &= hits - 1) {
+                const int64_t place = j + __builtin_ctz(hits);
+                if (p->n_hits < p->capacity) {
+                    p->row[p->n_hits] = (int32_t)i;
+                    p->column[p->n_hits] = (int32_t)place;
+                    p->found[p->n_hits] = values[place];
+                }
+                p->n_hits++;
+            }
+        }
+    }
+}
+
 /* -- squared distances of pairs ---------------------------------------------------------- */
 
 typedef struct {
@@ -696,6 +751,22 @@ static PyObject *product(PyObject *self, PyObject *args)
     return PyLong_FromLongLong(p.n_hits);
 }
 
+static PyObject *below(PyObject *self, PyObject *args)
+{
+    unsigned long long values, ceiling, turned, error, their_error, row, column, found;
+    long long n_rows, n_columns, capacity;
+    if (!PyArg_ParseTuple(args, "KLLKKKKKKKL", &values, &n_rows, &n_columns, &ceiling, &turned,
+                          &error, &their_error, &row, &column, &found, &capacity))
+        return NULL;
+    Below p = {ADDRESS(values), n_rows, n_columns, ADDRESS(ceiling), ADDRESS(turned),
+               ADDRESS(error), ADDRESS(their_error), ADDRESS(row), ADDRESS(column), ADDRESS(found),
+               capacity, 0};
+    Py_BEGIN_ALLOW_THREADS
+    below_avx2(&p);
+    Py_END_ALLOW_THREADS
+    return PyLong_FromLongLong(p.n_hits);
+}
+
 static PyObject *squares(PyObject *self, PyObject *args)
 {
     unsigned long long values, i, j, out;
@@ -723,6 +794,7 @@ static PyMethodDef methods[] = {
 #if HAS_KERNELS
     {"encode", encode, METH_VARARGS, "Round points to codes."},
     {"product", product, METH_VARARGS, "Multiply codes with codes."},
+    {"below", below, METH_VARARGS, "Find the numbers below ceilings."},
     {"squares", squares, METH_VARARGS, "Compute squared distances of pairs of points."},
 #endif
     {NULL, NULL, 0, NULL},

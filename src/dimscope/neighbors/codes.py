@@ -34,7 +34,6 @@ from dimscope.arrays.memory import is_mapped
 from dimscope.arrays.threads import parallel, spans, workers
 from dimscope.neighbors import kernels
 from dimscope.neighbors.products import Centred, mirror
-from dimscope.neighbors.sketches import at
 from dimscope.neighbors.tiles import TILE
 
 if TYPE_CHECKING:
@@ -192,9 +191,9 @@ class DenseBounds:
     ) -> None:
         self.squares, self.lengths, self.errors = squares, lengths, errors
 
-    def bounds(self, a: slice, b: slice) -> NDArray[np.float32]:
-        """Compute bounds from the points a to the points b; see :meth:`ceiling`."""
-        return _bounds(self.squares[a, b], self.errors[b])
+    def scores(self, a: slice, b: slice) -> NDArray[np.float32]:
+        """Return the squared distances of codes, from the points a to the points b."""
+        return self.squares[a, b].copy()
 
     def below(
         self,
@@ -202,14 +201,12 @@ class DenseBounds:
         b: slice,
         ceilings: NDArray[np.float32],
         turned: NDArray[np.float32] | None = None,
+        scores: NDArray[np.float32] | None = None,
     ) -> list[_Hits]:
         """Find the pairs whose bound is below a ceiling; see :meth:`CodeBounds.below`."""
-        bounds = self.bounds(a, b)
-        found = [at(bounds, bounds < ceilings[:, None])]
-        if turned is not None:
-            j, i, theirs = self.below(b, a, turned)[0]
-            found.append((i, j, theirs))
-        return found
+        squares = self.squares[a, b] if scores is None else scores
+        errors = self.errors[a], self.errors[b]
+        return _sides(kernels.below(squares, ceilings, turned, errors), errors, ceilings, turned)
 
     def ceiling(self, squares: NDArray[np.float64], which: slice) -> NDArray[np.float64]:
         """Turn squared distances into what no bound of a nearer point exceeds."""
@@ -241,16 +238,9 @@ class CodeBounds:
     def _of_rows(self, a: slice) -> Coded:
         return self._codes.of_tile(a) if self._rows is None else self._mine[a.start]
 
-    def bounds(self, a: slice, b: slice) -> NDArray[np.float32]:
-        """Compute bounds from the searched points a to the points b.
-
-        Returns
-        -------
-        array of shape (a, b), float32
-            See :meth:`ceiling`.
-        """
-        theirs = self._codes.of_tile(b)
-        return _bounds(kernels.squares(self._of_rows(a), theirs), theirs.error)
+    def scores(self, a: slice, b: slice) -> NDArray[np.float32]:
+        """Compute the squared distances of codes, from the searched points a to the points b."""
+        return kernels.squares(self._of_rows(a), self._codes.of_tile(b))
 
     def below(
         self,
@@ -258,6 +248,7 @@ class CodeBounds:
         b: slice,
         ceilings: NDArray[np.float32],
         turned: NDArray[np.float32] | None = None,
+        scores: NDArray[np.float32] | None = None,
     ) -> list[_Hits]:
         """Find the pairs whose bound is below the ceiling of their first point.
 
@@ -267,6 +258,8 @@ class CodeBounds:
         ceilings : array of shape (a,), float32
         turned : array of shape (b,), float32, optional
             Ceilings of the points b, if pairs with these as the first point are wanted as well.
+        scores : array of shape (a, b), float32, optional
+            As from :meth:`scores`, if they are known; infinite for pairs that are not wanted.
 
         Returns
         -------
@@ -275,17 +268,12 @@ class CodeBounds:
             pairs.
         """
         mine, theirs = self._of_rows(a), self._codes.of_tile(b)
-        i, j, squares = kernels.hits(mine, theirs, ceilings, turned)
-        apart = np.sqrt(np.maximum(squares, 0), dtype=np.float64)
-        sides = [(theirs.error[j], ceilings[i])]
-        if turned is not None:
-            sides.append((mine.error[i], turned[j]))
-        parts = []
-        for lost, ceiling in sides:
-            bounds = _rounded_down(apart - lost)
-            kept = bounds < ceiling
-            parts.append((i[kept], j[kept], bounds[kept]))
-        return parts
+        errors = mine.error, theirs.error
+        if scores is None:
+            found = kernels.hits(mine, theirs, ceilings, turned)
+        else:
+            found = kernels.below(scores, ceilings, turned, errors)
+        return _sides(found, errors, ceilings, turned)
 
     def ceiling(self, squares: NDArray[np.float64], which: slice) -> NDArray[np.float64]:
         """Turn squared distances from searched points into what no bound of a nearer point exceeds.
@@ -307,12 +295,24 @@ def _error(
     return _ROUNDED * lost + _LENGTH * lengths + _ABSOLUTE * math.sqrt(width)
 
 
-def _bounds(squares: NDArray[np.float32], errors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Turn squared distances of codes into bounds, less the errors of the second points."""
-    apart = np.sqrt(np.maximum(squares, 0))
-    apart *= np.float32(1 - _ROUNDOFF)
-    apart -= np.float32(1 + _ROUNDOFF) * errors
-    return apart
+def _sides(
+    found: _Hits,
+    errors: tuple[NDArray[np.float32], NDArray[np.float32]],
+    ceilings: NDArray[np.float32],
+    turned: NDArray[np.float32] | None,
+) -> list[_Hits]:
+    """Turn squared distances of codes into bounds, and keep those below the ceiling of a side."""
+    i, j, squares = found
+    apart = np.sqrt(np.maximum(squares, 0), dtype=np.float64)
+    sides = [(errors[1][j], ceilings[i])]
+    if turned is not None:
+        sides.append((errors[0][i], turned[j]))
+    parts = []
+    for lost, ceiling in sides:
+        bounds = _rounded_down(apart - lost)
+        kept = bounds < ceiling
+        parts.append((i[kept], j[kept], bounds[kept]))
+    return parts
 
 
 def _ceiling(squares: NDArray[np.float64], errors: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -19,14 +19,18 @@ try:
 except ImportError:  # no wheel for this platform, and no compiler
     _kernels = None  # type: ignore[assignment]
 
-from dimscope.neighbors.products import mirror
+from dimscope.neighbors.products import at, mirror
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 __all__ = [
     "PANEL",
     "Coded",
+    "add_products",
+    "below",
     "empty",
     "encode",
     "hits",
@@ -187,15 +191,67 @@ def hits(
     i, j : arrays of int32, shape (n_hits,)
     squares : array of shape (n_hits,), float32
     """
-    room = _ROOM
     none = np.empty(0, np.float32)
+    theirs = none if turned is None else turned
+    return _found(lambda *places: _multiply(a, b, ceilings, theirs, None, *places))
+
+
+def below(
+    values: NDArray[np.float32],
+    ceilings: NDArray[np.float32],
+    turned: NDArray[np.float32] | None = None,
+    errors: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+    """Find the values that are below a ceiling: that of their row or, if given, of their column.
+
+    Parameters
+    ----------
+    values : array of shape (n, m), float32
+    ceilings : array of shape (n,), float32
+    turned : array of shape (m,), float32, optional
+        Ceilings of the columns.
+    errors : tuple of arrays of shapes (n,) and (m,), float32, optional
+        If given, the values are squares of distances, which are compared with ceilings: that of a
+        row plus the error of the column, or the other way round. See :func:`hits`.
+
+    Returns
+    -------
+    i, j : arrays of int32, shape (n_hits,)
+    values : array of shape (n_hits,), float32
+
+    Examples
+    --------
+    >>> values = np.array([[4, 1], [9, 16]], np.float32)
+    >>> [found.tolist() for found in below(values, np.array([2, 10], np.float32))]
+    [[0, 1], [1, 0], [1.0, 9.0]]
+    """
+    n, m = values.shape
+    parts = ceilings, turned, *(errors or (None, None))
+    sizes = [len(part) for part in parts if part is not None]
+    if sizes != [size for size, part in zip((n, m, n, m), parts, strict=True) if part is not None]:
+        raise ValueError(f"ceilings or errors of {sizes} do not fit values of {values.shape}")
+    if not level:
+        reach = ceilings[:, None] if errors is None else ceilings[:, None] + errors[1]
+        if turned is not None:
+            reach = np.maximum(reach, turned if errors is None else turned + errors[0][:, None])
+        return at(values, values < (reach if errors is None else np.maximum(reach, 0) ** 2))
+    # kept until the kernel has read them
+    arrays = [None if x is None else np.ascontiguousarray(x, np.float32) for x in (values, *parts)]
+    places = [0 if array is None else array.ctypes.data for array in arrays]
+    return _found(lambda *rest: int(_kernels.below(places[0], n, m, *places[1:], *rest)))
+
+
+def _found(
+    search: Callable[..., int],
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+    """Call a kernel with room for its hits, and again with more if they did not fit."""
+    room = _ROOM
     while True:
         i, j = np.empty(room, np.int32), np.empty(room, np.int32)
-        found = np.empty(room, np.float32)
-        places = (array.ctypes.data for array in (i, j, found))
-        n = _multiply(a, b, ceilings, none if turned is None else turned, None, *places, room)
+        values = np.empty(room, np.float32)
+        n = search(*(array.ctypes.data for array in (i, j, values)), room)
         if n <= room:
-            return i[:n], j[:n], found[:n]
+            return i[:n], j[:n], values[:n]
         room = n
 
 

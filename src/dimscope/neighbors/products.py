@@ -30,7 +30,7 @@ from dimscope.arrays.threads import parallel, spans
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Centred", "add_gram", "add_product", "mirror", "one_thread_each"]
+__all__ = ["Centred", "add_gram", "add_product", "at", "mirror", "one_thread_each"]
 
 
 _MIRROR = 128  # side of the blocks that are transposed: two of them fit the cache
@@ -238,6 +238,22 @@ def mirror(matrix: NDArray[np.float32]) -> None:
         for j in range(i + _MIRROR, n, _MIRROR):
             b = slice(j, j + _MIRROR)
             matrix[a, b] = matrix[b, a].T
+
+
+def at(
+    bounds: NDArray[np.float32], chosen: NDArray[np.bool_]
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+    """Return the rows, the columns and the values of chosen places of a matrix.
+
+    Examples
+    --------
+    >>> values = np.array([[1, 2], [3, 4]], np.float32)
+    >>> [part.tolist() for part in at(values, values > 2)]
+    [[1, 1], [0, 1], [3.0, 4.0]]
+    """
+    hits = np.flatnonzero(chosen)
+    i, j = np.divmod(hits.astype(np.int32), np.int32(bounds.shape[1]))
+    return i, j, bounds.ravel()[hits]
 
 
 _SAMPLE = 16  # rows from which the centre is taken

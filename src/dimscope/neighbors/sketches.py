@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import numpy as np
 
 from dimscope.arrays.threads import parallel, spans, workers
+from dimscope.neighbors import kernels
 from dimscope.neighbors.products import Centred, add_product, one_thread_each
 from dimscope.neighbors.tiles import RUN, rounding_bound
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from dimscope.arrays import Points
     from dimscope.arrays.threads import Progress
 
-__all__ = ["Sketch", "SketchBounds", "Sketcher", "Widths", "at", "principal_directions", "slack"]
+__all__ = ["Sketch", "SketchBounds", "Sketcher", "Widths", "principal_directions", "slack"]
 
 _RUN = 256  # features in one product: short, because the rounding error grows with it
 _CHUNK = 4096  # features of the matrix that are made at a time
@@ -122,7 +123,7 @@ class SketchBounds:
         underflow = np.float32(width * 2.0**-126)
         self._norms = weight * norms - underflow / 2
 
-    def bounds(self, a: slice, b: slice) -> NDArray[np.float32]:
+    def scores(self, a: slice, b: slice) -> NDArray[np.float32]:
         """Compute bounds from the searched points a to the points b.
 
         Returns
@@ -143,13 +144,14 @@ class SketchBounds:
         b: slice,
         ceilings: NDArray[np.float32],
         turned: NDArray[np.float32] | None = None,
+        scores: NDArray[np.float32] | None = None,
     ) -> list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]]:
         """Find the pairs whose bound is below a ceiling; see :meth:`CodeBounds.below`."""
-        bounds = self.bounds(a, b)
-        masks = [bounds < ceilings[:, None]]
-        if turned is not None:
-            masks.append(bounds < turned)
-        return [at(bounds, mask) for mask in masks]
+        bounds = self.scores(a, b) if scores is None else scores
+        i, j, found = kernels.below(bounds, ceilings, turned)
+        reached = [ceilings[i]] if turned is None else [ceilings[i], turned[j]]
+        chosen = [found < ceiling for ceiling in reached]
+        return [(i[which], j[which], found[which]) for which in chosen]
 
     def ceiling(self, squares: NDArray[np.float64], which: slice) -> NDArray[np.float64]:
         """Turn squared distances from searched points into what no bound of a nearer point exceeds.
@@ -166,22 +168,6 @@ class SketchBounds:
         error = 2 * (sketch.rounding * lengths + sketch.underflow)
         apart = (sketch.stretch + sketch.rounding) * np.sqrt(squares) + error
         return np.asarray(apart * apart, np.float64)
-
-
-def at(
-    bounds: NDArray[np.float32], chosen: NDArray[np.bool_]
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
-    """Return the rows, the columns and the values of chosen places of a matrix.
-
-    Examples
-    --------
-    >>> values = np.array([[1, 2], [3, 4]], np.float32)
-    >>> [part.tolist() for part in at(values, values > 2)]
-    [[1, 1], [0, 1], [3.0, 4.0]]
-    """
-    hits = np.flatnonzero(chosen)
-    i, j = np.divmod(hits.astype(np.int32), np.int32(bounds.shape[1]))
-    return i, j, bounds.ravel()[hits]
 
 
 @cache

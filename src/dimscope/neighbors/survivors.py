@@ -22,7 +22,6 @@ import numpy as np
 
 from dimscope.arrays.threads import parallel, spans
 from dimscope.neighbors.products import one_thread_each
-from dimscope.neighbors.sketches import at
 from dimscope.neighbors.tiles import TILE, tiles_of
 
 if TYPE_CHECKING:
@@ -50,8 +49,8 @@ class Bounds(Protocol):
     is_whole: bool
     """Whether all bounds are at hand: the first limits of a point then come from all others."""
 
-    def bounds(self, a: slice, b: slice) -> NDArray[np.float32]:
-        """Compute bounds from the searched points a to the points b."""
+    def scores(self, a: slice, b: slice) -> NDArray[np.float32]:
+        """Compute numbers that order the points b by how near they seem to the points a."""
 
     def below(
         self,
@@ -59,8 +58,12 @@ class Bounds(Protocol):
         b: slice,
         ceilings: NDArray[np.float32],
         turned: NDArray[np.float32] | None = None,
+        scores: NDArray[np.float32] | None = None,
     ) -> list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]]:
-        """Find the pairs whose bound is below a ceiling, and those that are turned round."""
+        """Find the pairs whose bound is below a ceiling, and those that are turned round.
+
+        Scores that are known need not be computed again; infinite ones are no hits.
+        """
 
     def ceiling(self, squares: NDArray[np.float64], which: slice) -> NDArray[np.float64]:
         """Turn squared distances into what no bound of a nearer point exceeds."""
@@ -266,27 +269,27 @@ class Survivors:
         if self._progress is not None:
             self._progress("searching", (self._n_scanned + n_done) / self._n_tiles, 1.0)
 
-    def _bounds(self, a: slice, b: slice) -> NDArray[np.float32]:
-        """Compute lower bounds; infinite from points to those that are not their neighbours."""
-        bounds = self._screen.bounds(a, b)
+    def _scores(self, a: slice, b: slice) -> NDArray[np.float32]:
+        """Compute scores; infinite from points to those that are not their neighbours."""
+        scores = self._screen.scores(a, b)
         queries = self.rows[a]
         if self._all and a == b:
-            np.fill_diagonal(bounds, np.inf)
+            np.fill_diagonal(scores, np.inf)
         elif not self._all:
             inside = np.flatnonzero((queries >= b.start) & (queries < b.stop))
-            bounds[inside, queries[inside] - b.start] = np.inf
+            scores[inside, queries[inside] - b.start] = np.inf
         if self._exact.exclusion is not None:
             groups = self._exact.exclusion.groups
-            np.copyto(bounds, np.float32(np.inf), where=groups[queries][:, None] == groups[b])
-        return bounds
+            np.copyto(scores, np.float32(np.inf), where=groups[queries][:, None] == groups[b])
+        return scores
 
-    def _first_limits(self, a: slice, b: slice, bounds: NDArray[np.float32]) -> None:
-        """Measure the points of a tile of the smallest bounds, one in each part."""
-        # with all bounds at hand, it is worth while that the nearest are seldom in one part
+    def _first_limits(self, a: slice, b: slice, scores: NDArray[np.float32]) -> None:
+        """Measure the points of a tile of the smallest scores, one in each part."""
+        # with all scores at hand, it is worth while that the nearest are seldom in one part
         n_parts = (_PARTS if self._screen.is_whole else 2) * self._k
-        n_parts = min(max(_PARTS, n_parts), bounds.shape[1])
-        size = bounds.shape[1] // n_parts
-        parts = bounds[:, : n_parts * size].reshape(len(bounds), n_parts, size)
+        n_parts = min(max(_PARTS, n_parts), scores.shape[1])
+        size = scores.shape[1] // n_parts
+        parts = scores[:, : n_parts * size].reshape(len(scores), n_parts, size)
         nearest = parts.argmin(axis=2)
         values = np.take_along_axis(parts, nearest[:, :, None], axis=2)[:, :, 0]
         others = nearest + size * np.arange(n_parts)
@@ -311,9 +314,10 @@ class Survivors:
     def _scan_first(self, tile: tuple[slice, slice]) -> dict[int, _Pairs]:
         """Find limits for the rows of a tile, then its survivors."""
         a, b = tile
-        bounds = self._bounds(a, b)
-        self._first_limits(a, b, bounds)
-        return {a.start: self._pairs_of(a, b, *at(bounds, bounds < self._ceilings[a, None]))}
+        scores = self._scores(a, b)
+        self._first_limits(a, b, scores)
+        (found,) = self._screen.below(a, b, self._ceilings[a], scores=scores)
+        return {a.start: self._pairs_of(a, b, *found)}
 
     def _scan(self, tile: tuple[slice, slice]) -> dict[int, _Pairs]:
         """Find the survivors of a tile, on either side of it, by the first row of their part."""
