@@ -41,9 +41,9 @@
 
 #define PANEL 16           /* points of a panel */
 #define GROUP 64           /* bytes of a group of 4 features of a panel */
-#define BLOCK_A 8          /* panels of a block on either side of a product: both fit the cache */
-#define BLOCK_B 16
-#define RUN 1024           /* groups of features multiplied at a time */
+#define BLOCK_A 16         /* panels of a block on either side of a product: runs of both fit the cache */
+#define BLOCK_B 32
+#define RUN 128            /* groups of features multiplied at a time */
 #define CHUNK 1024         /* values of a point encoded at a time: the stack of a thread may be small */
 #define UNDERFLOW 0x1p-100 /* of a feature: in smaller sums, squares may have lost digits */
 #define INLINE static inline __attribute__((always_inline))

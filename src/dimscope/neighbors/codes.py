@@ -192,8 +192,8 @@ class DenseBounds:
         self.squares, self.lengths, self.errors = squares, lengths, errors
 
     def scores(self, a: slice, b: slice) -> NDArray[np.float32]:
-        """Return the squared distances of codes, from the points a to the points b."""
-        return self.squares[a, b].copy()
+        """Return the squared distances of codes, from the points a to the points b: a view."""
+        return self.squares[a, b]
 
     def below(
         self,

@@ -231,10 +231,17 @@ def below(
     if sizes != [size for size, part in zip((n, m, n, m), parts, strict=True) if part is not None]:
         raise ValueError(f"ceilings or errors of {sizes} do not fit values of {values.shape}")
     if not level:
-        reach = ceilings[:, None] if errors is None else ceilings[:, None] + errors[1]
-        if turned is not None:
-            reach = np.maximum(reach, turned if errors is None else turned + errors[0][:, None])
-        return at(values, values < (reach if errors is None else np.maximum(reach, 0) ** 2))
+        sides = [ceilings[:, None]] if turned is None else [ceilings[:, None], turned]
+        if errors is not None:
+            # in reverse: the error of a column is added to the ceiling of a row
+            lost = errors[1], errors[0][:, None]
+            sides = [
+                np.maximum(side + theirs, 0) ** 2 for side, theirs in zip(sides, lost, strict=False)
+            ]
+        is_below = values < sides[0]
+        for side in sides[1:]:
+            is_below |= values < side
+        return at(values, is_below)
     # kept until the kernel has read them
     arrays = [None if x is None else np.ascontiguousarray(x, np.float32) for x in (values, *parts)]
     places = [0 if array is None else array.ctypes.data for array in arrays]

@@ -238,8 +238,13 @@ class Survivors:
     def _scan_all(self) -> None:
         stages = self._stages()
         self._n_tiles, self._n_scanned = sum(map(len, stages)), 0
+        is_limited = self._screen.is_whole
+        if is_limited:  # one pass over the points measures the pairs of all tiles
+            found = parallel(lambda tile: self._candidates(tile, self._scores(*tile)), stages[0])
+            rows, others = (np.concatenate(parts) for parts in zip(*found, strict=True))
+            self._limit(rows, others)
         for number, stage in enumerate(stages):
-            self._scan_stage(self._scan if number else self._scan_first, stage)
+            self._scan_stage(self._scan if number or is_limited else self._scan_first, stage)
             self._tighten(self._k)
             if 2 * self.is_open.sum() > len(self.rows):
                 self.is_open[:] = True
@@ -283,8 +288,17 @@ class Survivors:
             np.copyto(scores, np.float32(np.inf), where=groups[queries][:, None] == groups[b])
         return scores
 
-    def _first_limits(self, a: slice, b: slice, scores: NDArray[np.float32]) -> None:
-        """Measure the points of a tile of the smallest scores, one in each part."""
+    def _candidates(
+        self, tile: tuple[slice, slice], scores: NDArray[np.float32]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Find points of small scores for the rows of a tile: one in each part of it, at most.
+
+        Returns
+        -------
+        rows : array of shape (n,)
+            Those for which there are enough points.
+        others : array of shape (n, k)
+        """
         # with all scores at hand, it is worth while that the nearest are seldom in one part
         n_parts = (_PARTS if self._screen.is_whole else 2) * self._k
         n_parts = min(max(_PARTS, n_parts), scores.shape[1])
@@ -296,12 +310,16 @@ class Survivors:
         chosen = np.argsort(values, axis=1)[:, : self._k]
         values, others = (np.take_along_axis(x, chosen, axis=1) for x in (values, others))
         rows = np.flatnonzero(np.isfinite(values).all(axis=1) & (values.shape[1] == self._k))
-        squares = self._squares.of(
-            self.rows[np.repeat(rows + a.start, self._k)], b.start + others[rows].ravel()
-        )
-        self._limits[a.start + rows] = squares.reshape(-1, self._k).max(axis=1, initial=0)
-        self.is_open[a] = ~np.isfinite(self._limits[a])
-        self._set_ceilings(a)
+        return tile[0].start + rows, tile[1].start + others[rows]
+
+    def _limit(
+        self, rows: NDArray[np.intp], others: NDArray[np.intp], which: slice = slice(None)
+    ) -> None:
+        """Measure k points for some rows, which gives limits; leave the others of them open."""
+        squares = self._squares.of(self.rows[np.repeat(rows, self._k)], others.ravel())
+        self._limits[rows] = squares.reshape(-1, self._k).max(axis=1, initial=0)
+        self.is_open[which] = ~np.isfinite(self._limits[which])
+        self._set_ceilings(which)
 
     def _set_ceilings(self, which: slice = slice(None)) -> None:
         limits = np.where(self.is_open[which], 0, self._limits[which])
@@ -315,7 +333,7 @@ class Survivors:
         """Find limits for the rows of a tile, then its survivors."""
         a, b = tile
         scores = self._scores(a, b)
-        self._first_limits(a, b, scores)
+        self._limit(*self._candidates(tile, scores), a)
         (found,) = self._screen.below(a, b, self._ceilings[a], scores=scores)
         return {a.start: self._pairs_of(a, b, *found)}
 
