@@ -115,3 +115,34 @@ def test_pilot_reads_points_whose_squares_underflow(cloud):
     points = cloud()
     first, second = choice(points), choice(points)
     assert first == second or (isinstance(first, Codes) and isinstance(second, Codes))
+
+
+def clusters(n, width):
+    middles = RNG.standard_normal((20, width))[RNG.integers(0, 20, n)]
+    return (middles + 1e-3 * RNG.standard_normal((n, width))).astype(np.float32)
+
+
+NOISE = RNG.standard_normal((2048, 4000)).astype(np.float32)
+
+
+@pytest.mark.skipif(not kernels.levels, reason="needs compiled kernels")
+@pytest.mark.parametrize(
+    ("points", "k"),
+    [
+        (NOISE, 2),
+        (np.asfortranarray(NOISE), 2),
+        (NOISE.astype(np.float16), 2),
+        (NOISE[:1500] * np.exp(RNG.standard_normal((1500, 1))).astype(np.float32), 2),
+        (clusters(2048, 4000), 50),
+        (NOISE[:100, :50], 2),
+    ],
+    ids=["noise", "columns", "half", "norms", "many neighbours", "few points"],
+)
+def test_no_codes_for_few_points_that_they_do_not_tell_apart(points, k):
+    assert choice(points, k, failure=None) is None
+
+
+@pytest.mark.skipif(not kernels.levels, reason="needs compiled kernels")
+def test_codes_for_few_points_of_a_layer():
+    points = relu_map(500, 20, 50_000)
+    assert isinstance(choice(points, failure=None), Codes)

@@ -130,6 +130,7 @@ class Codes:
         """Compute bounds of the distances between all pairs of some points, by runs of features."""
         n = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
         width = self.n_features
+        _ = self._centred.centre  # found by all threads, before each has work of its own
         run = min(width, max(_SHORTEST, min(LONGEST_RUN, _CACHED // n // 64 * 64)))
 
         def work(

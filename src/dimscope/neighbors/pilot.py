@@ -26,6 +26,7 @@ from dimscope.neighbors import kernels
 from dimscope.neighbors.codes import LONGEST_RUN, Codes
 from dimscope.neighbors.products import Centred, one_thread_each
 from dimscope.neighbors.sketches import Widths, principal_directions, slack
+from dimscope.neighbors.survivors import crowd
 from dimscope.neighbors.tiles import TILE, rounding_bound, tiles_of
 
 if TYPE_CHECKING:
@@ -58,12 +59,14 @@ _SAMPLES = (1024, 512, 256, 128, 64)  # rows that directions are taken from
 _OTHERS = 512  # most points that are projected together with the probes
 _FEWEST = 64  # points searched for the neighbours of probes
 _PROBED = 2048  # points encoded together with the probes
-_FEW_PROBED = 16  # of few points, one in so many is encoded with them
+_FEW_PROBED = 8  # of few points, one in so many is encoded with them
 _PROBES = 32
 _SHARE = 0.012  # of an exact search, for each of two parts of the pilot
 _READ = 100  # reading one point for the probes costs as much as this many products
 _RUN, _ROWS = 1024, 1024  # features in one product, and points
 _GAIN = 0.9  # largest predicted cost, relative to the next best way
+_GAIN_IN_RUNS = 0.75  # the same of codes of few points, whose pilot is small
+_FEWEST_CODED = 128  # points below which no pilot is tried
 _GAIN_OVER_CODES = 0.6  # the same of sketches, over that of codes
 _HOPEFUL = (
     4 / 3
@@ -137,17 +140,26 @@ def chosen_screen(
     if exact.has_quick_bounds and measured > _MULTIPLIED:
         measured = _MULTIPLIED
     problem = _Problem(n_points, n_features, n_rows, rows is None, measured)
+    if problem.in_runs and exact.points.in_place is None:
+        problem = problem._replace(measured=_MEASURED)  # the rows of each batch are converted
     codes, lowest = None, problem.exact
-    if kernels.largest_code(min(n_features, LONGEST_RUN) if problem.in_runs else n_features):
+    gain = _GAIN_IN_RUNS if problem.in_runs else _GAIN
+    if n_points >= _FEWEST_CODED and kernels.largest_code(
+        min(n_features, LONGEST_RUN) if problem.in_runs else n_features
+    ):
         # the nearest of each row are measured in any case, but many pairs are of two rows
         shared = _SHARED if rows is None else 1.0
         nearest = shared * problem.measuring(k)
-        most = _GAIN * (lowest + nearest) - _coding_cost(problem)
+        most = gain * (lowest + nearest) - _coding_cost(problem)
         if nearest < most:
             possible = Codes(exact.points, exact.unit)
             survivors, open_share = _coded_survivors(possible, problem, k, seed)
             lowest += open_share * n_rows * n_points * n_features * _DOUBLE
-            most = _GAIN * (lowest + nearest) - _coding_cost(problem)
+            most = gain * (lowest + nearest) - _coding_cost(problem)
+            if problem.in_runs:
+                # rows with more survivors are searched again, with products of all points
+                crowded = float(np.mean(survivors > crowd(n_points)))
+                most -= crowded * n_rows * n_points * n_features * _DOUBLE
             cost = shared * _measuring_cost(problem, survivors)
             if cost < most:
                 codes, lowest = possible, _coding_cost(problem) + cost
@@ -190,7 +202,7 @@ def _coded_survivors(
         squares, lengths = kernels.squares(first, second), first.square
         lost, theirs = first.error, second.error
     squares = np.maximum(squares, 0)
-    limits = _limits(squares, lengths, k, n_points)
+    limits = _limits(squares, lengths, k, n_points, is_cautious=problem.in_runs)
     below = np.sqrt(squares) - theirs < (np.sqrt(limits) + lost)[:, None]
     error = 4 * rounding_bound(codes.n_features, 2.0**-24) * lengths
     return np.asarray(below.mean(axis=1) * n_points + k), float(np.mean(error > limits))
@@ -374,17 +386,26 @@ def _projected(
 
 
 def _limits(
-    squares: NDArray[np.float32], norms: NDArray[np.float32], k: int, n_points: int
+    squares: NDArray[np.float32],
+    norms: NDArray[np.float32],
+    k: int,
+    n_points: int,
+    *,
+    is_cautious: bool = False,
 ) -> NDArray[np.float32]:
     """Return the squared distance of each probe's k-th neighbour among all points.
 
-    Among fewer points it is larger, by a power of their number that follows from two ranks.
+    Among fewer points it is larger, by a power of their number that follows from two ranks: the
+    mean over the probes or, with caution, the probe's own if that is smaller. Where norms differ
+    much, long points have neighbours that are nearly as far as others.
     """
     n_searched = squares.shape[1]
     ranks = min(k, n_searched // 8) - 1, min(4 * k, n_searched // 2) - 1
     near, far = np.maximum(np.partition(squares, ranks, axis=1)[:, ranks], 1e-5 * norms[:, None]).T
     apart = near > 0  # squares of points near the origin may underflow
     logarithms = np.log(far[apart], dtype=np.float64) - np.log(near[apart], dtype=np.float64)
-    growth = float(logarithms.sum()) / max(1, len(logarithms))
-    growth /= math.log((ranks[1] + 1) / (ranks[0] + 1))
-    return np.asarray(near * np.float32((n_searched / n_points) ** max(growth, 0)))
+    per_rank = math.log((ranks[1] + 1) / (ranks[0] + 1))
+    growth = np.full(len(near), max(0.0, logarithms.sum() / max(1, len(logarithms)) / per_rank))
+    if is_cautious:
+        growth[apart] = np.minimum(growth[apart], logarithms / per_rank)
+    return np.asarray(near * ((n_searched / n_points) ** growth).astype(np.float32))

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from dimscope.arrays.threads import Progress
     from dimscope.neighbors.tiles import Tiles
 
-__all__ = ["Bounds", "Screen", "Survivors"]
+__all__ = ["Bounds", "Screen", "Survivors", "crowd"]
 
 _CROWD = 30  # one pair measured by differences costs as much as this many products of points
 _FEWEST_OPEN = 64  # with at most so many survivors, a row is not left open
@@ -41,6 +41,11 @@ _PARTS = 16  # parts of a tile, whose nearest points give the first limits
 _MOST = 1 << 25  # survivors held at once
 _BATCH = 16  # tiles that are scanned before their survivors are counted
 _HALF, _LOW = np.uint64(32), np.uint64(2**32 - 1)
+
+
+def crowd(n_points: int) -> int:
+    """Return how many survivors a row may have before it is left open."""
+    return max(_FEWEST_OPEN, n_points // _CROWD)
 
 
 class Bounds(Protocol):
@@ -176,7 +181,7 @@ class Survivors:
         self.rows = np.arange(exact.n_points) if rows is None else rows
         self._progress = progress
         n = len(self.rows)
-        self._crowd = max(_FEWEST_OPEN, exact.n_points // _CROWD)
+        self._crowd = crowd(exact.n_points)
         self._limits = np.full(n, np.inf)  # squared distances
         self._ceilings = np.full(n, np.inf, np.float32)  # bounds of points that may be nearer
         self.is_open = np.zeros(n, bool)

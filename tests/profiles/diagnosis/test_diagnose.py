@@ -10,6 +10,7 @@ from torch import nn
 import dimscope as ds
 from dimscope import Estimate, Layer, Profile
 from dimscope.profiles.diagnosis.findings import Diagnosis, Finding, Number
+from dimscope.provenance import Provenance
 
 
 def made(dimensions, *, errors=0.03, units=1000, **fields):
@@ -131,6 +132,7 @@ FLAT, HUNCH, KEPT = [10, 11, 12, 11, 8], [10, 20, 30, 8, 5], [10, 11, 11, 10.5, 
         (stretched(FLAT, 0.6), "found"),
         (stretched(FLAT, 3.0), "not found"),
         (stretched(FLAT, 1.6), "cannot tell"),
+        (stretched(FLAT, 1.2), "cannot tell"),  # small convolutional networks that learned
         (stretched(HUNCH, 3.0), "not found"),
         (stretched(HUNCH, 0.6), "cannot tell"),
         (stretched(FLAT, 0.6, errors=0.4), "cannot tell"),
@@ -141,6 +143,38 @@ FLAT, HUNCH, KEPT = [10, 11, 12, 11, 8], [10, 20, 30, 8, 5], [10, 11, 11, 10.5, 
 )
 def test_untrained_network_is_flat_and_does_not_spread_its_outputs(profile, expected):
     assert verdict(profile, "untrained") == expected
+
+
+@pytest.mark.parametrize(
+    ("times", "accuracies", "expected"),
+    [
+        (0.6, {"test_accuracy": 0.09}, "found"),
+        (0.6, {"test_accuracy": 0.92}, "cannot tell"),  # perhaps other weights than those measured
+        (1.2, {"test_accuracy": 0.92}, "not found"),
+        (1.2, {"train_accuracy": 0.92}, "not found"),
+        (1.2, {"train_accuracy": 0.11, "test_accuracy": 0.09}, "cannot tell"),
+    ],
+)
+def test_accuracy_above_chance_shows_that_a_network_has_learned(times, accuracies, expected):
+    finding = ds.diagnose(stretched(FLAT, times), **accuracies).of("untrained")
+    assert finding.verdict == expected
+    assert ("more than by chance" in finding.says) == (0.92 in accuracies.values())
+
+
+def test_accuracy_does_not_make_memorised_labels_of_a_small_stretch():
+    diagnosis = ds.diagnose(stretched(KEPT, 1.2), train_accuracy=1.0, test_accuracy=0.8)
+    assert diagnosis.of("memorised labels").verdict == "cannot tell"
+
+
+def test_output_of_a_language_model_tells_nothing_of_labels():
+    profile = stretched(KEPT, 3.0)
+    captured = Provenance("capture", {"readout": "last"})
+    profile = replace(profile, provenance=Provenance("profile", {}, (captured,)))
+    for kind in ("untrained", "memorised labels", "too few dimensions"):
+        finding = ds.diagnose(profile).of(kind)
+        assert finding.verdict == "cannot tell"
+        assert "may be words" in finding.says
+    assert ds.diagnose(profile, n_classes=10).of("memorised labels").verdict == "found"
 
 
 def test_network_with_a_dead_layer_may_be_trained_or_not():

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from dimscope.profiles.diagnosis.findings import Errors
 
 __all__ = [
-    "LEVEL", "MORE_POINTS", "REPAIR", "Evidence", "collapsed_layers", "comparable_layers",
-    "gap_of", "law_of", "listed", "no_errors", "number_of", "ratio_of",
+    "GIVE_CLASSES", "LEVEL", "MORE_POINTS", "REPAIR", "Evidence", "collapsed_layers",
+    "comparable_layers", "gap_of", "law_of", "listed", "no_errors", "not_classes", "number_of",
+    "ratio_of",
 ]  # fmt: skip
 
 LEVEL = 0.05
 REPAIR = "repair or measure these layers first"
+GIVE_CLASSES = "give n_classes if they are classes"
 MORE_POINTS = {
     "joint": "measure more points",
     "independent": "save the profile with influences=True, or measure more points",
@@ -118,6 +120,16 @@ def no_errors(evidence: Evidence) -> str:
     if len(evidence.measured) < 2:
         return f"only {len(evidence.measured)} of {len(evidence.layers)} layers have a dimension"
     return "fewer than two layers have a standard error and enough units to be compared"
+
+
+def not_classes(evidence: Evidence) -> str:
+    """Say why the units of the output may be no classes; empty if they count as classes."""
+    if evidence.n_classes is not None or evidence.readout == "flatten":
+        return ""
+    return (
+        f"the output was captured with readout {evidence.readout!r}, so its units may be words "
+        "or positions, not classes"
+    )
 
 
 def ratio_of(law: JointLaw, above: int, below: int) -> Number:

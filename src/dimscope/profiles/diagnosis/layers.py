@@ -6,7 +6,13 @@ import math
 from typing import TYPE_CHECKING
 
 from dimscope.errors import ALL_EQUAL
-from dimscope.profiles.diagnosis.evidence import collapsed_layers, listed, number_of
+from dimscope.profiles.diagnosis.evidence import (
+    GIVE_CLASSES,
+    collapsed_layers,
+    listed,
+    not_classes,
+    number_of,
+)
 from dimscope.profiles.diagnosis.findings import Finding, Number
 
 if TYPE_CHECKING:
@@ -86,12 +92,8 @@ def too_few_dimensions(evidence: Evidence) -> Finding:
     if output is None:
         advice = "measure the output too; among saved features, its name must be output"
         return Finding(kind, "cannot tell", "the profile has no output", advice)
-    if evidence.n_classes is None and evidence.readout != "flatten":
-        reason = (
-            f"the output was captured with readout {evidence.readout!r}, so its units may be words "
-            "or positions, not classes"
-        )
-        return Finding(kind, "cannot tell", reason, "give n_classes if they are classes")
+    if reason := not_classes(evidence):
+        return Finding(kind, "cannot tell", reason, GIVE_CLASSES)
     n_classes = evidence.n_classes or output.n_features
     estimate = evidence.estimates[output.name]
     if n_classes < 2:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dimscope.profiles.diagnosis.evidence import (
+    GIVE_CLASSES,
     LEVEL,
     MORE_POINTS,
     REPAIR,
@@ -15,6 +16,7 @@ from dimscope.profiles.diagnosis.evidence import (
     gap_of,
     listed,
     no_errors,
+    not_classes,
     ratio_of,
 )
 from dimscope.profiles.diagnosis.findings import Finding, Number
@@ -28,7 +30,7 @@ __all__ = ["FALL", "RISE", "hunchback", "memorised_labels", "untrained"]
 
 RISE, FALL = 1.1, 1.5  # The top of a hunchback, in units of the first and the last layer.
 _FLAT = 1.75  # Highest over lowest dimension of an untrained network.
-_RANDOM, _STRETCHED = 1.5, 1.7  # How far a random output layer spreads neighbours, and a trained.
+_RANDOM, _STRETCHED = 1.0, 1.7  # How far a random output layer spreads neighbours, and a trained.
 _TAIL = 0.75  # A last hidden layer below this fraction of the highest dimension has fallen.
 _SMALL_GAP = 0.1  # Between the accuracies on training and on other stimuli.
 _CHANCE = 1.5  # Accuracy, in units of that by chance, which shows that nothing was learned.
@@ -81,6 +83,8 @@ def untrained(evidence: Evidence) -> Finding:
     kind: FindingKind = "untrained"
     if gap := gap_of(evidence):
         return Finding(kind, "cannot tell", gap, REPAIR)
+    if reason := not_classes(evidence):
+        return Finding(kind, "cannot tell", reason, GIVE_CLASSES)
     stretch = _stretch(evidence)
     law, names = evidence.law, _before_last_hidden(evidence)
     numbers = {} if math.isnan(stretch) else {"stretch": Number(stretch)}
@@ -89,6 +93,9 @@ def untrained(evidence: Evidence) -> Finding:
     )
     if stretch >= _STRETCHED:
         return Finding(kind, "not found", text, numbers=numbers)
+    learned = _learned(evidence)
+    if learned and not stretch < _RANDOM:
+        return Finding(kind, "not found", learned, numbers=numbers)
     if collapsed := collapsed_layers(evidence):
         reason = f"{listed(collapsed)} collapsed, in an untrained network or in a trained one"
         return Finding(kind, "cannot tell", reason, REPAIR, numbers=numbers)
@@ -113,6 +120,12 @@ def untrained(evidence: Evidence) -> Finding:
             f"{shape}; networks that memorised their labels can be as flat as untrained ones",
             "measure the last hidden layer and the output, whose distances tell more",
             numbers=numbers,
+        )  # fmt: skip
+    if stretch < _RANDOM and is_flat and learned:
+        return Finding(
+            kind, "cannot tell",
+            f"{text}, and the profile is flat, as in a network with random weights: {shape}; but "
+            f"{learned}", "check that the profile is of the trained weights", names, numbers,
         )  # fmt: skip
     if stretch < _RANDOM and is_flat:
         return Finding(
@@ -161,6 +174,8 @@ def memorised_labels(evidence: Evidence) -> Finding:
         return by_score
     if gap := gap_of(evidence):
         return Finding(kind, "cannot tell", gap, REPAIR)
+    if reason := not_classes(evidence):
+        return Finding(kind, "cannot tell", reason, GIVE_CLASSES)
     training = untrained(evidence)
     if training.verdict == "found":
         return Finding(kind, "not found", "the network seems to be untrained")
@@ -180,7 +195,8 @@ def memorised_labels(evidence: Evidence) -> Finding:
     numbers = {"last hidden / highest": ratio}
     text = f"the last hidden layer, {last}, has {ratio} times the dimension of {law.layers[top]}"
     t = math.log(ratio.value / _TAIL) * ratio.value / max(ratio.std_error, 1e-12)
-    if training.verdict == "not found" and tail(t, law.degrees_of_freedom) <= LEVEL:
+    is_trained = training.verdict == "not found" and not stretch < _STRETCHED
+    if is_trained and tail(t, law.degrees_of_freedom) <= LEVEL:
         numbers |= {"stretch": Number(stretch)}
         return Finding(
             kind, "found", f"the network is trained, but its dimension does not fall: {text}",
@@ -205,14 +221,28 @@ def _accuracy_advice(evidence: Evidence) -> str:
     return f"give {' and '.join(missing)}" + (" too" if len(missing) == 1 else "")
 
 
+def _n_classes(evidence: Evidence) -> int:
+    """Return how many classes there are, the units of the output by default; 0 if unknown."""
+    outputs = (layer.n_features for layer in evidence.layers if layer.role == "output")
+    return evidence.n_classes or next(outputs, 0)
+
+
+def _learned(evidence: Evidence) -> str:
+    """Say that labels are predicted better than by chance; empty if that is not known."""
+    n_classes = _n_classes(evidence)
+    scores = [evidence.train_accuracy, evidence.test_accuracy]
+    best = max((score for score in scores if score is not None), default=0.0)
+    if n_classes < 2 or best <= _CHANCE / n_classes:
+        return ""
+    return f"{best:.1%} of the labels are predicted, more than by chance"
+
+
 def _memorised_by_accuracy(evidence: Evidence) -> Finding | None:
     """Judge from the accuracies, if they are given and decide."""
     train, test = evidence.train_accuracy, evidence.test_accuracy
     if train is None or test is None:
         return None
-    n_classes = evidence.n_classes or next(
-        (layer.n_features for layer in evidence.layers if layer.role == "output"), 0
-    )
+    n_classes = _n_classes(evidence)
     numbers = {"train accuracy": Number(train), "test accuracy": Number(test)}
     text = f"{train:.1%} of the training labels are learned, and {test:.1%} of the others"
     if train - test <= _SMALL_GAP:
