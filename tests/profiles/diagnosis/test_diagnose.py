@@ -169,7 +169,7 @@ def test_accuracy_does_not_make_memorised_labels_of_a_small_stretch():
 def test_output_of_a_language_model_tells_nothing_of_labels():
     profile = stretched(KEPT, 3.0)
     captured = Provenance("capture", {"readout": "last"})
-    profile = replace(profile, provenance=Provenance("profile", {}, (captured,)))
+    profile = replace(profile, provenance=Provenance("profile", inputs=(captured,)))
     for kind in ("untrained", "memorised labels", "too few dimensions"):
         finding = ds.diagnose(profile).of(kind)
         assert finding.verdict == "cannot tell"
