@@ -108,7 +108,7 @@ typedef struct {
    largest: the largest absolute value.
    round: round some values of a point to integers. The first n of them exist, the others are 0; the
    room for codes is a multiple of 16. Integers are summed as floats, which is exact: the squares of
-   CHUNK / 8 codes are less than 2^24. */
+   CHUNK codes are less than 2^24. */
 typedef struct {
     float (*largest)(const float *, const float *, int64_t);
     void (*round)(const float *, const float *, int64_t, int64_t, int8_t *, Row *);

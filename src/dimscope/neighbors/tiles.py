@@ -266,7 +266,7 @@ def tiles_of(n_points: int, n_features: int) -> list[slice]:
 
 
 RUN = 1024  # features in one product
-_LONG = 8192  # features from which on rows are long: a product of a single pair is quick, say
+_LONG = 8192  # features of a long row, for which the product of a single pair is quick
 _TERMS = 16384  # features of a single pair in one product
 
 
