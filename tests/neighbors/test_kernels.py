@@ -1,5 +1,6 @@
 """The compiled kernels agree with NumPy, on the instructions of every processor."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +106,48 @@ def test_hits_are_the_squares_below_the_ceilings(n, turned, monkeypatch):
     assert len(i) == is_hit.sum()
     np.testing.assert_array_equal(is_hit, expected)
     np.testing.assert_array_equal(found, squares[i, j])
+
+
+@pytest.mark.usefixtures("_level")
+@pytest.mark.parametrize("n", [(21, 3), (16, 16), (300, 700), (129, 257), (40, 40)])
+@pytest.mark.parametrize("n_ids", [None, 7])
+def test_nearest_are_the_smallest_of_parts_that_cover_the_others(n, n_ids):
+    a, b = (encoded(floats(size, 40)) for size in n)
+    if n[0] == n[1]:
+        b = a  # each product is computed once, for both points
+    ids = [np.arange(size) if n_ids is None else RNG.integers(0, n_ids, size) for size in n]
+    ids = [ids[0], ids[0] if b is a else ids[1]]
+    squares, places = kernels.nearest(a, b, (ids[0], ids[1]))
+    assert squares.shape == places.shape == (n[0], 32 if b is a else 16)
+    every = np.where(ids[0][:, None] == ids[1], np.inf, kernels.squares(a, b))
+    is_there = np.isfinite(squares)
+    np.testing.assert_array_equal(squares[is_there], np.take_along_axis(every, places, 1)[is_there])
+    np.testing.assert_array_equal(squares.min(axis=1), every.min(axis=1))
+    for row, found, kept in zip(every, places, is_there, strict=True):
+        assert len(np.unique(found[kept])) == kept.sum() == min(kept.sum(), np.isfinite(row).sum())
+        # a part without a point is one whose points are all barred
+        rest = np.delete(np.arange(len(row)), found[kept])
+        if b is not a:
+            parts = np.setdiff1d(rest[np.isfinite(row[rest])] % 16, found[kept] % 16)
+            assert not len(parts)
+
+
+@pytest.mark.usefixtures("_level")
+@pytest.mark.parametrize("n", [3, 16, 300, 513])
+def test_hits_among_the_same_points_are_each_found_once(n):
+    coded = encoded(floats(n, 40))
+    ceilings = np.full(n, 8.3, np.float32) + RNG.random(n).astype(np.float32)
+    i, j, found = kernels.hits(coded, coded, ceilings, ceilings)
+    assert (i > j).all()
+    all_i, all_j, all_found = kernels.hits(coded, encoded_again(coded), ceilings, ceilings)
+    below = all_i > all_j
+    assert 0 < below.sum() or n == 3
+    expected = sorted(zip(all_i[below], all_j[below], all_found[below], strict=True))
+    assert sorted(zip(i, j, found, strict=True)) == expected
+
+
+def encoded_again(coded):
+    return dataclasses.replace(coded)
 
 
 @pytest.mark.usefixtures("_level")
@@ -270,6 +313,8 @@ def test_codes_that_do_not_fit_are_refused():
         kernels.encode(floats(5, 8), kernels.empty(4, 8))
     with pytest.raises(ValueError, match="do not fit"):
         kernels.encode(floats(5, 8), kernels.empty(30, 8), 3)
+    with pytest.raises(ValueError, match="ids are not those"):
+        kernels.nearest(encoded(floats(5, 8)), encoded(floats(4, 8)), (np.arange(5), np.arange(5)))
     with pytest.raises(ValueError, match="different numbers"):
         kernels.squares(encoded(floats(5, 8)), encoded(floats(5, 9)))
 
@@ -309,10 +354,9 @@ def test_bounds_of_codes_hold(name, rows, monkeypatch):
     bounds = Codes(points, unit).among(rows)
     queries = np.arange(300) if rows is None else rows
     a, b = slice(0, len(queries)), slice(0, 300)
-    scores = bounds.scores(a, b)
     endless = np.full(len(queries), np.inf, np.float32)
-    (all_i, all_j, all_bounds), *_ = bounds.below(a, b, endless, scores=scores)
-    values = np.empty(scores.shape, np.float32)
+    ((all_i, all_j, all_bounds),) = bounds.below(a, b, endless)
+    values = np.empty((len(queries), 300), np.float32)
     values[all_i, all_j] = all_bounds
     assert len(all_i) == values.size
     i, j = np.divmod(np.arange(len(queries) * 300), 300)
@@ -327,8 +371,6 @@ def test_bounds_of_codes_hold(name, rows, monkeypatch):
     is_found = np.zeros(squares.shape, bool)
     is_found[found_i, found_j] = True
     assert is_found[squares <= limits[:, None]].all()
-    again = bounds.below(a, b, ceilings.astype(np.float32), scores=scores)[0]
-    assert set(zip(found_i, found_j, strict=True)) == set(zip(*again[:2], strict=True))
     assert (found < ceilings[found_i]).all()
     if rows is None:
         # the turned pairs of a tile are those of the tile on the other side

@@ -11,8 +11,9 @@
    zeros to a multiple of 8, points to a multiple of 16.
 
    The products use the instructions of the processor that multiply bytes: an unsigned byte by a
-   signed one. One of the factors is therefore shifted by OFFSET, and the products corrected by
-   OFFSET times the sum of the other code. Integers are summed without rounding. */
+   signed one. Codes are therefore stored with an offset added, and it is subtracted from one of the
+   factors before they are multiplied. The products are corrected by the offset times the sum of that
+   factor. Integers are summed without rounding. */
 
 #define Py_LIMITED_API 0x030B0000
 #define PY_SSIZE_T_CLEAN
@@ -43,12 +44,15 @@
 #define GROUP 64           /* bytes of a group of 4 features of a panel */
 #define BLOCK_A 16         /* panels of a block on either side of a product: runs of both fit the cache */
 #define BLOCK_B 32
-#define RUN 128            /* groups of features multiplied at a time */
+#define RUN 160            /* most groups of features multiplied at a time: even */
 #define CHUNK 1024         /* values of a point encoded at a time: the stack of a thread may be small */
 #define UNDERFLOW 0x1p-100 /* of a feature: in smaller sums, squares may have lost digits */
 #define INLINE static inline __attribute__((always_inline))
 
 enum { NONE, AVX2, AVX_VNNI, AVX512_VNNI };
+
+/* Added to a code: a level without VNNI sums products in 16 bits, and has smaller codes. */
+#define OFFSET(processor) ((processor) == AVX2 ? 64 : 128)
 
 typedef float f16 __attribute__((vector_size(64)));
 typedef float f8 __attribute__((vector_size(32)));
@@ -59,10 +63,11 @@ typedef int32_t i16 __attribute__((vector_size(64)));
 typedef uint32_t u16 __attribute__((vector_size(64)));
 typedef int32_t word __attribute__((may_alias)); /* 4 codes */
 
-INLINE f16 larger(f16 a, f16 b)
+/* Vectors are passed by address: how they are passed by value depends on the instructions. */
+INLINE f16 larger(const f16 *a, const f16 *b)
 {
-    const i16 first = a > b;
-    return (f16)(((i16)a & first) | ((i16)b & ~first));
+    const i16 first = *a > *b;
+    return (f16)(((i16)*a & first) | ((i16)*b & ~first));
 }
 
 /* The levels that this processor has, one bit for each. */
@@ -91,7 +96,8 @@ typedef struct {
     int64_t stride;       /* between points, in values */
     int64_t n_features, n_groups;
     int n_points, largest;  /* largest absolute value of a code */
-    int8_t *codes;          /* one panel */
+    int offset;
+    uint8_t *codes;         /* one panel */
     float *scale, *square, *error;
     int32_t *sum;
 } Encoding;
@@ -111,7 +117,7 @@ typedef struct {
    CHUNK codes are less than 2^24. */
 typedef struct {
     float (*largest)(const float *, const float *, int64_t);
-    void (*round)(const float *, const float *, int64_t, int64_t, int8_t *, Row *);
+    void (*round)(const float *, const float *, int64_t, int64_t, int, uint8_t *, Row *);
 } Steps;
 
 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,fma"))) INLINE __m512
@@ -138,10 +144,12 @@ largest_avx512(const float *x, const float *centre, int64_t n)
 }
 
 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,fma"))) INLINE void
-round_avx512(const float *x, const float *centre, int64_t n, int64_t padded, int8_t *codes, Row *row)
+round_avx512(const float *x, const float *centre, int64_t n, int64_t padded, int offset, uint8_t *codes,
+    Row *row)
 {
     const __m512 unit = _mm512_set1_ps(row->unit), inverse = _mm512_set1_ps(row->inverse);
     __m512 lost = _mm512_setzero_ps(), total = lost, squares = lost;
+    const __m128i shift = _mm_set1_epi8((char)offset);
     for (int64_t k = 0; k < padded; k += 16) {
         const int64_t left = n - k;
         const __mmask16 exist = (__mmask16)(left >= 16 ? 0xffff : left > 0 ? (1 << left) - 1 : 0);
@@ -152,7 +160,7 @@ round_avx512(const float *x, const float *centre, int64_t n, int64_t padded, int
         lost = _mm512_fmadd_ps(rest, rest, lost);
         total = _mm512_add_ps(total, q);
         squares = _mm512_fmadd_ps(q, q, squares);
-        _mm_storeu_si128((__m128i *)(codes + k), _mm512_cvtepi32_epi8(code));
+        _mm_storeu_si128((__m128i *)(codes + k), _mm_add_epi8(_mm512_cvtepi32_epi8(code), shift));
     }
     row->lost += (double)_mm512_reduce_add_ps(lost);
     row->length += (double)_mm512_reduce_add_ps(squares);
@@ -187,10 +195,12 @@ largest_avx2(const float *x, const float *centre, int64_t n)
 }
 
 __attribute__((target("avx2,fma"))) INLINE void
-round_avx2(const float *x, const float *centre, int64_t n, int64_t padded, int8_t *codes, Row *row)
+round_avx2(const float *x, const float *centre, int64_t n, int64_t padded, int offset, uint8_t *codes,
+    Row *row)
 {
     const __m256 unit = _mm256_set1_ps(row->unit), inverse = _mm256_set1_ps(row->inverse);
     __m256 lost = _mm256_setzero_ps(), total = lost, squares = lost;
+    const __m128i shift = _mm_set1_epi8((char)offset);
     for (int64_t k = 0; k < padded; k += 16) {
         const int64_t left = n - k;
         float last[16] = {0};
@@ -209,8 +219,9 @@ round_avx2(const float *x, const float *centre, int64_t n, int64_t padded, int8_
             squares = _mm256_fmadd_ps(q, q, squares);
         }
         const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(code[0], code[1]), 0xd8);
-        _mm_storeu_si128((__m128i *)(codes + k), _mm_packs_epi16(_mm256_castsi256_si128(words),
-                                                                 _mm256_extracti128_si256(words, 1)));
+        const __m128i bytes =
+            _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+        _mm_storeu_si128((__m128i *)(codes + k), _mm_add_epi8(bytes, shift));
     }
     float parts[3][8];
     _mm256_storeu_ps(parts[0], lost);
@@ -225,7 +236,7 @@ round_avx2(const float *x, const float *centre, int64_t n, int64_t padded, int8_
 
 INLINE void encode_panel(const Encoding *e, Steps steps)
 {
-    int8_t codes[PANEL][CHUNK] __attribute__((aligned(64)));
+    uint8_t codes[PANEL][CHUNK] __attribute__((aligned(64)));
     Row rows[PANEL];
     memset(rows, 0, sizeof rows);
     for (int r = 0; r < e->n_points; r++) {
@@ -242,7 +253,7 @@ INLINE void encode_panel(const Encoding *e, Steps steps)
         const int64_t rest = 4 * e->n_groups - start, padded = rest < CHUNK ? rest : CHUNK;
         for (int r = 0; r < e->n_points; r++)
             steps.round(e->values + r * e->stride + start, e->centre ? e->centre + start : NULL,
-                        e->n_features - start, padded, codes[r], rows + r);
+                        e->n_features - start, padded, e->offset, codes[r], rows + r);
         for (int64_t k = 0; k < padded; k += 4, out += PANEL)
             for (int r = 0; r < PANEL; r++) memcpy(out + r, codes[r] + k, 4);
     }
@@ -269,9 +280,12 @@ __attribute__((target("avx2,fma"))) static void encode_avx2(const Encoding *e)
 /* -- products of codes ------------------------------------------------------------------- */
 
 typedef struct {
-    const int8_t *codes; /* panels */
+    const uint8_t *codes; /* panels */
     const int32_t *sum;
     const float *scale, *square, *error, *ceiling;
+    const int32_t *id;  /* points of equal ids are not compared; for the least squares only */
+    float *least;       /* 16 for each point, or NULL */
+    int32_t *place;     /* of the points that they belong to */
     int64_t n; /* points */
 } Side;
 
@@ -279,7 +293,7 @@ typedef struct {
     Side a, b;
     int64_t n_groups;
     int symmetric;  /* whether the ceilings of b count as well */
-    int is_square;  /* whether a is b: what is above the diagonal is then left out */
+    int is_square;  /* whether a is b: blocks of 16 points above the diagonal are then left out */
     int adds;       /* whether products are added to what is in dense, in place of squares */
     float *dense;   /* all squares, row by row, or NULL: then hits below the ceilings */
     int32_t *hit_a, *hit_b;
@@ -287,34 +301,45 @@ typedef struct {
     int64_t capacity, n_hits; /* more hits than the capacity are counted, not written */
 } Product;
 
-typedef void (*Micro)(const int8_t *, const int8_t *, int64_t, int32_t *, int);
-
-/* Each of these adds a run of features to the products of 16 points with 16 points. */
+/* Adds a run of features to the products of 16 points with 16 points, and with the next 16: the first
+   factor is signed, the others have the offset. */
+typedef void (*Micro)(const int8_t *, const uint8_t *, const uint8_t *, int64_t, int32_t *, int32_t *, int);
 
 __attribute__((target("avx512f,avx512bw,avx512vnni"))) INLINE void
-micro_avx512(const int8_t *a, const int8_t *b, int64_t n_groups, int32_t *out, int first)
+micro_avx512(const int8_t *a, const uint8_t *b, const uint8_t *next, int64_t n_groups, int32_t *out,
+             int32_t *out_next, int first)
 {
-    const __m512i offset = _mm512_set1_epi8((char)128);
-    __m512i sums[PANEL];
-#pragma GCC unroll 16
-    for (int r = 0; r < PANEL; r++)
-        sums[r] = first ? _mm512_setzero_si512() : _mm512_loadu_si512(out + PANEL * r);
-    for (int64_t k = 0; k < n_groups; k++) {
-        const __m512i theirs = _mm512_xor_si512(_mm512_loadu_si512(b + GROUP * k), offset);
-        const word *mine = (const word *)(a + GROUP * k);
-#pragma GCC unroll 16
-        for (int r = 0; r < PANEL; r++)
-            sums[r] = _mm512_dpbusd_epi32(sums[r], theirs, _mm512_set1_epi32(mine[r]));
+    for (int part = 0; part < PANEL; part += 8) {
+        const word *mine = (const word *)a + part;
+        int32_t *sums = out + PANEL * part, *sums_next = out_next + PANEL * part;
+        __m512i left[8], right[8];
+#pragma GCC unroll 8
+        for (int r = 0; r < 8; r++) {
+            left[r] = first ? _mm512_setzero_si512() : _mm512_loadu_si512(sums + PANEL * r);
+            right[r] = first ? _mm512_setzero_si512() : _mm512_loadu_si512(sums_next + PANEL * r);
+        }
+        for (int64_t k = 0; k < n_groups; k++) {
+            const __m512i theirs = _mm512_loadu_si512(b + GROUP * k);
+            const __m512i also = _mm512_loadu_si512(next + GROUP * k);
+#pragma GCC unroll 8
+            for (int r = 0; r < 8; r++) {
+                const __m512i one = _mm512_set1_epi32(mine[PANEL * k + r]);
+                left[r] = _mm512_dpbusd_epi32(left[r], theirs, one);
+                right[r] = _mm512_dpbusd_epi32(right[r], also, one);
+            }
+        }
+#pragma GCC unroll 8
+        for (int r = 0; r < 8; r++) {
+            _mm512_storeu_si512(sums + PANEL * r, left[r]);
+            _mm512_storeu_si512(sums_next + PANEL * r, right[r]);
+        }
     }
-#pragma GCC unroll 16
-    for (int r = 0; r < PANEL; r++) _mm512_storeu_si512(out + PANEL * r, sums[r]);
 }
 
 #if HAS_AVX_VNNI
 __attribute__((target("avx2,avxvnni"))) INLINE void
-micro_avx_vnni(const int8_t *a, const int8_t *b, int64_t n_groups, int32_t *out, int first)
+single_avx_vnni(const int8_t *a, const uint8_t *b, int64_t n_groups, int32_t *out, int first)
 {
-    const __m256i offset = _mm256_set1_epi8((char)128);
     for (int part = 0; part < PANEL; part += 4) {
         __m256i sums[4][2];
 #pragma GCC unroll 4
@@ -325,8 +350,7 @@ micro_avx_vnni(const int8_t *a, const int8_t *b, int64_t n_groups, int32_t *out,
                                    : _mm256_loadu_si256((const __m256i *)(out + PANEL * (part + r)) + h);
         for (int64_t k = 0; k < n_groups; k++) {
             const __m256i *theirs = (const __m256i *)(b + GROUP * k);
-            const __m256i low = _mm256_xor_si256(_mm256_loadu_si256(theirs), offset);
-            const __m256i high = _mm256_xor_si256(_mm256_loadu_si256(theirs + 1), offset);
+            const __m256i low = _mm256_loadu_si256(theirs), high = _mm256_loadu_si256(theirs + 1);
             const word *mine = (const word *)(a + GROUP * k) + part;
 #pragma GCC unroll 4
             for (int r = 0; r < 4; r++) {
@@ -342,13 +366,21 @@ micro_avx_vnni(const int8_t *a, const int8_t *b, int64_t n_groups, int32_t *out,
                 _mm256_storeu_si256((__m256i *)(out + PANEL * (part + r)) + h, sums[r][h]);
     }
 }
+
+__attribute__((target("avx2,avxvnni"))) INLINE void
+micro_avx_vnni(const int8_t *a, const uint8_t *b, const uint8_t *next, int64_t n_groups, int32_t *out,
+               int32_t *out_next, int first)
+{
+    single_avx_vnni(a, b, n_groups, out, first);
+    single_avx_vnni(a, next, n_groups, out_next, first);
+}
 #endif
 
 /* Codes up to 63: the sums of two products, and of two such sums, fit 16 bits. */
 __attribute__((target("avx2"))) INLINE void
-micro_avx2(const int8_t *a, const int8_t *b, int64_t n_groups, int32_t *out, int first)
+single_avx2(const int8_t *a, const uint8_t *b, int64_t n_groups, int32_t *out, int first)
 {
-    const __m256i offset = _mm256_set1_epi8(64), ones = _mm256_set1_epi16(1);
+    const __m256i ones = _mm256_set1_epi16(1);
     for (int part = 0; part < PANEL; part += 4) {
         __m256i sums[4][2];
 #pragma GCC unroll 4
@@ -362,8 +394,7 @@ micro_avx2(const int8_t *a, const int8_t *b, int64_t n_groups, int32_t *out, int
             const word *mine = (const word *)(a + GROUP * k) + part;
             __m256i columns[4];
 #pragma GCC unroll 4
-            for (int h = 0; h < 4; h++)
-                columns[h] = _mm256_add_epi8(_mm256_loadu_si256(theirs + h), offset);
+            for (int h = 0; h < 4; h++) columns[h] = _mm256_loadu_si256(theirs + h);
 #pragma GCC unroll 4
             for (int r = 0; r < 4; r++) {
                 const __m256i one = _mm256_set1_epi32(mine[r]);
@@ -385,105 +416,227 @@ micro_avx2(const int8_t *a, const int8_t *b, int64_t n_groups, int32_t *out, int
     }
 }
 
+__attribute__((target("avx2"))) INLINE void
+micro_avx2(const int8_t *a, const uint8_t *b, const uint8_t *next, int64_t n_groups, int32_t *out,
+           int32_t *out_next, int first)
+{
+    single_avx2(a, b, n_groups, out, first);
+    single_avx2(a, next, n_groups, out_next, first);
+}
+
+/* One bit for each of 16 truths. */
+typedef unsigned (*Mask)(const i16 *);
+
+__attribute__((target("avx512f,avx512dq"))) INLINE unsigned mask_avx512(const i16 *truths)
+{
+    return _mm512_movepi32_mask((__m512i)*truths);
+}
+
+__attribute__((target("avx2"))) INLINE unsigned mask_avx2(const i16 *truths)
+{
+    __m256 halves[2];
+    memcpy(halves, truths, sizeof halves);
+    return (unsigned)_mm256_movemask_ps(halves[0]) | (unsigned)_mm256_movemask_ps(halves[1]) << 8;
+}
+
+/* What is known of a panel of b, read once for all panels of a. */
+typedef struct {
+    int64_t start;
+    int n; /* points */
+    f16 scale, square, error, ceiling;
+    float largest_error, largest_ceiling;
+    i16 id;
+} Columns;
+
+INLINE void read_columns(Columns *c, const Product *p, int64_t start)
+{
+    const Side *side = &p->b;
+    const f16 zero = {0};
+    const i16 infinite = (i16)zero + 0x7f800000;
+    c->start = start;
+    c->n = side->n - start < PANEL ? (int)(side->n - start) : PANEL;
+    const size_t size = 4 * (size_t)c->n;
+    c->scale = c->error = c->ceiling = zero;
+    c->square = (f16)infinite;
+    c->id = (i16)zero;
+    memcpy(&c->scale, side->scale + start, size);
+    memcpy(&c->square, side->square + start, size);
+    if (p->a.least)
+        memcpy(&c->id, side->id + start, size);
+    else if (!p->dense) {
+        memcpy(&c->error, side->error + start, size);
+        if (p->symmetric) memcpy(&c->ceiling, side->ceiling + start, size);
+    }
+    c->largest_error = c->largest_ceiling = -__builtin_inff();
+    for (int l = 0; l < c->n; l++) {
+        c->largest_error = c->error[l] > c->largest_error ? c->error[l] : c->largest_error;
+        c->largest_ceiling = c->ceiling[l] > c->largest_ceiling ? c->ceiling[l] : c->largest_ceiling;
+    }
+}
+
+/* The products of codes, without the offset: computed modulo 2^32, as are the sums. */
+INLINE f16 inner(const int32_t *products, uint32_t offset, int32_t sum)
+{
+    u16 whole;
+    memcpy(&whole, products, sizeof whole);
+    whole -= offset * (uint32_t)sum;
+    return __builtin_convertvector((i16)whole, f16);
+}
+
 /* Turn the products of 16 points with 16 points into squared distances of codes; write them, or
    those below the ceilings. Rounding has an error of at most 2^-20 of the sum of the two squared
    lengths. These are made smaller by 2^-19, so that what is written is a lower bound. */
-INLINE void settle(Product *p, int64_t a, int64_t b, const int32_t *products, uint32_t offset)
+INLINE void settle(Product *p, int64_t a, const Columns *c, const int32_t *products, uint32_t offset, Mask mask)
 {
-    const Side *mine = &p->a, *theirs = &p->b;
-    const int n_rows = mine->n - a < PANEL ? (int)(mine->n - a) : PANEL;
-    const int n_columns = theirs->n - b < PANEL ? (int)(theirs->n - b) : PANEL;
-    f16 scale = {0}, square = {0}, error = {0}, ceiling = {0};
+    const Side mine = p->a;
+    const int n_rows = mine.n - a < PANEL ? (int)(mine.n - a) : PANEL;
+    const int symmetric = p->symmetric;
     const f16 zero = {0};
-    memcpy(&scale, theirs->scale + b, 4 * (size_t)n_columns);
-    memcpy(&square, theirs->square + b, 4 * (size_t)n_columns);
-    if (!p->dense) {
-        memcpy(&error, theirs->error + b, 4 * (size_t)n_columns);
-        if (p->symmetric) memcpy(&ceiling, theirs->ceiling + b, 4 * (size_t)n_columns);
-    }
     for (int r = 0; r < n_rows; r++) {
-        u16 whole;
-        memcpy(&whole, products + PANEL * r, sizeof whole);
-        whole -= offset * (uint32_t)mine->sum[a + r]; /* modulo 2^32, as are the sums */
-        const f16 inner = __builtin_convertvector((i16)whole, f16);
+        const float scale = mine.scale[a + r];
+        const f16 together = inner(products + PANEL * r, offset, mine.sum[a + r]);
+        float *out = p->dense ? p->dense + (a + r) * p->b.n + c->start : NULL;
         if (p->adds) {
-            float *out = p->dense + (a + r) * theirs->n + b;
-            f16 sums = {0};
-            memcpy(&sums, out, 4 * (size_t)n_columns);
-            sums += (scale * mine->scale[a + r]) * inner;
-            memcpy(out, &sums, 4 * (size_t)n_columns);
+            f16 sums = zero;
+            memcpy(&sums, out, 4 * (size_t)c->n);
+            sums += (c->scale * scale) * together;
+            memcpy(out, &sums, 4 * (size_t)c->n);
             continue;
         }
-        const f16 squares =
-            (square + mine->square[a + r]) - (scale * (2 * mine->scale[a + r])) * inner;
-        if (p->dense) {
-            memcpy(p->dense + (a + r) * theirs->n + b, &squares, 4 * (size_t)n_columns);
+        const f16 squares = (c->square + mine.square[a + r]) - (c->scale * (2 * scale)) * together;
+        if (out) {
+            memcpy(out, &squares, 4 * (size_t)c->n);
             continue;
         }
-        f16 reach = error + mine->ceiling[a + r];
-        if (p->symmetric) {
-            const f16 other = ceiling + mine->error[a + r];
-            reach = larger(other, reach);
+        /* few are near: first with the largest reach, since all sums and products round alike */
+        float most = c->largest_error + mine.ceiling[a + r];
+        const float turned = symmetric ? c->largest_ceiling + mine.error[a + r] : 0;
+        most = most > turned ? most : turned;
+        most = most > 0 ? most : 0;
+        const i16 may_be = squares < zero + most * most;
+        if (!mask(&may_be)) continue;
+        f16 reach = c->error + mine.ceiling[a + r];
+        if (symmetric) {
+            const f16 other = c->ceiling + mine.error[a + r];
+            reach = larger(&other, &reach);
         }
-        reach = larger(reach, zero);
+        reach = larger(&reach, &zero);
         const i16 is_below = squares < reach * reach;
-        int64_t any[8];
-        memcpy(any, &is_below, sizeof any);
-        if (!(any[0] | any[1] | any[2] | any[3] | any[4] | any[5] | any[6] | any[7])) continue;
-        for (int c = 0; c < n_columns; c++) {
-            if (!is_below[c]) continue;
+        unsigned hits = mask(&is_below);
+        if (c->n < PANEL) hits &= (1u << c->n) - 1;
+        if (!hits) continue;
+        float values[PANEL];
+        memcpy(values, &squares, sizeof values);
+        for (; hits; hits &= hits - 1) {
+            const int column = __builtin_ctz(hits);
             if (p->n_hits < p->capacity) {
                 p->hit_a[p->n_hits] = (int32_t)(a + r);
-                p->hit_b[p->n_hits] = (int32_t)(b + c);
-                p->hit_square[p->n_hits] = squares[c];
+                p->hit_b[p->n_hits] = (int32_t)(c->start + column);
+                p->hit_square[p->n_hits] = values[column];
             }
             p->n_hits++;
         }
     }
 }
 
-INLINE void multiply(Product *p, Micro micro, uint32_t offset)
+/* Keep whatever is less: 16 numbers, and the places that they are from. */
+INLINE void keep_least(float *least, int32_t *place, const f16 *squares, const i16 *where)
+{
+    f16 before;
+    i16 there;
+    memcpy(&before, least, sizeof before);
+    memcpy(&there, place, sizeof there);
+    const i16 is_less = *squares < before;
+    before = (f16)(((i16)*squares & is_less) | ((i16)before & ~is_less));
+    there = (*where & is_less) | (there & ~is_less);
+    memcpy(least, &before, sizeof before);
+    memcpy(place, &there, sizeof there);
+}
+
+/* Turn products into squared distances, as settle does, and keep the least of each point: a point of
+   a has 16, one for the points at each position of the panels of b. For the points of b, those of a
+   panel lie side by side: 16 for each, one for the points at each position of the panels of a. */
+INLINE void settle_least(Product *p, int64_t a, const Columns *c, const int32_t *products, uint32_t offset)
+{
+    const Side mine = p->a, theirs = p->b;
+    const int n_rows = mine.n - a < PANEL ? (int)(mine.n - a) : PANEL;
+    const int is_turned = theirs.least && (!p->is_square || a != c->start);
+    const i16 lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    const i16 columns = lanes + (int32_t)c->start, infinite = (lanes & 0) + 0x7f800000;
+    for (int r = 0; r < n_rows; r++) {
+        const int64_t row = PANEL * (a + r), column = PANEL * (c->start + r);
+        const f16 together = inner(products + PANEL * r, offset, mine.sum[a + r]);
+        f16 squares = (c->square + mine.square[a + r]) - (c->scale * (2 * mine.scale[a + r])) * together;
+        const i16 is_barred = c->id == mine.id[a + r];
+        squares = (f16)(((i16)squares & ~is_barred) | (infinite & is_barred));
+        keep_least(mine.least + row, mine.place + row, &squares, &columns);
+        const i16 this_row = (lanes & 0) + (int32_t)(a + r);
+        if (is_turned) keep_least(theirs.least + column, theirs.place + column, &squares, &this_row);
+    }
+}
+
+INLINE void multiply(Product *p, Micro micro, Mask mask, uint32_t offset)
 {
     static __thread int32_t products[BLOCK_A * BLOCK_B * PANEL * PANEL] __attribute__((aligned(64)));
+    static __thread int8_t signed_a[BLOCK_A * RUN * GROUP] __attribute__((aligned(64)));
     const int64_t panel = GROUP * p->n_groups;
+    /* runs of equal length, an even number of groups: each pass over the products takes its time */
+    const int64_t n_runs = (p->n_groups + RUN - 1) / RUN;
+    const int64_t longest = ((p->n_groups + n_runs - 1) / n_runs + 1) / 2 * 2;
     const int64_t n_a = (p->a.n + PANEL - 1) / PANEL, n_b = (p->b.n + PANEL - 1) / PANEL;
     for (int64_t a = 0; a < n_a; a += BLOCK_A)
         for (int64_t b = 0; b < n_b; b += BLOCK_B) {
             const int64_t end_a = a + BLOCK_A < n_a ? a + BLOCK_A : n_a;
             const int64_t end_b = b + BLOCK_B < n_b ? b + BLOCK_B : n_b;
             if (p->is_square && b >= end_a) break;
-            for (int64_t k = 0; k < p->n_groups; k += RUN) {
-                const int64_t run = k + RUN < p->n_groups ? RUN : p->n_groups - k;
-                int32_t *out = products;
-                for (int64_t j = b; j < end_b; j++)
-                    for (int64_t i = a; i < end_a; i++, out += PANEL * PANEL)
-                        if (!p->is_square || j <= i)
-                            micro(p->a.codes + panel * i + GROUP * k,
-                                  p->b.codes + panel * j + GROUP * k, run, out, k == 0);
+            for (int64_t k = 0; k < p->n_groups; k += longest) {
+                const int64_t run = k + longest < p->n_groups ? longest : p->n_groups - k;
+                for (int64_t i = a; i < end_a; i++) {
+                    const uint8_t *codes = p->a.codes + panel * i + GROUP * k;
+                    int8_t *out = signed_a + GROUP * RUN * (i - a);
+                    for (int64_t c = 0; c < GROUP * run; c++) out[c] = (int8_t)(codes[c] - offset);
+                }
+                const int is_last = k + run == p->n_groups;
+                for (int64_t j = b; j < end_b; j += 2) {
+                    const uint8_t *codes = p->b.codes + panel * j + GROUP * k;
+                    /* the last panel may be multiplied twice: its products are those of one more */
+                    const uint8_t *next = j + 1 < end_b ? codes + panel : codes;
+                    int32_t *out = products + 2 * PANEL * PANEL * BLOCK_A * ((j - b) / 2);
+                    Columns columns[2];
+                    for (int64_t h = 0; h < 2 && is_last && j + h < end_b; h++)
+                        read_columns(columns + h, p, PANEL * (j + h));
+                    for (int64_t i = a; i < end_a; i++, out += 2 * PANEL * PANEL) {
+                        if (p->is_square && j > i) continue;
+                        micro(signed_a + GROUP * RUN * (i - a), codes, next, run, out,
+                              out + PANEL * PANEL, k == 0);
+                        for (int64_t h = 0; h < 2 && is_last && j + h < end_b; h++) {
+                            if (p->is_square && j + h > i) break;
+                            if (p->a.least)
+                                settle_least(p, PANEL * i, columns + h, out + PANEL * PANEL * h, offset);
+                            else
+                                settle(p, PANEL * i, columns + h, out + PANEL * PANEL * h, offset, mask);
+                        }
+                    }
+                }
             }
-            const int32_t *done = products;
-            for (int64_t j = b; j < end_b; j++)
-                for (int64_t i = a; i < end_a; i++, done += PANEL * PANEL)
-                    if (!p->is_square || j <= i)
-                        settle(p, PANEL * i, PANEL * j, done, offset);
         }
 }
 
-__attribute__((target("avx512f,avx512bw,avx512vnni,fma"))) static void multiply_avx512(Product *p)
+__attribute__((target("avx512f,avx512bw,avx512dq,avx512vnni,fma"))) static void multiply_avx512(Product *p)
 {
-    multiply(p, micro_avx512, 128);
+    multiply(p, micro_avx512, mask_avx512, OFFSET(AVX512_VNNI));
 }
 
 #if HAS_AVX_VNNI
 __attribute__((target("avx2,avxvnni,fma"))) static void multiply_avx_vnni(Product *p)
 {
-    multiply(p, micro_avx_vnni, 128);
+    multiply(p, micro_avx_vnni, mask_avx2, OFFSET(AVX_VNNI));
 }
 #endif
 
 __attribute__((target("avx2,fma"))) static void multiply_avx2(Product *p)
 {
-    multiply(p, micro_avx2, 64);
+    multiply(p, micro_avx2, mask_avx2, OFFSET(AVX2));
 }
 
 /* -- numbers below ceilings ---------------------------------------------------------------- */
@@ -708,8 +861,8 @@ static PyObject *encode(PyObject *self, PyObject *args)
     for (int64_t start = 0; start < n_points; start += PANEL) {
         const Encoding e = {
             (const float *)ADDRESS(values) + start * stride, ADDRESS(centre), stride, n_features, n_groups,
-            n_points - start < PANEL ? (int)(n_points - start) : PANEL, largest,
-            (int8_t *)ADDRESS(codes) + start / PANEL * GROUP * n_groups,
+            n_points - start < PANEL ? (int)(n_points - start) : PANEL, largest, OFFSET(processor),
+            (uint8_t *)ADDRESS(codes) + start / PANEL * GROUP * n_groups,
             (float *)ADDRESS(scale) + start, (float *)ADDRESS(square) + start,
             (float *)ADDRESS(error) + start, (int32_t *)ADDRESS(sum) + start};
         if (processor == AVX512_VNNI)
@@ -723,19 +876,19 @@ static PyObject *encode(PyObject *self, PyObject *args)
 
 static PyObject *product(PyObject *self, PyObject *args)
 {
-    unsigned long long a[6], b[6], dense, hit_a, hit_b, hit_square;
+    unsigned long long a[9], b[9], dense, hit_a, hit_b, hit_square;
     long long n_a, n_b, n_groups, capacity;
     int processor, symmetric, is_square, adds;
-    if (!PyArg_ParseTuple(args, "i(KKKKKKL)(KKKKKKL)LiiiKKKKL", &processor, &a[0], &a[1], &a[2],
-                          &a[3], &a[4], &a[5], &n_a, &b[0], &b[1], &b[2], &b[3], &b[4], &b[5],
-                          &n_b, &n_groups, &symmetric, &is_square, &adds, &dense, &hit_a, &hit_b, &hit_square,
-                          &capacity))
+    if (!PyArg_ParseTuple(args, "i(KKKKKKKKKL)(KKKKKKKKKL)LiiiKKKKL", &processor, &a[0], &a[1], &a[2],
+                          &a[3], &a[4], &a[5], &a[6], &a[7], &a[8], &n_a, &b[0], &b[1], &b[2], &b[3],
+                          &b[4], &b[5], &b[6], &b[7], &b[8], &n_b, &n_groups, &symmetric, &is_square,
+                          &adds, &dense, &hit_a, &hit_b, &hit_square, &capacity))
         return NULL;
     Product p = {
         {ADDRESS(a[0]), ADDRESS(a[1]), ADDRESS(a[2]), ADDRESS(a[3]), ADDRESS(a[4]), ADDRESS(a[5]),
-         n_a},
+         ADDRESS(a[6]), ADDRESS(a[7]), ADDRESS(a[8]), n_a},
         {ADDRESS(b[0]), ADDRESS(b[1]), ADDRESS(b[2]), ADDRESS(b[3]), ADDRESS(b[4]), ADDRESS(b[5]),
-         n_b},
+         ADDRESS(b[6]), ADDRESS(b[7]), ADDRESS(b[8]), n_b},
         n_groups, symmetric, is_square, adds, ADDRESS(dense), ADDRESS(hit_a), ADDRESS(hit_b), ADDRESS(hit_square),
         capacity, 0};
     Py_BEGIN_ALLOW_THREADS

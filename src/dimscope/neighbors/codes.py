@@ -33,7 +33,7 @@ import numpy as np
 from dimscope.arrays.memory import is_mapped
 from dimscope.arrays.threads import parallel, spans, workers
 from dimscope.neighbors import kernels
-from dimscope.neighbors.products import Centred, mirror
+from dimscope.neighbors.products import Centred, mirror, smallest_in_parts
 from dimscope.neighbors.tiles import TILE
 
 if TYPE_CHECKING:
@@ -192,9 +192,12 @@ class DenseBounds:
     ) -> None:
         self.squares, self.lengths, self.errors = squares, lengths, errors
 
-    def scores(self, a: slice, b: slice) -> NDArray[np.float32]:
-        """Return the squared distances of codes, from the points a to the points b: a view."""
-        return self.squares[a, b]
+    def nearest(
+        self, a: slice, b: slice, n_parts: int, ids: tuple[NDArray[np.int32], NDArray[np.int32]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.integer]]:
+        """Find points of b that are near to each point of a; see :meth:`CodeBounds.nearest`."""
+        is_barred = ids[0][:, None] == ids[1]
+        return smallest_in_parts(np.where(is_barred, np.inf, self.squares[a, b]), n_parts)
 
     def below(
         self,
@@ -202,12 +205,11 @@ class DenseBounds:
         b: slice,
         ceilings: NDArray[np.float32],
         turned: NDArray[np.float32] | None = None,
-        scores: NDArray[np.float32] | None = None,
     ) -> list[_Hits]:
         """Find the pairs whose bound is below a ceiling; see :meth:`CodeBounds.below`."""
-        squares = self.squares[a, b] if scores is None else scores
         errors = self.errors[a], self.errors[b]
-        return _sides(kernels.below(squares, ceilings, turned, errors), errors, ceilings, turned)
+        found = kernels.below(self.squares[a, b], ceilings, turned, errors)
+        return _sides(found, errors, ceilings, turned)
 
     def ceiling(self, squares: NDArray[np.float64], which: slice) -> NDArray[np.float64]:
         """Turn squared distances into what no bound of a nearer point exceeds."""
@@ -239,9 +241,39 @@ class CodeBounds:
     def _of_rows(self, a: slice) -> Coded:
         return self._codes.of_tile(a) if self._rows is None else self._mine[a.start]
 
-    def scores(self, a: slice, b: slice) -> NDArray[np.float32]:
-        """Compute the squared distances of codes, from the searched points a to the points b."""
-        return kernels.squares(self._of_rows(a), self._codes.of_tile(b))
+    def nearest(
+        self, a: slice, b: slice, n_parts: int, ids: tuple[NDArray[np.int32], NDArray[np.int32]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.integer]]:
+        """Find points of b that are near to each point of a: one in each of some parts of b.
+
+        Parameters
+        ----------
+        a, b : slice
+        n_parts : int
+            There may be more parts, but not more than points.
+        ids : tuple of arrays of shapes (a,) and (b,)
+            Points of equal ids are not compared.
+
+        Returns
+        -------
+        squares : array of shape (a, n), float32
+            Squared distances of codes; infinite where a part has no point.
+        places : array of shape (a, n), int
+            Positions in b, all different where squares are finite.
+        """
+        mine, theirs = self._of_rows(a), self._codes.of_tile(b)
+        n_calls = -(-n_parts // kernels.PANEL)
+        if n_calls == 1:
+            return kernels.nearest(mine, theirs, ids)
+        found = []
+        for which in spans(len(theirs.codes), -(-len(theirs.codes) // n_calls)):
+            start, part = kernels.PANEL * which.start, theirs.panels(which)
+            squares, places = kernels.nearest(
+                mine, part, (ids[0], ids[1][start:][: len(part.scale)])
+            )
+            found.append((squares, places + np.int32(start)))
+        squares, places = (np.concatenate(arrays, axis=1) for arrays in zip(*found, strict=True))
+        return squares, places
 
     def below(
         self,
@@ -249,7 +281,6 @@ class CodeBounds:
         b: slice,
         ceilings: NDArray[np.float32],
         turned: NDArray[np.float32] | None = None,
-        scores: NDArray[np.float32] | None = None,
     ) -> list[_Hits]:
         """Find the pairs whose bound is below the ceiling of their first point.
 
@@ -258,9 +289,8 @@ class CodeBounds:
         a, b : slice
         ceilings : array of shape (a,), float32
         turned : array of shape (b,), float32, optional
-            Ceilings of the points b, if pairs with these as the first point are wanted as well.
-        scores : array of shape (a, b), float32, optional
-            As from :meth:`scores`, if they are known; infinite for pairs that are not wanted.
+            Ceilings of the points b, if pairs with these as the first point are wanted as well. If
+            a is b, each pair of different points is then found once by either.
 
         Returns
         -------
@@ -270,11 +300,7 @@ class CodeBounds:
         """
         mine, theirs = self._of_rows(a), self._codes.of_tile(b)
         errors = mine.error, theirs.error
-        if scores is None:
-            found = kernels.hits(mine, theirs, ceilings, turned)
-        else:
-            found = kernels.below(scores, ceilings, turned, errors)
-        return _sides(found, errors, ceilings, turned)
+        return _sides(kernels.hits(mine, theirs, ceilings, turned), errors, ceilings, turned)
 
     def ceiling(self, squares: NDArray[np.float64], which: slice) -> NDArray[np.float64]:
         """Turn squared distances from searched points into what no bound of a nearer point exceeds.

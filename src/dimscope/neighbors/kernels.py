@@ -36,6 +36,7 @@ __all__ = [
     "hits",
     "largest_code",
     "level",
+    "nearest",
     "pair_squares",
     "squares",
 ]
@@ -62,8 +63,9 @@ class Coded:
 
     Parameters
     ----------
-    codes : array of shape (n_panels, n_groups, 16, 4), int8
-        Groups of 4 features of panels of 16 points.
+    codes : array of shape (n_panels, n_groups, 16, 4), uint8
+        Groups of 4 features of panels of 16 points. An offset is added to every integer: 64 at
+        level 1, otherwise 128.
     scale : array of shape (n_points,), float32
     square : array of shape (n_points,), float32
         Squared length of the coded point, made smaller by 2^-19.
@@ -73,15 +75,24 @@ class Coded:
         Sum of the integers.
     """
 
-    codes: NDArray[np.int8]
+    codes: NDArray[np.uint8]
     scale: NDArray[np.float32]
     square: NDArray[np.float32]
     error: NDArray[np.float32]
     total: NDArray[np.int32]
 
+    def panels(self, which: slice) -> Coded:
+        """Return some panels of 16 points: a view."""
+        points = slice(PANEL * which.start, PANEL * which.stop)
+        return Coded(
+            self.codes[which], self.scale[points], self.square[points], self.error[points],
+            self.total[points],
+        )  # fmt: skip
+
     def decoded(self) -> NDArray[np.float64]:
         """Return the points that the codes stand for, with the padding of their features."""
-        integers = self.codes.transpose(0, 2, 1, 3).reshape(PANEL * len(self.codes), -1)
+        codes = self.codes.transpose(0, 2, 1, 3).reshape(PANEL * len(self.codes), -1)
+        integers = codes.astype(np.int16) - (64 if level == 1 else 128)
         return np.asarray(self.scale[:, None] * integers[: len(self.scale)].astype(np.float64))
 
 
@@ -99,7 +110,7 @@ def largest_code(n_features: int) -> int:
 
 def empty(n_points: int, n_features: int) -> Coded:
     """Return room for the codes of points."""
-    codes = np.empty((-(-n_points // PANEL), _padded(n_features) // 4, PANEL, 4), np.int8)
+    codes = np.empty((-(-n_points // PANEL), _padded(n_features) // 4, PANEL, 4), np.uint8)
     scale, square, error = (np.empty(n_points, np.float32) for _ in range(3))
     return Coded(codes, scale, square, error, np.empty(n_points, np.int32))
 
@@ -150,7 +161,7 @@ def squares(a: Coded, b: Coded) -> NDArray[np.float32]:
     """
     out = np.empty((len(a.scale), len(b.scale)), np.float32)
     none = np.empty(0, np.float32)
-    _multiply(a, b, none, none, out, 0, 0, 0, 0)
+    _multiply(a, b, none, none, out, 0, 0, 0, 0, is_square=a is b)
     if a is b:
         mirror(out)
     return out
@@ -166,7 +177,51 @@ def add_products(coded: Coded, total: NDArray[np.float32]) -> None:
         What is above the diagonal is undefined afterwards.
     """
     none = np.empty(0, np.float32)
-    _multiply(coded, coded, none, none, total, 0, 0, 0, 0, adds=True)
+    _multiply(coded, coded, none, none, total, 0, 0, 0, 0, is_square=True, adds=True)
+
+
+def nearest(
+    a: Coded, b: Coded, ids: tuple[NDArray[np.int32], NDArray[np.int32]]
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Find points of b that are near to each point of a: one in each of 16 parts of b, or of 32.
+
+    Parameters
+    ----------
+    a, b : Coded
+        If they are the same object, each product is computed once.
+    ids : tuple of arrays of shapes (n_a,) and (n_b,), int32
+        Points of equal ids are not compared.
+
+    Returns
+    -------
+    squares : array of shape (n_a, 16), float32
+        As in :func:`squares`; infinite where a part has no point. If a is b, the shape is
+        (n_a, 32).
+    places : array of the same shape, int32
+        Positions in b: all that belong to a point of a differ, where squares are finite.
+    """
+    first, second = (np.ascontiguousarray(numbers, np.int32) for numbers in ids)
+    if (len(first), len(second)) != (len(a.scale), len(b.scale)):
+        raise ValueError(
+            f"{len(first)} and {len(second)} ids are not those of {len(a.scale)} and "
+            f"{len(b.scale)} points"
+        )
+    n_panels, is_square = len(a.codes), a is b
+    shape = (2 if is_square else 1, n_panels, PANEL, PANEL)
+    found, places = np.full(shape, np.inf, np.float32), np.zeros(shape, np.int32)
+    where = [(part.ctypes.data, kept.ctypes.data) for part, kept in zip(found, places, strict=True)]
+    mine, theirs = where if is_square else (*where, (0, 0))
+    none = np.empty(0, np.float32)
+    _multiply(
+        a, b, none, none, None, 0, 0, 0, 0, is_square=is_square,
+        least=((first.ctypes.data, *mine), (second.ctypes.data, *theirs)),
+    )  # fmt: skip
+    if is_square:  # on the other side, the numbers of the points of a panel lie side by side
+        found[1] = found[1].transpose(0, 2, 1).copy()
+        places[1] = places[1].transpose(0, 2, 1).copy()
+    rows = (n_panels * PANEL, len(found) * PANEL)
+    squares = found.transpose(1, 2, 0, 3).reshape(rows)[: len(a.scale)]
+    return squares, places.transpose(1, 2, 0, 3).reshape(rows)[: len(a.scale)]
 
 
 def hits(
@@ -184,7 +239,8 @@ def hits(
         A pair is a hit if the distance of its codes is below the ceiling of its first point plus
         the error of its second.
     turned : array of shape (n_b,), float32, optional
-        Likewise with the points exchanged: a pair is a hit if it is one either way.
+        Likewise with the points exchanged: a pair is a hit if it is one either way. If a is b, each
+        pair of different points is then found once.
 
     Returns
     -------
@@ -193,7 +249,14 @@ def hits(
     """
     none = np.empty(0, np.float32)
     theirs = none if turned is None else turned
-    return _found(lambda *places: _multiply(a, b, ceilings, theirs, None, *places))
+    is_square = a is b and turned is not None
+    i, j, found = _found(
+        lambda *places: _multiply(a, b, ceilings, theirs, None, *places, is_square=is_square)
+    )
+    if is_square:
+        once = i > j  # blocks on the diagonal are whole
+        i, j, found = i[once], j[once], found[once]
+    return i, j, found
 
 
 def below(
@@ -269,17 +332,22 @@ def _multiply(
     turned: NDArray[np.float32],
     dense: NDArray[np.float32] | None,
     *places: Any,
+    least: tuple[tuple[int, int, int], tuple[int, int, int]] = ((0, 0, 0), (0, 0, 0)),
+    is_square: bool = False,
     adds: bool = False,
 ) -> int:
     n_groups = a.codes.shape[1]
     if b.codes.shape[1] != n_groups:
         raise ValueError("the codes have different numbers of features")
     sides = [
-        (*(x.ctypes.data for x in (s.codes, s.total, s.scale, s.square, s.error, c)), len(s.scale))
-        for s, c in ((a, ceilings), (b, turned))
-    ]
+        (
+            *(x.ctypes.data for x in (s.codes, s.total, s.scale, s.square, s.error, c)), *kept,
+            len(s.scale),
+        )
+        for s, c, kept in zip((a, b), (ceilings, turned), least, strict=True)
+    ]  # fmt: skip
     where = 0 if dense is None else dense.ctypes.data
-    flags = int(len(turned) > 0), int(dense is not None and a is b), int(adds)
+    flags = int(len(turned) > 0), int(is_square), int(adds)
     return int(_kernels.product(level, *sides, n_groups, *flags, where, *places))
 
 

@@ -30,7 +30,15 @@ from dimscope.arrays.threads import parallel, spans
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Centred", "add_gram", "add_product", "at", "mirror", "one_thread_each"]
+__all__ = [
+    "Centred",
+    "add_gram",
+    "add_product",
+    "at",
+    "mirror",
+    "one_thread_each",
+    "smallest_in_parts",
+]
 
 
 _MIRROR = 128  # side of the blocks that are transposed: two of them fit the cache
@@ -254,6 +262,25 @@ def at(
     hits = np.flatnonzero(chosen)
     i, j = np.divmod(hits.astype(np.int32), np.int32(bounds.shape[1]))
     return i, j, bounds.ravel()[hits]
+
+
+def smallest_in_parts(
+    values: NDArray[np.float32], n_parts: int
+) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """Return the smallest value of each row in each of some parts of its columns, and its column.
+
+    Examples
+    --------
+    >>> values = np.array([[3, 1, 2, 5], [0, 7, 9, 8]], np.float32)
+    >>> [part.tolist() for part in smallest_in_parts(values, 2)]
+    [[[1.0, 2.0], [0.0, 8.0]], [[1, 2], [0, 3]]]
+    """
+    n_parts = min(n_parts, values.shape[1])
+    size = values.shape[1] // n_parts
+    parts = values[:, : n_parts * size].reshape(len(values), n_parts, size)
+    places = parts.argmin(axis=2)
+    smallest = np.take_along_axis(parts, places[:, :, None], axis=2)[:, :, 0]
+    return smallest, places + size * np.arange(n_parts)
 
 
 _SAMPLE = 16  # rows from which the centre is taken

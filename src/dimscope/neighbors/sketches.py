@@ -32,7 +32,7 @@ import numpy as np
 
 from dimscope.arrays.threads import parallel, spans, workers
 from dimscope.neighbors import kernels
-from dimscope.neighbors.products import Centred, add_product, one_thread_each
+from dimscope.neighbors.products import Centred, add_product, one_thread_each, smallest_in_parts
 from dimscope.neighbors.tiles import RUN, rounding_bound
 
 if TYPE_CHECKING:
@@ -123,14 +123,8 @@ class SketchBounds:
         underflow = np.float32(width * 2.0**-126)
         self._norms = weight * norms - underflow / 2
 
-    def scores(self, a: slice, b: slice) -> NDArray[np.float32]:
-        """Compute bounds from the searched points a to the points b.
-
-        Returns
-        -------
-        array of shape (a, b), float32
-            See :meth:`ceiling`.
-        """
+    def _squares(self, a: slice, b: slice) -> NDArray[np.float32]:
+        """Compute bounds from the searched points a to the points b; see :meth:`ceiling`."""
         rows = a if self._rows is None else self._rows[a]
         left = self._numbers[rows]
         bounds: NDArray[np.float32] = np.add.outer(self._norms[rows], self._norms[b])
@@ -138,16 +132,25 @@ class SketchBounds:
             add_product(bounds, left[:, columns], self._numbers[b, columns], -2)
         return bounds
 
+    def nearest(
+        self, a: slice, b: slice, n_parts: int, ids: tuple[NDArray[np.int32], NDArray[np.int32]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.integer]]:
+        """Find points of b that are near to each point of a; see :meth:`CodeBounds.nearest`."""
+        bounds = self._squares(a, b)
+        np.copyto(bounds, np.float32(np.inf), where=ids[0][:, None] == ids[1])
+        return smallest_in_parts(bounds, n_parts)
+
     def below(
         self,
         a: slice,
         b: slice,
         ceilings: NDArray[np.float32],
         turned: NDArray[np.float32] | None = None,
-        scores: NDArray[np.float32] | None = None,
     ) -> list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]]:
         """Find the pairs whose bound is below a ceiling; see :meth:`CodeBounds.below`."""
-        bounds = self.scores(a, b) if scores is None else scores
+        bounds = self._squares(a, b)
+        if a == b and turned is not None:
+            bounds[np.triu_indices(len(bounds))] = np.inf  # each pair once
         i, j, found = kernels.below(bounds, ceilings, turned)
         reached = [ceilings[i]] if turned is None else [ceilings[i], turned[j]]
         chosen = [found < ceiling for ceiling in reached]

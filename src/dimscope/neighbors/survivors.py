@@ -14,7 +14,6 @@ Points with so many survivors that a product with all points costs less, such as
 
 from __future__ import annotations
 
-import threading
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -25,8 +24,6 @@ from dimscope.neighbors.products import one_thread_each
 from dimscope.neighbors.tiles import TILE, tiles_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from dimscope.arrays.threads import Progress
@@ -54,8 +51,14 @@ class Bounds(Protocol):
     is_whole: bool
     """Whether all bounds are at hand: the first limits of a point then come from all others."""
 
-    def scores(self, a: slice, b: slice) -> NDArray[np.float32]:
-        """Compute numbers that order the points b by how near they seem to the points a."""
+    def nearest(
+        self, a: slice, b: slice, n_parts: int, ids: tuple[NDArray[np.int32], NDArray[np.int32]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.integer]]:
+        """Find points of b that seem near to each point of a: one in each of some parts of b.
+
+        Returns numbers that order them, infinite where there is none, and positions in b. Points of
+        equal ids are not compared.
+        """
 
     def below(
         self,
@@ -63,11 +66,10 @@ class Bounds(Protocol):
         b: slice,
         ceilings: NDArray[np.float32],
         turned: NDArray[np.float32] | None = None,
-        scores: NDArray[np.float32] | None = None,
     ) -> list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]]:
         """Find the pairs whose bound is below a ceiling, and those that are turned round.
 
-        Scores that are known need not be computed again; infinite ones are no hits.
+        If a is b, with turned pairs, each pair of different points is one of either only.
         """
 
     def ceiling(self, squares: NDArray[np.float64], which: slice) -> NDArray[np.float64]:
@@ -112,37 +114,33 @@ class _Squares:
     def __init__(self, exact: Tiles) -> None:
         self._exact = exact
         self._keys, self._values = np.empty(0, np.int64), np.empty(0)
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        # two threads may have measured the same pair
-        return len(self._keys) - int(np.count_nonzero(self._keys[1:] == self._keys[:-1]))
+        self.n_measured = 0
 
     def of(
         self, i: NDArray[np.intp], j: NDArray[np.intp], limits: NDArray[np.float64] | None = None
     ) -> NDArray[np.float64]:
         """Return the squared distances of pairs, measuring those that are new.
 
-        With limits, squares that are above the limit of their pair may be infinite instead.
+        With limits, which belong to the last call, squares that are above the limit of their pair
+        may be infinite instead.
         """
         n = np.int64(self._exact.n_points)
         keys, inverse = np.unique(np.minimum(i, j) * n + np.maximum(i, j), return_inverse=True)
-        values = np.full(len(keys), np.inf)
-        with self._lock:
+        values, is_new = np.full(len(keys), np.inf), np.ones(len(keys), bool)
+        if len(self._keys):
             place = np.searchsorted(self._keys, keys)
             place[place == len(self._keys)] = 0
-            is_known = np.zeros(len(keys), bool)
-            if len(self._keys):
-                is_known = self._keys[place] == keys
-                values[is_known] = self._values[place[is_known]]
-        new = np.flatnonzero(~is_known)
+            is_new = self._keys[place] != keys
+            values[~is_new] = self._values[place[~is_new]]
+        new = np.flatnonzero(is_new)
         if limits is not None and self._exact.has_quick_bounds:
             most = np.zeros(len(keys))
             np.maximum.at(most, inverse, limits)
             bounds = self._exact.pair_bounds(*np.divmod(keys[new], n))
             new = new[bounds < _ABOVE * most[new]]
         values[new] = self._exact.pair_squares(*np.divmod(keys[new], n))
-        with self._lock:
+        self.n_measured += len(new)
+        if limits is None:
             all_keys = np.concatenate([self._keys, keys[new]])
             order = np.argsort(all_keys)
             self._keys = all_keys[order]
@@ -185,6 +183,10 @@ class Survivors:
         self._limits = np.full(n, np.inf)  # squared distances
         self._ceilings = np.full(n, np.inf, np.float32)  # bounds of points that may be nearer
         self.is_open = np.zeros(n, bool)
+        # pairs of equal ids are not neighbours
+        barred = exact.exclusion
+        ids = np.arange(exact.n_points) if barred is None else barred.groups
+        self._ids = np.asarray(ids, np.int32)
         self._squares = _Squares(exact)
         self._tiles = tiles_of(exact.n_points, exact.points.n_features)
         self._row_tiles = self._tiles if rows is None else spans(n, TILE)
@@ -202,7 +204,6 @@ class Survivors:
         """
         with one_thread_each():
             self._scan_all()
-        self._tighten(self._k)
         n_left = sum(int(np.isnan(pairs.square).sum()) for pairs in self._pairs.values())
         if _CROWD * n_left > len(self.rows) * self._exact.n_points:
             self.is_open[:] = True  # a product of all points takes less time
@@ -224,51 +225,47 @@ class Survivors:
     @property
     def n_measured(self) -> int:
         """Number of pairs measured by direct differences."""
-        return len(self._squares)
+        return self._squares.n_measured
 
     # -- the scan -----------------------------------------------------------------------
 
     def _stages(self) -> list[list[tuple[slice, slice]]]:
-        """Return the tiles of each stage: first those that give limits, then ever more."""
+        """Return the tiles of each stage: twice as many in each, the diagonal in the first."""
         row_tiles, tiles = self._row_tiles, self._tiles
         by_distance = [[(a, b) for a in row_tiles] for b in tiles]
         if self._all:
             by_distance = [list(zip(tiles, tiles[i:], strict=False)) for i in range(len(tiles))]
-        stages, start, size = [], 0, 1
+        stages, start, size = [], 0, 2
         while start < len(by_distance):
             stages.append([pair for part in by_distance[start : start + size] for pair in part])
-            start, size = start + size, 2 * size if start else 1
+            start, size = start + size, 2 * size
         return stages
 
     def _scan_all(self) -> None:
         stages = self._stages()
-        self._n_tiles, self._n_scanned = sum(map(len, stages)), 0
-        is_limited = self._screen.is_whole
-        if is_limited:  # one pass over the points measures the pairs of all tiles
-            found = parallel(lambda tile: self._candidates(tile, self._scores(*tile)), stages[0])
-            rows, others = (np.concatenate(parts) for parts in zip(*found, strict=True))
-            self._limit(rows, others)
-        for number, stage in enumerate(stages):
-            self._scan_stage(self._scan if number or is_limited else self._scan_first, stage)
+        first = stages[0][: len(self._row_tiles)]
+        self._n_tiles, self._n_scanned = len(first) + sum(map(len, stages)), 0
+        found = parallel(self._candidates, first, self._report)
+        self._n_scanned = len(first)
+        # one pass over the points measures the pairs of all tiles
+        self._limit(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+        for stage in stages:
+            self._scan_stage(stage)
             self._tighten(self._k)
             if 2 * self.is_open.sum() > len(self.rows):
                 self.is_open[:] = True
-                self._set_ceilings()  # which drops all survivors
+                self._pairs = dict.fromkeys(self._pairs, _NONE)
                 return
 
-    def _scan_stage(
-        self,
-        scan: Callable[[tuple[slice, slice]], dict[int, _Pairs]],
-        stage: list[tuple[slice, slice]],
-    ) -> None:
+    def _scan_stage(self, stage: list[tuple[slice, slice]]) -> None:
         """Scan the tiles of a stage, so many at a time that their survivors fit in memory."""
         done, size, most = 0, _BATCH, 1
         while done < len(stage):
-            scanned = parallel(scan, stage[done : done + size], self._report)
+            scanned = parallel(self._scan, stage[done : done + size], self._report)
             for parts in scanned:
-                for start, part in parts.items():
+                for start, part in parts:
                     self._pairs[start] = self._pairs[start].with_(part)
-                most = max(most, sum(len(part.row) for part in parts.values()))
+                most = max(most, sum(len(part.row) for _, part in parts))
             done, size = done + len(scanned), max(_BATCH, _MOST // most)
             self._n_scanned += len(scanned)
             n_held = sum(len(pairs.row) for pairs in self._pairs.values())
@@ -279,24 +276,8 @@ class Survivors:
         if self._progress is not None:
             self._progress("searching", (self._n_scanned + n_done) / self._n_tiles, 1.0)
 
-    def _scores(self, a: slice, b: slice) -> NDArray[np.float32]:
-        """Compute scores; infinite from points to those that are not their neighbours."""
-        scores = self._screen.scores(a, b)
-        queries = self.rows[a]
-        if self._all and a == b:
-            np.fill_diagonal(scores, np.inf)
-        elif not self._all:
-            inside = np.flatnonzero((queries >= b.start) & (queries < b.stop))
-            scores[inside, queries[inside] - b.start] = np.inf
-        if self._exact.exclusion is not None:
-            groups = self._exact.exclusion.groups
-            np.copyto(scores, np.float32(np.inf), where=groups[queries][:, None] == groups[b])
-        return scores
-
-    def _candidates(
-        self, tile: tuple[slice, slice], scores: NDArray[np.float32]
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Find points of small scores for the rows of a tile: one in each part of it, at most.
+    def _candidates(self, tile: tuple[slice, slice]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Find points that seem near to the rows of a tile: one in each part of it, at most.
 
         Returns
         -------
@@ -304,27 +285,23 @@ class Survivors:
             Those for which there are enough points.
         others : array of shape (n, k)
         """
-        # with all scores at hand, it is worth while that the nearest are seldom in one part
-        n_parts = (_PARTS if self._screen.is_whole else 2) * self._k
-        n_parts = min(max(_PARTS, n_parts), scores.shape[1])
-        size = scores.shape[1] // n_parts
-        parts = scores[:, : n_parts * size].reshape(len(scores), n_parts, size)
-        nearest = parts.argmin(axis=2)
-        values = np.take_along_axis(parts, nearest[:, :, None], axis=2)[:, :, 0]
-        others = nearest + size * np.arange(n_parts)
-        chosen = np.argsort(values, axis=1)[:, : self._k]
-        values, others = (np.take_along_axis(x, chosen, axis=1) for x in (values, others))
-        rows = np.flatnonzero(np.isfinite(values).all(axis=1) & (values.shape[1] == self._k))
-        return tile[0].start + rows, tile[1].start + others[rows]
+        a, b = tile
+        # with all bounds at hand, it is worth while that the nearest are seldom in one part
+        n_parts = max(_PARTS, (_PARTS if self._screen.is_whole else 2) * self._k)
+        ids = self._ids[self.rows[a]], self._ids[b]
+        values, others = self._screen.nearest(a, b, n_parts, ids)
+        chosen = np.argpartition(values, min(self._k, values.shape[1]) - 1, axis=1)[:, : self._k]
+        is_near = np.isfinite(np.take_along_axis(values, chosen, axis=1)).all(axis=1)
+        rows = np.flatnonzero(is_near & (chosen.shape[1] == self._k))
+        others = np.take_along_axis(others[rows], chosen[rows], axis=1)
+        return a.start + rows, b.start + others.astype(np.intp)
 
-    def _limit(
-        self, rows: NDArray[np.intp], others: NDArray[np.intp], which: slice = slice(None)
-    ) -> None:
-        """Measure k points for some rows, which gives limits; leave the others of them open."""
+    def _limit(self, rows: NDArray[np.intp], others: NDArray[np.intp]) -> None:
+        """Measure k points for some rows, which gives limits; leave the other rows open."""
         squares = self._squares.of(self.rows[np.repeat(rows, self._k)], others.ravel())
         self._limits[rows] = squares.reshape(-1, self._k).max(axis=1, initial=0)
-        self.is_open[which] = ~np.isfinite(self._limits[which])
-        self._set_ceilings(which)
+        self.is_open[:] = ~np.isfinite(self._limits)
+        self._set_ceilings()
 
     def _set_ceilings(self, which: slice = slice(None)) -> None:
         limits = np.where(self.is_open[which], 0, self._limits[which])
@@ -334,22 +311,14 @@ class Survivors:
         rounded[self.is_open[which]] = -np.inf
         self._ceilings[which] = rounded
 
-    def _scan_first(self, tile: tuple[slice, slice]) -> dict[int, _Pairs]:
-        """Find limits for the rows of a tile, then its survivors."""
-        a, b = tile
-        scores = self._scores(a, b)
-        self._limit(*self._candidates(tile, scores), a)
-        (found,) = self._screen.below(a, b, self._ceilings[a], scores=scores)
-        return {a.start: self._pairs_of(a, b, *found)}
-
-    def _scan(self, tile: tuple[slice, slice]) -> dict[int, _Pairs]:
+    def _scan(self, tile: tuple[slice, slice]) -> list[tuple[int, _Pairs]]:
         """Find the survivors of a tile, on either side of it, by the first row of their part."""
         a, b = tile
-        turned = self._ceilings[b] if self._all and a != b else None
-        mine, *theirs = self._screen.below(a, b, self._ceilings[a], turned)
-        parts = {a.start: self._pairs_of(a, b, *mine)}
+        turned = self._ceilings[b] if self._all else None
+        (i, j, bounds), *theirs = self._screen.below(a, b, self._ceilings[a], turned)
+        parts = [(a.start, self._pairs_of(a, b, i, j, bounds))]
         for i, j, bounds in theirs:
-            parts[b.start] = self._pairs_of(b, a, j, i, bounds)
+            parts.append((b.start, self._pairs_of(b, a, j, i, bounds)))
         return parts
 
     def _pairs_of(
@@ -364,11 +333,7 @@ class Survivors:
         pairs = _Pairs(
             i + np.int32(a.start), j + np.int32(b.start), bounds, np.full(len(i), np.nan)
         )
-        queries = self.rows[pairs.row]
-        if self._exact.exclusion is not None:
-            groups = self._exact.exclusion.groups
-            return pairs.select(groups[queries] != groups[pairs.other])
-        barred = queries == pairs.other
+        barred = self._ids[self.rows[pairs.row]] == self._ids[pairs.other]
         return pairs.select(~barred) if barred.any() else pairs
 
     # -- measuring ------------------------------------------------------------------------
@@ -389,7 +354,7 @@ class Survivors:
 
     def _chosen(self, tile: slice, wanted: int | None) -> NDArray[np.intp]:
         """Sort the survivors of some rows by their bounds; return those to be measured."""
-        pairs = self._kept(tile)
+        pairs = self._pairs[tile.start]
         order = np.argsort(_packed(pairs.row, pairs.bound))
         self._pairs[tile.start] = pairs = pairs.select(order)
         new = np.isnan(pairs.square)
