@@ -105,18 +105,20 @@ class Codes:
         width = self._points.n_features
         coded = kernels.empty(n, width)
         step = max(1, _VALUES // width // kernels.PANEL) * kernels.PANEL
-        shape = (0 if self._centred.is_in_place else min(step, n)), width
-        buffer = np.empty(shape, np.float32)
-        for start in range(0, n, step):
+
+        def work(start: int) -> None:
             stop = min(start + step, n)
             chosen = (
                 slice(rows.start + start, rows.start + stop)
                 if isinstance(rows, slice)
                 else rows[start:stop]
             )
-            block = self._centred.block(chosen, slice(0, width), buffer)
-            kernels.encode(block, coded, start)
+            block, centre = self._centred.unshifted(chosen, slice(0, width))
+            kernels.encode(block, coded, start, centre)
             self._points.release()
+
+        _ = self._centred.centre  # found by all threads, before each has work of its own
+        parallel(work, range(0, n, step))
         coded.error[:] = _error(coded.error, np.sqrt(coded.square) + coded.error, width)
         return coded
 
