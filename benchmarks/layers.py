@@ -58,7 +58,7 @@ def measured(name: str, points: np.ndarray, repeats: int = REPEATS) -> list[Any]
         "bare": lambda: points @ points.T,
         "faiss": lambda: faiss.knn(points, points, 3),
     }
-    seconds = interleaved(tasks, repeats, budget=15.0)
+    seconds = interleaved(tasks, repeats, budget=6.0)
     neighbors = ds.nearest_neighbors(points)
     how = neighbors.provenance.parameters
     return [

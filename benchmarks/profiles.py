@@ -26,9 +26,9 @@ CASES = {
 }  # fmt: skip
 _TEXTS, _TOKENS, _MOST = 1000, 20, 1.1  # of SmolLM2-135M
 _BATCH = 32
-_BUDGET = 25.0  # seconds for the rounds of each column of a row
+_BUDGET = 20.0  # seconds for the rounds of each column of a row
 _LONG = {"VGG-16"}  # a forward pass takes minutes: no peak memory, which benchmarks.memory measures
-_ROUNDS = 3  # of a network whose first round takes more than the budget
+_ROUNDS = 2  # of a network whose first round takes more than the budget
 
 
 def network(name: str) -> torch.nn.Module:
