@@ -115,6 +115,16 @@ def test_codes_that_are_not_kept_give_the_same(monkeypatch):
     dropped = Survivors(*prepared_codes(points), 2)
     np.testing.assert_array_equal(dropped.search()[0], expected)
 
+    def encoded_anew(codes, tile):  # as if other threads had dropped it
+        coded = codes.encoded(tile)
+        codes.errors[tile] = coded.error
+        return coded
+
+    monkeypatch.setattr("dimscope.neighbors.codes.Codes.of_tile", encoded_anew)
+    squares, indices = Survivors(*prepared_codes(points), 2).search()
+    np.testing.assert_array_equal(squares, expected)
+    assert (indices[:, 0] != indices[:, 1]).all()
+
 
 @pytest.mark.parametrize("rows", [[3], np.arange(0, 4500, 7), np.arange(4499, 0, -2)])
 def test_survivors_of_some_rows_are_those_of_all(rows, prepare):

@@ -128,24 +128,28 @@ class Codes:
             return self.dense(slice(0, self._points.n_points))
         return CodeBounds(self, rows)
 
-    def dense(self, rows: slice | NDArray[np.intp]) -> DenseBounds:
-        """Compute bounds of the distances between all pairs of some points, by runs of features."""
+    def dense(self, rows: slice | NDArray[np.intp], every: int = 1) -> DenseBounds:
+        """Compute bounds of the distances between all pairs of some points, by runs of features.
+
+        If only one in ``every`` so many runs is read, they are estimates, and not bounds.
+        """
         n = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
         width = self.n_features
         _ = self._centred.centre  # found by all threads, before each has work of its own
-        run = min(width, max(_SHORTEST, min(LONGEST_RUN, _CACHED // n // 64 * 64)))
+        length = min(width, max(_SHORTEST, min(LONGEST_RUN, _CACHED // n // 64 * 64)))
+        runs = [slice(start, min(start + length, width)) for start in range(0, width, length)]
+        runs = runs[::every]
 
         def work(
-            columns: slice,
+            share: slice,
         ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
             total = np.zeros((n, n), np.float32)
             squares, errors = np.zeros(n), np.zeros(n)
-            coded = kernels.empty(n, run)
-            for start in range(columns.start, columns.stop, run):
-                where = slice(start, min(start + run, columns.stop))
-                if where.stop - start < run:
-                    coded = kernels.empty(n, where.stop - start)
-                block, centre = self._centred.unshifted(rows, where)
+            coded = kernels.empty(n, length)
+            for run in runs[share]:
+                if run.stop - run.start < length:
+                    coded = kernels.empty(n, run.stop - run.start)
+                block, centre = self._centred.unshifted(rows, run)
                 kernels.encode(block, coded, centre=centre)
                 kernels.add_products(coded, total)
                 squares += coded.square
@@ -153,14 +157,18 @@ class Codes:
             self._points.release()
             return total, squares, errors
 
-        parts = parallel(work, spans(width, max(run, -(-width // workers()))))
+        parts = parallel(work, spans(len(runs), -(-len(runs) // workers())))
         total, squares, errors = parts[0]
         for more in parts[1:]:
             total += more[0]
             squares += more[1]
             errors += more[2]
+        if every > 1:
+            all_over_read = width / sum(run.stop - run.start for run in runs)
+            for sums in (total, squares, errors):
+                sums *= all_over_read
         # each addition of a run has a roundoff of the sum of the two squared lengths, at most
-        n_added = -(-width // run) + 2 * len(parts) + 8
+        n_added = len(runs) + 2 * len(parts) + 8
         lengths = (squares * (1 - n_added * 2.0**-24)).astype(np.float32)
         mirror(total)
         total *= np.float32(-2)
@@ -240,8 +248,13 @@ class CodeBounds:
             self._mine = {t.start: coded for t, coded in zip(tiles, encoded, strict=True)}
             self._errors = np.concatenate([coded.error for coded in encoded])
 
-    def _of_rows(self, a: slice) -> Coded:
-        return self._codes.of_tile(a) if self._rows is None else self._mine[a.start]
+    def _coded(self, a: slice, b: slice) -> tuple[Coded, Coded]:
+        """Return the codes of the searched points a and of the points b."""
+        if self._rows is not None:
+            return self._mine[a.start], self._codes.of_tile(b)
+        mine = self._codes.of_tile(a)
+        # the same object, which other threads may have dropped meanwhile
+        return mine, mine if a == b else self._codes.of_tile(b)
 
     def nearest(
         self, a: slice, b: slice, n_parts: int, ids: tuple[NDArray[np.int32], NDArray[np.int32]]
@@ -263,7 +276,7 @@ class CodeBounds:
         places : array of shape (a, n), int
             Positions in b, all different where squares are finite.
         """
-        mine, theirs = self._of_rows(a), self._codes.of_tile(b)
+        mine, theirs = self._coded(a, b)
         n_calls = -(-n_parts // kernels.PANEL)
         if n_calls == 1:
             return kernels.nearest(mine, theirs, ids)
@@ -300,7 +313,7 @@ class CodeBounds:
             Positions in a and in b, and bounds; one item, or two, whose second is of the turned
             pairs.
         """
-        mine, theirs = self._of_rows(a), self._codes.of_tile(b)
+        mine, theirs = self._coded(a, b)
         errors = mine.error, theirs.error
         return _sides(kernels.hits(mine, theirs, ceilings, turned), errors, ceilings, turned)
 

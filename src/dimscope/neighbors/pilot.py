@@ -62,6 +62,7 @@ _OTHERS = 512  # most points that are projected together with the probes
 _FEWEST = 64  # points searched for the neighbours of probes
 _PROBED = 2048  # points encoded together with the probes
 _FEW_PROBED = 8  # of few points, one in so many is encoded with them
+_READ_FEATURES = 1 << 15  # features that say enough of their distances, where there are more
 _PROBES = 32
 _SHARE = 0.012  # of an exact search, for each of two parts of the pilot
 _READ = 100  # reading one point for the probes costs as much as this many products
@@ -208,7 +209,8 @@ def _coded_survivors(
     n_others = min(_PROBED, n_points // (_FEW_PROBED if problem.in_runs else 4))
     probes, others = order[:n_probes], np.sort(order[n_probes:][:n_others])
     if problem.in_runs:
-        bounds = codes.dense(np.concatenate([probes, others]))
+        every = max(1, problem.n_features // _READ_FEATURES)
+        bounds = codes.dense(np.concatenate([probes, others]), every)
         squares, lengths = bounds.squares[:n_probes, n_probes:], bounds.lengths[:n_probes]
         lost, theirs = bounds.errors[:n_probes], bounds.errors[n_probes:]
     else:
