@@ -322,7 +322,7 @@ def _(meter: Meter) -> None:
 @row("estimate, memory map")
 def _(meter: Meter) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        np.save(f"{folder}/points.npy", relu_map(5000, 4000))
+        np.save(f"{folder}/points.npy", relu_map(2000, 10_000))
         with meter:
             ds.estimate(np.load(f"{folder}/points.npy", mmap_mode="r"))
 
