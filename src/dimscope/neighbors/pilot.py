@@ -70,7 +70,6 @@ _RUN, _ROWS = 1024, 1024  # features in one product, and points
 _GAIN = 0.9  # largest predicted cost, relative to the next best way
 _GAIN_IN_RUNS = 0.75  # the same of codes of few points, whose pilot is small
 _FEWEST_CODED = 128  # points below which no pilot is tried
-_GAIN_OVER_CODES = 0.65  # the same of sketches, over that of codes
 _HOPEFUL = (
     4 / 3
 )  # cost of every other width, over the limit, above which those between are not tried
@@ -169,8 +168,7 @@ def chosen_screen(
     if failure is None:
         return codes
     # beside codes only narrow sketches pay: a smaller pilot finds them, but errs more
-    gain, share = (_GAIN, _SHARE) if codes is None else (_GAIN_OVER_CODES, _SHARE / 2)
-    limit, allowance = gain * lowest, share * lowest
+    limit, allowance = _GAIN * lowest, (_SHARE if codes is None else _SHARE / 2) * lowest
     return _chosen_widths(exact, problem, k, limit, allowance, failure, seed, probed) or codes
 
 
