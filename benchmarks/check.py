@@ -345,7 +345,7 @@ def _(meter: Meter) -> None:
 
 @row("estimate, sketches")
 def _(meter: Meter) -> None:
-    points = relu_map(5000, 2000)
+    points = relu_map(3000, 2000)
     with meter:
         estimate = ds.estimate(points)
     meter.counts.update(_effort(estimate))
@@ -354,8 +354,7 @@ def _(meter: Meter) -> None:
 @row("estimate, sketches of a layer")
 def _(meter: Meter) -> None:
     points = first_layer()
-    # for so few points, other costs decide
-    with meter, mock.patch("dimscope.neighbors.pilot._ROW_OF_SKETCHES", 0):
+    with meter:
         estimate = ds.estimate(points)
     meter.counts.update(_effort(estimate))
 

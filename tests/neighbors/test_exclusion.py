@@ -98,7 +98,6 @@ def test_tree_of_other_groups_finds_each_neighbour_once():
 def test_search_with_a_screen_excludes_equal_ids(where, monkeypatch):
     if where == "sketches":
         monkeypatch.setattr(kernels, "level", 0)
-        monkeypatch.setattr("dimscope.neighbors.pilot._ROW_OF_SKETCHES", 0)  # for so few points
     points, ids = clustered(500, 5, 6, spread=0.05)
     lift = np.linalg.qr(np.random.default_rng(1).standard_normal((2000, 6)))[0].T
     engine = ds.Sketched() if where == "sketches" else ds.Exact()

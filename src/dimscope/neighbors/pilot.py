@@ -7,11 +7,11 @@ the limit of the probe. For sketches, the widths are chosen as well.
 
 A sketch with more directions and signs costs more to make and to compare, and leaves fewer pairs to
 measure. How many pairs are left depends on the data: on their spectrum, and on how near neighbours
-are compared with other points. So the probes are projected, together with some of the other points,
-on the directions of a sample. From these, the number of survivors is counted for each width, and
-the time predicted in units of one multiplication of a matrix product. The choice depends on the
-points, on the options of the search and on the instructions of the processor, never on how busy or
-how fast the machine is.
+are compared with other points. So a few *probes* are searched among all points, which gives the
+distances of their neighbours, and projected together with some other points on the directions of a
+sample. From these, the number of survivors is counted for each width, and the time predicted in
+units of one multiplication of a matrix product. The choice depends on the points, on the options of
+the search and on the instructions of the processor, never on how busy or how fast the machine is.
 """
 
 from __future__ import annotations
@@ -42,13 +42,11 @@ _SELECTED = 60  # one bound compared with its limits
 _MEASURED = 45  # one feature of a pair measured by differences in NumPy
 _COMPILED = 24  # the same in a compiled kernel
 _CODED = (1.0, 0.46, 0.28, 0.24)  # one product of bytes, by the level of the processor
-_COMPARED = 15  # one bound of codes compared with its limits
+_COMPARED = 6  # one bound of codes compared with its limits
 _ENCODED = 350  # one value encoded, most of it new memory and waiting for the first tiles
 _IN_RUNS = 40  # the same where the codes of a few features are multiplied at once
-_FIRST = 20  # one bound of the tiles that give the first limits, beside its product
+_FIRST = 150  # one bound of the tiles that give the first limits
 _BEGUN = 2e8  # starting a search with codes
-_ROW_OF_TILES, _ROW_OF_CODES = 2.2e6, 1.1e6  # sorting and passing on what one row has found
-_ROW_OF_SKETCHES = 3.5e6
 _SHARED = 0.6  # measured pairs, over those of single rows: many are of two
 _MULTIPLIED = 25  # one feature of a pair of long points that a product may rule out
 _SORTED = 25_000  # one survivor sorted
@@ -70,6 +68,7 @@ _RUN, _ROWS = 1024, 1024  # features in one product, and points
 _GAIN = 0.9  # largest predicted cost, relative to the next best way
 _GAIN_IN_RUNS = 0.75  # the same of codes of few points, whose pilot is small
 _FEWEST_CODED = 128  # points below which no pilot is tried
+_GAIN_OVER_CODES = 0.6  # the same of sketches, over that of codes
 _HOPEFUL = (
     4 / 3
 )  # cost of every other width, over the limit, above which those between are not tried
@@ -98,8 +97,7 @@ class _Problem(NamedTuple):
     @property
     def exact(self) -> float:
         """Cost of an exact search: of the products of all points."""
-        cost = float(self.n_pairs * (self.n_features + _SELECTED))
-        return cost if self.in_runs else float(cost + self.n_rows * _ROW_OF_TILES)
+        return self.n_pairs * (self.n_features + _SELECTED)
 
     def measuring(self, n_each: float) -> float:
         """Cost of measuring so many pairs of each row."""
@@ -145,7 +143,7 @@ def chosen_screen(
     problem = _Problem(n_points, n_features, n_rows, rows is None, measured)
     if problem.in_runs and exact.points.in_place is None:
         problem = problem._replace(measured=_MEASURED)  # the rows of each batch are converted
-    codes, probed, lowest = None, None, problem.exact
+    codes, lowest = None, problem.exact
     gain = _GAIN_IN_RUNS if problem.in_runs else _GAIN
     if n_points >= _FEWEST_CODED and kernels.largest_code(
         min(n_features, LONGEST_RUN) if problem.in_runs else n_features
@@ -156,46 +154,36 @@ def chosen_screen(
         most = gain * (lowest + nearest) - _coding_cost(problem)
         if nearest < most:
             possible = Codes(exact.points, exact.unit)
-            survivors, open_share, probed = _coded_survivors(possible, problem, k, seed)
+            survivors, open_share = _coded_survivors(possible, problem, k, seed)
             lowest += open_share * n_rows * n_points * n_features * _DOUBLE
             most = gain * (lowest + nearest) - _coding_cost(problem)
-            # rows with more survivors are searched again, with products of all points
-            crowded = float(np.mean(survivors > crowd(n_points)))
-            most -= crowded * n_rows * n_points * n_features * _DOUBLE
+            if problem.in_runs:
+                # rows with more survivors are searched again, with products of all points
+                crowded = float(np.mean(survivors > crowd(n_points)))
+                most -= crowded * n_rows * n_points * n_features * _DOUBLE
             cost = shared * _measuring_cost(problem, survivors)
             if cost < most:
                 codes, lowest = possible, _coding_cost(problem) + cost
     if failure is None:
         return codes
     # beside codes only narrow sketches pay: a smaller pilot finds them, but errs more
-    limit, allowance = _GAIN * lowest, (_SHARE if codes is None else _SHARE / 2) * lowest
-    return _chosen_widths(exact, problem, k, limit, allowance, failure, seed, probed) or codes
+    gain, share = (_GAIN, _SHARE) if codes is None else (_GAIN_OVER_CODES, _SHARE / 2)
+    widths = _chosen_widths(exact, problem, k, gain * lowest, share * lowest, failure, seed)
+    return widths or codes
 
 
 def _coding_cost(problem: _Problem) -> float:
     """Predict the cost of encoding all points and of comparing all codes."""
     n, d = problem.n_points, problem.n_features
-    coded = float(_CODED[kernels.level] * d)
-    product = problem.n_pairs * (coded + _COMPARED)
-    if problem.in_runs:
-        return float(_BEGUN + n * d * _IN_RUNS + product)
-    first = coded / (2 if problem.symmetric else 1) + _FIRST
-    product += problem.n_rows * tiles_of(n, d)[0].stop * first
-    return float(_BEGUN + n * d * _ENCODED + product + problem.n_rows * _ROW_OF_CODES)
-
-
-class _Probed(NamedTuple):
-    """Squared distances from probes to other points, and the norms of the probes."""
-
-    probes: NDArray[np.intp]
-    others: NDArray[np.intp]
-    squares: NDArray[np.float32]
-    norms: NDArray[np.float32]
+    first = float(problem.n_rows * tiles_of(n, d)[0].stop * _FIRST)
+    product = problem.n_pairs * (_CODED[kernels.level] * d + _COMPARED)
+    encoded = _IN_RUNS if problem.in_runs else _ENCODED
+    return _BEGUN + n * d * encoded + first + product
 
 
 def _coded_survivors(
     codes: Codes, problem: _Problem, k: int, seed: int
-) -> tuple[NDArray[np.float64], float, _Probed]:
+) -> tuple[NDArray[np.float64], float]:
     """Predict the survivors of a few probes, and the share of rows that tiles leave open.
 
     Tiles leave a row open where the error of float32 products exceeds the squared distance of its
@@ -219,8 +207,7 @@ def _coded_survivors(
     limits = _limits(squares, lengths, k, n_points, is_cautious=problem.in_runs)
     below = np.sqrt(squares) - theirs < (np.sqrt(limits) + lost)[:, None]
     error = 4 * rounding_bound(codes.n_features, 2.0**-24) * lengths
-    survivors, open_share = below.mean(axis=1) * n_points + k, float(np.mean(error > limits))
-    return survivors, open_share, _Probed(probes, others, squares, lengths)
+    return np.asarray(below.mean(axis=1) * n_points + k), float(np.mean(error > limits))
 
 
 def _chosen_widths(
@@ -231,39 +218,24 @@ def _chosen_widths(
     allowance: float,
     failure: float,
     seed: int,
-    probed: _Probed | None,
 ) -> Widths | None:
     """Choose the widths of sketches; None if their predicted cost is not below a limit.
 
-    Each of two parts of the pilot may cost the allowance. The first is measuring the distances of
-    probes, unless they are known.
+    Each of two parts of the pilot may cost the allowance.
     """
-    narrow = Widths(_DIRECTIONS[0], _SIGNS[0])
-    if sum(narrow) >= problem.n_features or _fixed_cost(problem, narrow) >= limit:
-        return None
-    if probed is None:
-        n_searched = int(allowance / (problem.n_features + _SELECTED) / _READ)
-        n_searched = min(problem.n_points - _PROBES, n_searched)
-    else:
-        n_searched = len(probed.others)
+    n_pairs = allowance / problem.exact * problem.n_pairs
+    n_searched = int(min(problem.n_points - _PROBES, n_pairs / _READ))
     sizes = [
         size
         for size in _SAMPLES
         if 4 * size <= problem.n_points
         and _pilot_cost(problem, min(_OTHERS, n_searched), size) <= allowance
     ]
-    if not sizes or n_searched < _FEWEST:
+    narrowest = _DIRECTIONS[0] + _SIGNS[0]
+    if not sizes or n_searched < _FEWEST or problem.n_features <= narrowest:
         return None
     with one_thread_each():
-        centred = Centred(exact.points, exact.unit)
-        order = np.random.default_rng([seed, 2]).permutation(problem.n_points)
-        if probed is None:
-            probed = _measured(
-                centred, np.sort(order[:_PROBES]), np.sort(order[_PROBES:][:n_searched])
-            )
-        # the directions of a sample say more of its own points than of others
-        sample = np.sort(order[~np.isin(order, probed.probes)][-sizes[0] :])
-        pilot = _Pilot(centred, k, probed, sample)
+        pilot = _Pilot(exact, k, n_searched, sizes[0], seed)
         return _cheapest(problem, pilot, limit, failure)
 
 
@@ -307,8 +279,7 @@ def _fixed_cost(problem: _Problem, widths: Widths) -> float:
     d, (p, m) = problem.n_features, widths
     make = (3 * p**2 + 2 * p * m) * _DOUBLE * d + 4 * p**2 * d + 9 * _DECOMPOSED * p**3
     form = problem.n_points * d * (p + m)
-    compare = problem.n_pairs * (p + m + _SELECTED)
-    return make + form + compare + problem.n_rows * _ROW_OF_SKETCHES
+    return make + form + problem.n_pairs * (p + m + _SELECTED)
 
 
 def _pairs_cost(problem: _Problem, pilot: _Pilot, widths: Widths, failure: float) -> float:
@@ -330,20 +301,24 @@ def _measuring_cost(problem: _Problem, survivors: NDArray[np.float64]) -> float:
 class _Pilot:
     """Squared distances between probes and other points, and the parts along directions."""
 
-    def __init__(self, centred: Centred, k: int, probed: _Probed, sample: NDArray[np.intp]) -> None:
+    def __init__(self, exact: Tiles, k: int, n_searched: int, size: int, seed: int) -> None:
         self._k = k
-        n, width = centred.n_points, probed.squares.shape[1]
-        others = np.linspace(0, width - 1, min(_OTHERS, width)).astype(int)
-        directions = principal_directions(centred, sample, centred.n_features, len(sample) // 2)
-        rows = np.concatenate([probed.probes, probed.others[others]])
-        along = _projected(centred, rows, directions)
-        self._along = along[: len(probed.probes)], along[len(probed.probes) :]
-        self._squares = probed.squares[:, others]
-        self._limits = _limits(probed.squares, probed.norms, k, n)
+        points = exact.points
+        n, width = points.n_points, points.n_features
+        order = np.random.default_rng([seed, 2]).permutation(n)
+        probes, searched = np.sort(order[:_PROBES]), np.sort(order[_PROBES:][:n_searched])
+        others = np.linspace(0, n_searched - 1, min(_OTHERS, n_searched)).astype(int)
+        centred = Centred(points, exact.unit)
+        squares, norms = _squares(centred, probes, searched, width)
+        directions = principal_directions(centred, np.sort(order[-size:]), width, size // 2)
+        along = _projected(centred, np.concatenate([probes, searched[others]]), directions)
+        self._along = along[:_PROBES], along[_PROBES:]
+        self._squares = squares[:, others]
+        self._limits = _limits(squares, norms, k, n)
         self._rest: dict[int, NDArray[np.float32]] = {}
         # one deviation for each pair, so that the costs of all widths can be compared
         shape = self._squares.shape
-        self._deviation = np.random.default_rng(3).standard_normal(shape, np.float32)
+        self._deviation = np.random.default_rng([seed, 3]).standard_normal(shape, np.float32)
 
     @property
     def _widest(self) -> int:
@@ -376,9 +351,11 @@ class _Pilot:
         return np.asarray(possible * n_points + self._k)
 
 
-def _measured(centred: Centred, probes: NDArray[np.intp], searched: NDArray[np.intp]) -> _Probed:
-    """Measure the distances from probes to other points, by products."""
-    columns = spans(centred.n_features, _RUN)
+def _squares(
+    centred: Centred, probes: NDArray[np.intp], searched: NDArray[np.intp], width: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the squared distances from probes to other points, and the norms of the probes."""
+    columns = spans(width, _RUN)
     mine = [
         centred.block(probes, run, np.empty((len(probes), run.stop - run.start), np.float32))
         for run in columns
@@ -396,7 +373,7 @@ def _measured(centred: Centred, probes: NDArray[np.intp], searched: NDArray[np.i
         squares[:, rows] = norms[:, None] + theirs - 2 * gram
 
     parallel(work, spans(len(searched), _ROWS))
-    return _Probed(probes, searched, np.maximum(squares, 0), norms)
+    return np.maximum(squares, 0), norms
 
 
 def _projected(
