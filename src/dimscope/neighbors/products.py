@@ -310,7 +310,6 @@ class Centred:
     def __init__(self, points: Points, unit: float) -> None:
         self._points = points
         self._unit = unit
-        self.n_points, self.n_features = points.n_points, points.n_features
 
     @cached_property
     def centre(self) -> NDArray[Any] | None:
