@@ -73,7 +73,7 @@ def test_codes_are_chosen_for_points_of_many_dimensions(failure):
 
 
 def test_exact_search_takes_no_sketches():
-    points = relu_map(9000, 3, 4000)
+    points = relu_map(6000, 3, 4000)
     assert isinstance(choice(points, failure=None), Codes)
     assert not isinstance(choice(points), Codes)
 

@@ -149,9 +149,10 @@ class SketchBounds:
     ) -> list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]]:
         """Find the pairs whose bound is below a ceiling; see :meth:`CodeBounds.below`."""
         bounds = self._squares(a, b)
-        if a == b and turned is not None:
-            bounds[np.triu_indices(len(bounds))] = np.inf  # each pair once
         i, j, found = kernels.below(bounds, ceilings, turned)
+        if a == b and turned is not None:
+            once = i > j
+            i, j, found = i[once], j[once], found[once]
         reached = [ceilings[i]] if turned is None else [ceilings[i], turned[j]]
         chosen = [found < ceiling for ceiling in reached]
         return [(i[which], j[which], found[which]) for which in chosen]
