@@ -286,7 +286,7 @@ def smallest_in_parts(
 _SAMPLE = 16  # rows from which the centre is taken
 
 
-_PART, _RUN = 1 << 15, 1024  # features of the sample: of a thread, and read at a time
+_PART, _RUN = 1 << 15, 8192  # features of the sample: of a thread, and read at a time
 
 
 _NEARLY = 4  # mean square distance from the origin over that from the centre

@@ -466,8 +466,9 @@ class Tiles:
     @property
     def has_quick_bounds(self) -> bool:
         """Whether :meth:`pair_bounds` takes much less time than :meth:`pair_squares`."""
-        is_long = self.points.n_features >= _LONG and self._centred.is_in_place
-        return is_long and not kernels.level
+        if kernels.level or self.points.n_features < _LONG:
+            return False
+        return self._centred.is_in_place  # last: it reads some points
 
     def pair_bounds(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64]:
         """Compute lower bounds of squared distances by products of single pairs.
