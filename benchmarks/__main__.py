@@ -35,6 +35,7 @@ SECTIONS: dict[str, Callable[..., str | None]] = {
     "layers": layers.run,
     "device": device.run,
     "profiles": profiles.run,
+    "peaks": profiles.peaks,
     "reuse": reuse.run,
     "memory": memory.run,
     "authors": authors.run,

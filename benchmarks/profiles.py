@@ -104,12 +104,8 @@ def run() -> str:
     """Measure all networks and return the table."""
     warnings.simplefilter("ignore", ds.TiedPoints)
     rows = []
-    cases = [(name, "noise") for name in CASES]
-    if "DIMSCOPE_PIXELS" in os.environ:
-        # noise as well where it costs most
-        cases = [*((name, "real") for name in CASES), ("ViT-tiny", "noise")]
-    for name, kind in cases:
-        n, bound = CASES[name]
+    kind = "real" if "DIMSCOPE_PIXELS" in os.environ else "noise"
+    for name, (n, bound) in CASES.items():
         net, images = network(name), (real_batches if kind == "real" else batches)(n)
         profile(net, images[: 4 * _BATCH])  # warms the memory
         median = interleaved(
@@ -120,8 +116,6 @@ def run() -> str:
             _ROUNDS if name in _LONG else 9,
             budget=math.inf if name in _LONG else _BUDGET,
         )
-        has_memory = name not in _LONG and (name, kind) in cases[: len(CASES)]
-        memory = _memory(name) if has_memory else ["–"] * 3
         rows.append(
             [
                 name,
@@ -130,14 +124,10 @@ def run() -> str:
                 f"{median['forward']:.1f}",
                 f"{median['profile'] / median['forward']:.2f}",
                 f"{bound}",
-                *memory,
             ]
         )
         print(rows[-1], flush=True)
-    heads = [
-        "network", "images", "N", "forward (s)", "profile / forward", "at most",
-        "captured (GB)", "peak above forward (GB)", "at most (GB)",
-    ]  # fmt: skip
+    heads = ["network", "images", "N", "forward (s)", "profile / forward", "at most"]
     of_text = ["model", "texts", "tokens", "own (s)", "capture / own", "at most"]
     return "\n\n".join(
         [
@@ -148,12 +138,18 @@ def run() -> str:
     )
 
 
-def _memory(name: str) -> list[str]:
-    """Bytes of the layers, and of the peak above that of a bare forward pass, and its bound."""
-    forward_peak, profile_peak = (_peak(what, name) for what in ("forward", "profile"))
-    captured = profile_peak["captured"]
-    over = profile_peak["peak"] - forward_peak["peak"]
-    return [f"{size / 1e9:.2f}" for size in (captured, over, 1.2 * captured + 1e9)]
+def peaks() -> str:
+    """Measure the peak memory of all networks but the longest, and return the table."""
+    rows = []
+    for name in CASES.keys() - _LONG:
+        forward_peak, profile_peak = (_peak(what, name) for what in ("forward", "profile"))
+        captured = profile_peak["captured"]
+        over = profile_peak["peak"] - forward_peak["peak"]
+        sizes = captured, over, 1.2 * captured + 1e9
+        rows.append([name, CASES[name][0], *(f"{size / 1e9:.2f}" for size in sizes)])
+        print(rows[-1], flush=True)
+    heads = ["network", "N", "captured (GB)", "peak above forward (GB)", "at most (GB)"]
+    return table(heads, sorted(rows))
 
 
 def _peak(what: str, name: str) -> dict[str, float]:
