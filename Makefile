@@ -68,7 +68,7 @@ lint: install  ## format, lint and type checks
 bench: install peers  ## measure against peers; writes docs/performance/
 	env -u OPENBLAS_CORETYPE $(BIN)/python -m benchmarks --peers $(PEERS)/bin/python
 
-bench-speed: install peers  ## measure speed alone, in three quarters of an hour
+bench-speed: install peers  ## measure speed alone, in less than half an hour
 	env -u OPENBLAS_CORETYPE $(BIN)/python -m benchmarks --peers $(PEERS)/bin/python \
 		--only engine --only layers --only profiles --only authors --only sizes
 

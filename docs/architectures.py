@@ -1,6 +1,7 @@
 """Measure the table of architectures: ``python docs/architectures.py``.
 
-``--check`` writes nothing and exits with 1 if the table is not current. The networks are those of
+``--check`` writes nothing and exits with 1 if the table is not current; ``--check NAME ...`` looks
+at the rows of these architectures alone. The networks are those of
 ``tests/networks/architectures``, at random weights.
 """
 
@@ -85,14 +86,38 @@ def kept() -> str:
     return PAGE.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0]
 
 
+def kept_rows() -> dict[str, str]:
+    """Return the rows of the page as they are, by the name of the architecture."""
+    return {line.split(" | ")[0].removeprefix("| "): line for line in kept().splitlines()[2:]}
+
+
+def check(names: list[str]) -> int:
+    """Compare rows with those of the page, or the whole table if there are no names."""
+    architectures = zoo()
+    unknown = [name for name in names if name not in architectures]
+    if unknown:
+        print(
+            f"no architecture is called {', '.join(unknown)}; they are {', '.join(architectures)}"
+        )
+        return 2
+    chosen = names or list(architectures)
+    made = table([row(architectures[name]) for name in chosen]).splitlines()[2:]
+    current = kept_rows()
+    stale = [name for name, line in zip(chosen, made, strict=True) if current.get(name) != line]
+    if stale or (not names and [*current] != chosen):
+        print(f"run: python docs/architectures.py; not current: {', '.join(stale) or 'the order'}")
+        return 1
+    print("the table is current" if not names else "the rows are current")
+    return 0
+
+
 def main(arguments: list[str]) -> int:
     """Write the table into the page, or check that it is current."""
+    if arguments[:1] == ["--check"]:
+        return check(arguments[1:])
     made = table([row(architecture) for architecture in zoo().values()])
-    text, current = PAGE.read_text(encoding="utf-8"), kept()
-    if "--check" in arguments:
-        print("the table is current" if made == current else "run: python docs/architectures.py")
-        return int(made != current)
-    page = text.replace(BEGIN + current + END, BEGIN + made + END)
+    text = PAGE.read_text(encoding="utf-8")
+    page = text.replace(BEGIN + kept() + END, BEGIN + made + END)
     PAGE.write_text(page, encoding="utf-8", newline="\n")
     print(f"wrote {PAGE.name}")
     return 0

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = runpy.run_path(str(ROOT / "docs" / "architectures.py"))
-ROWS = {line.split(" | ")[0].removeprefix("| "): line for line in SCRIPT["kept"]().splitlines()[2:]}
+ROWS = SCRIPT["kept_rows"]()
 
 
 @pytest.mark.slow
@@ -22,3 +22,15 @@ def test_row_of_the_table_is_current(name):
 def test_table_has_every_architecture():
     assert [*ROWS] == [*SCRIPT["zoo"]()]
     assert len(ROWS) >= 60
+
+
+@pytest.mark.slow
+def test_check_names_the_rows_that_are_not_current(capsys, monkeypatch):
+    check = SCRIPT["check"]
+    assert check(["LoRA"]) == 0
+    stale = {**ROWS, "LoRA": ROWS["LoRA"].replace("| 25 |", "| 26 |")}
+    monkeypatch.setitem(check.__globals__, "kept_rows", lambda: stale)
+    assert check(["compiled", "LoRA"]) == 1
+    assert "not current: LoRA" in capsys.readouterr().out
+    assert check(["no such network"]) == 2
+    assert "no architecture is called no such network; they are" in capsys.readouterr().out

@@ -271,9 +271,11 @@ def reused_memory() -> Iterator[None]:
     use it; Python functions do not, because it sets options of the allocator (``mallopt``) for all
     threads.
 
-    Notes ----- It has an effect with the GNU C library only. The options of the allocator cannot be
-    read, so their earlier values cannot be restored. After the context, blocks smaller than 32 MiB
-    are allocated from the heap, as in any process that has already freed a block of that size.
+    Notes
+    -----
+    It has an effect with the GNU C library only. The options of the allocator cannot be read, so
+    their earlier values cannot be restored. After the context, blocks smaller than 32 MiB are
+    allocated from the heap, as in any process that has already freed a block of that size.
 
     Examples
     --------

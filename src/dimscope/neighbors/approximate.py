@@ -308,11 +308,13 @@ def recall(distances: NDArray[np.float64], exact: NDArray[np.float64]) -> tuple[
     -------
     fraction, error : float
 
-    Notes ----- A neighbour counts as found if it is no farther than the k-th true neighbour, so the
-    choice among equidistant neighbours does not matter. Rows are drawn independently. Each row's
-    fraction lies between 0 and 1, so its variance is at most p(1 - p), where p is the expected
-    fraction. The standard error is that of a proportion after adding two successes and two failures
-    (Agresti and Coull), so it is not zero even if no neighbour was missed.
+    Notes
+    -----
+    A neighbour counts as found if it is no farther than the k-th true neighbour, so the choice
+    among equidistant neighbours does not matter. Rows are drawn independently. Each row's fraction
+    lies between 0 and 1, so its variance is at most p(1 - p), where p is the expected fraction. The
+    standard error is that of a proportion after adding two successes and two failures (Agresti and
+    Coull), so it is not zero even if no neighbour was missed.
 
     References
     ----------

@@ -26,8 +26,10 @@ def distinct_rows(points: Points) -> NDArray[np.intp]:
     array of int, shape (n_distinct,)
         Positions, ascending.
 
-    Notes ----- Rows are hashed, and rows with equal hashes are compared with the first of them,
-    value by value. Rows that turn out to differ from the first are then compared with each other.
+    Notes
+    -----
+    Rows are hashed, and rows with equal hashes are compared with the first of them, value by value.
+    Rows that turn out to differ from the first are then compared with each other.
 
     Examples
     --------
