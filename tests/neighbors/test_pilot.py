@@ -5,9 +5,10 @@ import pytest
 
 from dimscope.arrays import as_points
 from dimscope.manifolds import embed, gaussian
-from dimscope.neighbors import kernels
+from dimscope.neighbors import kernels, pilot
 from dimscope.neighbors.codes import Codes
 from dimscope.neighbors.pilot import chosen_screen
+from dimscope.neighbors.sketches import Widths
 from dimscope.neighbors.tiles import Tiles
 
 RNG = np.random.default_rng(0)
@@ -70,6 +71,19 @@ def test_rows_of_a_sample_are_worth_narrower_sketches():
 @pytest.mark.parametrize("failure", [None, 1e-9])
 def test_codes_are_chosen_for_points_of_many_dimensions(failure):
     assert isinstance(choice(relu_map(4000, 40, 1500), failure=failure), Codes)
+
+
+def test_sketches_are_not_tried_where_codes_take_little_time(monkeypatch):
+    tried, choose = [], pilot._chosen_widths
+
+    def spy(exact, *others):
+        tried.append(exact.n_points)
+        return choose(exact, *others)
+
+    monkeypatch.setattr(pilot, "_chosen_widths", spy)
+    assert isinstance(choice(relu_map(3000, 40, 600)), Codes)
+    assert isinstance(choice(relu_map(6000, 3, 4000)), Widths)
+    assert tried == [6000]
 
 
 def test_exact_search_takes_no_sketches():
