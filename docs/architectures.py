@@ -100,15 +100,16 @@ def check(names: list[str]) -> int:
             f"no architecture is called {', '.join(unknown)}; they are {', '.join(architectures)}"
         )
         return 2
-    chosen = names or list(architectures)
-    made = table([row(architectures[name]) for name in chosen]).splitlines()[2:]
+    made = table([row(architectures[name]) for name in names or architectures])
+    if not names:
+        print("the table is current" if made == kept() else "run: python docs/architectures.py")
+        return int(made != kept())
     current = kept_rows()
-    stale = [name for name, line in zip(chosen, made, strict=True) if current.get(name) != line]
-    if stale or (not names and [*current] != chosen):
-        print(f"run: python docs/architectures.py; not current: {', '.join(stale) or 'the order'}")
-        return 1
-    print("the table is current" if not names else "the rows are current")
-    return 0
+    lines = zip(names, made.splitlines()[2:], strict=True)
+    stale = [name for name, line in lines if line != current.get(name)]
+    outcome = f"not current: {', '.join(stale)}; run: python docs/architectures.py"
+    print(outcome if stale else "the rows are current")
+    return int(bool(stale))
 
 
 def main(arguments: list[str]) -> int:

@@ -51,7 +51,7 @@ _SHARED = 0.6  # measured pairs, over those of single rows: many are of two
 _MULTIPLIED = 25  # one feature of a pair of long points that a product may rule out
 _SORTED = 25_000  # one survivor sorted
 _DECOMPOSED = 17  # an eigenvalue decomposition, over the cube of its size
-_TRIED = 7.5e8  # trying sketches, at least
+_TRIED = 7.5e8  # the pilot of sketches, at least
 _DOUBLE = 2  # a multiplication in float64
 
 _DIRECTIONS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 640, 768, 1024, 1280)
@@ -70,7 +70,7 @@ _GAIN = 0.9  # largest predicted cost, relative to the next best way
 _GAIN_IN_RUNS = 0.75  # the same of codes of few points, whose pilot is small
 _FEWEST_CODED = 128  # points below which no pilot is tried
 _GAIN_OVER_CODES = 0.6  # the same of sketches, over that of codes
-_WORTH = 0.03  # of a search with codes, for which sketches are tried
+_WORTH = 0.03  # largest share of a search with codes that trying sketches may take
 _HOPEFUL = (
     4 / 3
 )  # cost of every other width, over the limit, above which those between are not tried
