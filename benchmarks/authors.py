@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import time
 import warnings
+from functools import partial
 
 import numpy as np
-import torch
 from scipy.spatial.distance import pdist, squareform
 
 import dimscope as ds
+from benchmarks.layers import distances
 from benchmarks.profiles import batches, forward, network
-from benchmarks.timing import table
+from benchmarks.timing import interleaved, table
 
-_N, _KEEP, _SLICE = 500, 0.9, 4096
+_N, _KEEP, _SLICE, _ROUNDS = 500, 0.9, 4096, 3
+_AT_LEAST = {5: 15, 50: 85}  # ratio, by the number of resamples
 _COMPARED = ("maxpool", "avgpool", "output")  # layers whose dimensions are compared
 
 
@@ -36,28 +37,25 @@ def run() -> str:
     warnings.simplefilter("ignore", ds.TiedPoints)
     net, images = network("ResNet-18"), batches(_N)
     activations = ds.capture(net, images, batch_size=32)
-    start = time.perf_counter()
-    forward(net, images)
-    one_forward = time.perf_counter() - start
+    estimators = {n: ds.Resampled(ds.TwoNN(fit="regression"), n=n, keep=_KEEP) for n in _AT_LEAST}
+    profiles: dict[int, ds.Profile] = {}
+
+    def measure(n: int) -> None:
+        profiles[n] = ds.profile(net, images, estimators[n], batch_size=32)
+
+    tasks = {str(n): partial(measure, n) for n in _AT_LEAST}
+    seconds = interleaved({"forward": lambda: forward(net, images), **tasks}, _ROUNDS)
+    one_forward = seconds["forward"]
     # pdist in float64 costs the same for every feature: time a slice of each layer
     one_pdist = sum(_pdist_seconds(activations[name], round(_KEEP * _N)) for name in activations)
-    distances = {name: _distances(activations[name]) for name in _COMPARED}
+    exact = {name: distances(activations[name], activations[name]) for name in _COMPARED}
     rows = []
-    for n in (5, 50):
-        estimator = ds.Resampled(ds.TwoNN(fit="regression"), n=n, keep=_KEEP)
-        start = time.perf_counter()
-        profile = ds.profile(net, images, estimator, batch_size=32)
-        ours = time.perf_counter() - start
+    for n, least in _AT_LEAST.items():
         theirs = len(activations) * one_forward + n * one_pdist
+        ours = seconds[str(n)]
+        worst = _disagreement(exact, profiles[n], estimators[n])
         rows.append(
-            [
-                n,
-                f"{theirs:.0f}",
-                f"{ours:.1f}",
-                f"{theirs / ours:.0f}",
-                15 if n == 5 else 85,
-                f"{_disagreement(distances, profile, estimator):.1e}",
-            ]
+            [n, f"{theirs:.0f}", f"{ours:.1f}", f"{theirs / ours:.0f}", least, f"{worst:.1e}"]
         )
         print(rows[-1], flush=True)
     note = (
@@ -72,15 +70,8 @@ def run() -> str:
 def _pdist_seconds(points: np.ndarray, n: int) -> float:
     width = min(_SLICE, points.shape[1])
     some = points[:n, :width].astype(np.float64)
-    start = time.perf_counter()
-    pdist(some)
-    return (time.perf_counter() - start) * points.shape[1] / width
-
-
-def _distances(points: np.ndarray) -> np.ndarray:
-    # direct differences in float64, without the product trick
-    values = torch.from_numpy(points).double()
-    return torch.cdist(values, values, compute_mode="donot_use_mm_for_euclid_dist").numpy()
+    seconds = interleaved({"pdist": lambda: pdist(some)}, _ROUNDS)["pdist"]
+    return seconds * points.shape[1] / width
 
 
 def _disagreement(

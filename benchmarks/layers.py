@@ -19,7 +19,12 @@ from benchmarks.timing import embeddings, interleaved, load_faiss, relu_map, tab
 CHECKED = 200  # rows that are compared with direct differences in float64
 REPEATS = 9
 _COLUMNS = 1024  # features that are converted to float64 at a time
-_BY_DIFFERENCES = "donot_use_mm_for_euclid_dist"
+
+
+def distances(queries: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Distances of shape (n_queries, n_points), by differences in float64."""
+    values = [torch.from_numpy(some).double() for some in (queries, points)]
+    return torch.cdist(*values, compute_mode="donot_use_mm_for_euclid_dist").numpy()
 
 
 def worst_error(neighbors: ds.Neighbors, points: np.ndarray, n_rows: int = CHECKED) -> float:
@@ -27,8 +32,8 @@ def worst_error(neighbors: ds.Neighbors, points: np.ndarray, n_rows: int = CHECK
     rows = np.linspace(0, len(points) - 1, n_rows).astype(int)
     squares = np.zeros((n_rows, len(points)))
     for start in range(0, points.shape[1], _COLUMNS):
-        block = torch.from_numpy(points[:, start : start + _COLUMNS]).double()
-        squares += torch.cdist(block[rows], block, compute_mode=_BY_DIFFERENCES).numpy() ** 2
+        block = points[:, start : start + _COLUMNS]
+        squares += distances(block[rows], block) ** 2
     squares[np.arange(n_rows), rows] = np.inf
     exact = np.sqrt(np.sort(np.partition(squares, 1, axis=1)[:, :2], axis=1))
     return float(np.abs(neighbors.distances[rows, :2] / exact - 1).max())

@@ -23,7 +23,7 @@ import numpy as np
 
 import dimscope as ds
 from benchmarks.layers import worst_error
-from benchmarks.timing import embeddings, load_faiss, relu_map, table
+from benchmarks.timing import embeddings, interleaved, load_faiss, relu_map, table
 
 LARGE: dict[str, tuple[Callable[[], np.ndarray], float]] = {
     "dimension 10": (lambda: relu_map(100_000, 4096), 8),
@@ -45,12 +45,16 @@ def large(name: str) -> list[Any]:
     faiss = load_faiss()
     make, least = LARGE[name]
     points = make()
-    start = time.perf_counter()
-    found = ds.nearest_neighbors(points)
-    ours = time.perf_counter() - start
-    start = time.perf_counter()
-    faiss.knn(points[:SLICE], points, 3)
-    theirs = (time.perf_counter() - start) * len(points) / SLICE
+    found = None
+
+    def search() -> None:
+        nonlocal found
+        found = ds.nearest_neighbors(points)
+
+    tasks = {"ours": search, "theirs": lambda: faiss.knn(points[:SLICE], points, 3)}
+    seconds = interleaved(tasks, 3, budget=12.0)
+    ours, theirs = seconds["ours"], seconds["theirs"] * len(points) / SLICE
+    assert found is not None
     how = found.provenance.parameters
     return [
         name, f"{len(points)} x {points.shape[1]}", f"{ours:.1f}", f"{theirs:.0f}",
