@@ -65,7 +65,7 @@ _READ_FEATURES = 1 << 15  # features that say enough of their distances, where t
 _PROBES = 32
 _SHARE = 0.012  # of an exact search, for each of two parts of the pilot
 _READ = 100  # reading one point for the probes costs as much as this many products
-_RUN, _ROWS = 1024, 1024  # features in one product, and points
+_RUN, _ROWS = 1024, 256  # features in one product, and points
 _GAIN = 0.9  # largest predicted cost, relative to the next best way
 _GAIN_IN_RUNS = 0.75  # the same of codes of few points, whose pilot is small
 _FEWEST_CODED = 128  # points below which no pilot is tried
@@ -382,11 +382,17 @@ def _projected(
     centred: Centred, rows: NDArray[np.intp], directions: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Return the coordinates of points along directions."""
-    along = np.zeros((len(rows), len(directions)), np.float32)
-    buffer = np.empty((len(rows), _RUN), np.float32)
-    for run in spans(directions.shape[1], _RUN):
-        along += centred.block(rows, run, buffer) @ directions[:, run].T
-    return along
+    columns = spans(directions.shape[1], _RUN)
+
+    def work(part: slice) -> NDArray[np.float32]:
+        some = rows[part]
+        along = np.zeros((len(some), len(directions)), np.float32)
+        buffer = np.empty((len(some), _RUN), np.float32)
+        for run in columns:
+            along += centred.block(some, run, buffer) @ directions[:, run].T
+        return along
+
+    return np.concatenate(parallel(work, spans(len(rows), _ROWS)))
 
 
 def _limits(
