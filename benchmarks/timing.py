@@ -30,10 +30,9 @@ def interleaved(
     after ``repeats`` rounds. A task that has used up ``budget`` seconds sits out what remains.
     """
     times: dict[str, list[float]] = {name: [] for name in tasks}
-    for turn in range(repeats):
-        order = list(tasks.items())
-        shift = turn % len(order)  # some tasks leave the memory cold for the next one
-        for name, task in order[shift:] + order[:shift]:
+    order = list(tasks.items())
+    for _ in range(repeats):
+        for name, task in order:
             if sum(times[name]) > budget:
                 continue
             start = time.perf_counter()
@@ -43,6 +42,7 @@ def interleaved(
             gc.collect()
         if all(map(_is_stable, times.values())):
             break
+        order = order[1:] + order[:1]  # some tasks leave the memory cold for the next one
     return {name: statistics.median(some) for name, some in times.items()}
 
 

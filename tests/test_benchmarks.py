@@ -13,6 +13,7 @@ import pytest
 import dimscope as ds
 from benchmarks import check, resident
 from benchmarks.__main__ import PAGES, SECTIONS, page_of
+from benchmarks.timing import interleaved
 from dimscope.arrays import block_points, memory, numpy_points, threads
 from dimscope.arrays.block_points import BlocksKind
 from dimscope.neighbors import codes, products, searchers, tiles
@@ -28,6 +29,13 @@ MAP, STORE, CAPTURE = "estimate, memory map", "profile of a store", "capture"
 
 
 BENCHMARKS = [path.stem for path in Path(check.__file__).parent.glob("*.py")]
+
+
+def test_each_round_of_a_timing_begins_with_another_task():
+    runs = []
+    seconds = interleaved({name: partial(runs.append, name) for name in "abc"}, repeats=3)
+    assert "".join(runs) == "abcbcacab"
+    assert sorted(seconds) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("name", [name for name in BENCHMARKS if name != "dadapy_worker"])
